@@ -1,0 +1,34 @@
+"""Batched augmentation: one operation for the whole batch, on its device, with its own generator."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def crop_and_flip(images: Tensor, *, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """Shift each image by a padded random crop and, if `flip`, mirror it with probability 1/2.
+
+    Each image is zero-padded by `padding` pixels on all sides, cropped at a uniformly random position to its
+    old size and flipped left to right with probability 0.5: the standard CIFAR augmentation.
+
+    Args:
+        images: (N, C, H, W) of any dtype; zero is black.
+        padding: pixels of padding, at least 0.
+        flip: mirror half of the images.
+        generator: CPU generator; it draws the same whatever the images and `flip` are.
+
+    Returns:
+        (N, C, H, W) augmented images of the same dtype, in channels_last memory format.
+    """
+    n, _, height, width = images.shape
+    tops = torch.randint(2 * padding + 1, (n, 1), generator=generator)
+    lefts = torch.randint(2 * padding + 1, (n, 1), generator=generator)
+    mirrored = torch.randint(2, (n, 1), generator=generator).bool() & flip
+    rows = tops + torch.arange(height)  # (N, H)
+    columns = lefts + torch.arange(width)  # (N, W)
+    columns = torch.where(mirrored, columns.flip(1), columns)
+    picks = rows[:, :, None] * (width + 2 * padding) + columns[:, None, :]  # (N, H, W) places in the padded image
+    padded = F.pad(images, (padding,) * 4).flatten(2).transpose(1, 2)  # (N, H' * W', C)
+    examples = torch.arange(n)[:, None]
+    picked = padded[examples.to(images.device), picks.flatten(1).to(images.device)]  # (N, H * W, C)
+    return picked.reshape(n, height, width, -1).permute(0, 3, 1, 2)

@@ -1,0 +1,26 @@
+"""Empirical risk minimisation: plain cross-entropy, the reference of every comparison."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from baselines.step import Step
+
+
+@dataclass(frozen=True)
+class ERM:
+    """Loss of one step: mean over the batch of CE(f(x), y). It has no settings and draws nothing."""
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Step:  # noqa: ARG002
+        """Return the loss of one step.
+
+        Args:
+            model: network that returns logits (N, classes).
+            images: (N, C, H, W) batch.
+            labels: (N,) class indices.
+            generator: not used.
+        """
+        logits = model(images).float()  # (N, classes)
+        return Step(F.cross_entropy(logits, labels), logits)

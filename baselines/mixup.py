@@ -1,0 +1,49 @@
+"""mixup: train on convex combinations of pairs of examples and of their labels."""
+
+import random
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from baselines.step import Step
+
+
+@dataclass(frozen=True)
+class Mixup:
+    """Loss of one step on mixed images.
+
+    lam ~ Beta(alpha, alpha), one draw for the batch; x' = lam * x + (1 - lam) * x[perm];
+    loss = lam * CE(f(x'), y) + (1 - lam) * CE(f(x'), y[perm]).
+
+    Args:
+        alpha: parameter of the Beta distribution, above 0; 1 (uniform) is the authors' CIFAR setting.
+
+    Raises:
+        ValueError: alpha is not a finite number above 0.
+
+    Source: Zhang et al., ICLR 2018, arXiv:1710.09412, section 2 and the authors' code (one lam for a batch).
+    """
+
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < float("inf"):
+            raise ValueError(f"alpha must be a finite number above 0, got {self.alpha!r}.")
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Step:
+        """Return the loss of one step; `logits` are those of the mixed images.
+
+        Args:
+            model: network that returns logits (N, classes).
+            images: (N, C, H, W) batch.
+            labels: (N,) class indices.
+            generator: CPU generator of lam and the permutation.
+        """
+        # torch's Beta takes no generator, so a stream of the standard library is seeded from ours.
+        lam = random.Random(int(torch.randint(2**62, (), generator=generator))).betavariate(self.alpha, self.alpha)
+        partners = torch.randperm(len(images), generator=generator).to(images.device)  # (N,)
+        logits = model(torch.lerp(images[partners], images, lam)).float()  # (N, classes)
+        loss = lam * F.cross_entropy(logits, labels) + (1 - lam) * F.cross_entropy(logits, labels[partners])
+        return Step(loss, logits)

@@ -1,0 +1,1 @@
+"""The benchmark: presets, plan, data, models, train, evaluate, records, statistics, report, command line."""

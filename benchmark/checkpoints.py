@@ -1,0 +1,61 @@
+"""Checkpoints: the whole state of a run after each epoch, loaded without unpickling code."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark.errors import UsageError
+from benchmark.records import unwritable
+from benchmark.train import State
+
+
+def save_checkpoint(path: Path, identity: str, state: State) -> None:
+    """Write the state whole or not at all.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    values = {
+        "identity": identity,
+        "model": state.model.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "streams": {name: generator.get_state() for name, generator in state.streams.items()},
+        "weights_hash": state.weights_hash,
+        "epochs": [dict(epoch) for epoch in state.epochs],
+        "virtual": state.virtual,
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(values, temporary)
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as either
+        temporary.unlink(missing_ok=True)
+        raise unwritable(path.parent, error) from error
+
+
+def load_checkpoint(path: Path, identity: str, state: State) -> bool:
+    """Fill a fresh state from a checkpoint; return whether there was one of this run.
+
+    A checkpoint of other settings is not used; the run's next checkpoint replaces it.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    if not path.is_file():
+        return False
+    try:
+        values: dict[str, Any] = torch.load(path, weights_only=True)
+        if values["identity"] != identity:
+            return False
+        state.model.load_state_dict(values["model"])
+        state.optimizer.load_state_dict(values["optimizer"])
+        for name, generator in state.streams.items():
+            generator.set_state(values["streams"][name])
+        state.weights_hash = values["weights_hash"]
+        state.epochs, state.virtual = values["epochs"], values["virtual"]
+    except (OSError, RuntimeError, KeyError, EOFError, ValueError) as error:
+        raise UsageError(f"checkpoint {path} cannot be read ({error}). Delete it to train that run again.") from error
+    return True

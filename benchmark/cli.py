@@ -1,0 +1,206 @@
+"""The command line: `python -m benchmark COMMAND`, also `sba-benchmark COMMAND`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark.errors import BenchmarkError, UsageError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    0: done. 1: a run failed or diverged, or `report --check` differs. 2: wrong usage or settings. 3: data missing.
+    130: interrupted; finished epochs and runs are kept.
+    """
+    options = parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except BenchmarkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(
+            "\ninterrupted. Finished epochs and runs are kept; the same command goes on from there.",
+            file=sys.stderr,
+        )
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    top = argparse.ArgumentParser(prog="sba-benchmark", description="Does Stochastic Batch Augmentation hold?")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="train, evaluate and record every run of a preset that is not done yet")
+    run.set_defaults(command=run_command)
+    run.add_argument("preset", help="a name from `list presets`, or path/to/mine.toml")
+    run.add_argument("--arms", type=names, help="only these arms: a,b")
+    run.add_argument("--seeds", type=seeds, help="only these seeds: 0,1,2 or 0-9")
+    run.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one setting")
+    run.add_argument("--data-root", type=Path, metavar="DIR", help="where data is looked for first")
+    run.add_argument(
+        "--results", type=Path, metavar="DIR", help="records (default: results, for smoke runs runs/smoke)"
+    )
+    run.add_argument("--runs", type=Path, metavar="DIR", help="checkpoints (default: runs)", default=Path("runs"))
+    run.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
+    run.add_argument("--smoke", action="store_true", help="shrink to a tiny subset and 2 seeds, with its own report")
+    run.add_argument("--synthetic", action="store_true", help="with --smoke: made-up images in the official format")
+    run.add_argument("--force", action="store_true", help="repeat runs that are done")
+
+    report = commands.add_parser("report", help="write RESULTS.md and its figures from records")
+    report.set_defaults(command=report_command)
+    report.add_argument(
+        "--results", type=Path, metavar="DIR", default=Path("results"), help="records (default: results)"
+    )
+    report.add_argument("--output", type=Path, metavar="FILE", help="default: RESULTS.md beside the records' folder")
+    report.add_argument("--check", action="store_true", help="change nothing; exit 1 where the files differ")
+
+    listing = commands.add_parser("list", help="what there is, one line each with its source")
+    listing.set_defaults(command=list_command)
+    listing.add_argument("kind", choices=("presets", "arms", "methods", "datasets", "models", "attacks"))
+
+    speed = commands.add_parser("speed", help="training throughput beside its limit")
+    speed.set_defaults(command=speed_command)
+    speed.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
+    return top
+
+
+def names(text: str) -> list[str]:
+    """Parse "a,b"."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def seeds(text: str) -> list[int]:
+    """Parse "0,1,2", "0-9" or a mixture.
+
+    Raises:
+        argparse.ArgumentTypeError: anything else.
+    """
+    found: list[int] = []
+    for part in names(text):
+        first, _, last = part.partition("-")
+        if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) < int(first):
+            raise argparse.ArgumentTypeError(f"{text!r}: write seeds as 0,1,2 or 0-9")
+        found += range(int(first), int(last or first) + 1)
+    return list(dict.fromkeys(found))
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """Plan, load data, run what is pending, and print the table."""
+    # Imported here, as in the other commands: torch takes seconds, and a report or a list does not need it.
+    from benchmark import smoke
+    from benchmark.data import data_roots, load_data
+    from benchmark.driver import Places, execute, pending, raise_if_diverged
+    from benchmark.environment import choose_device
+    from benchmark.plan import make_plan
+    from benchmark.settings import load_preset
+
+    device = choose_device(options.device)
+    preset = load_preset(family_member(options.preset, device.type), tuple(options.set))
+    if options.synthetic and not options.smoke:
+        raise UsageError("--synthetic is for --smoke runs only; made-up images have no place in a study.")
+    if options.smoke:
+        preset = smoke.shrink(preset)
+    places = Places(options.results or (smoke.FOLDER / "results" if options.smoke else Path("results")), options.runs)
+    plan = make_plan(preset, options.arms, options.seeds)
+    check_writable(places.results, places.runs)
+    todo = pending(plan, places, options.force)
+    print(
+        f"{preset.name}: {len(plan)} runs, {len(plan) - len(todo)} done, {len(todo)} to do, on {device}.",
+        flush=True,
+    )
+    if todo:
+        root = smoke.write_synthetic(preset, smoke.FOLDER / "data") if options.synthetic else options.data_root
+        execute(todo, load_data(preset.data, data_roots(root)), places, device)
+    print_table(places.results, preset.name)
+    if options.smoke:
+        write(places.results, smoke.FOLDER / "RESULTS.md" if options.results is None else None)
+    raise_if_diverged(plan, places)
+    return 0
+
+
+def family_member(name: str, device: str) -> str:
+    """Return the preset for a study's name: "cifar10" is cifar10_gpu where CUDA is used, else cifar10_cpu."""
+    from benchmark.settings import preset_names
+
+    member = f"{name}_{'gpu' if device == 'cuda' else 'cpu'}"
+    if name in preset_names() or member not in preset_names():
+        return name
+    print(f"Preset {member}, because the device is {device}.", flush=True)
+    return member
+
+
+def check_writable(*folders: Path) -> None:
+    """Refuse folders that cannot be written before hours are spent."""
+    import tempfile
+
+    from benchmark.records import unwritable
+
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise unwritable(folder, error) from error
+
+
+def print_table(results: Path, preset: str) -> None:
+    """Print the arms' accuracy, their robust accuracy and what SBA's difference carries."""
+    from benchmark.records import read_study
+    from benchmark.study import load_study
+    from benchmark.tables import comparison_table, robustness_table, seeds_table
+
+    study = load_study(preset, read_study(results, preset))
+    print(f"\nAccuracy after the last epoch, %\n\n{seeds_table(study)}")
+    print(f"\n{study.treatment} against each arm, points\n\n{comparison_table(study, 'clean')}")
+    print(f"\nAccuracy under these attacks at Linf eps (1/255), %\n\n{robustness_table(study)}\n")
+
+
+def write(results: Path, output: Path | None) -> None:
+    """Write the report and say where it is."""
+    from benchmark.report import write_report
+
+    paths = write_report(results, output or results.parent / "RESULTS.md")
+    print(f"Report: {paths[0]} and {len(paths) - 1} figures under {results}.", flush=True)
+
+
+def report_command(options: argparse.Namespace) -> int:
+    """Write or check the report."""
+    from benchmark.report import check_report
+
+    if not options.check:
+        write(options.results, options.output)
+        return 0
+    problems = check_report(options.results, options.output or options.results.parent / "RESULTS.md")
+    print("\n".join(problems) if problems else "RESULTS.md and its figures are what the records give.")
+    return 1 if problems else 0
+
+
+def list_command(options: argparse.Namespace) -> int:
+    """List one kind of name."""
+    from tabulate import tabulate
+
+    from benchmark import registry
+    from benchmark.settings import load_preset, preset_names
+
+    if options.kind == "presets":
+        rows = [(name, load_preset(name).title) for name in preset_names()]
+    elif options.kind == "arms":
+        arms = {name: arm for preset in preset_names() for name, arm in load_preset(preset).arms.items()}
+        rows = [(name, f"method {arm.method}, augmentation {arm.augmentation}") for name, arm in arms.items()]
+    else:
+        tables = {"methods": registry.methods(), "datasets": registry.DATASETS, "models": registry.MODELS}
+        rows = [(name, row.source) for name, row in tables.get(options.kind, registry.ATTACKS).items()]
+    print(tabulate(rows, tablefmt="plain"))
+    return 0
+
+
+def speed_command(options: argparse.Namespace) -> int:
+    """Print the throughput table."""
+    from benchmark.environment import choose_device
+    from benchmark.speed import speed_table
+
+    print(speed_table(choose_device(options.device)))
+    return 0

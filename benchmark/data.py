@@ -1,0 +1,173 @@
+"""Data in memory: found, decoded once, split by class, kept as uint8 tensors on the device."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from platformdirs import user_cache_path
+from torch import Tensor
+
+from benchmark import registry
+from benchmark.datasets import Source, Split, image_folder
+from benchmark.errors import DataError
+from benchmark.settings import DataSettings
+from benchmark.streams import stream
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set ready for runs.
+
+    Attributes:
+        name: the data set's name in presets.
+        classes: number of classes.
+        fingerprint: SHA-256 (16 hex digits) of all decoded pixels and labels.
+        synthetic: the images are made up.
+        train, test, validation: uint8 images (N, C, H, W) and labels (N,); validation may be empty.
+    """
+
+    name: str
+    classes: int
+    fingerprint: str
+    synthetic: bool
+    train: Split
+    test: Split
+    validation: Split
+
+    def to(self, device: torch.device) -> "Data":
+        """Return the same data on a device; uint8, so that 50,000 CIFAR images take 154 MB."""
+
+        def moved(split: Split) -> Split:
+            return Split(split.images.to(device), split.labels.to(device))
+
+        return replace(self, train=moved(self.train), test=moved(self.test), validation=moved(self.validation))
+
+
+def data_roots(named: Path | None) -> list[Path]:
+    """Return where data is looked for, in order: --data-root, SBA_DATA_ROOT, ./data, the user cache folder.
+
+    Raises:
+        DataError: the folder that the user named does not exist.
+    """
+    variable = os.environ.get("SBA_DATA_ROOT")
+    for source, folder in (("--data-root", named), ("SBA_DATA_ROOT", Path(variable) if variable else None)):
+        if folder is not None and not folder.is_dir():
+            raise DataError(f"{source} names {folder}, which is no folder.")
+    chosen = [
+        named,
+        Path(variable) if variable else None,
+        Path("data"),
+        user_cache_path("sba-benchmark") / "data",
+    ]
+    return [folder for folder in chosen if folder is not None]
+
+
+def load_data(settings: DataSettings, roots: Sequence[Path]) -> Data:
+    """Load a data set: from the decoded cache if its files are unchanged, else by decoding them.
+
+    Raises:
+        DataError: missing or damaged data, or fewer images than the settings ask for.
+    """
+    if "/" in settings.dataset:
+        source = image_folder(Path(settings.dataset), settings.pixels)
+    else:
+        find = registry.look_up("data set", settings.dataset, registry.DATASETS)
+        source = find(roots, settings.pixels)
+    train, test, fingerprint = _cached(source, settings.dataset)
+    stratified = stratified_order(train.labels, stream(settings.dataset, settings.split_seed, "split"))
+    held_out, wanted = settings.validation_images, settings.train_images
+    if held_out + max(wanted, 1) > len(stratified):
+        raise DataError(
+            f"{settings.dataset} has {len(stratified)} training images; data.validation_images = {held_out} and "
+            f"data.train_images = {wanted} need more."
+        )
+    chosen = stratified[held_out : held_out + wanted] if wanted else stratified[held_out:]
+    return Data(
+        name=settings.dataset,
+        classes=len(source.classes),
+        fingerprint=fingerprint,
+        synthetic=source.synthetic,
+        train=_take(train, chosen.sort().values),
+        test=_subset(test, settings),
+        validation=_take(train, stratified[:held_out].sort().values),
+    )
+
+
+def _subset(test: Split, settings: DataSettings) -> Split:
+    """Return the test split, or a class-stratified part of it where the settings ask for one (smoke runs)."""
+    if not settings.test_images or settings.test_images >= len(test.labels):
+        return test
+    order = stratified_order(test.labels, stream(settings.dataset, settings.split_seed, "test"))
+    return _take(test, order[: settings.test_images].sort().values)
+
+
+def stratified_order(labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Return a random order of which every beginning has the classes in proportion.
+
+    The r-th of the n_c images of class c (in random order) gets the key (r + 1/2) / n_c; sorting by it spreads
+    each class evenly.
+
+    Args:
+        labels: (N,) class indices.
+        generator: CPU generator of the order within each class.
+
+    Returns:
+        (N,) indices.
+    """
+    shuffled = torch.randperm(len(labels), generator=generator)
+    counts = torch.bincount(labels)  # (classes,)
+    by_class = shuffled[labels[shuffled].sort(stable=True).indices]  # (N,) class after class
+    starts = counts.cumsum(0) - counts
+    rank = torch.arange(len(labels)) - starts[labels[by_class]]
+    keys = (rank + 0.5) / counts[labels[by_class]]
+    return by_class[keys.sort(stable=True).indices]
+
+
+def _take(split: Split, indices: Tensor) -> Split:
+    return Split(split.images[indices], split.labels[indices])
+
+
+def _cached(source: Source, name: str) -> tuple[Split, Split, str]:
+    """Return both splits and their fingerprint, decoding only what the cache does not hold."""
+    if source.key is None:
+        train, test = source.read()
+        return train, test, _fingerprint(train, test)
+    label = "".join(c if c.isalnum() else "-" for c in name)[-40:]
+    path = user_cache_path("sba-benchmark") / "decoded" / f"{label}-{source.key[:16]}.pt"
+    if path.is_file():
+        try:
+            kept = torch.load(path, weights_only=True, mmap=True)
+            return Split(*kept["train"]), Split(*kept["test"]), kept["fingerprint"]
+        except (RuntimeError, KeyError, EOFError, OSError, ValueError) as error:
+            print(f"The decoded images in {path} are damaged ({error}); decoding again.", flush=True)
+    print(f"Decoding {name} (once; kept in {path.parent}).", flush=True)
+    train, test = source.read()
+    fingerprint = _fingerprint(train, test)
+    _keep(path, {"train": tuple(train), "test": tuple(test), "fingerprint": fingerprint})
+    return train, test, fingerprint
+
+
+def _keep(path: Path, values: dict[str, object]) -> None:
+    """Write the decoded images whole or not at all; a cache that cannot be written costs time, nothing else."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(values, temporary)
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        print(
+            f"Cannot keep the decoded images in {path.parent} ({error}); the next start decodes again.",
+            flush=True,
+        )
+
+
+def _fingerprint(*splits: Split) -> str:
+    digest = hashlib.sha256()
+    for split in splits:
+        digest.update(split.images.contiguous().numpy().data)
+        digest.update(split.labels.contiguous().numpy().data)
+    return digest.hexdigest()[:16]

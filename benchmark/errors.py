@@ -1,0 +1,44 @@
+"""Errors that are for people: one message, one exit code, never a traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class BenchmarkError(Exception):
+    """A mistake or an accident that the user can mend; its text is the whole message."""
+
+    exit_code = 2
+
+
+class UsageError(BenchmarkError):
+    """Wrong command line, preset or settings (exit code 2)."""
+
+    exit_code = 2
+
+
+class DataError(BenchmarkError):
+    """Data that is missing or damaged (exit code 3)."""
+
+    exit_code = 3
+
+
+class RunError(BenchmarkError):
+    """A run that failed or diverged, or a check that differs (exit code 1)."""
+
+    exit_code = 1
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Name the valid names nearest to `name`, as the end of an error message.
+
+    Args:
+        name: what the user wrote.
+        valid: every allowed name; may be empty.
+
+    Returns:
+        "did you mean 'x'? Allowed: ..." or "Allowed: ...".
+    """
+    names = sorted(valid)
+    allowed = f"Allowed: {', '.join(names) if names else 'none'}."
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(repr(n) for n in close)}? {allowed}" if close else allowed

@@ -1,0 +1,114 @@
+"""The plan: which runs a preset asks for, each with its identity."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from benchmark import registry
+from benchmark.errors import UsageError, nearest
+from benchmark.settings import Arm, Preset
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: an arm of a preset at one seed.
+
+    `settings` is all that decides the outcome, defaults filled in; `identity` is its hash, so that a changed
+    default is another run.
+    """
+
+    preset: Preset
+    arm: str
+    seed: int
+    method: Any
+    settings: dict[str, Any]
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 (16 hex digits) of the sorted settings and the seed."""
+        text = json.dumps({"settings": self.settings, "seed": self.seed}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def path(self, folder: Path, suffix: str) -> Path:
+        """Return folder/<preset>/<arm>/seed-<n><suffix>."""
+        return folder / self.preset.name / self.arm / f"seed-{self.seed}{suffix}"
+
+
+def make_plan(preset: Preset, arms: Sequence[str] | None, seeds: Sequence[int] | None) -> list[Run]:
+    """Return the runs, seed by seed, so that an interrupted study has complete pairs.
+
+    Args:
+        preset: the study.
+        arms: names of the arms to run, None for all.
+        seeds: seeds to run, None for the preset's.
+
+    Raises:
+        UsageError: an arm or seed that the preset does not have, an unknown method, data set, network or attack,
+            or a setting its method does not allow.
+    """
+    for name in arms or ():
+        if name not in preset.arms:
+            raise UsageError(f"preset {preset.name} has no arm {name!r}; {nearest(name, preset.arms)}")
+    unnamed = [seed for seed in seeds or () if seed not in preset.seeds]
+    if unnamed:
+        raise UsageError(
+            f"preset {preset.name} names the seeds {', '.join(map(str, preset.seeds))}; not {unnamed[0]}. Seeds are "
+            "named before a study: change them in a preset of your own, or by --set seeds=[...] with another --results."
+        )
+    _check_names(preset)
+    chosen = {name: arm for name, arm in preset.arms.items() if arms is None or name in arms}
+    methods = {name: make_method(name, arm) for name, arm in chosen.items()}
+    return [
+        Run(preset, name, seed, methods[name], _settings(preset, arm, methods[name]))
+        for seed in (preset.seeds if seeds is None else seeds)
+        for name, arm in chosen.items()
+    ]
+
+
+def make_method(arm_name: str, arm: Arm) -> Any:
+    """Build an arm's method from its settings.
+
+    Raises:
+        UsageError: the method does not exist, or a setting is unknown, of a wrong type or out of range.
+    """
+    kind = registry.look_up("method", arm.method, registry.methods())
+    where = f"arms.{arm_name}.settings"
+    names = [field.name for field in dataclasses.fields(kind)]
+    for key in arm.settings:
+        if key not in names:
+            raise UsageError(f"{where}.{key}: method {arm.method!r} has no such setting; {nearest(key, names)}")
+    for field in dataclasses.fields(kind):
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and field.name not in arm.settings:
+            raise UsageError(f"{where}.{field.name}: method {arm.method!r} needs this setting.")
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(arm.settings, default=str), strict=True)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        key = ".".join(map(str, (where, *problem["loc"])))
+        value = "" if problem["type"] == "value_error" else f" = {problem['input']!r}"
+        raise UsageError(f"{key}{value}: {problem['msg']}") from error
+
+
+def _check_names(preset: Preset) -> None:
+    """Refuse names that the registry does not have, before anything is loaded."""
+    for kind, name, rows in [
+        ("data set", preset.data.dataset, registry.DATASETS),
+        ("network", preset.model.name, registry.MODELS),
+        *(("attack", attack.name, registry.ATTACKS) for attack in preset.evaluation.attacks),
+    ]:
+        if name not in rows and not (kind == "data set" and "/" in name):
+            raise UsageError(f"preset {preset.name}: there is no {kind} {name!r}; {nearest(name, rows)}")
+
+
+def _settings(preset: Preset, arm: Arm, method: Any) -> dict[str, Any]:
+    """Return everything that decides a run's outcome except its seed, as plain JSON values."""
+    shared = preset.model_dump(mode="json", include={"data", "model", "recipe", "evaluation"})
+    settings = json.loads(json.dumps(dataclasses.asdict(method)))
+    return shared | {"arm": {"method": arm.method, "augmentation": arm.augmentation, "settings": settings}}

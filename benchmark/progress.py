@@ -1,0 +1,87 @@
+"""Progress: a bar in a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+from benchmark.plan import Run
+from benchmark.records import Epoch
+
+
+def duration(seconds: float) -> str:
+    """Return a time span for people: "42 s", "3 min 05 s", "2 h 10 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class Progress:
+    """Shows one run: arm, seed, epoch, loss, accuracy, images/s and the time left of the run and of the study.
+
+    In a terminal one bar moves with the steps; elsewhere each finished epoch is a line.
+
+    Args:
+        run: the run shown.
+        steps: optimizer steps of an epoch.
+        position: which run this is, from 1, of `total` runs still to do.
+    """
+
+    def __init__(self, run: Run, steps: int, position: int, total: int) -> None:
+        self.label = f"[{position}/{total}] {run.arm} seed {run.seed}"
+        self.epochs, self.steps, self.batch = run.preset.recipe.epochs, steps, run.preset.recipe.batch_size
+        self.shown = ""
+        self.bar = tqdm(
+            total=self.epochs * steps * self.batch,
+            unit=" images",
+            unit_scale=True,
+            desc=self.label,
+            disable=not sys.stderr.isatty(),
+            leave=False,
+            dynamic_ncols=True,
+            smoothing=0.05,
+        )
+        self.began, self.done_before = time.monotonic(), 0
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.close()
+
+    def resume(self, epochs: int) -> None:
+        """Start from the epochs that an earlier start of this run has finished."""
+        self.done_before = epochs
+        self.bar.update(epochs * self.steps * self.batch)
+        if epochs:
+            self.line(f"{self.label}: resuming after epoch {epochs} of {self.epochs}")
+
+    def step(self, _done: int) -> None:
+        """Count one more optimizer step."""
+        self.bar.update(self.batch)
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Show a finished epoch."""
+        number = epoch["epoch"]
+        per_epoch = (time.monotonic() - self.began) / max(number - self.done_before, 1)
+        self.shown = f"loss {epoch['train_loss']:.3f}, accuracy {epoch['accuracy']:.2%}"
+        self.bar.set_postfix_str(f"epoch {number}/{self.epochs}, {self.shown}")
+        if self.bar.disable:
+            left = duration(per_epoch * (self.epochs - number))
+            speed = f"{epoch['images_per_second']:,.0f} images/s"
+            self.line(f"{self.label}: epoch {number}/{self.epochs}, {self.shown}, {speed}, {left} of training left")
+
+    def attacking(self, text: str) -> None:
+        """Show what the evaluation is doing (in a terminal only; without one it is over soon enough)."""
+        self.bar.set_postfix_str(f"attacking: {text}")
+
+    def line(self, text: str) -> None:
+        """Print a line without disturbing the bar."""
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()

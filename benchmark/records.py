@@ -1,0 +1,215 @@
+"""Records: one JSON file a run, small enough to commit, read by statistics and report without torch."""
+
+import base64
+import binascii
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.errors import RunError, UsageError
+
+SCHEMA = 1
+
+
+class DataInfo(TypedDict):
+    """The data a run saw; `fingerprint` is the SHA-256 of the decoded pixels and labels."""
+
+    name: str
+    fingerprint: str
+    classes: int
+    train_images: int
+    test_images: int
+    synthetic: bool
+
+
+class ModelInfo(TypedDict):
+    """The network; `flops` are those of one forward pass of one image (a multiply-add counts 2)."""
+
+    name: str
+    parameters: int
+    flops: int
+
+
+class Epoch(TypedDict):
+    """One epoch; accuracy in [0, 1] on the test set, `augmented` the share of augmented iterations."""
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    accuracy: float
+    images_per_second: float
+    seconds: float
+    augmented: float
+
+
+class EpochAccuracy(TypedDict):
+    """An epoch (from 1) and its test accuracy in [0, 1]."""
+
+    epoch: int
+    accuracy: float
+
+
+class Outcomes(TypedDict):
+    """Which of n images were classified correctly: n bits, packed big-endian, base64."""
+
+    n: int
+    correct: str
+
+
+class AttackOutcome(TypedDict):
+    """Outcome of one attack at one eps: bits over the attacked images.
+
+    A bit is 1 where the image is classified correctly without attack and neither this attack nor any listed
+    before it at the same norm and eps fooled the network (joint evaluation), so the last attack of an
+    eps gives the robust accuracy there. `eps` is in units of 1/255 for Linf. `fooled` counts the images this
+    attack alone turned, `gradients` the gradient samples (images x backward passes) it spent.
+    """
+
+    attack: str
+    norm: Literal["Linf"]
+    eps: float
+    steps: int
+    correct: str
+    fooled: int
+    gradients: int
+
+
+class Robustness(TypedDict):
+    """The attacked images (indices into the evaluated split) and every attack's outcome; all in float32.
+
+    `clean` are the bits without attack. `zero_gradient_share` is in [0, 1], `median_margin` in logits.
+    """
+
+    images: list[int]
+    clean: str
+    attacks: list[AttackOutcome]
+    zero_gradient_share: float
+    median_margin: float
+
+
+class Cost(TypedDict):
+    """What the run spent: seconds of training and of attacks, images forwarded, FLOPs, bytes.
+
+    `train_gradients` counts gradient samples (rows of a batch that were backpropagated: originals and copies);
+    `train_flops` are forward and backward FLOPs of training, a multiply-add counted as 2.
+    """
+
+    train_seconds: float
+    attack_seconds: float
+    train_gradients: int
+    train_flops: int
+    attack_gradients: int
+    peak_memory_bytes: int
+
+
+class Record(TypedDict):
+    """Everything a finished run leaves (interface of results/<preset>/<arm>/seed-<n>.json)."""
+
+    schema: int
+    preset: str
+    arm: str
+    seed: int
+    settings: dict[str, Any]
+    settings_hash: str
+    analysis: dict[str, Any]
+    weights_hash: str
+    order_hash: str
+    data: DataInfo
+    model: ModelInfo
+    epochs: list[Epoch]
+    last_epoch: EpochAccuracy | None
+    best_epoch: EpochAccuracy | None
+    clean: Outcomes | None
+    robustness: Robustness | None
+    flags: list[str]
+    cost: Cost
+    environment: dict[str, str]
+    status: Literal["done", "diverged"]
+    reason: str | None
+
+
+def pack_bits(correct: Sequence[bool] | NDArray[np.bool_]) -> str:
+    """Pack n booleans into base64 text, eight a byte, first boolean in the highest bit."""
+    return base64.b64encode(np.packbits(np.asarray(correct, dtype=bool)).tobytes()).decode("ascii")
+
+
+def unpack_bits(text: str, n: int) -> NDArray[np.bool_]:
+    """Return the (n,) booleans that `pack_bits` packed.
+
+    Raises:
+        ValueError: the text is no base64 of exactly n bits.
+    """
+    try:
+        packed = np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8)
+    except binascii.Error as error:
+        raise ValueError(f"outcome bits are not base64: {error}") from error
+    if len(packed) != (n + 7) // 8:
+        raise ValueError(f"outcome bits hold {len(packed)} bytes, {n} images need {(n + 7) // 8}")
+    return np.unpackbits(packed, count=n).astype(bool)
+
+
+def record_path(results: Path, preset: str, arm: str, seed: int) -> Path:
+    """Return where the record of a run lives: results/<preset>/<arm>/seed-<n>.json."""
+    return results / preset / arm / f"seed-{seed}.json"
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record whole or not at all: a temporary file beside it, synced, then renamed.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    text = json.dumps(record, indent=1, allow_nan=False) + "\n"
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise unwritable(path.parent, error) from error
+
+
+def unwritable(folder: Path, error: OSError | RuntimeError) -> UsageError:
+    """Return the error for a folder that cannot be written, with the way out."""
+    reason = error.strerror if isinstance(error, OSError) else None
+    return UsageError(
+        f"cannot write to {folder}: {reason or error}. "
+        "Free space or fix its permissions, or choose another folder with --results DIR (records) "
+        "or --runs DIR (checkpoints)."
+    )
+
+
+def read_record(path: Path) -> Record:
+    """Read one record.
+
+    Raises:
+        RunError: the file is damaged or of another schema; the message names it.
+    """
+    try:
+        record: Record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RunError(f"record {path} cannot be read ({error}). Delete it to repeat its run.") from error
+    found = record.get("schema") if isinstance(record, dict) else None
+    missing = sorted(Record.__required_keys__ - record.keys()) if found == SCHEMA else []
+    if found != SCHEMA or missing:
+        detail = f"lacks {', '.join(missing)}" if missing else f"has schema {found!r}, this version reads {SCHEMA}"
+        raise RunError(f"record {path} {detail}. Delete it to repeat its run.")
+    return record
+
+
+def read_study(results: Path, preset: str) -> list[Record]:
+    """Read all records of a preset, sorted by arm and seed.
+
+    Raises:
+        RunError: a record is damaged.
+    """
+    paths = (results / preset).glob("*/seed-*.json")
+    return sorted((read_record(path) for path in paths), key=lambda record: (record["arm"], record["seed"]))

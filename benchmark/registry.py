@@ -1,0 +1,70 @@
+"""Names that presets use, each with where it is found and its source; a new method is one row here."""
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, NamedTuple
+
+from benchmark.errors import UsageError, nearest
+
+
+class Row(NamedTuple):
+    """One name: the object "package.module:Name" it stands for and one line on its source."""
+
+    target: str
+    source: str
+
+
+METHODS = {
+    "erm": Row("baselines.erm:ERM", "empirical risk minimisation (plain cross-entropy)"),
+    "mixup": Row("baselines.mixup:Mixup", "Zhang et al., ICLR 2018, arXiv:1710.09412"),
+    "sba": Row("sba:SBA", "Li et al., IJCAI 2020, arXiv:2006.15284, as read from its abstracts"),
+}
+MODELS = {
+    "small": Row("benchmark.models:small_net", "three convolutions for 8x8 digits (ours)"),
+    "fast": Row("benchmark.models:fast_net", "after airbench, arXiv:2404.00498, narrower"),
+    "preact_resnet18": Row("benchmark.preact_resnet:preact_resnet18", "He et al., ECCV 2016, arXiv:1603.05027"),
+}
+DATASETS = {
+    "digits": Row("benchmark.datasets:digits", "UCI handwritten digits, 8x8, embedded in scikit-learn"),
+    "cifar10": Row("benchmark.datasets:cifar10", "Krizhevsky 2009, official Python files"),
+    "cifar100": Row("benchmark.datasets:cifar100", "Krizhevsky 2009, official Python files"),
+    "cifar10_jpeg": Row(
+        "benchmark.datasets:cifar10_jpeg", "CIFAR-10 saved as JPEG (lossy; not CIFAR-10), image folder"
+    ),
+    "tiny_imagenet_100": Row(
+        "benchmark.datasets:tiny_imagenet_100", "first 100 classes of Tiny ImageNet, image folder"
+    ),
+}
+AUGMENTATIONS = {
+    "none": Row("", "images as they are"),
+    "standard": Row("baselines.augment:crop_and_flip", "padded random crop and horizontal flip"),
+}
+ATTACKS = {
+    "fgsm": Row("torchattacks:FGSM", "Goodfellow et al., ICLR 2015, arXiv:1412.6572"),
+    "pgd": Row("torchattacks:PGD", "Madry et al., ICLR 2018, arXiv:1706.06083"),
+    "apgd_ce": Row("torchattacks:APGD", "Croce and Hein, ICML 2020, arXiv:2003.01690, cross-entropy"),
+    "apgd_dlr": Row("torchattacks:APGD", "Croce and Hein, ICML 2020, arXiv:2003.01690, scale-free DLR loss"),
+}
+
+
+def methods() -> dict[str, Row]:
+    """Return every method: ours and those that installed packages declare under `sba_benchmark.methods`."""
+    third_party = entry_points(group="sba_benchmark.methods")
+    return {e.name: Row(e.value, f"from package {e.dist.name if e.dist else '?'}") for e in third_party} | METHODS
+
+
+def look_up(kind: str, name: str, rows: dict[str, Row]) -> Any:
+    """Import and return the object that `name` stands for.
+
+    Args:
+        kind: what the name is, for the message ("method", "model", ...).
+        name: the user's name.
+        rows: the table to look in.
+
+    Raises:
+        UsageError: no such name, with the nearest ones.
+    """
+    if name not in rows:
+        raise UsageError(f"there is no {kind} {name!r}; {nearest(name, rows)}")
+    module, _, attribute = rows[name].target.partition(":")
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,211 @@
+"""RESULTS.md and its figures, generated from records: the same records give the same bytes."""
+
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark import prose
+from benchmark.errors import UsageError
+from benchmark.figures import accuracy_figure, robustness_figure
+from benchmark.records import read_study
+from benchmark.stats import Comparison
+from benchmark.study import ENDPOINTS, Endpoint, Study, comparisons, load_study
+from benchmark.tables import (
+    attack_table,
+    code,
+    comparison_table,
+    cost_table,
+    environment_table,
+    epochs_table,
+    mean_text,
+    reference,
+    robustness_table,
+    seeds_table,
+)
+from benchmark.verdicts import count, verdict
+
+DIFF_LINES, LINE_LENGTH = 20, 200
+
+
+def render(results: Path, output: Path) -> dict[Path, str]:
+    """Return every generated file with its text: `output` and results/<preset>/figures/*.svg.
+
+    Raises:
+        RunError: a record is damaged.
+        UsageError: the records of one preset do not belong together; see `load_study`.
+    """
+    presets = sorted({path.parents[1].name for path in results.glob("*/*/seed-*.json")})
+    studies = [load_study(preset, read_study(results, preset)) for preset in presets]
+    folder = Path(os.path.relpath(results.resolve(), output.resolve().parent)).as_posix()
+    files = {output: "\n\n".join(document(studies, folder)) + "\n"}
+    for study in studies:
+        figures = results / study.preset / "figures"
+        files[figures / "accuracy.svg"] = accuracy_figure(study)
+        files[figures / "robustness.svg"] = robustness_figure(study)
+    return files
+
+
+def write_report(results: Path, output: Path) -> list[Path]:
+    """Write what `render` returns and return the paths written.
+
+    Raises:
+        UsageError: a file cannot be written.
+    """
+    files = render(results, output)
+    for path, text in files.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(text.encode())
+        except OSError as error:
+            raise UsageError(f"cannot write {path}: {error.strerror or error}. Choose another --output.") from error
+    return list(files)
+
+
+def check_report(results: Path, output: Path) -> list[str]:
+    """Return one message for each file that differs from what `render` returns; nothing is changed."""
+    problems = []
+    for path, text in render(results, output).items():
+        try:
+            found = path.read_bytes().decode()
+        except (OSError, UnicodeDecodeError):
+            problems.append(f"{path} is missing or cannot be read")
+            continue
+        if found != text:
+            problems.append(f"{path} differs from its records" + ("" if path.suffix == ".svg" else diff(found, text)))
+    return problems
+
+
+def diff(found: str, expected: str) -> str:
+    """Return a short unified diff: - what is there, + what the records give."""
+    lines = difflib.unified_diff(
+        found.splitlines(), expected.splitlines(), "as found", "from the records", n=0, lineterm=""
+    )
+    return ":\n" + "\n".join(line[:LINE_LENGTH] for line in list(lines)[:DIFF_LINES])
+
+
+def document(studies: Sequence[Study], folder: str) -> list[str]:
+    """Return the paragraphs of RESULTS.md in order; `folder` is the results folder as seen from it."""
+    if not studies:
+        return ["# Results", prose.generated(folder), "## What was asked", prose.ASKED, prose.NOTHING_RUN]
+    return [
+        "# Results",
+        prose.generated(folder),
+        "## What was asked",
+        prose.ASKED,
+        prose.HOW_TO_READ,
+        "## Verdicts",
+        *[paragraph for study in studies for paragraph in verdict_section(study)],
+        *[paragraph for study in studies for paragraph in study_section(study, folder)],
+        "## Sanity flags",
+        *[flags(study) for study in studies],
+        "## How to reproduce",
+        prose.reproduce([study.preset for study in studies]),
+        environment_table(studies),
+        "## Limits",
+        prose.limits(studies),
+    ]
+
+
+def verdict_section(study: Study) -> list[str]:
+    """Return a study's verdicts: a sentence for each comparison and endpoint, the primary one first."""
+    synthetic = [prose.SYNTHETIC] if study.any_record["data"]["synthetic"] else []
+    paragraphs = [f"### {heading(study)}", *synthetic]
+    for endpoint in ENDPOINTS:
+        rank = "Primary" if endpoint == ENDPOINTS[0] else "Secondary"
+        pairs = comparisons(study, endpoint)
+        sentences = [sentence(study, endpoint, arm, pair) for arm, pair in pairs.items()]
+        paragraphs += [f"{rank}: {prose.endpoint(study, endpoint)}.", "\n".join(sentences)]
+    return paragraphs
+
+
+def sentence(study: Study, endpoint: Endpoint, arm: str, pair: Comparison | None) -> str:
+    """Return the verdict of one comparison on one endpoint, with the runs that it leaves out."""
+    under = "" if endpoint == "clean" else ", under these attacks"
+    if pair is None:
+        return f"- {code(study.treatment)} against {code(arm)}: no seed is finished in both arms yet."
+    means = f"{code(study.treatment)} ({pair.treatment:.2f}) against {code(arm)} ({pair.control:.2f})"
+    return f"- {means}{under}: {verdict(pair)}.{left_out(study, arm)}"
+
+
+def left_out(study: Study, arm: str) -> str:
+    """Say which named runs of a comparison diverged or are missing, or nothing."""
+    text = ""
+    for name in (study.treatment, arm):
+        if seeds := study.seeds_with(name, "diverged"):
+            text += (
+                f" But {seed_list(seeds)} of {code(name)} diverged: a failure of that arm, which the test "
+                "leaves out, so the arm's mean is flattered."
+            )
+        if seeds := study.seeds_with(name, "missing"):
+            text += f" Interim: {seed_list(seeds)} of {code(name)} not run yet."
+    return text
+
+
+def seed_list(seeds: Sequence[int]) -> str:
+    """Write seeds: "seed 1", "seeds 1, 2"."""
+    return f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
+
+
+def heading(study: Study) -> str:
+    """Return a study's title with its preset."""
+    return f"{study.analysis['title']} ({code(study.preset)})"
+
+
+def study_section(study: Study, folder: str) -> list[str]:
+    """Return everything about one study: what it is, its tables and its figures."""
+    synthetic = [prose.SYNTHETIC] if study.any_record["data"]["synthetic"] else []
+    named, treatment = f"{study.analysis['eps']:g}", code(study.treatment)
+    figures = f"{folder}/{study.preset}/figures"
+    return [
+        f"## Study: {heading(study)}",
+        *synthetic,
+        prose.what(study),
+        "### Accuracy of every seed",
+        prose.SEEDS_NOTE + unnamed(study),
+        seeds_table(study),
+        f"### {treatment} against each other arm: accuracy",
+        comparison_table(study, "clean"),
+        "### Robustness",
+        prose.robustness_note(study),
+        robustness_table(study),
+        f"![{alt(study, 'area')}]({figures}/robustness.svg)",
+        f"{treatment} against each other arm: {prose.endpoint(study, 'area')}.",
+        comparison_table(study, "area"),
+        f"{treatment} against each other arm: {prose.endpoint(study, 'eps')}.",
+        comparison_table(study, "eps"),
+        f"Attack by attack at eps = {named}/255. " + prose.ATTACK_NOTE,
+        attack_table(study),
+        "### Convergence",
+        f"![{alt(study, 'clean')}]({figures}/accuracy.svg)",
+        prose.CONVERGENCE_NOTE,
+        epochs_table(study),
+        "### Cost",
+        prose.cost_note(reference(study)),
+        cost_table(study),
+    ]
+
+
+def unnamed(study: Study) -> str:
+    """Name the records whose seeds the preset does not name, or nothing."""
+    runs = ", ".join(f"{code(arm)} seed {seed}" for arm, seed in study.unnamed)
+    return f" Not named by the preset and used in no number here: {runs}." if runs else ""
+
+
+def alt(study: Study, endpoint: Endpoint) -> str:
+    """Return a figure's text for those who do not see it: what it shows, and every arm's value."""
+    shown = "Accuracy over epochs" if endpoint == "clean" else "Accuracy under these attacks over eps"
+    values = zip(study.arms, study.values(endpoint), strict=True)
+    listed = ", ".join(f"{arm} {mean_text(row)}" for arm, row in values)
+    return f"{shown}; {prose.endpoint(study, endpoint)}, mean over seeds: {listed}"
+
+
+def flags(study: Study) -> str:
+    """Return a study's sanity flags and diverged runs, one a line, or that there are none."""
+    lines = []
+    for (arm, seed), record in study.records.items():
+        run = f"- {code(arm)} seed {seed}"
+        if record["status"] == "diverged":
+            lines.append(f"{run} diverged after {count(len(record['epochs']), 'epoch')}: {record['reason']}")
+        lines += [f"{run}: {flag}" for flag in record["flags"]]
+    return f"{heading(study)}: " + ("no run raised a flag." if not lines else "see below.\n\n" + "\n".join(lines))

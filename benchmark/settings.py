@@ -1,0 +1,237 @@
+"""Presets: TOML files parsed into validated, frozen settings."""
+
+import json
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from benchmark.errors import UsageError, nearest
+
+PRESETS = Path(__file__).parent / "presets"
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]  # becomes a folder's name
+Count = Annotated[int, Field(ge=1)]
+CountOrZero = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, strict types, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class DataSettings(Settings):
+    """Which images; 0 training images means all that the validation split leaves."""
+
+    dataset: str
+    pixels: Count = 32
+    train_images: CountOrZero = 0
+    test_images: CountOrZero = 0
+    validation_images: CountOrZero = 0
+    split_seed: CountOrZero = 0
+
+
+class ModelSettings(Settings):
+    """Which network."""
+
+    name: str
+
+
+class Recipe(Settings):
+    """Nesterov SGD with a triangular learning rate.
+
+    The rate rises linearly from `initial` x learning_rate to learning_rate at the share `peak` of all steps and
+    falls linearly to `final` x learning_rate at the last. `padding` and `flip` are the standard augmentation's: a
+    random crop of the image padded by so many pixels, and mirroring, for arms that use it.
+    """
+
+    epochs: Count
+    batch_size: Count
+    learning_rate: Positive
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NotNegative = 5e-4
+    initial: Share = 0.2
+    peak: Share = 0.25
+    final: Share = 0.0
+    padding: CountOrZero = 4
+    flip: bool = True
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+
+
+class Attack(Settings):
+    """One attack; `steps` are gradient steps (1 for FGSM)."""
+
+    name: str
+    steps: Count
+
+
+class Evaluation(Settings):
+    """Attacks on a fixed, class-stratified set of images of the evaluated split; eps in units of 1/255."""
+
+    split: Literal["test", "validation"] = "test"
+    images: Count
+    batch_size: Count
+    eps: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    attacks: Annotated[tuple[Attack, ...], Field(min_length=1)]
+
+
+class Arm(Settings):
+    """A method, its settings (the others are the method's defaults) and an augmentation."""
+
+    method: str
+    augmentation: Literal["none", "standard"]
+    settings: dict[str, Any] = {}
+
+
+class Analysis(Settings):
+    """What is tested, named before the run.
+
+    The primary endpoint is last-epoch clean accuracy, the second the area under the accuracy-over-eps curve.
+    `treatment` is compared with every arm in `against`; `eps` (1/255) is the one read singly; differences
+    within +-`margin` percentage points count as equivalent.
+    """
+
+    treatment: Name
+    against: Annotated[tuple[Name, ...], Field(min_length=1)]
+    eps: Positive
+    margin: Positive
+
+
+class Preset(Settings):
+    """A study: everything that decides what its runs compute and how they are compared."""
+
+    name: Name
+    title: str
+    seeds: Annotated[tuple[CountOrZero, ...], Field(min_length=1)]
+    data: DataSettings
+    model: ModelSettings
+    recipe: Recipe
+    evaluation: Evaluation
+    arms: Annotated[dict[Name, Arm], Field(min_length=1)]
+    analysis: Analysis
+
+
+def preset_names() -> list[str]:
+    """Return the names of the presets in the package."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def load_preset(name: str, overrides: tuple[str, ...] = ()) -> Preset:
+    """Load a preset of the package by name, or the user's own TOML file by path.
+
+    Args:
+        name: a preset's name, or the path of a file that ends in .toml.
+        overrides: "section.key=value" texts (TOML values) that replace single settings.
+
+    Raises:
+        UsageError: unknown preset; a file that cannot be read or parsed; an unknown key, wrong type or value out
+            of range, naming file, key, value and what is allowed.
+    """
+    path = Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
+    if not name.endswith(".toml") and name not in preset_names():
+        raise UsageError(f"there is no preset {name!r}; {nearest(name, preset_names())} Or give a path/to/mine.toml.")
+    values = {"name": path.stem} | _read(path)
+    for text in overrides:
+        _override(values, text)
+    try:
+        preset = Preset.model_validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        problems = "\n".join(f"  {line}" for line in _explain(error))
+        raise UsageError(f"{path}: settings that are not allowed:\n{problems}") from error
+    _check_together(preset, path)
+    return preset
+
+
+def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read a TOML file; `extends = "other"` starts from another preset and replaces single values of it."""
+    if path in seen:
+        raise UsageError(f"{path}: 'extends' goes round in a circle: {' -> '.join(p.stem for p in (*seen, path))}.")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"cannot read the preset {path}: {reason}.") from error
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if base not in preset_names():
+        raise UsageError(f"{path}: extends: there is no preset {base!r}; {nearest(str(base), preset_names())}")
+    return _merge(_read(PRESETS / f"{base}.toml", (*seen, path)), values)
+
+
+def _merge(base: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Replace single values of nested tables; anything that is not a table is replaced whole."""
+    both = {
+        key: _merge(base[key], new[key])
+        for key in base.keys() & new.keys()
+        if isinstance(base[key], dict) and isinstance(new[key], dict)
+    }
+    return base | new | both
+
+
+def _override(values: dict[str, Any], text: str) -> None:
+    """Set one value in place from "section.key=value"; a bare word is taken as a string."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UsageError(f"--set {text!r}: write it as --set section.key=value, for example --set recipe.epochs=5.")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    *tables, last = key.strip().split(".")
+    for table in tables:
+        values = values.setdefault(table, {})
+        if not isinstance(values, dict):
+            raise UsageError(f"--set {text!r}: {table!r} is not a section.")
+    values[last] = parsed
+
+
+def _explain(error: ValidationError) -> Iterator[str]:
+    """Turn every problem that pydantic found into "key = value: what is wrong; nearest names"."""
+    for problem in error.errors(include_url=False, include_context=False):
+        key = ".".join(str(part) for part in problem["loc"] if part != "[key]")
+        if problem["type"] == "extra_forbidden":
+            yield f"{key}: unknown key; {nearest(str(problem['loc'][-1]), _fields(problem['loc'][:-1]))}"
+        elif problem["type"] == "missing":
+            yield f"{key}: is required and not there."
+        else:
+            yield f"{key} = {problem['input']!r}: {problem['msg']}."
+
+
+def _fields(location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that are allowed in the table at `location` of a preset."""
+    tables: dict[str, type[Settings]] = {
+        "data": DataSettings,
+        "model": ModelSettings,
+        "recipe": Recipe,
+        "evaluation": Evaluation,
+        "analysis": Analysis,
+    }
+    if not location:
+        return [*Preset.model_fields, "extends"]
+    if location[0] == "arms":
+        return list(Arm.model_fields)
+    return list((Attack if "attacks" in location else tables[str(location[0])]).model_fields)
+
+
+def _check_together(preset: Preset, path: Path) -> None:
+    """Refuse settings that are each allowed but not together."""
+    analysis, evaluation = preset.analysis, preset.evaluation
+    for key, arm in [("treatment", analysis.treatment), *(("against", arm) for arm in analysis.against)]:
+        if arm not in preset.arms:
+            raise UsageError(f"{path}: analysis.{key} = {arm!r}: no such arm; {nearest(arm, preset.arms)}")
+    if analysis.treatment in analysis.against:
+        raise UsageError(f"{path}: analysis.against names the treatment {analysis.treatment!r} itself.")
+    if list(evaluation.eps) != sorted(set(evaluation.eps)):
+        raise UsageError(f"{path}: evaluation.eps = {list(evaluation.eps)}: must rise, each value once.")
+    if analysis.eps not in evaluation.eps:
+        raise UsageError(f"{path}: analysis.eps = {analysis.eps} is not in evaluation.eps = {list(evaluation.eps)}.")
+    if len(set(preset.seeds)) != len(preset.seeds):
+        raise UsageError(f"{path}: seeds = {list(preset.seeds)}: each seed once.")
+    if evaluation.split == "validation" and not preset.data.validation_images:
+        raise UsageError(f"{path}: evaluation.split = 'validation' needs data.validation_images above 0.")

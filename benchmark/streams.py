@@ -1,0 +1,20 @@
+"""Random streams: one generator for each purpose, from (data set, seed, purpose) and nothing else."""
+
+import hashlib
+
+import torch
+
+
+def stream_seed(dataset: str, seed: int, purpose: str) -> int:
+    """Return the 63-bit seed of a stream: SHA-256 of "dataset/seed/purpose".
+
+    The arm is not part of it, so that all arms of a seed start from the same weights and see the same images in
+    the same order under the same crops; a draw added for one purpose shifts no other.
+    """
+    digest = hashlib.sha256(f"{dataset}/{seed}/{purpose}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def stream(dataset: str, seed: int, purpose: str) -> torch.Generator:
+    """Return a CPU generator for one purpose ("weights", "order", "augmentation", "method", "evaluation", "split")."""
+    return torch.Generator().manual_seed(stream_seed(dataset, seed, purpose))

@@ -1,0 +1,173 @@
+"""Records of one study as arrays (arm x seed), refused where they do not belong together."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from benchmark.consistency import name, refuse_mixed
+from benchmark.errors import RunError, UsageError
+from benchmark.records import AttackOutcome, Record, unpack_bits
+from benchmark.stats import Comparison, Floats, area_under_curve, compare, correct
+
+Endpoint = Literal["clean", "area", "eps"]
+ENDPOINTS: tuple[Endpoint, ...] = ("clean", "area", "eps")  # primary first
+Status = Literal["done", "diverged", "missing"]
+
+
+@dataclass(frozen=True)
+class Study:
+    """One preset's records; accuracies in percentage points, nan where a run is missing, diverged or
+    unattacked.
+
+    `arms`: the treatment, the arms it is compared with, then any other, named ones also where no run exists
+    yet.
+    `seeds`: those named before the study; `unnamed` lists the runs with other seeds, which no number uses.
+    `eps`: (eps,), in 1/255, from 0. `clean`: (arm, seed), on all test images after the last epoch.
+    `robust`: (arm, seed, eps), on the attacked images; correct without attack and under every attack, so
+    column 0 is the clean accuracy on those images.
+    """
+
+    preset: str
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    unnamed: tuple[tuple[str, int], ...]
+    eps: Floats
+    clean: Floats
+    robust: Floats
+    records: dict[tuple[str, int], Record]
+
+    @property
+    def any_record(self) -> Record:
+        """One record, for everything that all of them share."""
+        return next(iter(self.records.values()))
+
+    @property
+    def analysis(self) -> dict[str, Any]:
+        """What the preset named before the run: title, treatment, against, eps, margin, seeds."""
+        return self.any_record["analysis"]
+
+    @property
+    def treatment(self) -> str:
+        """The arm that the others are compared with."""
+        return str(self.analysis["treatment"])
+
+    @property
+    def against(self) -> tuple[str, ...]:
+        """The arms the treatment is compared with: the family of Holm's correction."""
+        return tuple(self.analysis["against"])
+
+    @property
+    def split(self) -> str:
+        """The images that were evaluated: test or validation."""
+        return str(self.any_record["settings"]["evaluation"].get("split", "test"))
+
+    def status(self, arm: str, seed: int) -> Status:
+        """Whether a named run is done, diverged or missing."""
+        record = self.records.get((arm, seed))
+        return "missing" if record is None else record["status"]
+
+    def seeds_with(self, arm: str, status: Status) -> list[int]:
+        """Return the named seeds of an arm that are done, diverged or missing."""
+        return [seed for seed in self.seeds if self.status(arm, seed) == status]
+
+    def done(self, arm: str) -> list[Record]:
+        """Return the finished records of an arm, by seed."""
+        return [self.records[arm, seed] for seed in self.seeds_with(arm, "done")]
+
+    def values(self, endpoint: Endpoint) -> Floats:
+        """Return an endpoint as (arm, seed), in points.
+
+        clean: last-epoch accuracy on all test images. area: area under the Linf curve, see
+            `area_under_curve`. eps: robust accuracy at the one eps named before the study.
+        """
+        if endpoint == "clean":
+            return self.clean
+        if endpoint == "area":
+            return area_under_curve(self.eps, self.robust)
+        return self.robust[:, :, int(np.flatnonzero(self.eps == self.analysis["eps"])[0])]
+
+
+def load_study(preset: str, records: list[Record]) -> Study:
+    """Arrange one preset's records as a study.
+
+    Raises:
+        UsageError: no record, records that mix data, settings, versions or devices or break pairing (the
+            message
+            lists what differs), or an eps named that no attack used.
+        RunError: a record whose outcomes are damaged or incomplete.
+    """
+    if not records:
+        raise UsageError(f"study {preset} has no records. Run: python -m benchmark run {preset}")
+    refuse_mixed(preset, records)
+    analysis, evaluation = records[0]["analysis"], records[0]["settings"]["evaluation"]
+    eps = np.array([0.0, *sorted(float(value) for value in evaluation["eps"])])
+    if analysis["eps"] not in eps[1:]:
+        raise UsageError(f"study {preset} names eps = {analysis['eps']:g}, attacked were {eps[1:].tolist()}")
+    named = [analysis["treatment"], *analysis["against"]]
+    arms = tuple(dict.fromkeys([*named, *sorted(record["arm"] for record in records)]))
+    seeds = tuple(sorted(analysis["seeds"]))
+    found = {(record["arm"], record["seed"]): record for record in records}
+    used = {run: found[run] for run in sorted(found) if run[1] in seeds}
+    if not used:
+        raise UsageError(f"study {preset} has no record with a seed named by its preset ({list(seeds)})")
+    clean = np.full((len(arms), len(seeds)), np.nan)
+    robust = np.full((len(arms), len(seeds), len(eps)), np.nan)
+    for (arm, seed), record in used.items():
+        if record["status"] == "done":
+            at = arms.index(arm), seeds.index(seed)
+            try:
+                clean[at], robust[at] = clean_accuracy(record), robust_curve(record, eps)
+            except ValueError as error:
+                raise RunError(f"record {name(record)}: {error}. Delete it to repeat its run.") from error
+    unnamed = tuple(sorted(run for run in found if run not in used))
+    return Study(preset, arms, seeds, unnamed, eps, clean, robust, used)
+
+
+def clean_accuracy(record: Record) -> float:
+    """Return the share of all test images that are correct after the last epoch, in points."""
+    if record["clean"] is None:
+        raise ValueError("a finished run has no outcome of the test images")
+    outcomes = record["clean"]
+    return 100.0 * int(unpack_bits(outcomes["correct"], outcomes["n"]).sum()) / outcomes["n"]
+
+
+def robust_curve(record: Record, eps: Floats) -> Floats:
+    """Return (eps,) points of joint robust accuracy over eps that starts at 0; nan where nothing was
+    attacked.
+    """
+    if record["robustness"] is None:
+        return np.full(len(eps), np.nan)
+    n = len(record["robustness"]["images"])
+    counts = [int(unpack_bits(record["robustness"]["clean"], n).sum())]
+    for value in eps[1:]:
+        outcomes = [unpack_bits(attack["correct"], n) for attack in attacks_at(record, float(value))]
+        if not outcomes:
+            raise ValueError(f"no attack at eps = {value:g}")
+        counts.append(int(np.logical_and.reduce(outcomes).sum()))
+    return 100.0 * np.array(counts) / n
+
+
+def attacks_at(record: Record, eps: float) -> list[AttackOutcome]:
+    """Return the outcomes of a record's attacks (Linf, all of them) at one eps, in attack order."""
+    attacks = [] if record["robustness"] is None else record["robustness"]["attacks"]
+    return [attack for attack in attacks if attack["eps"] == eps]
+
+
+def comparisons(study: Study, endpoint: Endpoint) -> dict[str, Comparison | None]:
+    """Compare the treatment with each named arm over the seeds that both finished; Holm over these
+    comparisons.
+
+    Returns:
+        control arm -> comparison, or None where no seed is finished in both.
+    """
+    values = study.values(endpoint)
+    treatment = values[study.arms.index(study.treatment)]
+    found: list[Comparison | None] = []
+    for arm in study.against:
+        control = values[study.arms.index(arm)]
+        both = np.isfinite(treatment) & np.isfinite(control)
+        margin = float(study.analysis["margin"])
+        pair = compare(treatment[both], control[both], margin, len(study.against)) if both.any() else None
+        found.append(pair)
+    return dict(zip(study.against, correct(found), strict=True))

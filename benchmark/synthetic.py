@@ -1,0 +1,70 @@
+"""Made-up images in the official file formats, so that the real loaders run where no data is (smoke runs, tests)."""
+
+import hashlib
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+MARKER = "SYNTHETIC.json"  # beside made-up files: their checksums, so that nobody takes them for the real ones
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """Return the checksums of made-up files in `folder`; empty where its files are not made up."""
+    marker = folder / MARKER
+    return dict(json.loads(marker.read_text(encoding="utf-8"))) if marker.is_file() else {}
+
+
+def make_images(labels: np.ndarray, classes: int, pixels: int, rng: np.random.Generator) -> np.ndarray:
+    """Return (N, pixels, pixels, 3) uint8 images: each class a colour gradient of its own, under noise."""
+    palette = np.random.default_rng(0).uniform(40, 215, (classes, 2, 3))
+    ramp = np.linspace(0, 1, pixels)[:, None, None, None]  # (H, 1, 1, 1)
+    colours = palette[labels]  # (N, 2, 3)
+    image = colours[:, 0] * (1 - ramp) + colours[:, 1] * ramp  # (H, 1, N, 3)
+    image = np.broadcast_to(image, (pixels, pixels, len(labels), 3)).transpose(2, 0, 1, 3)
+    return np.clip(image + rng.normal(0, 25, image.shape), 0, 255).astype(np.uint8)
+
+
+def write_cifar(root: Path, classes: int, train: int, test: int) -> Path:
+    """Write made-up CIFAR-10 (classes = 10) or CIFAR-100 files in the official Python format.
+
+    Returns:
+        The folder "cifar-10-batches-py" or "cifar-100-python" under root.
+    """
+    rng = np.random.default_rng(classes)
+    fine = classes == 100
+    folder = root / ("cifar-100-python" if fine else "cifar-10-batches-py")
+    folder.mkdir(parents=True, exist_ok=True)
+    key = "fine_labels" if fine else "labels"
+    parts = ["train"] if fine else [f"data_batch_{i}" for i in range(1, 6)]
+    sizes = [train] if fine else [len(part) for part in np.array_split(np.arange(train), 5)]
+    for name, size in [*zip(parts, sizes, strict=True), ("test" if fine else "test_batch", test)]:
+        labels = np.arange(size) % classes
+        images = make_images(labels, classes, 32, rng).transpose(0, 3, 1, 2).reshape(size, -1)
+        _dump(folder / name, {"data": images, key: labels.tolist()})
+    names = [f"class {i}" for i in range(classes)]
+    _dump(folder / ("meta" if fine else "batches.meta"), {"fine_label_names" if fine else "label_names": names})
+    sums = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.name != MARKER}
+    (folder / MARKER).write_text(json.dumps(sums), encoding="utf-8")
+    return folder
+
+
+def _dump(path: Path, values: dict[str, Any]) -> None:
+    """Pickle one official CIFAR file (protocol 2, as the originals)."""
+    path.write_bytes(pickle.dumps(values, protocol=2))
+
+
+def write_image_folder(folder: Path, classes: int, train: int, test: int, pixels: int) -> Path:
+    """Write a made-up image folder, train/<class>/*.jpg and test/<class>/*.jpg, and return it."""
+    rng = np.random.default_rng(classes)
+    for split, count in (("train", train), ("test", test)):
+        labels = np.arange(count) % classes
+        for i, image in enumerate(make_images(labels, classes, pixels, rng)):
+            path = folder / split / f"class{labels[i]:03d}" / f"{i:05d}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path, quality=95)
+    (folder / MARKER).write_text("{}", encoding="utf-8")
+    return folder

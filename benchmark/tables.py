@@ -1,0 +1,217 @@
+"""The tables of RESULTS.md: pure functions from a study to Markdown, every number from its records."""
+
+from collections.abc import Callable, Sequence
+from statistics import fmean
+
+import numpy as np
+from tabulate import tabulate
+
+from benchmark.records import Record, unpack_bits
+from benchmark.stats import Comparison, Floats
+from benchmark.study import Endpoint, Study, attacks_at, comparisons
+from benchmark.verdicts import outcome, p_text, signed
+
+LEVELS = (50, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99)  # accuracies in %, fixed here before any run
+SHOWN_LEVELS = 5
+PREFIXES = ((15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k"))
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str] = ()) -> str:
+    """Return a GitHub table; the first column and those headed by `words` align left, the others right.
+
+    tabulate's "pipe" is its "github" with the colons that GitHub takes the alignment from.
+    """
+    align = ["left" if header in (headers[0], *words) else "right" for header in headers]
+    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+
+
+def code(name: str) -> str:
+    """Write a name as Markdown code."""
+    return f"`{name}`"
+
+
+def mean_text(values: Floats, digits: int = 2) -> str:
+    """Write the mean of the finite values, (seed,), or a dash where there is none."""
+    finite = values[np.isfinite(values)]
+    return f"{finite.mean():.{digits}f}" if len(finite) else "-"
+
+
+def sd_text(values: Floats) -> str:
+    """Write the standard deviation (n - 1) of the finite values, (seed,), or a dash below two."""
+    finite = values[np.isfinite(values)]
+    return f"{finite.std(ddof=1):.2f}" if len(finite) > 1 else "-"
+
+
+def seeds_table(study: Study) -> str:
+    """Last-epoch accuracy of every seed, mean and sd in points; beside them the mean of the best epochs."""
+    rows = []
+    for arm, values in zip(study.arms, study.values("clean"), strict=True):
+        cells = [
+            f"{value:.2f}" if np.isfinite(value) else study.status(arm, seed)
+            for seed, value in zip(study.seeds, values, strict=True)
+        ]
+        bests = [100 * record["best_epoch"]["accuracy"] for record in study.done(arm) if record["best_epoch"]]
+        best = f"{fmean(bests):.2f}" if bests else "-"
+        rows.append([code(arm), *cells, mean_text(values), sd_text(values), best])
+    seeds = [f"seed {seed}" for seed in study.seeds]
+    return table(["arm", *seeds, "mean", "sd", "best epoch"], rows)
+
+
+def comparison_table(study: Study, endpoint: Endpoint) -> str:
+    """The treatment against each named arm on one endpoint: difference, tests, verdict."""
+    headers = [
+        "against",
+        "seeds",
+        "higher in",
+        "difference",
+        "95% interval",
+        "p",
+        "Holm p",
+        "exact p (floor)",
+    ]
+    headers += ["Welch p", "equivalence p", "detectable", "verdict"]
+    rows = [comparison_row(arm, pair) for arm, pair in comparisons(study, endpoint).items()]
+    return table(headers, rows, words=["verdict"])
+
+
+def comparison_row(arm: str, pair: Comparison | None) -> list[str]:
+    """One row of `comparison_table`; dashes where a test is undefined or no seed is finished in both arms."""
+    if pair is None:
+        return [code(arm), "0", *["-"] * 9, "not run yet"]
+    interval = "-" if pair.low is None else f"{signed(pair.low)} to {signed(pair.high)}"
+    return [
+        code(arm),
+        str(pair.n),
+        f"{pair.wins}/{pair.n}",
+        signed(pair.difference),
+        interval,
+        p_text(pair.p),
+        p_text(pair.holm),
+        f"{p_text(pair.exact)} ({p_text(pair.floor)})",
+        p_text(pair.welch),
+        p_text(pair.tost_holm),
+        "-" if pair.constant or pair.detectable is None else f"{pair.detectable:.2f}",
+        outcome(pair),
+    ]
+
+
+def robustness_table(study: Study) -> str:
+    """Joint robust accuracy at every eps and the area under the curve, means over seeds, in points."""
+    rows = []
+    for arm, curves, areas in zip(study.arms, study.robust, study.values("area"), strict=True):
+        cells = [mean_text(column, 1) for column in curves.T]
+        rows.append([code(arm), *cells, mean_text(areas), sd_text(areas)])
+    return table(["arm", *[f"{eps:g}" for eps in study.eps], "area", "sd of area"], rows)
+
+
+def attack_table(study: Study) -> str:
+    """What is left after each attack at the named eps (joint, in attack order), and two signs of masking."""
+    eps = float(study.analysis["eps"])
+    first = next((record for record in study.records.values() if record["robustness"]), None)
+    names = [f"{a['attack']} ({a['steps']})" for a in attacks_at(first, eps)] if first else []
+    rows = []
+    for arm in study.arms:
+        runs = [record for record in study.done(arm) if record["robustness"]]
+        left = np.array([after_attacks(record, eps) for record in runs]).reshape(len(runs), len(names) + 1)
+        signs = np.array([masking_signs(record) for record in runs]).reshape(len(runs), 2)
+        cells = [mean_text(column, 1) for column in left.T]
+        rows.append([code(arm), *cells, mean_text(100 * signs[:, 0], 1), mean_text(signs[:, 1])])
+    return table(["arm", "no attack", *names, "zero gradients, %", "median margin"], rows)
+
+
+def after_attacks(record: Record, eps: float) -> list[float]:
+    """Return the points left without attack and after each attack at eps, in attack order."""
+    robustness = record["robustness"]
+    if robustness is None:
+        return []
+    n = len(robustness["images"])
+    outcomes = [robustness["clean"], *[attack["correct"] for attack in attacks_at(record, eps)]]
+    bits = np.logical_and.accumulate([unpack_bits(text, n) for text in outcomes])
+    return [100.0 * int(row.sum()) / n for row in bits]
+
+
+def masking_signs(record: Record) -> tuple[float, float]:
+    """Return the share of images whose gradient is exactly zero and the median margin of the logits."""
+    robustness = record["robustness"]
+    return (np.nan, np.nan) if robustness is None else (robustness["zero_gradient_share"], robustness["median_margin"])
+
+
+def epochs_table(study: Study) -> str:
+    """The first epoch at which fixed accuracies were reached: mean over the seeds that reached them."""
+    first = {
+        (arm, level): [first_epoch(record, level) for record in study.done(arm)]
+        for arm in study.arms
+        for level in LEVELS
+    }
+    reached = [level for level in LEVELS if any(any(first[arm, level]) for arm in study.arms)][-SHOWN_LEVELS:]
+    rows = []
+    for arm in study.arms:
+        row = [code(arm)]
+        for level in reached:
+            epochs = [epoch for epoch in first[arm, level] if epoch is not None]
+            share = f" ({len(epochs)}/{len(first[arm, level])})" if len(epochs) < len(first[arm, level]) else ""
+            row.append(f"{fmean(epochs):.1f}{share}" if epochs else "-")
+        rows.append(row)
+    return table(["arm", *[f"{level}%" for level in reached]], rows)
+
+
+def first_epoch(record: Record, level: float) -> int | None:
+    """Return the first epoch (from 1) whose test accuracy is at least `level` points, or None."""
+    return next((e["epoch"] for e in record["epochs"] if 100 * e["accuracy"] >= level), None)
+
+
+def cost_table(study: Study) -> str:
+    """What a run of each arm spends in training, mean over seeds, and relative to the reference arm."""
+    base = reference(study)
+    columns: dict[str, tuple[Callable[[Record], float], Callable[[float], str]]] = {
+        "seconds": (lambda record: record["cost"]["train_seconds"], lambda value: f"{value:,.1f}"),
+        "FLOPs": (lambda record: record["cost"]["train_flops"], si),
+        "gradient samples": (lambda record: record["cost"]["train_gradients"], si),
+        "peak memory": (
+            lambda record: record["cost"]["peak_memory_bytes"],
+            lambda value: f"{value / 2**20:,.0f} MiB",
+        ),
+        "augmented iterations": (augmented, lambda value: f"{100 * value:.0f}%"),
+    }
+    rows = []
+    for arm in study.arms:
+        row = [code(arm)]
+        for title, (measure, write) in columns.items():
+            values, bases = ([measure(record) for record in study.done(name)] for name in (arm, base))
+            relative = title != "augmented iterations" and bool(bases) and fmean(bases) > 0
+            share = f" ({fmean(values) / fmean(bases):.2f}x)" if values and relative else ""
+            row.append(write(fmean(values)) + share if values else "-")
+        rows.append(row)
+    return table(["arm", *columns], rows)
+
+
+def reference(study: Study) -> str:
+    """Return the arm that costs are relative to: standard where it is, else the first compared arm."""
+    return "standard" if "standard" in study.arms else study.against[0]
+
+
+def augmented(record: Record) -> float:
+    """Return the share of a run's iterations that the method augmented, in [0, 1]."""
+    return fmean(epoch["augmented"] for epoch in record["epochs"])
+
+
+def si(value: float) -> str:
+    """Write a count with three digits and an SI prefix: "2.13 T"."""
+    power, prefix = next(((p, t) for p, t in PREFIXES if value >= 10**p), (0, ""))
+    short = value / 10**power
+    return f"{short:.{2 if short < 10 else 1 if short < 100 else 0}f} {prefix}".rstrip()
+
+
+def environment_table(studies: Sequence[Study]) -> str:
+    """Versions, device and commit that every study ran with; several values where its runs differ."""
+    keys = dict.fromkeys(key for study in studies for record in study.records.values() for key in record["environment"])
+    rows = []
+    for key in keys:
+        if key != "date":
+            cells = [
+                ", ".join(sorted({record["environment"].get(key, "-") for record in study.records.values()}))
+                for study in studies
+            ]
+            rows.append([key, *cells])
+    presets = [code(study.preset) for study in studies]
+    return table(["", *presets], rows, words=presets)

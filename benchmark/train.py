@@ -1,0 +1,180 @@
+"""Training: one loop for every arm, which knows no method by name."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmark import registry
+from benchmark.data import Data
+from benchmark.datasets import Split
+from benchmark.errors import UsageError
+from benchmark.models import build_model, weights_hash
+from benchmark.plan import Run
+from benchmark.records import Epoch
+from benchmark.settings import Recipe
+from benchmark.streams import stream, stream_seed
+
+PURPOSES = ("order", "augmentation", "method")
+
+
+@dataclass
+class State:
+    """All that changes while a run trains, and all that a checkpoint holds.
+
+    Attributes:
+        model, optimizer: what is trained.
+        streams: one generator for each purpose.
+        weights_hash: hash of the initial weights.
+        epochs: what is recorded of each finished epoch.
+        virtual: number of virtual samples so far, for each layer behind which they joined the batch.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    streams: dict[str, torch.Generator]
+    weights_hash: str
+    epochs: list[Epoch] = field(default_factory=list)
+    virtual: dict[str, int] = field(default_factory=dict)
+
+
+class DivergedError(Exception):
+    """The training loss is not finite; the text says where."""
+
+
+def start(run: Run, data: Data, device: torch.device) -> State:
+    """Return the state before the first step.
+
+    Raises:
+        UsageError: the network does not exist, or lacks a layer that the method names.
+    """
+    name, recipe = run.preset.data.dataset, run.preset.recipe
+    model = build_model(run.preset.model.name, data.train.images, data.classes, stream_seed(name, run.seed, "weights"))
+    initial = weights_hash(model)
+    _check_method(run, model)
+    model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub lacks it
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(
+        trained,
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=True,
+    )
+    return State(model, optimizer, {p: stream(name, run.seed, p) for p in PURPOSES}, initial)
+
+
+def _check_method(run: Run, model: nn.Module) -> None:
+    """Let the method refuse the network before the first step, where it has a `check`."""
+    check = getattr(run.method, "check", None)
+    try:
+        if check is not None:
+            check(model)
+    except ValueError as error:
+        raise UsageError(f"arm {run.arm}, network {run.preset.model.name}: {error}") from error
+
+
+def order_hash(run: Run, images: int) -> str:
+    """Return the SHA-256 (16 hex digits) of the order of `images` images over all epochs of a run."""
+    digest, order = hashlib.sha256(), stream(run.preset.data.dataset, run.seed, "order")
+    for _ in range(run.preset.recipe.epochs):
+        digest.update(torch.randperm(images, generator=order).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
+    """Return the triangular rate of step 0..steps - 1 (see `Recipe`)."""
+    share = step / max(steps - 1, 1)
+    if share < recipe.peak:
+        factor = recipe.initial + (1 - recipe.initial) * share / recipe.peak
+    else:
+        factor = 1 + (recipe.final - 1) * (share - recipe.peak) / max(1 - recipe.peak, 1e-12)
+    return recipe.learning_rate * factor
+
+
+def autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:
+    """Return the precision of training: bfloat16 autocast or plain float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Turn uint8 images into float32 in [0, 1], channels_last."""
+    return images.to(torch.float32, memory_format=torch.channels_last).div_(255)
+
+
+def train_step(run: Run, state: State, images: Tensor, labels: Tensor) -> Any:
+    """Take one optimizer step on float images (N, C, H, W) in [0, 1]; return what the method returned.
+
+    Raises:
+        UsageError: the method does not fit the network, for example a layer inside a skip connection.
+    """
+    try:
+        with autocast(run.preset.recipe, images.device):
+            step = run.method(state.model, images, labels, generator=state.streams["method"])
+    except ValueError as error:  # a method's word that it does not fit this network
+        raise UsageError(f"arm {run.arm}: {error}") from error
+    state.optimizer.zero_grad(set_to_none=True)
+    step.loss.backward()
+    state.optimizer.step()
+    return step
+
+
+def train_epoch(run: Run, state: State, train: Split, after_step: Callable[[int], None] = lambda _step: None) -> Epoch:
+    """Train one epoch: a new random order, whole batches only (the rest of the order is left out).
+
+    Nothing waits for the device inside the epoch. Accuracy is filled in by the caller.
+
+    Args:
+        after_step: called with the number of steps done in this epoch.
+
+    Raises:
+        DivergedError: the epoch's loss is not finite.
+    """
+    recipe, epoch = run.preset.recipe, len(state.epochs)
+    steps = len(train.labels) // recipe.batch_size
+    order = torch.randperm(len(train.labels), generator=state.streams["order"])
+    order = order.to(train.labels.device)
+    augment = augmentation(run)
+    total, augmented, began = torch.zeros((), device=train.labels.device), 0, time.perf_counter()
+    state.model.train()
+    for i in range(steps):
+        picked = order[i * recipe.batch_size : (i + 1) * recipe.batch_size]
+        rate = learning_rate(recipe, epoch * steps + i, recipe.epochs * steps)
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        images = to_float(augment(train.images[picked], state.streams["augmentation"]))
+        step = train_step(run, state, images, train.labels[picked])
+        total += step.loss.detach()
+        augmented += step.virtual > 0
+        if step.virtual:
+            state.virtual[step.layer] = state.virtual.get(step.layer, 0) + step.virtual
+        after_step(i + 1)
+    loss = float(total) / steps  # the one wait for the device
+    seconds = time.perf_counter() - began
+    if not torch.isfinite(torch.tensor(loss)):
+        raise DivergedError(
+            f"the training loss became {loss} in epoch {epoch + 1} (steps {epoch * steps + 1} to {(epoch + 1) * steps})"
+        )
+    return Epoch(
+        epoch=epoch + 1,
+        learning_rate=rate,
+        train_loss=round(loss, 6),
+        accuracy=0.0,
+        images_per_second=round(steps * recipe.batch_size / seconds, 1),
+        seconds=round(seconds, 3),
+        augmented=round(augmented / steps, 6),
+    )
+
+
+def augmentation(run: Run) -> Callable[[Tensor, torch.Generator], Tensor]:
+    """Return the arm's augmentation of uint8 batches."""
+    recipe, name = run.preset.recipe, run.preset.arms[run.arm].augmentation
+    if name == "none":
+        return lambda images, _generator: images
+    operation = registry.look_up("augmentation", name, registry.AUGMENTATIONS)
+    return lambda images, generator: operation(images, padding=recipe.padding, flip=recipe.flip, generator=generator)

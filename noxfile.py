@@ -1,0 +1,161 @@
+"""What the project can be asked to do, each in one command; arguments after -- go to what it runs."""
+
+import argparse
+import functools
+import hashlib
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import nox
+from nox.virtualenv import ALL_VENVS, ProcessEnv
+from packaging.utils import canonicalize_name
+
+nox.needs_version = ">=2025.2.9"
+nox.options.sessions = ["tests", "lint", "types"]
+
+CONSTRAINTS = Path("constraints.txt")
+# What the environment's content depends on, hashed into its stamp.
+INSTALLED_FROM = (Path("pyproject.toml"), CONSTRAINTS)
+WRITE = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text(sys.argv[2])"
+SMOKE = Path("runs/smoke")
+
+
+def shared_environment(location: str, interpreter: str | None = None, **options: Any) -> ProcessEnv:
+    """One environment for all sessions, so that torch's gigabytes are installed once and not once a session.
+
+    nox asks for `<envdir>/<session>`; the last part becomes the Python version, `python-3.11`.
+    """
+    version = interpreter or f"{sys.version_info.major}.{sys.version_info.minor}"
+    path = Path(location).with_name(f"python-{version}")
+    return ALL_VENVS["virtualenv"](str(path), interpreter=interpreter, **options)
+
+
+ALL_VENVS["shared"] = shared_environment
+# Named on each session: in nox.options, NOX_DEFAULT_VENV_BACKEND=uv would win. --no-venv wins over both.
+session = functools.partial(nox.session, venv_backend="shared", reuse_venv=True)
+
+
+def install(session: nox.Session) -> None:
+    """Install the project and its tools under the constraints, unless the stamp says that they are there."""
+    if session.venv_backend == "none":
+        return  # --no-venv: the user's environment is the user's
+    stamp = Path(session.bin).parent / "installed-from.sha256"
+    wanted = hashlib.sha256(b"\0".join(path.read_bytes() for path in INSTALLED_FROM)).hexdigest()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    stamp.unlink(missing_ok=True)
+    session.log("Installing once for all sessions; torch is large, this can take minutes.")
+    session.install("--constraint", str(CONSTRAINTS), "--editable", ".[dev]", silent=False)
+    # Written through nox, which also skips it under --no-install.
+    session.run_install("python", "-c", WRITE, str(stamp), wanted, log=False)
+
+
+def benchmark(session: nox.Session, *args: str) -> None:
+    """Run `python -m benchmark ARGS`; its exit code decides over the session."""
+    session.run("python", "-m", "benchmark", *args)
+
+
+def study(session: nox.Session, preset: str) -> None:
+    """Run the preset, then write the report; a run with --smoke has written its own, apart from these."""
+    install(session)
+    benchmark(session, "run", preset, *session.posargs)
+    if "--smoke" in session.posargs:
+        return
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--results")
+    results = parser.parse_known_args(session.posargs)[0].results
+    benchmark(session, "report", *(["--results", results] if results else []))
+
+
+@session
+def smoke(session: nox.Session) -> None:
+    """Train four arms x 3 seeds on digits, attack, test, report: the whole path in 90 s."""
+    install(session)
+    records = str(SMOKE / "results")
+    benchmark(session, "run", "smoke", "--force", "--results", records, *session.posargs)
+    benchmark(session, "report", "--results", records, "--output", str(SMOKE / "RESULTS.md"))
+
+
+@session
+def cifar10(session: nox.Session) -> None:
+    """The study on CIFAR-10 (downloaded, or found under the data root)."""
+    study(session, "cifar10")
+
+
+@session
+def cifar100(session: nox.Session) -> None:
+    """The study on CIFAR-100 (downloaded, or found under the data root)."""
+    study(session, "cifar100")
+
+
+@session
+def cifar10_jpeg(session: nox.Session) -> None:
+    """The study on CIFAR-10 re-saved as JPEG, a folder under the data root."""
+    study(session, "cifar10_jpeg")
+
+
+@session
+def tiny_imagenet(session: nox.Session) -> None:
+    """The study on 100 classes of Tiny ImageNet, a folder under the data root."""
+    study(session, "tiny_imagenet_100")
+
+
+@session
+def speed(session: nox.Session) -> None:
+    """Measure training throughput against its limit, on synthetic images."""
+    install(session)
+    benchmark(session, "speed", *session.posargs)
+
+
+@session
+def results(session: nox.Session) -> None:
+    """Regenerate RESULTS.md and its figures from the committed records (-- --check: only compare)."""
+    install(session)
+    benchmark(session, "report", *session.posargs)
+
+
+@session
+def tests(session: nox.Session) -> None:
+    """Run the test suite and the doctests."""
+    install(session)
+    session.run("pytest", *session.posargs)
+
+
+@session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    install(session)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@session
+def types(session: nox.Session) -> None:
+    """Check types, strictly."""
+    install(session)
+    session.run("mypy")
+
+
+HEADER = """\
+# Every package that the project needs, at the version it is tested with; sessions install under it.
+# Generated by `nox -s lock` from pyproject.toml, with pip's own resolver: do not edit.
+# torch is pinned without its build (+cpu, +cu130), so that a machine takes the one it offers. A CUDA build
+# pins the nvidia, cuda and triton packages that it needs itself, so these are not listed here.
+"""
+NOT_LISTED = re.compile(r"sba-benchmark|(nvidia|cuda)-.+|triton")
+
+
+@session
+def lock(session: nox.Session) -> None:
+    """Renew constraints.txt from pyproject.toml with pip's own resolver."""
+    report = session.cache_dir / "resolved.json"
+    command = "pip install --quiet --dry-run --ignore-installed --editable .[dev] --report"
+    session.run("python", "-m", *command.split(), str(report))
+    resolved = [item["metadata"] for item in json.loads(report.read_text())["install"]]
+    pins = {canonicalize_name(it["name"]): it["version"].partition("+")[0] for it in resolved}
+    names = sorted(name for name in pins if not NOT_LISTED.fullmatch(name))
+    lines = [f"{name}=={pins[name]}\n" for name in names]
+    CONSTRAINTS.write_text(HEADER + "".join(lines), encoding="utf-8")

@@ -1,0 +1,148 @@
+"""What packaging promises: pins for all that is installed, the contract's sessions, documents that agree."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any, cast
+
+import nox
+import pytest
+from nox import registry
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import noxfile
+
+ROOT = Path(noxfile.__file__).parent
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+REQUIRED = [Requirement(line) for line in PROJECT["dependencies"]]
+DEVELOPMENT = [Requirement(line) for line in PROJECT["optional-dependencies"]["dev"]]
+PACKAGES = ("sba", "baselines", "benchmark")
+CONTRACT = {"smoke", "cifar10", "cifar100", "cifar10_jpeg", "tiny_imagenet", "speed", "results"}
+CONTRACT |= {"tests", "lint", "types", "lock"}
+
+
+def installed_below(requirement: Requirement, seen: set[str]) -> Iterator[str]:
+    """Names of the requirement's distribution and of all that it requires, as far as they are installed."""
+    name = canonicalize_name(requirement.name)
+    for extra in ("", *requirement.extras):
+        key = f"{name}[{extra}]"
+        if key in seen:
+            continue
+        seen.add(key)
+        try:
+            lines = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:
+            return
+        yield name
+        for child in map(Requirement, lines):
+            if child.marker is None or child.marker.evaluate({"extra": extra}):
+                yield from installed_below(child, seen)
+
+
+def imported_by(folder: str) -> set[str]:
+    """Top-level names that the folder's modules import, wherever in the file."""
+    names = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module.partition(".")[0])
+    return names
+
+
+class RecordingSession:
+    """Stands in for nox.Session and keeps what it was asked to install and run."""
+
+    def __init__(self, folder: Path, *posargs: str, venv_backend: str = "shared") -> None:
+        self.bin = str(folder / "bin")
+        self.posargs = list(posargs)
+        self.venv_backend = venv_backend
+        self.installs = 0
+        self.ran: list[str] = []
+
+    def log(self, _: str) -> None: ...
+
+    def install(self, *_: str, silent: bool) -> None:
+        self.installs += not silent
+
+    def run(self, *args: str) -> None:
+        self.ran.append(" ".join(args[3:]))  # after python -m benchmark
+
+    def run_install(self, *args: str, log: bool) -> None:
+        subprocess.run([sys.executable, *args[1:]], check=not log)
+
+    def as_nox(self) -> nox.Session:
+        return cast("nox.Session", self)
+
+
+def test_constraints_pin_every_installed_dependency() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {Requirement(line).name for line in lines if not line.startswith("#")}
+    seen: set[str] = set()
+    installed = {name for line in REQUIRED + DEVELOPMENT for name in installed_below(line, seen)}
+    assert {name for name in installed - pinned if not noxfile.NOT_LISTED.fullmatch(name)} == set()
+
+
+def test_every_import_is_a_declared_dependency() -> None:
+    distributions = metadata.packages_distributions()
+    declared = {canonicalize_name(requirement.name) for requirement in REQUIRED}
+    imports = set().union(*map(imported_by, PACKAGES)) - sys.stdlib_module_names - set(PACKAGES)
+    undeclared = {name for name in imports if not declared & set(map(canonicalize_name, distributions.get(name, [])))}
+    assert undeclared == set()
+
+
+def test_nox_has_the_sessions_that_the_contract_and_the_documents_name() -> None:
+    sessions = {name for name, session in registry.get().items() if session.func.__doc__}
+    assert sessions >= CONTRACT
+    for document in ("README.md", "CONTRIBUTING.md", ".ci/run"):
+        commands = re.findall(r"nox(?: --no-venv)? -s((?: [a-z]\w+)+)", (ROOT / document).read_text())
+        named = {name for names in commands for name in names.split()}
+        assert {"smoke", "tests"} <= named <= sessions, document
+
+
+def test_documents_name_the_version() -> None:
+    version = PROJECT["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\n## [{version}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_all_sessions_get_the_same_environment() -> None:
+    locations = {noxfile.shared_environment(f".nox/{name}").location for name in CONTRACT}
+    assert len(locations) == 1
+
+
+def test_pip_runs_again_only_when_what_is_installed_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    constraints = tmp_path / "constraints.txt"
+    constraints.write_text("a==1")
+    monkeypatch.setattr(noxfile, "INSTALLED_FROM", (constraints,))
+    session = RecordingSession(tmp_path)
+    noxfile.install(session.as_nox())
+    noxfile.install(session.as_nox())
+    assert session.installs == 1
+    constraints.write_text("a==2")
+    noxfile.install(session.as_nox())
+    assert session.installs == 2
+    users_own = RecordingSession(tmp_path, venv_backend="none")
+    noxfile.install(users_own.as_nox())
+    assert users_own.installs == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ran"),
+    [
+        ("", ["run cifar10", "report"]),
+        ("--results r --seeds 0", ["run cifar10 --results r --seeds 0", "report --results r"]),
+        ("--smoke", ["run cifar10 --smoke"]),
+    ],
+)
+def test_a_study_reports_on_the_records_it_wrote(tmp_path: Path, arguments: str, ran: list[str]) -> None:
+    session = RecordingSession(tmp_path, *arguments.split(), venv_backend="none")
+    noxfile.study(session.as_nox(), "cifar10")
+    assert session.ran == ran
