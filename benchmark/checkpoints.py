@@ -1,12 +1,11 @@
 """Checkpoints: the whole state of a run after each epoch, loaded without unpickling code."""
 
-import os
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from benchmark.errors import UsageError
+from benchmark.files import DamagedFileError, load_tensors, write_whole
 from benchmark.records import unwritable
 from benchmark.train import State
 
@@ -26,13 +25,9 @@ def save_checkpoint(path: Path, identity: str, state: State) -> None:
         "epochs": [dict(epoch) for epoch in state.epochs],
         "virtual": state.virtual,
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(values, temporary)
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as either
-        temporary.unlink(missing_ok=True)
+        write_whole(path, lambda file: torch.save(values, file))
+    except (OSError, RuntimeError) as error:
         raise unwritable(path.parent, error) from error
 
 
@@ -47,15 +42,15 @@ def load_checkpoint(path: Path, identity: str, state: State) -> bool:
     if not path.is_file():
         return False
     try:
-        values: dict[str, Any] = torch.load(path, weights_only=True)
-        if values["identity"] != identity:
-            return False
-        state.model.load_state_dict(values["model"])
-        state.optimizer.load_state_dict(values["optimizer"])
-        for name, generator in state.streams.items():
-            generator.set_state(values["streams"][name])
-        state.weights_hash = values["weights_hash"]
-        state.epochs, state.virtual = values["epochs"], values["virtual"]
-    except (OSError, RuntimeError, KeyError, EOFError, ValueError) as error:
+        values = load_tensors(path)
+    except DamagedFileError as error:
         raise UsageError(f"checkpoint {path} cannot be read ({error}). Delete it to train that run again.") from error
+    if values.get("identity") != identity:
+        return False
+    state.model.load_state_dict(values["model"])
+    state.optimizer.load_state_dict(values["optimizer"])
+    for name, generator in state.streams.items():
+        generator.set_state(values["streams"][name])
+    state.weights_hash = values["weights_hash"]
+    state.epochs, state.virtual = values["epochs"], values["virtual"]
     return True

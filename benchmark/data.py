@@ -13,6 +13,7 @@ from torch import Tensor
 from benchmark import registry
 from benchmark.datasets import Source, Split, image_folder
 from benchmark.errors import DataError
+from benchmark.files import DamagedFileError, load_tensors, write_whole
 from benchmark.settings import DataSettings
 from benchmark.streams import stream
 
@@ -139,9 +140,9 @@ def _cached(source: Source, name: str) -> tuple[Split, Split, str]:
     path = user_cache_path("sba-benchmark") / "decoded" / f"{label}-{source.key[:16]}.pt"
     if path.is_file():
         try:
-            kept = torch.load(path, weights_only=True, mmap=True)
+            kept = load_tensors(path, mmap=True)
             return Split(*kept["train"]), Split(*kept["test"]), kept["fingerprint"]
-        except (RuntimeError, KeyError, EOFError, OSError, ValueError) as error:
+        except DamagedFileError as error:
             print(f"The decoded images in {path} are damaged ({error}); decoding again.", flush=True)
     print(f"Decoding {name} (once; kept in {path.parent}).", flush=True)
     train, test = source.read()
@@ -152,13 +153,9 @@ def _cached(source: Source, name: str) -> tuple[Split, Split, str]:
 
 def _keep(path: Path, values: dict[str, object]) -> None:
     """Write the decoded images whole or not at all; a cache that cannot be written costs time, nothing else."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(values, temporary)
-        temporary.replace(path)
+        write_whole(path, lambda file: torch.save(values, file))
     except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
         print(
             f"Cannot keep the decoded images in {path.parent} ({error}); the next start decodes again.",
             flush=True,

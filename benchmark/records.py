@@ -3,7 +3,6 @@
 import base64
 import binascii
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import RunError, UsageError
+from benchmark.files import write_whole
 
 SCHEMA = 1
 
@@ -159,20 +159,14 @@ def record_path(results: Path, preset: str, arm: str, seed: int) -> Path:
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Write a record whole or not at all: a temporary file beside it, synced, then renamed.
+    """Write a record whole or not at all.
 
     Raises:
         UsageError: the folder cannot be written.
     """
     text = json.dumps(record, indent=1, allow_nan=False) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_whole(path, lambda file: file.write(text.encode()))
     except OSError as error:
         raise unwritable(path.parent, error) from error
 
