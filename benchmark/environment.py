@@ -41,7 +41,7 @@ def describe_environment(device: torch.device) -> dict[str, str]:
         "device_name": device_name(device),
         "threads": str(torch.get_num_threads()),
         "python": platform.python_version(),
-        "platform": platform.platform(terse=True),
+        "platform": f"{platform.system()} {platform.machine()}",
         **{package: version(package) for package in PACKAGES},
         "commit": git_commit(),
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

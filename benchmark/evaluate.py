@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -94,7 +95,8 @@ def evaluate(run: Run, model: nn.Module, data: Data, progress: Callable[[str], N
     return Evaluated(
         clean=Outcomes(n=len(correct), correct=pack_bits(correct.numpy())),
         robustness=Robustness(
-            images=chosen,
+            n=len(chosen),
+            images=pack_bits(np.isin(np.arange(len(correct)), chosen)),
             clean=pack_bits(clean.cpu().numpy()),
             attacks=outcomes,
             zero_gradient_share=health.zero_share,

@@ -80,12 +80,15 @@ class AttackOutcome(TypedDict):
 
 
 class Robustness(TypedDict):
-    """The attacked images (indices into the evaluated split) and every attack's outcome; all in float32.
+    """The n attacked images and every attack's outcome, in float32.
 
-    `clean` are the bits without attack. `zero_gradient_share` is in [0, 1], `median_margin` in logits.
+    `images` are bits over the evaluated split, 1 where an image was attacked; all other bits are over the n attacked
+    images in the split's order. `clean` are the bits without attack. `zero_gradient_share` is in [0, 1],
+    `median_margin` in logits.
     """
 
-    images: list[int]
+    n: int
+    images: str
     clean: str
     attacks: list[AttackOutcome]
     zero_gradient_share: float
@@ -164,11 +167,31 @@ def write_record(path: Path, record: Record) -> None:
     Raises:
         UsageError: the folder cannot be written.
     """
-    text = json.dumps(record, indent=1, allow_nan=False) + "\n"
     try:
-        write_whole(path, lambda file: file.write(text.encode()))
+        write_whole(path, lambda file: file.write(format_record(record).encode()))
     except OSError as error:
         raise unwritable(path.parent, error) from error
+
+
+def format_record(record: Record) -> str:
+    """Return a record as JSON, a line for each field and for each entry of a list of tables: small, and good in diffs.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    lines = ",\n".join(f"{json.dumps(key)}: {_format_value(value)}" for key, value in record.items())
+    return f"{{\n{lines}\n}}\n"
+
+
+def _format_value(value: object) -> str:
+    if isinstance(value, dict) and any(
+        isinstance(item, list) and item and isinstance(item[0], dict) for item in value.values()
+    ):
+        fields = ",\n ".join(f"{json.dumps(key)}: {_format_value(item)}" for key, item in value.items())
+        return f"{{\n {fields}}}"
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "[\n  " + ",\n  ".join(json.dumps(item, allow_nan=False) for item in value) + "]"
+    return json.dumps(value, allow_nan=False)
 
 
 def unwritable(folder: Path, error: OSError | RuntimeError) -> UsageError:

@@ -138,7 +138,7 @@ def robust_curve(record: Record, eps: Floats) -> Floats:
     """
     if record["robustness"] is None:
         return np.full(len(eps), np.nan)
-    n = len(record["robustness"]["images"])
+    n = record["robustness"]["n"]
     counts = [int(unpack_bits(record["robustness"]["clean"], n).sum())]
     for value in eps[1:]:
         outcomes = [unpack_bits(attack["correct"], n) for attack in attacks_at(record, float(value))]

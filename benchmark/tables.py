@@ -124,7 +124,7 @@ def after_attacks(record: Record, eps: float) -> list[float]:
     robustness = record["robustness"]
     if robustness is None:
         return []
-    n = len(robustness["images"])
+    n = robustness["n"]
     outcomes = [robustness["clean"], *[attack["correct"] for attack in attacks_at(record, eps)]]
     bits = np.logical_and.accumulate([unpack_bits(text, n) for text in outcomes])
     return [100.0 * int(row.sum()) / n for row in bits]

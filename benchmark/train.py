@@ -162,7 +162,7 @@ def train_epoch(run: Run, state: State, train: Split, after_step: Callable[[int]
         )
     return Epoch(
         epoch=epoch + 1,
-        learning_rate=rate,
+        learning_rate=round(rate, 8),
         train_loss=round(loss, 6),
         accuracy=0.0,
         images_per_second=round(steps * recipe.batch_size / seconds, 1),

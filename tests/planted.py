@@ -94,7 +94,8 @@ def record(arm: str, seed: int, correct: int, curve: Sequence[int] = CURVE, **ch
         "best_epoch": {"epoch": EPOCHS, "accuracy": accuracy},
         "clean": {"n": TEST_IMAGES, "correct": bits(correct, TEST_IMAGES)},
         "robustness": {
-            "images": list(range(ATTACKED)),
+            "n": ATTACKED,
+            "images": bits(ATTACKED, TEST_IMAGES),
             "clean": bits(curve[0], ATTACKED),
             "attacks": attacks(curve),
             "zero_gradient_share": 0.0,
