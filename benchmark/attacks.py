@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark import registry
+from benchmark.errors import DataError
 from benchmark.models import weights_hash
 from benchmark.records import AttackOutcome, pack_bits
 from benchmark.settings import Attack, Evaluation
@@ -43,7 +44,7 @@ def make_attack(settings: Attack, model: nn.Module, eps: float, seed: int) -> An
     leave small balls at once.
     """
     ensure_importable()
-    kind = registry.look_up("attack", settings.name, registry.ATTACKS)
+    kind = registry.look_up(settings.name, registry.ATTACKS)
     options: dict[str, Any] = {"eps": eps}
     if settings.name == "pgd":
         options |= {"steps": settings.steps, "alpha": 2.5 * eps / settings.steps}
@@ -100,7 +101,15 @@ def attack_jointly(
             of a run's settings.
         seed: seed of the evaluation; every batch of every attack gets its own.
         progress: told what is going on.
+
+    Raises:
+        DataError: images outside [0, 1].
     """
+    if not (images.min() >= 0 and images.max() <= 1):
+        low, high = float(images.min()), float(images.max())
+        raise DataError(
+            f"images to attack must be in [0, 1], these reach from {low:g} to {high:g}; divide bytes by 255."
+        )
     outcomes = []
     for eps in settings.eps:
         robust = clean.clone()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from benchmark.errors import UsageError
+from benchmark.errors import RunError
 from benchmark.files import DamagedFileError, load_tensors, write_whole
 from benchmark.records import unwritable
 from benchmark.train import State
@@ -37,14 +37,14 @@ def load_checkpoint(path: Path, identity: str, state: State) -> bool:
     A checkpoint of other settings is not used; the run's next checkpoint replaces it.
 
     Raises:
-        UsageError: the file is damaged.
+        RunError: the file is damaged.
     """
     if not path.is_file():
         return False
     try:
         values = load_tensors(path)
     except DamagedFileError as error:
-        raise UsageError(f"checkpoint {path} cannot be read ({error}). Delete it to train that run again.") from error
+        raise RunError(f"checkpoint {path} cannot be read ({error}). Delete it to train that run again.") from error
     if values.get("identity") != identity:
         return False
     state.model.load_state_dict(values["model"])

@@ -68,8 +68,15 @@ def parser() -> argparse.ArgumentParser:
 
 
 def names(text: str) -> list[str]:
-    """Parse "a,b"."""
-    return [name.strip() for name in text.split(",") if name.strip()]
+    """Parse "a,b".
+
+    Raises:
+        argparse.ArgumentTypeError: there is no name in it.
+    """
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing; write a,b")
+    return found
 
 
 def seeds(text: str) -> list[int]:
@@ -92,17 +99,17 @@ def run_command(options: argparse.Namespace) -> int:
     # Imported here, as in the other commands: torch takes seconds, and a report or a list does not need it.
     from benchmark import smoke
     from benchmark.data import data_roots, load_data
-    from benchmark.driver import Places, execute, pending, raise_if_diverged
+    from benchmark.driver import Places, execute, pending, raise_if_unfinished
     from benchmark.environment import choose_device
     from benchmark.plan import make_plan
     from benchmark.settings import load_preset
 
     device = choose_device(options.device)
-    preset = load_preset(family_member(options.preset, device.type), tuple(options.set))
     if options.synthetic and not options.smoke:
         raise UsageError("--synthetic is for --smoke runs only; made-up images have no place in a study.")
-    if options.smoke:
-        preset = smoke.shrink(preset)
+    name = family_member(options.preset, device.type)
+    shrunk = smoke.shrink(load_preset(name)) if options.smoke else ()
+    preset = load_preset(name, tuple(options.set), shrunk)
     places = Places(options.results or (smoke.FOLDER / "results" if options.smoke else Path("results")), options.runs)
     plan = make_plan(preset, options.arms, options.seeds)
     check_writable(places.results, places.runs)
@@ -111,13 +118,15 @@ def run_command(options: argparse.Namespace) -> int:
         f"{preset.name}: {len(plan)} runs, {len(plan) - len(todo)} done, {len(todo)} to do, on {device}.",
         flush=True,
     )
+    failed = []
     if todo:
         root = smoke.write_synthetic(preset, smoke.FOLDER / "data") if options.synthetic else options.data_root
-        execute(todo, load_data(preset.data, data_roots(root)), places, device)
-    print_table(places.results, preset.name)
-    if options.smoke:
-        write(places.results, smoke.FOLDER / "RESULTS.md" if options.results is None else None)
-    raise_if_diverged(plan, places)
+        failed = execute(todo, load_data(preset.data, data_roots(root)), places, device)
+    if len(failed) < len(plan):
+        print_table(places.results, preset.name)
+    if options.smoke and len(failed) < len(plan):
+        write(places.results, places.results / "RESULTS.md" if options.results else smoke.FOLDER / "RESULTS.md")
+    raise_if_unfinished(plan, places, failed)
     return 0
 
 
@@ -170,6 +179,10 @@ def report_command(options: argparse.Namespace) -> int:
     """Write or check the report."""
     from benchmark.report import check_report
 
+    if not options.results.is_dir():
+        raise UsageError(
+            f"--results {options.results}: there is no such folder. Records are in results/<preset>/<arm>/."
+        )
     if not options.check:
         write(options.results, options.output)
         return 0

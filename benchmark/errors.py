@@ -36,9 +36,9 @@ def nearest(name: str, valid: Iterable[str]) -> str:
         valid: every allowed name; may be empty.
 
     Returns:
-        "did you mean 'x'? Allowed: ..." or "Allowed: ...".
+        "did you mean 'x'? Allowed: ..." or "allowed: ...".
     """
     names = sorted(valid)
-    allowed = f"Allowed: {', '.join(names) if names else 'none'}."
+    allowed = f"llowed: {', '.join(names) if names else 'none'}."
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(repr(n) for n in close)}? {allowed}" if close else allowed
+    return f"did you mean {' or '.join(repr(n) for n in close)}? A{allowed}" if close else f"a{allowed}"

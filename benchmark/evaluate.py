@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from benchmark.attacks import attack_copy, attack_jointly, flags, gradient_health, predict
 from benchmark.data import Data, stratified_order
 from benchmark.datasets import Split
-from benchmark.errors import DataError
+from benchmark.errors import UsageError
 from benchmark.plan import Run
 from benchmark.records import Outcomes, Robustness, pack_bits, unpack_bits
 from benchmark.settings import Recipe
@@ -40,12 +40,7 @@ def clean_correct(recipe: Recipe, model: nn.Module, split: Split) -> Tensor:
     """Return the (N,) booleans "classified correctly", in eval mode and the training's precision.
 
     The mode of every module is restored.
-
-    Raises:
-        DataError: the images are not uint8 (so not certainly in [0, 1] after scaling).
     """
-    if split.images.dtype != torch.uint8:
-        raise DataError(f"images must be uint8 (0 to 255), got {split.images.dtype}.")
     was_training = {name: module.training for name, module in model.named_modules()}
     model.eval()
     batches = zip(split.images.split(CLEAN_BATCH), split.labels.split(CLEAN_BATCH), strict=True)
@@ -60,11 +55,11 @@ def attacked_images(run: Run, split: Split) -> list[int]:
     """Return the indices of the attacked images: class-stratified, the same for every arm and seed.
 
     Raises:
-        DataError: the split has fewer images than the preset attacks.
+        UsageError: the split has fewer images than the preset attacks.
     """
     data, wanted = run.preset.data, run.preset.evaluation.images
     if wanted > len(split.labels):
-        raise DataError(
+        raise UsageError(
             f"evaluation.images = {wanted}, but {data.dataset} has only {len(split.labels)} to evaluate on."
         )
     order = stratified_order(split.labels.cpu(), stream(data.dataset, data.split_seed, "attacked"))

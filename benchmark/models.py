@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark import registry
+from benchmark.errors import UsageError
 
 
 class Normalize(nn.Module):
@@ -130,15 +131,21 @@ def build_model(name: str, images: Tensor, classes: int, seed: int) -> nn.Module
             therefore seeded inside a fork and left as it was.
 
     Raises:
-        UsageError: no such network.
+        UsageError: the network does not take images of this size.
     """
-    build = registry.look_up("network", name, registry.MODELS)
+    build = registry.look_up(name, registry.MODELS)
     sample = images[:5000].cpu().float() / 255
     normalize = Normalize(sample.mean((0, 2, 3)), sample.std((0, 2, 3)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: nn.Module = build(normalize, classes, sample)
-    return model
+    try:
+        with torch.no_grad():
+            model.eval()(sample[:1])
+    except RuntimeError as error:
+        size = " x ".join(str(n) for n in images.shape[1:])
+        raise UsageError(f"network {name!r} does not take images of {size} ({error}).") from error
+    return model.train()
 
 
 def weights_hash(model: nn.Module) -> str:

@@ -63,7 +63,7 @@ def make_plan(preset: Preset, arms: Sequence[str] | None, seeds: Sequence[int] |
         )
     _check_names(preset)
     chosen = {name: arm for name, arm in preset.arms.items() if arms is None or name in arms}
-    methods = {name: make_method(name, arm) for name, arm in chosen.items()}
+    methods = {name: make_method(preset.name, name, arm) for name, arm in chosen.items()}
     return [
         Run(preset, name, seed, methods[name], _settings(preset, arm, methods[name]))
         for seed in (preset.seeds if seeds is None else seeds)
@@ -71,14 +71,15 @@ def make_plan(preset: Preset, arms: Sequence[str] | None, seeds: Sequence[int] |
     ]
 
 
-def make_method(arm_name: str, arm: Arm) -> Any:
+def make_method(preset_name: str, arm_name: str, arm: Arm) -> Any:
     """Build an arm's method from its settings.
 
     Raises:
         UsageError: the method does not exist, or a setting is unknown, of a wrong type or out of range.
     """
-    kind = registry.look_up("method", arm.method, registry.methods())
-    where = f"arms.{arm_name}.settings"
+    registry.check("method", arm.method, registry.methods(), f"{preset_name}: arms.{arm_name}.method")
+    kind = registry.look_up(arm.method, registry.methods())
+    where = f"{preset_name}: arms.{arm_name}.settings"
     names = [field.name for field in dataclasses.fields(kind)]
     for key in arm.settings:
         if key not in names:
@@ -92,19 +93,18 @@ def make_method(arm_name: str, arm: Arm) -> Any:
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         key = ".".join(map(str, (where, *problem["loc"])))
-        value = "" if problem["type"] == "value_error" else f" = {problem['input']!r}"
-        raise UsageError(f"{key}{value}: {problem['msg']}") from error
+        own = problem["type"] == "value_error"  # the method's own sentence, which names the setting and its value
+        text = problem["msg"].removeprefix("Value error, ") if own else f"{problem['input']!r}: {problem['msg']}."
+        raise UsageError(f"{key}: {text}" if own else f"{key} = {text}") from error
 
 
 def _check_names(preset: Preset) -> None:
     """Refuse names that the registry does not have, before anything is loaded."""
-    for kind, name, rows in [
-        ("data set", preset.data.dataset, registry.DATASETS),
-        ("network", preset.model.name, registry.MODELS),
-        *(("attack", attack.name, registry.ATTACKS) for attack in preset.evaluation.attacks),
-    ]:
-        if name not in rows and not (kind == "data set" and "/" in name):
-            raise UsageError(f"preset {preset.name}: there is no {kind} {name!r}; {nearest(name, rows)}")
+    if "/" not in preset.data.dataset:  # else it is the path of an image folder
+        registry.check("data set", preset.data.dataset, registry.DATASETS, f"{preset.name}: data.dataset")
+    registry.check("network", preset.model.name, registry.MODELS, f"{preset.name}: model.name")
+    for i, attack in enumerate(preset.evaluation.attacks):
+        registry.check("attack", attack.name, registry.ATTACKS, f"{preset.name}: evaluation.attacks.{i}.name")
 
 
 def _settings(preset: Preset, arm: Arm, method: Any) -> dict[str, Any]:

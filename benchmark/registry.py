@@ -53,18 +53,13 @@ def methods() -> dict[str, Row]:
     return {e.name: Row(e.value, f"from package {e.dist.name if e.dist else '?'}") for e in third_party} | METHODS
 
 
-def look_up(kind: str, name: str, rows: dict[str, Row]) -> Any:
-    """Import and return the object that `name` stands for.
-
-    Args:
-        kind: what the name is, for the message ("method", "model", ...).
-        name: the user's name.
-        rows: the table to look in.
-
-    Raises:
-        UsageError: no such name, with the nearest ones.
-    """
+def check(kind: str, name: str, rows: dict[str, Row], where: str) -> None:
+    """Raise UsageError, with the nearest names, where `rows` lacks `name`; `where` is the setting's file and key."""
     if name not in rows:
-        raise UsageError(f"there is no {kind} {name!r}; {nearest(name, rows)}")
+        raise UsageError(f"{where} = {name!r}: there is no such {kind}; {nearest(name, rows)}")
+
+
+def look_up(name: str, rows: dict[str, Row]) -> Any:
+    """Import and return the object that a name stands for; `check` has found it in `rows`."""
     module, _, attribute = rows[name].target.partition(":")
     return getattr(import_module(module), attribute)

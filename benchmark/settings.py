@@ -121,12 +121,13 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.toml"))
 
 
-def load_preset(name: str, overrides: tuple[str, ...] = ()) -> Preset:
+def load_preset(name: str, overrides: tuple[str, ...] = (), shrunk: tuple[str, ...] = ()) -> Preset:
     """Load a preset of the package by name, or the user's own TOML file by path.
 
     Args:
         name: a preset's name, or the path of a file that ends in .toml.
-        overrides: "section.key=value" texts (TOML values) that replace single settings.
+        overrides: "section.key=value" texts (TOML values) by which the user replaces single settings.
+        shrunk: such texts of a smoke run, which the user's override.
 
     Raises:
         UsageError: unknown preset; a file that cannot be read or parsed; an unknown key, wrong type or value out
@@ -135,15 +136,16 @@ def load_preset(name: str, overrides: tuple[str, ...] = ()) -> Preset:
     path = Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
     if not name.endswith(".toml") and name not in preset_names():
         raise UsageError(f"there is no preset {name!r}; {nearest(name, preset_names())} Or give a path/to/mine.toml.")
+    where = " --set ".join([str(path), *overrides])
     values = {"name": path.stem} | _read(path)
-    for text in overrides:
+    for text in (*shrunk, *overrides):
         _override(values, text)
     try:
         preset = Preset.model_validate_json(json.dumps(values, default=str))
     except ValidationError as error:
         problems = "\n".join(f"  {line}" for line in _explain(error))
-        raise UsageError(f"{path}: settings that are not allowed:\n{problems}") from error
-    _check_together(preset, path)
+        raise UsageError(f"{where}: settings that are not allowed:\n{problems}") from error
+    _check_together(preset, where)
     return preset
 
 
@@ -181,7 +183,10 @@ def _override(values: dict[str, Any], text: str) -> None:
         raise UsageError(f"--set {text!r}: write it as --set section.key=value, for example --set recipe.epochs=5.")
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except tomllib.TOMLDecodeError as error:
+        if value.lstrip().startswith(("[", "{", '"', "'")):
+            hint = 'quote texts inside lists and the whole from the shell: --set \'section.key=["a", "b"]\''
+            raise UsageError(f"--set {text!r}: {value!r} is no TOML value; {hint}") from error
         parsed = value
     *tables, last = key.strip().split(".")
     for table in tables:
@@ -193,12 +198,18 @@ def _override(values: dict[str, Any], text: str) -> None:
 
 def _explain(error: ValidationError) -> Iterator[str]:
     """Turn every problem that pydantic found into "key = value: what is wrong; nearest names"."""
-    for problem in error.errors(include_url=False, include_context=False):
-        key = ".".join(str(part) for part in problem["loc"] if part != "[key]")
+    problems = error.errors(include_url=False, include_context=False)
+    for problem in problems:
+        place = problem["loc"]
+        if problem["type"] == "too_short" and any(p["loc"][: len(place)] == place != p["loc"] for p in problems):
+            continue  # only too short because of the entry that is refused anyway
+        key = ".".join(str(part) for part in place if part != "[key]")
         if problem["type"] == "extra_forbidden":
-            yield f"{key}: unknown key; {nearest(str(problem['loc'][-1]), _fields(problem['loc'][:-1]))}"
+            yield f"{key}: unknown key; {nearest(str(place[-1]), _fields(place[:-1]))}"
         elif problem["type"] == "missing":
             yield f"{key}: is required and not there."
+        elif problem["type"] == "string_pattern_mismatch":
+            yield f"{key} = {problem['input']!r}: allowed are lower-case letters, digits, - and _ (it names a folder)."
         else:
             yield f"{key} = {problem['input']!r}: {problem['msg']}."
 
@@ -219,19 +230,23 @@ def _fields(location: tuple[int | str, ...]) -> list[str]:
     return list((Attack if "attacks" in location else tables[str(location[0])]).model_fields)
 
 
-def _check_together(preset: Preset, path: Path) -> None:
+def _check_together(preset: Preset, where: str) -> None:
     """Refuse settings that are each allowed but not together."""
     analysis, evaluation = preset.analysis, preset.evaluation
     for key, arm in [("treatment", analysis.treatment), *(("against", arm) for arm in analysis.against)]:
         if arm not in preset.arms:
-            raise UsageError(f"{path}: analysis.{key} = {arm!r}: no such arm; {nearest(arm, preset.arms)}")
+            raise UsageError(f"{where}: analysis.{key} = {arm!r}: no such arm; {nearest(arm, preset.arms)}")
     if analysis.treatment in analysis.against:
-        raise UsageError(f"{path}: analysis.against names the treatment {analysis.treatment!r} itself.")
+        raise UsageError(f"{where}: analysis.against names the treatment {analysis.treatment!r} itself.")
     if list(evaluation.eps) != sorted(set(evaluation.eps)):
-        raise UsageError(f"{path}: evaluation.eps = {list(evaluation.eps)}: must rise, each value once.")
+        raise UsageError(f"{where}: evaluation.eps = {list(evaluation.eps)}: must rise, each value once.")
     if analysis.eps not in evaluation.eps:
-        raise UsageError(f"{path}: analysis.eps = {analysis.eps} is not in evaluation.eps = {list(evaluation.eps)}.")
+        raise UsageError(f"{where}: analysis.eps = {analysis.eps} is not in evaluation.eps = {list(evaluation.eps)}.")
     if len(set(preset.seeds)) != len(preset.seeds):
-        raise UsageError(f"{path}: seeds = {list(preset.seeds)}: each seed once.")
+        raise UsageError(f"{where}: seeds = {list(preset.seeds)}: each seed once.")
     if evaluation.split == "validation" and not preset.data.validation_images:
-        raise UsageError(f"{path}: evaluation.split = 'validation' needs data.validation_images above 0.")
+        raise UsageError(f"{where}: evaluation.split = 'validation' needs data.validation_images above 0.")
+    if preset.recipe.padding >= preset.data.pixels:
+        raise UsageError(
+            f"{where}: recipe.padding = {preset.recipe.padding} must be below data.pixels = {preset.data.pixels}."
+        )

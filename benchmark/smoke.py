@@ -1,7 +1,7 @@
 """Smoke runs: any study shrunk to minutes, on part of its data or on made-up images in its official format."""
 
+import json
 from pathlib import Path
-from typing import Any
 
 from benchmark.errors import UsageError
 from benchmark.settings import Preset
@@ -11,30 +11,26 @@ FOLDER = Path("runs/smoke")  # records and report of smoke runs, apart from thos
 TRAIN, TEST, ATTACKED, BATCH, EPOCHS, STEPS, SEEDS = 600, 200, 32, 50, 2, 3, 2
 
 
-def shrink(preset: Preset) -> Preset:
-    """Return the same study on 600 training and 200 test images, 2 epochs, 32 attacked images and 2 seeds.
+def shrink(preset: Preset) -> tuple[str, ...]:
+    """Return the overrides that make a study tiny: 600 + 200 images, 2 epochs, 32 attacked images, 2 seeds.
 
     Its name ends in "-smoke", so its records never stand among those of the study.
     """
-    evaluation = preset.evaluation
-    attacks = [attack.model_copy(update={"steps": min(attack.steps, STEPS)}) for attack in evaluation.attacks]
-    parts: dict[str, Any] = {
+    attacks = [{"name": a.name, "steps": min(a.steps, STEPS)} for a in preset.evaluation.attacks]
+    values: dict[str, object] = {
         "name": f"{preset.name}-smoke",
         "title": f"Smoke run, far too small to mean anything: {preset.title}",
         "seeds": preset.seeds[:SEEDS],
-        "data": preset.data.model_copy(
-            update={
-                "train_images": TRAIN,
-                "test_images": TEST,
-                "validation_images": min(TEST, preset.data.validation_images),
-            }
-        ),
-        "recipe": preset.recipe.model_copy(update={"epochs": EPOCHS, "batch_size": BATCH}),
-        "evaluation": evaluation.model_copy(
-            update={"images": ATTACKED, "batch_size": ATTACKED, "attacks": tuple(attacks)}
-        ),
+        "data.train_images": TRAIN,
+        "data.test_images": TEST,
+        "data.validation_images": min(TEST, preset.data.validation_images),
+        "recipe.epochs": EPOCHS,
+        "recipe.batch_size": BATCH,
+        "evaluation.images": ATTACKED,
+        "evaluation.batch_size": ATTACKED,
     }
-    return preset.model_copy(update=parts)
+    listed = ", ".join(f'{{ name = "{a["name"]}", steps = {a["steps"]} }}' for a in attacks)
+    return (*(f"{key}={json.dumps(value)}" for key, value in values.items()), f"evaluation.attacks=[{listed}]")
 
 
 def write_synthetic(preset: Preset, root: Path) -> Path:
@@ -44,7 +40,7 @@ def write_synthetic(preset: Preset, root: Path) -> Path:
         UsageError: the data set is embedded, or any user's own folder, so there is no official format.
     """
     name, pixels = preset.data.dataset, preset.data.pixels
-    train, test = TRAIN + TEST, TEST
+    train, test = preset.data.train_images + preset.data.validation_images, preset.data.test_images
     if name in ("cifar10", "cifar100"):
         write_cifar(root, 10 if name == "cifar10" else 100, train, test)
     elif name == "cifar10_jpeg":

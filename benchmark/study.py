@@ -119,7 +119,7 @@ def load_study(preset: str, records: list[Record]) -> Study:
             try:
                 clean[at], robust[at] = clean_accuracy(record), robust_curve(record, eps)
             except ValueError as error:
-                raise RunError(f"record {name(record)}: {error}. Delete it to repeat its run.") from error
+                raise RunError(f"record {preset}/{name(record)}.json: {error}. Delete it to repeat its run.") from error
     unnamed = tuple(sorted(run for run in found if run not in used))
     return Study(preset, arms, seeds, unnamed, eps, clean, robust, used)
 

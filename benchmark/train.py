@@ -176,5 +176,5 @@ def augmentation(run: Run) -> Callable[[Tensor, torch.Generator], Tensor]:
     recipe, name = run.preset.recipe, run.preset.arms[run.arm].augmentation
     if name == "none":
         return lambda images, _generator: images
-    operation = registry.look_up("augmentation", name, registry.AUGMENTATIONS)
+    operation = registry.look_up(name, registry.AUGMENTATIONS)
     return lambda images, generator: operation(images, padding=recipe.padding, flip=recipe.flip, generator=generator)

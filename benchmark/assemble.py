@@ -1,0 +1,80 @@
+"""Assembling a record: everything about a trained run that a reader of its numbers needs."""
+
+import torch
+
+from benchmark.cost import forward_flops, peak_memory, training_flops
+from benchmark.data import Data
+from benchmark.environment import describe_environment
+from benchmark.evaluate import Evaluated, evaluated_split
+from benchmark.plan import Run
+from benchmark.records import SCHEMA, Cost, DataInfo, EpochAccuracy, ModelInfo, Record
+from benchmark.train import State, order_hash, to_float
+
+
+def make_record(run: Run, state: State, data: Data, device: torch.device, reason: str | None = None) -> Record:
+    """Return the record of a trained run, its evaluation still empty; `reason` says why it diverged."""
+    epochs, analysis = state.epochs, run.preset.analysis.model_dump(mode="json")
+    summaries = [EpochAccuracy(epoch=epoch["epoch"], accuracy=epoch["accuracy"]) for epoch in epochs]
+    return Record(
+        schema=SCHEMA,
+        preset=run.preset.name,
+        arm=run.arm,
+        seed=run.seed,
+        settings=run.settings,
+        settings_hash=run.identity,
+        analysis=analysis | {"title": run.preset.title, "seeds": list(run.preset.seeds)},
+        weights_hash=state.weights_hash,
+        order_hash=order_hash(run, len(data.train.labels)),
+        data=DataInfo(
+            name=data.name,
+            fingerprint=data.fingerprint,
+            classes=data.classes,
+            train_images=len(data.train.labels),
+            test_images=len(evaluated_split(run, data).labels),
+            synthetic=data.synthetic,
+        ),
+        model=describe_model(run, state, data),
+        epochs=epochs,
+        last_epoch=summaries[-1] if summaries and reason is None else None,
+        best_epoch=max(summaries, key=lambda summary: summary["accuracy"], default=None),
+        clean=None,
+        robustness=None,
+        flags=[],
+        cost=training_cost(run, state, data, device),
+        environment=describe_environment(device),
+        status="done" if reason is None else "diverged",
+        reason=reason,
+    )
+
+
+def describe_model(run: Run, state: State, data: Data) -> ModelInfo:
+    """Return name, size and forward FLOPs of the network."""
+    parameters = sum(parameter.numel() for parameter in state.model.parameters())
+    flops = forward_flops(state.model.eval(), to_float(data.train.images[:1]))
+    return ModelInfo(name=run.preset.model.name, parameters=parameters, flops=flops)
+
+
+def training_cost(run: Run, state: State, data: Data, device: torch.device) -> Cost:
+    """Return what training spent so far; FLOPs are counted once per layer and multiplied by the samples."""
+    batch = run.preset.recipe.batch_size
+    images = len(state.epochs) * (len(data.train.labels) // batch) * batch
+    image = to_float(data.train.images[:1])
+    flops = images * training_flops(state.model, image)
+    flops += sum(n * training_flops(state.model, image, layer) for layer, n in state.virtual.items())
+    return Cost(
+        train_seconds=round(sum(epoch["seconds"] for epoch in state.epochs), 3),
+        attack_seconds=0.0,
+        train_gradients=images + sum(state.virtual.values()),
+        train_flops=flops,
+        attack_gradients=0,
+        peak_memory_bytes=peak_memory(device),
+    )
+
+
+def add_evaluation(record: Record, evaluated: Evaluated) -> None:
+    """Fill in what the evaluation found and spent."""
+    record["clean"] = evaluated.clean
+    record["robustness"] = evaluated.robustness
+    record["flags"] = evaluated.flags
+    record["cost"]["attack_seconds"] = round(evaluated.seconds, 3)
+    record["cost"]["attack_gradients"] = sum(attack["gradients"] for attack in evaluated.robustness["attacks"])

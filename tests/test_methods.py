@@ -1,0 +1,95 @@
+"""The contract that every registered method keeps; a new row in the registry is tested by being there."""
+
+import random
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmark import registry
+
+SETTINGS = {"sba": {"layers": ("1", "3"), "p": 1.0}}
+
+
+@pytest.fixture(params=sorted(registry.METHODS))
+def method(request: pytest.FixtureRequest) -> Any:
+    name: str = request.param
+    return registry.look_up(name, registry.METHODS)(**SETTINGS.get(name, {}))
+
+
+def network() -> nn.Sequential:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+            nn.Linear(32, 4),
+        )  # fmt: skip
+
+
+def batch(n: int = 16) -> tuple[Tensor, Tensor]:
+    draws = torch.Generator().manual_seed(1)
+    labels = torch.arange(n) % 4
+    return torch.rand(n, 3, 6, 6, generator=draws) * 0.2 + labels[:, None, None, None] * 0.2, labels
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_a_step_gives_a_scalar_loss_logits_of_the_batch_and_a_count(method: Any) -> None:
+    step = method(network(), *batch(), generator=generator())
+    assert step.loss.shape == ()
+    assert step.logits.shape == (16, 4)
+    assert step.logits.dtype == torch.float32
+    assert isinstance(step.virtual, int)
+    assert (step.virtual > 0) == (step.layer is not None)
+
+
+def test_gradients_are_finite(method: Any) -> None:
+    model = network()
+    method(model, *batch(), generator=generator()).loss.backward()
+    assert all(bool(p.grad is not None and p.grad.isfinite().all()) for p in model.parameters())
+
+
+def test_the_generator_alone_decides(method: Any) -> None:
+    losses = []
+    for noise in (1, 2):
+        torch.manual_seed(noise)  # what the global state is must not matter
+        losses.append(method(network(), *batch(), generator=generator(5)).loss)
+    assert torch.equal(*losses)
+
+
+def test_global_random_state_is_untouched(method: Any) -> None:
+    before = torch.get_rng_state(), random.getstate()
+    method(network(), *batch(), generator=generator())
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1] == random.getstate()
+
+
+def test_the_loss_falls(method: Any) -> None:
+    model, draws = network(), generator()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    losses = []
+    for _ in range(150):
+        step = method(model, *batch(), generator=draws)
+        optimizer.zero_grad()
+        step.loss.backward()
+        optimizer.step()
+        losses.append(float(step.loss.detach()))
+    assert sum(losses[-20:]) < 0.8 * sum(losses[:20])
+
+
+def test_it_works_under_bfloat16_autocast(method: Any) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        step = method(network(), *batch(), generator=generator())
+    step.loss.backward()
+    assert step.loss.dtype == step.logits.dtype == torch.float32
+    assert bool(step.loss.isfinite())
+
+
+def test_inputs_are_not_changed(method: Any) -> None:
+    images, labels = batch()
+    method(network(), images, labels, generator=generator())
+    assert torch.equal(images, batch()[0])
+    assert torch.equal(labels, batch()[1])

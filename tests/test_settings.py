@@ -1,0 +1,92 @@
+"""Presets and plans: inheritance, overrides, identity."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.errors import UsageError
+from benchmark.plan import make_plan
+from benchmark.settings import PRESETS, load_preset, preset_names
+from benchmark.smoke import shrink
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_of_the_package_is_a_plan(name: str) -> None:
+    preset = load_preset(name)
+    plan = make_plan(preset, None, None)
+    assert len(plan) == len(preset.arms) * len(preset.seeds)
+    assert len({run.identity for run in plan}) == len(plan)
+    assert [run.seed for run in plan] == sorted(run.seed for run in plan)
+    assert {preset.analysis.treatment, *preset.analysis.against} == set(preset.arms)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_smoke_run_is_the_same_study_made_small(name: str) -> None:
+    preset = load_preset(name)
+    small = load_preset(name, (), shrink(preset))
+    assert small.name == f"{name}-smoke"
+    assert (small.recipe.epochs, len(small.seeds), small.data.train_images) == (2, 2, 600)
+    assert small.arms == preset.arms
+    assert [a.name for a in small.evaluation.attacks] == [a.name for a in preset.evaluation.attacks]
+    assert load_preset(name, ("recipe.epochs=1",), shrink(preset)).recipe.epochs == 1
+
+
+def test_a_preset_that_extends_another_replaces_single_values(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('extends = "smoke"\n[recipe]\nepochs = 3\n')
+    mine, base = load_preset(str(path)), load_preset("smoke")
+    assert mine.name == "mine"
+    assert mine.recipe == base.recipe.model_copy(update={"epochs": 3})
+    assert mine.arms == base.arms
+
+
+def test_extending_a_preset_that_does_not_exist_names_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('extends = "smok"\n')
+    with pytest.raises(UsageError, match=r"extends: there is no preset 'smok'; did you mean 'smoke'"):
+        load_preset(str(tmp_path / "mine.toml"))
+
+
+def test_presets_that_extend_each_other_in_a_circle_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for here, there in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{here}.toml").write_text(f'extends = "{there}"\n')
+    monkeypatch.setattr("benchmark.settings.PRESETS", tmp_path)
+    with pytest.raises(UsageError, match="in a circle: a -> b -> a"):
+        load_preset("a")
+
+
+def test_overrides_are_toml_values_and_bare_words_are_texts() -> None:
+    preset = load_preset("smoke", ("recipe.epochs=2", "recipe.precision=bfloat16", "seeds=[4, 5]"))
+    assert (preset.recipe.epochs, preset.recipe.precision, preset.seeds) == (2, "bfloat16", (4, 5))
+
+
+def test_identity_changes_with_every_setting_and_the_seed_and_nothing_else() -> None:
+    def identity(*overrides: str, seed: int = 0) -> str:
+        return make_plan(load_preset("smoke", overrides), ["sba"], [seed])[0].identity
+
+    base = identity()
+    assert base == identity() == identity("title='another'") == identity("analysis.margin=2.0")
+    changed = [
+        identity("recipe.epochs=9"), identity("arms.sba.settings.p=0.4"), identity("data.split_seed=1"),
+        identity("evaluation.images=65"), identity("model.name=fast"), identity(seed=1),
+    ]  # fmt: skip
+    assert len({base, *changed}) == 7
+
+
+def test_identity_has_the_methods_defaults_in_it() -> None:
+    base, same = (
+        make_plan(load_preset("smoke", overrides), ["sba"], [0])[0]
+        for overrides in ((), ("arms.sba.settings.temperature=2.0",))
+    )
+    assert base.settings["arm"]["settings"]["temperature"] == 2.0
+    assert base.identity == same.identity
+
+
+def test_seeds_that_the_study_did_not_name_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"names the seeds 0, 1, 2; not 7"):
+        make_plan(load_preset("smoke"), None, [7])
+
+
+def test_presets_ship_with_the_package() -> None:
+    assert {"smoke", "cifar10_cpu", "cifar10_gpu", "cifar10_jpeg_cpu"} <= {path.stem for path in PRESETS.iterdir()}

@@ -1,0 +1,142 @@
+"""Training: paired arms, exact degenerate cases, the rate's triangle, divergence, checkpoints."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmark.checkpoints import load_checkpoint, save_checkpoint
+from benchmark.data import Data
+from benchmark.errors import RunError, UsageError
+from benchmark.models import weights_hash
+from benchmark.plan import Run
+from benchmark.settings import Recipe
+from benchmark.streams import stream, stream_seed
+from benchmark.train import DivergedError, State, learning_rate, order_hash, start, train_epoch
+
+MakeRun = Callable[..., Run]
+
+
+def two_epochs(run: Run, data: Data) -> State:
+    state = start(run, data, torch.device("cpu"))
+    for _ in range(2):
+        state.epochs.append(train_epoch(run, state, data.train))
+    return state
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_sba_with_p_zero_trains_the_same_weights_as_erm_to_the_last_bit(
+    precision: str, make_run: MakeRun, digits: Data
+) -> None:
+    override = f"recipe.precision='{precision}'"
+    plain = two_epochs(make_run("standard", 0, override), digits)
+    stochastic = two_epochs(make_run("sba", 0, override, "arms.sba.settings.p=0.0"), digits)
+    assert weights_hash(plain.model) == weights_hash(stochastic.model)
+    assert [e["train_loss"] for e in plain.epochs] == [e["train_loss"] for e in stochastic.epochs]
+    assert stochastic.virtual == {}
+
+
+def test_the_same_seed_trains_the_same_weights_and_another_seed_does_not(make_run: MakeRun, digits: Data) -> None:
+    first, second, other = (two_epochs(make_run("sba", seed), digits) for seed in (0, 0, 1))
+    assert weights_hash(first.model) == weights_hash(second.model)
+    assert weights_hash(first.model) != weights_hash(other.model)
+
+
+def test_arms_of_a_seed_share_weights_and_order_and_crops(make_run: MakeRun, digits: Data) -> None:
+    states = [start(make_run(arm, 1), digits, torch.device("cpu")) for arm in ("standard", "mixup", "sba")]
+    assert len({state.weights_hash for state in states}) == 1
+    after = []
+    for arm, state in zip(("standard", "mixup", "sba"), states, strict=True):
+        train_epoch(make_run(arm, 1), state, digits.train)
+        after.append({name: state.streams[name].get_state() for name in ("order", "augmentation")})
+    assert all(torch.equal(after[0][name], other[name]) for other in after for name in after[0])
+
+
+def test_the_order_hash_is_that_of_the_permutations_that_training_draws(make_run: MakeRun, digits: Data) -> None:
+    run = make_run("erm", 0, "recipe.epochs=1")
+    state = start(run, digits, torch.device("cpu"))
+    train_epoch(run, state, digits.train)
+    replay = stream("digits", 0, "order")
+    torch.randperm(256, generator=replay)
+    assert torch.equal(state.streams["order"].get_state(), replay.get_state())
+    assert order_hash(run, 256) != order_hash(make_run("erm", 1, "recipe.epochs=1"), 256)
+    assert order_hash(run, 256) == order_hash(make_run("sba", 0, "recipe.epochs=1"), 256)
+
+
+def test_training_leaves_the_global_random_state_alone(make_run: MakeRun, digits: Data) -> None:
+    before = torch.get_rng_state()
+    two_epochs(make_run("sba"), digits)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_streams_differ_by_every_part_of_their_name() -> None:
+    names = [("a", 0, "order"), ("b", 0, "order"), ("a", 1, "order"), ("a", 0, "method")]
+    assert len({stream_seed(*name) for name in names}) == 4
+    assert stream_seed("a", 0, "order") == stream_seed("a", 0, "order") < 2**63
+
+
+def test_the_learning_rate_is_a_triangle() -> None:
+    recipe = Recipe(epochs=1, batch_size=1, learning_rate=2.0, initial=0.25, peak=0.25, final=0.1)
+    rates = [learning_rate(recipe, step, 101) for step in range(101)]
+    assert rates[0] == pytest.approx(0.5)
+    assert rates[25] == pytest.approx(max(rates)) == pytest.approx(2.0)
+    assert rates[100] == pytest.approx(0.2)
+    assert rates[50] - rates[51] == pytest.approx(rates[99] - rates[100])
+    assert learning_rate(recipe, 0, 1) == pytest.approx(0.5)
+
+
+def test_an_epoch_reports_rate_share_and_whole_batches(make_run: MakeRun, digits: Data) -> None:
+    run = make_run("sba", 0, "recipe.batch_size=100", "arms.sba.settings.p=1.0", "arms.sba.settings.copies=2")
+    state = start(run, digits, torch.device("cpu"))
+    seen: list[int] = []
+    epoch = train_epoch(run, state, digits.train, seen.append)
+    assert seen == [1, 2]
+    assert epoch["augmented"] == 1.0
+    assert sum(state.virtual.values()) == 2 * 200
+    assert epoch["learning_rate"] == pytest.approx(learning_rate(run.preset.recipe, 1, 4))
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_its_epoch(make_run: MakeRun, digits: Data) -> None:
+    run = make_run("erm", 0, "recipe.learning_rate=1e30")
+    state = start(run, digits, torch.device("cpu"))
+    with pytest.raises(DivergedError, match="epoch 1"):
+        train_epoch(run, state, digits.train)
+
+
+def test_a_layer_that_the_network_lacks_is_refused_before_training(make_run: MakeRun, digits: Data) -> None:
+    run = make_run("sba", 0, 'arms.sba.settings.layers=["blok1"]')
+    with pytest.raises(UsageError, match=r"arm sba, network small: .*'blok1'.*'block1'.*stem, block1, block2, head"):
+        start(run, digits, torch.device("cpu"))
+
+
+def test_training_goes_on_from_a_checkpoint_as_if_nothing_had_happened(
+    make_run: MakeRun, digits: Data, tmp_path: Path
+) -> None:
+    run, path = make_run("sba"), tmp_path / "run.pt"
+    whole = two_epochs(run, digits)
+    half = start(run, digits, torch.device("cpu"))
+    half.epochs.append(train_epoch(run, half, digits.train))
+    save_checkpoint(path, run.identity, half)
+    resumed = start(run, digits, torch.device("cpu"))
+    assert load_checkpoint(path, run.identity, resumed)
+    resumed.epochs.append(train_epoch(run, resumed, digits.train))
+    assert weights_hash(resumed.model) == weights_hash(whole.model)
+    assert [e["train_loss"] for e in resumed.epochs] == [e["train_loss"] for e in whole.epochs]
+    assert resumed.virtual == whole.virtual
+
+
+def test_a_checkpoint_of_other_settings_is_not_used(make_run: MakeRun, digits: Data, tmp_path: Path) -> None:
+    run, path = make_run("erm"), tmp_path / "run.pt"
+    save_checkpoint(path, "another identity", two_epochs(run, digits))
+    state = start(run, digits, torch.device("cpu"))
+    before = weights_hash(state.model)
+    assert not load_checkpoint(path, run.identity, state)
+    assert weights_hash(state.model) == before
+
+
+def test_a_damaged_checkpoint_is_named(make_run: MakeRun, digits: Data, tmp_path: Path) -> None:
+    run, path = make_run("erm"), tmp_path / "run.pt"
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(RunError, match=r"run\.pt cannot be read.*Delete it"):
+        load_checkpoint(path, run.identity, start(run, digits, torch.device("cpu")))
