@@ -102,7 +102,7 @@ def run_command(options: argparse.Namespace) -> int:
     from benchmark.driver import Places, execute, pending, raise_if_unfinished
     from benchmark.environment import choose_device
     from benchmark.plan import make_plan
-    from benchmark.settings import load_preset
+    from benchmark.preset_files import load_preset
 
     device = choose_device(options.device)
     if options.synthetic and not options.smoke:
@@ -132,7 +132,7 @@ def run_command(options: argparse.Namespace) -> int:
 
 def family_member(name: str, device: str) -> str:
     """Return the preset for a study's name: "cifar10" is cifar10_gpu where CUDA is used, else cifar10_cpu."""
-    from benchmark.settings import preset_names
+    from benchmark.preset_files import preset_names
 
     member = f"{name}_{'gpu' if device == 'cuda' else 'cpu'}"
     if name in preset_names() or member not in preset_names():
@@ -196,7 +196,7 @@ def list_command(options: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     from benchmark import registry
-    from benchmark.settings import load_preset, preset_names
+    from benchmark.preset_files import load_preset, preset_names
 
     if options.kind == "presets":
         rows = [(name, load_preset(name).title) for name in preset_names()]

@@ -49,8 +49,7 @@ def make_plan(preset: Preset, arms: Sequence[str] | None, seeds: Sequence[int] |
         seeds: seeds to run, None for the preset's.
 
     Raises:
-        UsageError: an arm or seed that the preset does not have, an unknown method, data set, network or attack,
-            or a setting its method does not allow.
+        UsageError: an arm or seed that the preset does not have, or a setting that its method does not allow.
     """
     for name in arms or ():
         if name not in preset.arms:
@@ -61,7 +60,6 @@ def make_plan(preset: Preset, arms: Sequence[str] | None, seeds: Sequence[int] |
             f"preset {preset.name} names the seeds {', '.join(map(str, preset.seeds))}; not {unnamed[0]}. Seeds are "
             "named before a study: change them in a preset of your own, or by --set seeds=[...] with another --results."
         )
-    _check_names(preset)
     chosen = {name: arm for name, arm in preset.arms.items() if arms is None or name in arms}
     methods = {name: make_method(preset.name, name, arm) for name, arm in chosen.items()}
     return [
@@ -75,9 +73,8 @@ def make_method(preset_name: str, arm_name: str, arm: Arm) -> Any:
     """Build an arm's method from its settings.
 
     Raises:
-        UsageError: the method does not exist, or a setting is unknown, of a wrong type or out of range.
+        UsageError: a setting is unknown, missing, of a wrong type or out of range.
     """
-    registry.check("method", arm.method, registry.methods(), f"{preset_name}: arms.{arm_name}.method")
     kind = registry.look_up(arm.method, registry.methods())
     where = f"{preset_name}: arms.{arm_name}.settings"
     names = [field.name for field in dataclasses.fields(kind)]
@@ -96,15 +93,6 @@ def make_method(preset_name: str, arm_name: str, arm: Arm) -> Any:
         own = problem["type"] == "value_error"  # the method's own sentence, which names the setting and its value
         text = problem["msg"].removeprefix("Value error, ") if own else f"{problem['input']!r}: {problem['msg']}."
         raise UsageError(f"{key}: {text}" if own else f"{key} = {text}") from error
-
-
-def _check_names(preset: Preset) -> None:
-    """Refuse names that the registry does not have, before anything is loaded."""
-    if "/" not in preset.data.dataset:  # else it is the path of an image folder
-        registry.check("data set", preset.data.dataset, registry.DATASETS, f"{preset.name}: data.dataset")
-    registry.check("network", preset.model.name, registry.MODELS, f"{preset.name}: model.name")
-    for i, attack in enumerate(preset.evaluation.attacks):
-        registry.check("attack", attack.name, registry.ATTACKS, f"{preset.name}: evaluation.attacks.{i}.name")
 
 
 def _settings(preset: Preset, arm: Arm, method: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from benchmark.data import Data
 from benchmark.datasets import Split
 from benchmark.environment import describe_environment
 from benchmark.plan import Run, make_plan
-from benchmark.settings import load_preset
+from benchmark.preset_files import load_preset
 from benchmark.train import State, autocast, start, to_float, train_epoch
 
 STEPS, REPEATS, SECONDS_WARM = 16, 5, 2

@@ -7,7 +7,7 @@ import torch
 
 from benchmark.data import Data, load_data
 from benchmark.plan import Run, make_plan
-from benchmark.settings import load_preset
+from benchmark.preset_files import load_preset
 
 TINY = ("data.train_images=256", "recipe.epochs=2", "evaluation.images=32", "evaluation.batch_size=16")
 

@@ -21,8 +21,9 @@ from benchmark.attacks import (
 from benchmark.data import Data, load_data
 from benchmark.models import weights_hash
 from benchmark.plan import Run, make_plan
+from benchmark.preset_files import load_preset
 from benchmark.records import unpack_bits
-from benchmark.settings import Attack, Evaluation, load_preset
+from benchmark.settings import Attack, Evaluation
 from benchmark.train import start, to_float, train_epoch
 
 NAMES = ("fgsm", "pgd", "apgd_ce", "apgd_dlr")

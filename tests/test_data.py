@@ -43,7 +43,7 @@ def test_digits_are_scikit_learns_in_bytes() -> None:
     train, test = source.read()
     assert (train.images.shape, test.images.shape) == ((1297, 1, 8, 8), (500, 1, 8, 8))
     bunch = load_digits()
-    np.testing.assert_allclose(test.images[:, 0].numpy() * 16 / 255, bunch.images[1297:], atol=0.04)
+    np.testing.assert_allclose(test.images[:, 0].numpy() * (16 / 255), bunch.images[1297:], atol=0.04)
     assert torch.cat([train.labels, test.labels]).tolist() == bunch.target.tolist()
 
 
@@ -186,7 +186,8 @@ def test_more_images_than_there_are_is_a_settings_error(tmp_path: Path) -> None:
 
 def test_data_roots_are_searched_in_the_documented_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     named, variable = tmp_path / "named", tmp_path / "variable"
-    named.mkdir(), variable.mkdir()
+    named.mkdir()
+    variable.mkdir()
     monkeypatch.setenv("SBA_DATA_ROOT", str(variable))
     roots = data_roots(named)
     assert roots[:3] == [named, variable, Path("data")]

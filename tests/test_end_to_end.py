@@ -17,8 +17,8 @@ import torch
 
 from benchmark import driver, train
 from benchmark.cli import main
+from benchmark.preset_files import load_preset, preset_names
 from benchmark.records import Record, pack_bits, unpack_bits, write_record
-from benchmark.settings import load_preset, preset_names
 
 ARMS, SEEDS = ("erm", "standard", "mixup", "sba"), (0, 1)
 ATTACKS = ("fgsm", "pgd", "apgd_ce", "apgd_dlr")

@@ -6,7 +6,7 @@ import pytest
 
 from benchmark.errors import UsageError
 from benchmark.plan import make_plan
-from benchmark.settings import PRESETS, load_preset, preset_names
+from benchmark.preset_files import PRESETS, load_preset, preset_names
 from benchmark.smoke import shrink
 
 
@@ -51,7 +51,7 @@ def test_presets_that_extend_each_other_in_a_circle_are_refused(
 ) -> None:
     for here, there in (("a", "b"), ("b", "a")):
         (tmp_path / f"{here}.toml").write_text(f'extends = "{there}"\n')
-    monkeypatch.setattr("benchmark.settings.PRESETS", tmp_path)
+    monkeypatch.setattr("benchmark.preset_files.PRESETS", tmp_path)
     with pytest.raises(UsageError, match="in a circle: a -> b -> a"):
         load_preset("a")
 
