@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import nox
+from nox.command import CommandFailed
 from nox.virtualenv import ALL_VENVS, ProcessEnv
 from packaging.utils import canonicalize_name
 
@@ -61,9 +62,21 @@ def benchmark(session: nox.Session, *args: str) -> None:
 def study(session: nox.Session, preset: str) -> None:
     """Run the preset, then write the report; a run with --smoke has written its own, apart from these."""
     install(session)
-    benchmark(session, "run", preset, *session.posargs)
-    if "--smoke" in session.posargs:
-        return
+    failure = None
+    try:
+        benchmark(session, "run", preset, *session.posargs)
+    except CommandFailed as failed:
+        if failed.reason != "Returned code 1":
+            raise
+        failure = failed  # a run failed or diverged: the report shows it, so it is written all the same
+    if "--smoke" not in session.posargs:
+        write_report(session)
+    if failure:
+        raise failure
+
+
+def write_report(session: nox.Session) -> None:
+    """Write the report of the results folder that the session's arguments name, if they do."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--results")
     results = parser.parse_known_args(session.posargs)[0].results

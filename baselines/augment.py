@@ -21,14 +21,14 @@ def crop_and_flip(images: Tensor, *, padding: int, flip: bool, generator: torch.
         (N, C, H, W) augmented images of the same dtype, in channels_last memory format.
     """
     n, _, height, width = images.shape
-    tops = torch.randint(2 * padding + 1, (n, 1), generator=generator)
-    lefts = torch.randint(2 * padding + 1, (n, 1), generator=generator)
-    mirrored = torch.randint(2, (n, 1), generator=generator).bool() & flip
-    rows = tops + torch.arange(height)  # (N, H)
-    columns = lefts + torch.arange(width)  # (N, W)
+    tops = torch.randint(2 * padding + 1, (n, 1), generator=generator).to(images.device)
+    lefts = torch.randint(2 * padding + 1, (n, 1), generator=generator).to(images.device)
+    mirrored = (torch.randint(2, (n, 1), generator=generator).bool() & flip).to(images.device)
+    rows = tops + torch.arange(height, device=images.device)  # (N, H)
+    columns = lefts + torch.arange(width, device=images.device)  # (N, W)
     columns = torch.where(mirrored, columns.flip(1), columns)
     picks = rows[:, :, None] * (width + 2 * padding) + columns[:, None, :]  # (N, H, W) places in the padded image
     padded = F.pad(images, (padding,) * 4).flatten(2).transpose(1, 2)  # (N, H' * W', C)
-    examples = torch.arange(n)[:, None]
-    picked = padded[examples.to(images.device), picks.flatten(1).to(images.device)]  # (N, H * W, C)
+    examples = torch.arange(n, device=images.device)[:, None]
+    picked = padded[examples, picks.flatten(1)]  # (N, H * W, C)
     return picked.reshape(n, height, width, -1).permute(0, 3, 1, 2)

@@ -1,5 +1,7 @@
 """Assembling a record: everything about a trained run that a reader of its numbers needs."""
 
+from typing import Any
+
 import torch
 
 from benchmark.cost import forward_flops, peak_memory, training_flops
@@ -13,7 +15,7 @@ from benchmark.train import State, order_hash, to_float
 
 def make_record(run: Run, state: State, data: Data, device: torch.device, reason: str | None = None) -> Record:
     """Return the record of a trained run, its evaluation still empty; `reason` says why it diverged."""
-    epochs, analysis = state.epochs, run.preset.analysis.model_dump(mode="json")
+    epochs = state.epochs
     summaries = [EpochAccuracy(epoch=epoch["epoch"], accuracy=epoch["accuracy"]) for epoch in epochs]
     return Record(
         schema=SCHEMA,
@@ -22,7 +24,7 @@ def make_record(run: Run, state: State, data: Data, device: torch.device, reason
         seed=run.seed,
         settings=run.settings,
         settings_hash=run.identity,
-        analysis=analysis | {"title": run.preset.title, "seeds": list(run.preset.seeds)},
+        analysis=analysis_of(run),
         weights_hash=state.weights_hash,
         order_hash=order_hash(run, len(data.train.labels)),
         data=DataInfo(
@@ -40,11 +42,17 @@ def make_record(run: Run, state: State, data: Data, device: torch.device, reason
         clean=None,
         robustness=None,
         flags=[],
-        cost=training_cost(run, state, data, device),
+        cost=training_cost(state, data, device),
         environment=describe_environment(device),
         status="done" if reason is None else "diverged",
         reason=reason,
     )
+
+
+def analysis_of(run: Run) -> dict[str, Any]:
+    """Return what the preset named before the run: comparisons, eps, margin, seeds and title, as in the record."""
+    named = run.preset.analysis.model_dump(mode="json")
+    return named | {"title": run.preset.title, "seeds": list(run.preset.seeds)}
 
 
 def describe_model(run: Run, state: State, data: Data) -> ModelInfo:
@@ -54,17 +62,15 @@ def describe_model(run: Run, state: State, data: Data) -> ModelInfo:
     return ModelInfo(name=run.preset.model.name, parameters=parameters, flops=flops)
 
 
-def training_cost(run: Run, state: State, data: Data, device: torch.device) -> Cost:
+def training_cost(state: State, data: Data, device: torch.device) -> Cost:
     """Return what training spent so far; FLOPs are counted once per layer and multiplied by the samples."""
-    batch = run.preset.recipe.batch_size
-    images = len(state.epochs) * (len(data.train.labels) // batch) * batch
     image = to_float(data.train.images[:1])
-    flops = images * training_flops(state.model, image)
+    flops = state.images * training_flops(state.model, image)
     flops += sum(n * training_flops(state.model, image, layer) for layer, n in state.virtual.items())
     return Cost(
         train_seconds=round(sum(epoch["seconds"] for epoch in state.epochs), 3),
         attack_seconds=0.0,
-        train_gradients=images + sum(state.virtual.values()),
+        train_gradients=state.images + sum(state.virtual.values()),
         train_flops=flops,
         attack_gradients=0,
         peak_memory_bytes=peak_memory(device),

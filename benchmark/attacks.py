@@ -99,7 +99,7 @@ def attack_jointly(
         clean: (N,) booleans, classified correctly without attack; only these are attacked.
         settings: eps (1/255), attacks in order, batch size. The outcome depends on the batch size, so it is part
             of a run's settings.
-        seed: seed of the evaluation; every batch of every attack gets its own.
+        seed: seed of the evaluation; the i-th batch of each attack draws from seed + i.
         progress: told what is going on.
 
     Raises:
@@ -186,6 +186,6 @@ def flags(
     if any(later > earlier for earlier, later in zip((clean, *robust), robust, strict=False)):
         found.append("robust accuracy rises with eps")
     if robust[-1] > 0.05:
-        eps = outcomes[-1].get("eps")
+        eps = outcomes[-1]["eps"]
         found.append(f"robust accuracy is still {robust[-1]:.1%} at {eps:g}/255, where undefended networks are at 0")
     return found

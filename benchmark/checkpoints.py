@@ -10,19 +10,20 @@ from benchmark.records import unwritable
 from benchmark.train import State
 
 
-def save_checkpoint(path: Path, identity: str, state: State) -> None:
+def save_checkpoint(path: Path, key: str, state: State) -> None:
     """Write the state whole or not at all.
 
     Raises:
         UsageError: the folder cannot be written.
     """
     values = {
-        "identity": identity,
+        "key": key,
         "model": state.model.state_dict(),
         "optimizer": state.optimizer.state_dict(),
         "streams": {name: generator.get_state() for name, generator in state.streams.items()},
         "weights_hash": state.weights_hash,
         "epochs": [dict(epoch) for epoch in state.epochs],
+        "images": state.images,
         "virtual": state.virtual,
     }
     try:
@@ -31,10 +32,10 @@ def save_checkpoint(path: Path, identity: str, state: State) -> None:
         raise unwritable(path.parent, error) from error
 
 
-def load_checkpoint(path: Path, identity: str, state: State) -> bool:
+def load_checkpoint(path: Path, key: str, state: State) -> bool:
     """Fill a fresh state from a checkpoint; return whether there was one of this run.
 
-    A checkpoint of other settings is not used; the run's next checkpoint replaces it.
+    A checkpoint with another key (settings, data, torch, device) is not used; the run's next one replaces it.
 
     Raises:
         RunError: the file is damaged.
@@ -45,12 +46,12 @@ def load_checkpoint(path: Path, identity: str, state: State) -> bool:
         values = load_tensors(path)
     except DamagedFileError as error:
         raise RunError(f"checkpoint {path} cannot be read ({error}). Delete it to train that run again.") from error
-    if values.get("identity") != identity:
+    if values.get("key") != key:
         return False
     state.model.load_state_dict(values["model"])
     state.optimizer.load_state_dict(values["optimizer"])
     for name, generator in state.streams.items():
         generator.set_state(values["streams"][name])
     state.weights_hash = values["weights_hash"]
-    state.epochs, state.virtual = values["epochs"], values["virtual"]
+    state.epochs, state.images, state.virtual = values["epochs"], values["images"], values["virtual"]
     return True

@@ -108,7 +108,7 @@ def run_command(options: argparse.Namespace) -> int:
     if options.synthetic and not options.smoke:
         raise UsageError("--synthetic is for --smoke runs only; made-up images have no place in a study.")
     name = family_member(options.preset, device.type)
-    shrunk = smoke.shrink(load_preset(name)) if options.smoke else ()
+    shrunk = smoke.shrink(load_preset(name), options.synthetic) if options.smoke else ()
     preset = load_preset(name, tuple(options.set), shrunk)
     places = Places(options.results or (smoke.FOLDER / "results" if options.smoke else Path("results")), options.runs)
     plan = make_plan(preset, options.arms, options.seeds)
@@ -121,7 +121,7 @@ def run_command(options: argparse.Namespace) -> int:
     failed = []
     if todo:
         root = smoke.write_synthetic(preset, smoke.FOLDER / "data") if options.synthetic else options.data_root
-        failed = execute(todo, load_data(preset.data, data_roots(root)), places, device)
+        failed = execute(todo, load_data(preset.data, data_roots(root)), places, device, options.force)
     if len(failed) < len(plan):
         print_table(places.results, preset.name)
     if options.smoke and len(failed) < len(plan):

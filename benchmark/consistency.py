@@ -48,7 +48,7 @@ def shared(record: Record) -> dict[str, Any]:
     }
     for part in ("data", "model", "recipe", "evaluation"):
         values |= flat(f"settings.{part}", settings.get(part))
-    values |= flat("analysis", record["analysis"])
+    values |= flat("analysis", {key: value for key, value in record["analysis"].items() if key != "title"})
     if record["robustness"] is not None:
         values[ATTACKED] = record["robustness"]["images"]
     return values

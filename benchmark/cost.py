@@ -1,5 +1,6 @@
 """What training costs: FLOPs of a sample, wherever it joins the batch, and peak memory."""
 
+import contextlib
 import resource
 import sys
 from pathlib import Path
@@ -60,7 +61,8 @@ def reset_peak_memory(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif CLEAR_REFS.exists():
-        CLEAR_REFS.write_text("5", encoding="ascii")  # 5: resets VmHWM (proc(5))
+        with contextlib.suppress(OSError):  # not allowed in some containers: then the peak is that of the process
+            CLEAR_REFS.write_text("5", encoding="ascii")  # 5: resets VmHWM (proc(5))
 
 
 def peak_memory(device: torch.device) -> int:
@@ -70,8 +72,9 @@ def peak_memory(device: torch.device) -> int:
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    if STATUS.exists():
-        peaks = [line.split() for line in STATUS.read_text(encoding="ascii").splitlines() if "VmHWM" in line]
-        return int(peaks[0][1]) * 1024
+    lines = STATUS.read_text(encoding="ascii").splitlines() if STATUS.exists() else []
+    for line in lines:
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

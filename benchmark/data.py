@@ -146,7 +146,7 @@ def _cached(source: Source, name: str) -> tuple[Split, Split, str]:
         try:
             kept = load_tensors(path, mmap=True)
             return Split(*kept["train"]), Split(*kept["test"]), kept["fingerprint"]
-        except DamagedFileError as error:
+        except (DamagedFileError, KeyError) as error:
             print(f"The decoded images in {path} are damaged ({error}); decoding again.", flush=True)
     print(f"Decoding {name} (once; kept in {path.parent}).", flush=True)
     train, test = source.read()

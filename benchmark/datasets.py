@@ -114,7 +114,7 @@ def _with_checksums(official: Any, sums: dict[str, str]) -> dict[str, Any]:
 
 
 def _download(official: Any, title: str, size: str, roots: Sequence[Path]) -> None:
-    """Download into the first data root that can be written, or explain how to get the data."""
+    """Download into the first data root, or explain how to get the data."""
     target = roots[0]
     print(f"{title} is in none of {', '.join(map(str, roots))}; downloading {size} to {target}.", flush=True)
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from benchmark.assemble import add_evaluation, make_record
+from benchmark.assemble import add_evaluation, analysis_of, make_record
 from benchmark.checkpoints import load_checkpoint, save_checkpoint
 from benchmark.cost import reset_peak_memory
 from benchmark.data import Data
@@ -16,8 +16,10 @@ from benchmark.errors import BenchmarkError, RunError, UsageError
 from benchmark.evaluate import attacked_images, clean_correct, evaluate, evaluated_split
 from benchmark.plan import Run
 from benchmark.progress import Progress, duration
-from benchmark.records import Record, read_record, record_path, write_record
-from benchmark.train import DivergedError, State, start, train_epoch
+from benchmark.records import Record, read_record, read_study, record_path, write_record
+from benchmark.train import DivergedError, State, start, to_float, train_epoch, train_step
+
+TRIAL_IMAGES, TRIAL_STEPS = 4, 12
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ def pending(plan: Sequence[Run], places: Places, force: bool) -> list[Run]:
     """Return the runs that have no finished record yet.
 
     Args:
-        force: forget what is there, records and checkpoints, and repeat every run.
+        force: every run is to be repeated, whatever is there.
 
     Raises:
         UsageError: a record was made with other settings; overwriting it silently would mix studies.
@@ -40,10 +42,7 @@ def pending(plan: Sequence[Run], places: Places, force: bool) -> list[Run]:
     todo = []
     for run in plan:
         path = record_path(places.results, run.preset.name, run.arm, run.seed)
-        if force:
-            path.unlink(missing_ok=True)
-            checkpoint_path(run, places).unlink(missing_ok=True)
-        if not path.is_file():
+        if force or not path.is_file():
             todo.append(run)
         elif (record := read_record(path))["settings_hash"] != run.identity:
             changes = "\n".join(f"  {line}" for line in differences(record["settings"], run.settings))
@@ -63,12 +62,20 @@ def differences(old: object, new: object, key: str = "") -> list[str]:
 
 
 def checkpoint_path(run: Run, places: Places) -> Path:
-    """Return where a run keeps its state."""
-    return run.path(places.runs, ".pt")
+    """Return where a run keeps its state; other settings keep theirs in another file."""
+    return run.path(places.runs, f"-{run.identity}.pt")
 
 
-def execute(runs: Sequence[Run], data: Data, places: Places, device: torch.device) -> list[str]:
+def checkpoint_key(run: Run, data: Data, device: torch.device) -> str:
+    """Return what a checkpoint must share with a run to be gone on from: settings, data, torch, kind of device."""
+    return f"{run.identity} {data.fingerprint} {torch.__version__} {device.type}"
+
+
+def execute(runs: Sequence[Run], data: Data, places: Places, device: torch.device, force: bool = False) -> list[str]:
     """Train, evaluate and record runs one after the other; each record is written as soon as its run ends.
+
+    Args:
+        force: start each run anew, without its checkpoint; its old record stays until the new one replaces it.
 
     Returns:
         One line for each run that failed; the others went on.
@@ -78,9 +85,13 @@ def execute(runs: Sequence[Run], data: Data, places: Places, device: torch.devic
     """
     data = data.to(device)
     refuse_early(runs, data, device)
+    if not force:
+        refuse_foreign(runs, data, places, device)
     failed, began = [], time.monotonic()
     for number, run in enumerate(runs, start=1):
         name = f"[{number}/{len(runs)}] {run.arm} seed {run.seed}"
+        if force:
+            checkpoint_path(run, places).unlink(missing_ok=True)
         try:
             record = execute_run(run, data, places, device, number, len(runs))
         except BenchmarkError:
@@ -109,13 +120,47 @@ def refuse_early(runs: Sequence[Run], data: Data, device: torch.device) -> None:
     """Find what would stop a run after hours, before the first one: one trial of each arm.
 
     Raises:
-        UsageError: a batch larger than the data, more attacked images than there are, a network that does not take
-            the images, a method that does not fit the network.
+        UsageError: a batch larger than the data, more attacked images than there are, fewer classes than an attack
+            needs, a network that does not take the images, a method that does not fit the network.
     """
     for run in {run.arm: run for run in runs}.values():
         attacked_images(run, evaluated_split(run, data))
         steps_per_epoch(run, data)
-        start(run, data, device)
+        if data.classes < 3 and any(attack.name == "apgd_dlr" for attack in run.preset.evaluation.attacks):
+            raise UsageError(f"apgd_dlr needs 3 classes or more, {data.name} has {data.classes}; leave the attack out.")
+        state = start(run, data, device)
+        images, labels = to_float(data.train.images[:TRIAL_IMAGES]), data.train.labels[:TRIAL_IMAGES]
+        for _ in range(TRIAL_STEPS):  # enough that a method which acts at random acts
+            train_step(run, state, images, labels)
+
+
+def refuse_foreign(runs: Sequence[Run], data: Data, places: Places, device: torch.device) -> None:
+    """Refuse to add runs to records that they could not be compared with, before anything is trained.
+
+    Raises:
+        UsageError: data, torch version, kind of device, or what was named beforehand differ.
+    """
+    run = runs[0]
+    here = {
+        "data": data.fingerprint,
+        "torch": ".".join(torch.__version__.split(".")[:2]),
+        "device": device.type,
+        "analysis": analysis_of(run),
+    }
+    for record in read_study(places.results, run.preset.name):
+        environment = record["environment"]
+        there = {
+            "data": record["data"]["fingerprint"],
+            "torch": ".".join(environment["torch"].split(".")[:2]),
+            "device": environment["device"],
+            "analysis": record["analysis"],
+        }
+        if changes := differences(there, here):
+            listed = "\n".join(f"  {line}" for line in changes)
+            raise UsageError(
+                f"the records in {places.results / run.preset.name} were made under other conditions (there -> now):\n"
+                f"{listed}\nChoose another folder with --results DIR, or repeat all runs with --force."
+            )
 
 
 def steps_per_epoch(run: Run, data: Data) -> int:
@@ -138,10 +183,10 @@ def execute_run(run: Run, data: Data, places: Places, device: torch.device, numb
     reset_peak_memory(device)
     state = start(run, data, device)
     with Progress(run, steps_per_epoch(run, data), number, total) as progress:
-        if load_checkpoint(checkpoint_path(run, places), run.identity, state):
+        if load_checkpoint(checkpoint_path(run, places), checkpoint_key(run, data, device), state):
             progress.resume(len(state.epochs))
         try:
-            train(run, state, data, places, progress)
+            train(run, state, data, places, progress, checkpoint_key(run, data, device))
         except DivergedError as diverged:
             return make_record(run, state, data, device, reason=str(diverged))
         record = make_record(run, state, data, device)
@@ -149,14 +194,14 @@ def execute_run(run: Run, data: Data, places: Places, device: torch.device, numb
     return record
 
 
-def train(run: Run, state: State, data: Data, places: Places, progress: Progress) -> None:
+def train(run: Run, state: State, data: Data, places: Places, progress: Progress, key: str) -> None:
     """Train the epochs that are left; measure accuracy and write a checkpoint after each."""
     while len(state.epochs) < run.preset.recipe.epochs:
         epoch = train_epoch(run, state, data.train, progress.step)
         correct = clean_correct(run.preset.recipe, state.model, evaluated_split(run, data))
         epoch["accuracy"] = int(correct.sum()) / len(correct)
         state.epochs.append(epoch)
-        save_checkpoint(checkpoint_path(run, places), run.identity, state)
+        save_checkpoint(checkpoint_path(run, places), key, state)
         progress.epoch(epoch)
 
 

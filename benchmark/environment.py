@@ -1,5 +1,6 @@
 """Where a run ran: device, versions, commit, date; and the choice of the device."""
 
+import functools
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -14,11 +15,14 @@ PACKAGES = ("torch", "torchvision", "torchattacks", "numpy", "scipy")
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device for "auto", "cpu", "cuda" or "cuda:i".
+    """Return the device for "auto", "cpu", "cuda" or "cuda:i", set to repeatable, full float32 arithmetic.
 
     Raises:
         UsageError: another name, or a GPU that is not there.
     """
+    # The same seed gives the same record, and "float32" attacks are float32: no TF32, no choice by timing.
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -60,6 +64,7 @@ def device_name(device: torch.device) -> str:
     return f"{names[0]}, {len(names)} cores" if names else platform.machine()
 
 
+@functools.cache  # of the code that runs, not of what is committed while it runs
 def git_commit() -> str:
     """Return the commit of the checkout this code lives in, "+" appended where it is changed; else "unknown"."""
     here = Path(__file__).parent

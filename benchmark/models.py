@@ -12,12 +12,12 @@ from benchmark.errors import UsageError
 
 
 class Normalize(nn.Module):
-    """Subtract the training set's channel means and divide by its standard deviations.
+    """Subtract the channel means of training images and divide by their standard deviations.
 
     Part of the network, so that attacks see images in [0, 1] and cannot normalise twice.
 
     Args:
-        mean: (C,) channel means of the training images in [0, 1].
+        mean: (C,) channel means of training images in [0, 1].
         std: (C,) channel standard deviations, all positive.
     """
 
@@ -125,7 +125,8 @@ def build_model(name: str, images: Tensor, classes: int, seed: int) -> nn.Module
 
     Args:
         name: a name in the registry.
-        images: (N, C, H, W) uint8 training images; the first 5,000 give the normalisation and the whitening.
+        images: (N, C, H, W) uint8 training images; the first 5,000, in the data set's order (by class in an image
+            folder), give the normalisation and the whitening, the same for every arm and seed.
         classes: number of classes.
         seed: seed of the initial weights. PyTorch's layers draw them from the global generator, which is
             therefore seeded inside a fork and left as it was.
@@ -137,7 +138,7 @@ def build_model(name: str, images: Tensor, classes: int, seed: int) -> nn.Module
     sample = images[:5000].cpu().float() / 255
     normalize = Normalize(sample.mean((0, 2, 3)), sample.std((0, 2, 3)))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs' generators too
         model: nn.Module = build(normalize, classes, sample)
     try:
         with torch.no_grad():

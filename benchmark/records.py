@@ -96,10 +96,11 @@ class Robustness(TypedDict):
 
 
 class Cost(TypedDict):
-    """What the run spent: seconds of training and of attacks, images forwarded, FLOPs, bytes.
+    """What the run spent: seconds of training and of attacks, gradient samples, FLOPs, bytes.
 
     `train_gradients` counts gradient samples (rows of a batch that were backpropagated: originals and copies);
-    `train_flops` are forward and backward FLOPs of training, a multiply-add counted as 2.
+    `train_flops` are forward and backward FLOPs of training, a multiply-add counted as 2; `attack_gradients` are
+    attacked images x backward passes.
     """
 
     train_seconds: float

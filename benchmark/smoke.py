@@ -11,14 +11,15 @@ FOLDER = Path("runs/smoke")  # records and report of smoke runs, apart from thos
 TRAIN, TEST, ATTACKED, BATCH, EPOCHS, STEPS, SEEDS = 600, 200, 32, 50, 2, 3, 2
 
 
-def shrink(preset: Preset) -> tuple[str, ...]:
+def shrink(preset: Preset, synthetic: bool = False) -> tuple[str, ...]:
     """Return the overrides that make a study tiny: 600 + 200 images, 2 epochs, 32 attacked images, 2 seeds.
 
-    Its name ends in "-smoke", so its records never stand among those of the study.
+    Its name ends in "-smoke", on made-up images in "-smoke-synthetic", so that its records never stand among those of
+    the study or of each other.
     """
     attacks = [{"name": a.name, "steps": min(a.steps, STEPS)} for a in preset.evaluation.attacks]
     values: dict[str, object] = {
-        "name": f"{preset.name}-smoke",
+        "name": f"{preset.name}-smoke" + ("-synthetic" if synthetic else ""),
         "title": f"Smoke run, far too small to mean anything: {preset.title}",
         "seeds": preset.seeds[:SEEDS],
         "data.train_images": TRAIN,

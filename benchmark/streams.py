@@ -16,5 +16,5 @@ def stream_seed(dataset: str, seed: int, purpose: str) -> int:
 
 
 def stream(dataset: str, seed: int, purpose: str) -> torch.Generator:
-    """Return a CPU generator for one purpose ("weights", "order", "augmentation", "method", "evaluation", "split")."""
+    """Return a CPU generator for one purpose such as "order"."""
     return torch.Generator().manual_seed(stream_seed(dataset, seed, purpose))

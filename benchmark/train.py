@@ -1,6 +1,7 @@
 """Training: one loop for every arm, which knows no method by name."""
 
 import hashlib
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -32,6 +33,7 @@ class State:
         streams: one generator for each purpose.
         weights_hash: hash of the initial weights.
         epochs: what is recorded of each finished epoch.
+        images: number of images trained on so far.
         virtual: number of virtual samples so far, for each layer behind which they joined the batch.
     """
 
@@ -40,6 +42,7 @@ class State:
     streams: dict[str, torch.Generator]
     weights_hash: str
     epochs: list[Epoch] = field(default_factory=list)
+    images: int = 0
     virtual: dict[str, int] = field(default_factory=dict)
 
 
@@ -64,7 +67,7 @@ def start(run: Run, data: Data, device: torch.device) -> State:
         lr=recipe.learning_rate,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
-        nesterov=True,
+        nesterov=recipe.momentum > 0,
     )
     return State(model, optimizer, {p: stream(name, run.seed, p) for p in PURPOSES}, initial)
 
@@ -133,7 +136,7 @@ def train_epoch(run: Run, state: State, train: Split, after_step: Callable[[int]
         after_step: called with the number of steps done in this epoch.
 
     Raises:
-        DivergedError: the epoch's loss is not finite.
+        DivergedError: the epoch's loss or a weight is not finite.
     """
     recipe, epoch = run.preset.recipe, len(state.epochs)
     steps = len(train.labels) // recipe.batch_size
@@ -150,16 +153,16 @@ def train_epoch(run: Run, state: State, train: Split, after_step: Callable[[int]
         images = to_float(augment(train.images[picked], state.streams["augmentation"]))
         step = train_step(run, state, images, train.labels[picked])
         total += step.loss.detach()
+        state.images += len(picked)
         augmented += step.virtual > 0
         if step.virtual:
             state.virtual[step.layer] = state.virtual.get(step.layer, 0) + step.virtual
         after_step(i + 1)
     loss = float(total) / steps  # the one wait for the device
     seconds = time.perf_counter() - began
-    if not torch.isfinite(torch.tensor(loss)):
-        raise DivergedError(
-            f"the training loss became {loss} in epoch {epoch + 1} (steps {epoch * steps + 1} to {(epoch + 1) * steps})"
-        )
+    if not math.isfinite(loss) or not all(bool(p.isfinite().all()) for p in state.model.parameters()):
+        what = f"the training loss became {loss}" if not math.isfinite(loss) else "weights are no longer finite"
+        raise DivergedError(f"{what} in epoch {epoch + 1} (steps {epoch * steps + 1} to {(epoch + 1) * steps})")
     return Epoch(
         epoch=epoch + 1,
         learning_rate=round(rate, 8),

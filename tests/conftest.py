@@ -1,10 +1,16 @@
-"""What several tests share: a tiny study on digits."""
+"""What several tests share: tiny studies on digits, folders to work in, and the command line."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
+from saying import Said, Say
+from tiny_study import ARMS, SEEDS, Study, path_of, random_states, read, run, work_in
 
+from benchmark import driver, train
+from benchmark.cli import main
 from benchmark.data import Data, load_data
 from benchmark.plan import Run, make_plan
 from benchmark.preset_files import load_preset
@@ -31,3 +37,61 @@ def make_run() -> Callable[..., Run]:
 @pytest.fixture
 def cpu() -> torch.device:
     return torch.device("cpu")
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Four arms x two seeds, recorded once for all tests that only read."""
+    folder = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        work_in(folder, folder / "cache", patch)
+        before = random_states()
+        code = run()
+        same = tuple(a == b for a, b in zip(before, random_states(), strict=True))
+        records = {(arm, seed): read(path_of(arm, seed)) for arm in ARMS for seed in SEEDS}
+    return Study(folder, records, code, cast("tuple[bool, bool, bool]", same))
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder with a cache folder of its own."""
+    work_in(tmp_path, tmp_path / "cache", monkeypatch)
+    return tmp_path
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """The (arm, seed) of every epoch that is trained from now on."""
+    seen: list[tuple[str, int]] = []
+
+    def counted(plan: Any, *arguments: Any, **named: Any) -> Any:
+        seen.append((plan.arm, plan.seed))
+        return train.train_epoch(plan, *arguments, **named)
+
+    monkeypatch.setattr(driver, "train_epoch", counted)
+    return seen
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty folder, with a cache folder beside it."""
+    here = tmp_path / "here"
+    here.mkdir()
+    work_in(here, tmp_path / "cache", monkeypatch)
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Say:
+    """Return a caller of the command line, as a user types it, that never lets a traceback pass."""
+
+    def call(*arguments: str) -> Said:
+        capsys.readouterr()
+        try:
+            code = main(list(arguments))
+        except SystemExit as stop:  # argparse's
+            code = int(str(stop.code))
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err
+        return Said(code, printed.out, printed.err)
+
+    return call

@@ -1,0 +1,151 @@
+"""Presets, folders, records and checkpoints of no use: a message that names the file, never a traceback."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from saying import ONE_RUN, TINY, Say, in_a_process, preset_file
+
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
+
+# Presets
+
+
+def test_toml_syntax_error_names_file_and_line(say: Say) -> None:
+    said = say("run", preset_file('title = "x"\n[recipe\nepochs = 1\n'))
+    assert said.code == 2
+    assert said.has("mine.toml", "line 2")
+
+
+def test_preset_that_is_not_there_is_named(say: Say) -> None:
+    said = say("run", "folder/nothing.toml")
+    assert said.code == 2
+    assert said.has("folder/nothing.toml", "No such file")
+
+
+def test_preset_that_is_a_folder_is_named(say: Say) -> None:
+    Path("mine.toml").mkdir()
+    said = say("run", "mine.toml")
+    assert said.code == 2
+    assert said.has("mine.toml", "directory")
+
+
+def test_preset_that_is_no_text_is_named(say: Say) -> None:
+    Path("mine.toml").write_bytes(b"\xff\xfe\x00")
+    said = say("run", "mine.toml")
+    assert said.code == 2
+    assert said.has("mine.toml")
+
+
+@pytest.mark.parametrize("name", ["../outside", "Upper Case", "", "a/b", ".hidden"])
+def test_preset_name_that_is_no_folder_name_is_refused(say: Say, name: str) -> None:
+    said = say("run", preset_file(f'extends = "smoke"\nname = "{name}"\n'))
+    assert said.code == 2
+    assert said.has("mine.toml", "name", f"'{name}'")
+    assert sorted(path.name for path in Path().resolve().parent.iterdir()) == ["here"]
+
+
+def test_arm_name_with_a_path_in_it_is_refused(say: Say) -> None:
+    arm = '[arms."../outside"]\nmethod = "erm"\naugmentation = "none"\n'
+    said = say("run", preset_file(f'extends = "smoke"\n{arm}'))
+    assert said.code == 2
+    assert said.has("mine.toml", "arms", "'../outside'")
+    assert sorted(path.name for path in Path().iterdir()) == ["mine.toml"]
+
+
+# Folders and records
+
+
+@pytest.mark.parametrize("option", ["--results", "--runs"])
+@pytest.mark.parametrize("folder", ["file/below", "/proc/nowhere"])
+def test_folder_that_cannot_be_written_is_named_before_training(say: Say, option: str, folder: str) -> None:
+    if folder.startswith("/proc") and not Path("/proc/self").exists():
+        pytest.skip("no /proc on this system")
+    Path("file").touch()
+    said = say(*ONE_RUN, *TINY, option, folder)
+    assert said.code == 2
+    assert said.has("cannot write", folder, option)
+    assert "epoch 1" not in said.out
+
+
+def test_results_folder_that_cannot_be_written_in_a_process_has_no_traceback() -> None:
+    Path("file").touch()
+    said = in_a_process(*ONE_RUN, "--results", "file/below")
+    assert said.code == 2
+    assert said.has("error: cannot write to file/below")
+    assert "Traceback" not in said.error
+
+
+def test_report_that_cannot_be_written_is_named(say: Say) -> None:
+    Path("file").touch()
+    assert say(*ONE_RUN, *TINY).code == 0
+    said = say("report", "--output", "file/RESULTS.md")
+    assert said.code == 2
+    assert said.has("cannot write", "file/RESULTS.md")
+
+
+def test_report_of_a_folder_that_is_not_there_names_it_and_writes_nothing(say: Say) -> None:
+    for command in (["report"], ["report", "--check"]):
+        said = say(*command, "--results", "nonexistent")
+        assert said.code == 2
+        assert said.has("--results", "nonexistent")
+        assert list(Path().iterdir()) == []
+    Path("RESULTS.md").write_text("kept", encoding="utf-8")
+    for command in (["report"], ["report", "--check"]):
+        assert say(*command, "--results", "nonexistent").code == 2
+        assert [path.name for path in Path().iterdir()] == ["RESULTS.md"]
+        assert Path("RESULTS.md").read_text(encoding="utf-8") == "kept"
+
+
+@pytest.fixture
+def record(say: Say) -> Path:
+    """The record of a tiny run."""
+    assert say(*ONE_RUN, *TINY).code == 0
+    return Path("results/smoke/erm/seed-0.json")
+
+
+def test_record_made_with_other_settings_names_what_differs(say: Say, record: Path) -> None:
+    before = record.read_bytes()
+    said = say(*ONE_RUN, *TINY, "--set", "recipe.learning_rate=0.01")
+    assert said.code == 2
+    assert said.has(str(record), "recipe.learning_rate", "0.05", "0.01", "--results", "--force")
+    assert "recipe.epochs" not in said.error
+    assert record.read_bytes() == before
+
+
+DAMAGE: dict[str, Callable[[str], str]] = {
+    "cut off": lambda text: text[: len(text) // 2],
+    "empty": lambda _text: "",
+    "a list": lambda _text: "[]",
+    "another schema": lambda text: json.dumps(json.loads(text) | {"schema": 999}),
+    "a field gone": lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "clean"}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_record_is_named_with_the_way_out(say: Say, record: Path, damage: str) -> None:
+    record.write_text(DAMAGE[damage](record.read_text(encoding="utf-8")), encoding="utf-8")
+    for command in ([*ONE_RUN, *TINY], ["report"], ["report", "--check"]):
+        said = say(*command)
+        assert said.code == 1
+        assert said.has(str(record), "Delete it")
+
+
+def test_record_whose_outcome_bits_are_damaged_is_named(say: Say, record: Path) -> None:
+    values = json.loads(record.read_text(encoding="utf-8"))
+    values["clean"]["correct"] = values["clean"]["correct"][:8]
+    record.write_text(json.dumps(values), encoding="utf-8")
+    said = say("report")
+    assert said.code != 0
+    assert said.has("smoke/erm/seed-0.json")
+
+
+def test_damaged_checkpoint_is_named_with_the_way_out(say: Say, record: Path) -> None:
+    record.unlink()
+    checkpoint = next(Path("runs").rglob("*.pt"))
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    said = say(*ONE_RUN, *TINY)
+    assert said.code in (1, 2)
+    assert said.has(str(checkpoint), "Delete it")
