@@ -1,7 +1,11 @@
 """Names that do not exist: one message that says where and which is near, exit code 2, never a traceback."""
 
+import os
+import subprocess
+import sys
+
 import pytest
-from saying import ONE_RUN, TINY, Say, in_a_process, preset_file
+from saying import ONE_RUN, PROJECT, TINY, Say, in_a_process, preset_file
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -117,3 +121,12 @@ def test_layer_that_is_not_there_is_found_before_any_arm_trains(say: Say) -> Non
     assert said.code == 2
     assert said.has("'blok1'")
     assert "epoch 1" not in said.out
+
+
+def test_a_reader_that_has_closed_the_pipe_sees_no_traceback() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "benchmark", "list", "attacks"]
+    done = subprocess.run(command, cwd=PROJECT, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
