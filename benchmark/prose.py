@@ -25,7 +25,8 @@ HOW_TO_READ = """\
 How to read the numbers:
 
 - Accuracies and differences are in percentage points. A *seed* is one training run of each arm; the runs of
-  one seed share initial weights, data order and random crops, so arms are compared seed by seed.
+  one seed share initial weights, data order and random crops, so arms are compared seed by seed. Where two
+  arms differ in method and augmentation (a study's list of arms says so), their difference is that of both.
 - *mean* and *sd* are over seeds. The *95% interval* and *p* are the paired t test's. Verdicts rest on *Holm
   p*, which allows for the number of comparisons made on one endpoint; the endpoints are not corrected for
   each other.
