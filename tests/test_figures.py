@@ -67,7 +67,9 @@ class TestFigure:
         assert LIGHT not in draw(study())
 
     def test_without_a_finished_run(self, draw: Draw) -> None:
-        ElementTree.fromstring(draw(load_study("planted", [planted.diverged("sba", 0)])))
+        root = ElementTree.fromstring(draw(load_study("planted", [planted.diverged("sba", 0)])))
+        assert root.tag.endswith("svg")
+        assert len(list(root.iter())) > 20  # axes and labels are there, though there is no curve
 
 
 def test_contrast_is_that_of_the_standard() -> None:
