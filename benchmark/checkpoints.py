@@ -20,6 +20,7 @@ def save_checkpoint(path: Path, key: str, state: State) -> None:
         "key": key,
         "model": state.model.state_dict(),
         "optimizer": state.optimizer.state_dict(),
+        "method": state.method.state_dict() if hasattr(state.method, "state_dict") else {},
         "streams": {name: generator.get_state() for name, generator in state.streams.items()},
         "weights_hash": state.weights_hash,
         "epochs": [dict(epoch) for epoch in state.epochs],
@@ -50,6 +51,8 @@ def load_checkpoint(path: Path, key: str, state: State) -> bool:
         return False
     state.model.load_state_dict(values["model"])
     state.optimizer.load_state_dict(values["optimizer"])
+    if values["method"]:
+        state.method.load_state_dict(values["method"])
     for name, generator in state.streams.items():
         generator.set_state(values["streams"][name])
     state.weights_hash = values["weights_hash"]

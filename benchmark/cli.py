@@ -52,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--runs", type=Path, metavar="DIR", help="checkpoints (default: runs)", default=Path("runs"))
     run.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
     run.add_argument("--smoke", action="store_true", help="shrink to a tiny subset and 2 seeds, with its own report")
+    run.add_argument("--ablation", action="store_true", help="instead of the arms: one arm for each reading of SBA")
     run.add_argument("--synthetic", action="store_true", help="with --smoke: made-up images in the official format")
     run.add_argument("--force", action="store_true", help="repeat runs that are done")
 
@@ -104,6 +105,7 @@ def run_command(options: argparse.Namespace) -> int:
     """Plan, load data, run what is pending, and print the table."""
     # Imported here, as in the other commands: torch takes seconds, and a report or a list does not need it.
     from benchmark import smoke
+    from benchmark.ablation import ablate
     from benchmark.data import data_roots, load_data
     from benchmark.driver import Places, execute, pending, raise_if_unfinished
     from benchmark.environment import choose_device
@@ -116,6 +118,8 @@ def run_command(options: argparse.Namespace) -> int:
     name = family_member(options.preset, device.type)
     shrunk = smoke.shrink(load_preset(name), options.synthetic) if options.smoke else ()
     preset = load_preset(name, tuple(options.set), shrunk)
+    if options.ablation:
+        preset = ablate(preset)
     places = Places(options.results or (smoke.FOLDER / "results" if options.smoke else Path("results")), options.runs)
     plan = make_plan(preset, options.arms, options.seeds)
     check_writable(places.results, places.runs)

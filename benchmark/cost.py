@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+INPUT = "input"  # where a method's step says that its virtual samples are images
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -23,7 +24,7 @@ def training_flops(model: nn.Module, image: Tensor, layer: str | None = None) ->
     """Return the FLOPs of training on one more sample: forward and backward.
 
     Counted by torch.utils.flop_counter as the difference between a batch of two and a batch of one, where the
-    second sample joins at the input (layer None or "") or, as a virtual sample does, behind `layer`.
+    second sample joins at the input (layer None or "input") or, as a virtual sample does, behind `layer`.
 
     Args:
         model: in training mode or not; its gradients are cleared, its BatchNorm statistics left alone.
@@ -34,7 +35,7 @@ def training_flops(model: nn.Module, image: Tensor, layer: str | None = None) ->
     model.eval()  # the same FLOPs, and running statistics stay as they are
     single, double = (
         _count(model, image, None),
-        _count(model, image if layer else torch.cat([image] * 2), layer),
+        _count(model, image, layer) if layer not in (None, INPUT) else _count(model, torch.cat([image] * 2), None),
     )
     for name, module in model.named_modules():
         module.training = modes[name]

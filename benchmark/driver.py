@@ -196,7 +196,7 @@ def execute_run(run: Run, data: Data, places: Places, device: torch.device, numb
 
 def train(run: Run, state: State, data: Data, places: Places, progress: Progress, key: str) -> None:
     """Train the epochs that are left; measure accuracy and write a checkpoint after each."""
-    while len(state.epochs) < run.preset.recipe.epochs:
+    while len(state.epochs) < run.epochs:
         epoch = train_epoch(run, state, data.train, progress.step)
         correct = clean_correct(run.preset.recipe, state.model, evaluated_split(run, data))
         epoch["accuracy"] = int(correct.sum()) / len(correct)

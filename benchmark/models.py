@@ -11,6 +11,9 @@ from benchmark import registry
 from benchmark.errors import UsageError
 
 
+SAMPLE = 2000  # training images, at least, that normalisation and whitening are computed from
+
+
 class Normalize(nn.Module):
     """Subtract the channel means of training images and divide by their standard deviations.
 
@@ -125,8 +128,8 @@ def build_model(name: str, images: Tensor, classes: int, seed: int) -> nn.Module
 
     Args:
         name: a name in the registry.
-        images: (N, C, H, W) uint8 training images; the first 5,000, in the data set's order (by class in an image
-            folder), give the normalisation and the whitening, the same for every arm and seed.
+        images: (N, C, H, W) uint8 training images, in any order; about 2,000 evenly spaced ones give the
+            normalisation and the whitening, the same for every arm and seed.
         classes: number of classes.
         seed: seed of the initial weights. PyTorch's layers draw them from the global generator, which is
             therefore seeded inside a fork and left as it was.
@@ -135,7 +138,7 @@ def build_model(name: str, images: Tensor, classes: int, seed: int) -> nn.Module
         UsageError: the network does not take images of this size.
     """
     build = registry.look_up(name, registry.MODELS)
-    sample = images[:5000].cpu().float() / 255
+    sample = images[:: max(1, len(images) // SAMPLE)].cpu().float() / 255  # an image folder is sorted by class
     normalize = Normalize(sample.mean((0, 2, 3)), sample.std((0, 2, 3)))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs' generators too

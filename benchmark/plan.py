@@ -15,6 +15,10 @@ from benchmark.errors import UsageError, nearest
 from benchmark.settings import Arm, Preset
 
 
+# Raised whenever the code changes what the same settings compute, so that old records do not count as done.
+NUMERICS = 2
+
+
 @dataclass(frozen=True)
 class Run:
     """One run: an arm of a preset at one seed.
@@ -34,6 +38,11 @@ class Run:
         """SHA-256 (16 hex digits) of the sorted settings and the seed."""
         text = json.dumps({"settings": self.settings, "seed": self.seed}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of training: the arm's own, else the recipe's."""
+        return self.preset.arms[self.arm].epochs or self.preset.recipe.epochs
 
     def path(self, folder: Path, suffix: str) -> Path:
         """Return folder/<preset>/<arm>/seed-<n><suffix>."""
@@ -99,4 +108,5 @@ def _settings(preset: Preset, arm: Arm, method: Any) -> dict[str, Any]:
     """Return everything that decides a run's outcome except its seed, as plain JSON values."""
     shared = preset.model_dump(mode="json", include={"data", "model", "recipe", "evaluation"})
     settings = json.loads(json.dumps(dataclasses.asdict(method)))
-    return shared | {"arm": {"method": arm.method, "augmentation": arm.augmentation, "settings": settings}}
+    chosen = {"method": arm.method, "augmentation": arm.augmentation, "settings": settings, "epochs": arm.epochs}
+    return shared | {"arm": chosen, "numerics": NUMERICS}

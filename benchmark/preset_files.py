@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from benchmark import registry
 from benchmark.errors import UsageError, nearest
 from benchmark.settings import (
+    Ablation,
     Analysis,
     Arm,
     Attack,
@@ -132,6 +133,7 @@ def _fields(location: tuple[int | str, ...]) -> list[str]:
         "recipe": Recipe,
         "evaluation": Evaluation,
         "analysis": Analysis,
+        "ablation": Ablation,
     }
     if not location:
         return [*Preset.model_fields, "extends"]

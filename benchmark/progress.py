@@ -33,7 +33,7 @@ class Progress:
 
     def __init__(self, run: Run, steps: int, position: int, total: int) -> None:
         self.label = f"[{position}/{total}] {run.arm} seed {run.seed}"
-        self.epochs, self.steps, self.batch = run.preset.recipe.epochs, steps, run.preset.recipe.batch_size
+        self.epochs, self.steps, self.batch = run.epochs, steps, run.preset.recipe.batch_size
         self.shown = ""
         self.bar = tqdm(
             total=self.epochs * steps * self.batch,

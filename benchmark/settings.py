@@ -74,11 +74,15 @@ class Evaluation(Settings):
 
 
 class Arm(Settings):
-    """A method, its settings (the others are the method's defaults) and an augmentation."""
+    """A method, its settings (the others are the method's defaults) and an augmentation.
+
+    `epochs` replaces the recipe's, for an arm that is to spend as much as another.
+    """
 
     method: str
     augmentation: Literal["none", "standard"]
     settings: dict[str, Any] = {}
+    epochs: Count | None = None
 
 
 class Analysis(Settings):
@@ -86,13 +90,33 @@ class Analysis(Settings):
 
     The primary endpoint is last-epoch clean accuracy, the second the area under the accuracy-over-eps curve.
     `treatment` is compared with every arm in `against`; `eps` (1/255) is the one read singly; differences
-    within +-`margin` percentage points count as equivalent.
+    within +-`margin` percentage points count as equivalent. In an exploratory study each arm is compared with the
+    treatment and nothing is decided: it chooses settings.
     """
 
     treatment: Name
     against: Annotated[tuple[Name, ...], Field(min_length=1)]
     eps: Positive
     margin: Positive
+    exploratory: bool = False
+
+
+class Ablation(Settings):
+    """How an ablation shrinks its study: parts of the data, epochs, attacks, seeds; always on the validation split.
+
+    `equal_compute_epochs` are those that let plain training spend the FLOPs of the default SBA, `all_layers` the
+    network's stages.
+    """
+
+    seeds: Annotated[tuple[CountOrZero, ...], Field(min_length=1)]
+    train_images: Count
+    validation_images: Count
+    epochs: Count
+    equal_compute_epochs: Count
+    all_layers: Annotated[tuple[str, ...], Field(min_length=1)]
+    attacked_images: Count
+    eps: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    attacks: Annotated[tuple[Attack, ...], Field(min_length=1)]
 
 
 class Preset(Settings):
@@ -107,3 +131,4 @@ class Preset(Settings):
     evaluation: Evaluation
     arms: Annotated[dict[Name, Arm], Field(min_length=1)]
     analysis: Analysis
+    ablation: Ablation | None = None

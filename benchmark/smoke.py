@@ -30,6 +30,14 @@ def shrink(preset: Preset, synthetic: bool = False) -> tuple[str, ...]:
         "evaluation.images": ATTACKED,
         "evaluation.batch_size": ATTACKED,
     }
+    if preset.ablation:
+        values |= {
+            "ablation.train_images": TRAIN,
+            "ablation.validation_images": TEST,
+            "ablation.epochs": EPOCHS,
+            "ablation.attacked_images": ATTACKED,
+            "ablation.seeds": preset.ablation.seeds[:SEEDS],
+        }
     listed = ", ".join(f'{{ name = "{a["name"]}", steps = {a["steps"]} }}' for a in attacks)
     return (*(f"{key}={json.dumps(value)}" for key, value in values.items()), f"evaluation.attacks=[{listed}]")
 

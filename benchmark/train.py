@@ -1,5 +1,6 @@
 """Training: one loop for every arm, which knows no method by name."""
 
+import copy
 import hashlib
 import math
 import time
@@ -30,6 +31,7 @@ class State:
 
     Attributes:
         model, optimizer: what is trained.
+        method: the arm's method; it may keep a state of its own (`state_dict`), so each run has its own.
         streams: one generator for each purpose.
         weights_hash: hash of the initial weights.
         epochs: what is recorded of each finished epoch.
@@ -39,6 +41,7 @@ class State:
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
+    method: Any
     streams: dict[str, torch.Generator]
     weights_hash: str
     epochs: list[Epoch] = field(default_factory=list)
@@ -69,7 +72,8 @@ def start(run: Run, data: Data, device: torch.device) -> State:
         weight_decay=recipe.weight_decay,
         nesterov=recipe.momentum > 0,
     )
-    return State(model, optimizer, {p: stream(name, run.seed, p) for p in PURPOSES}, initial)
+    method = copy.deepcopy(run.method)
+    return State(model, optimizer, method, {p: stream(name, run.seed, p) for p in PURPOSES}, initial)
 
 
 def _check_method(run: Run, model: nn.Module) -> None:
@@ -83,7 +87,9 @@ def _check_method(run: Run, model: nn.Module) -> None:
 
 
 def order_hash(run: Run, images: int) -> str:
-    """Return the SHA-256 (16 hex digits) of the order of `images` images over all epochs of a run."""
+    """Return the SHA-256 (16 hex digits) of the order of `images` images over the recipe's epochs; arms with epochs of
+    their own follow it as far as they go.
+    """
     digest, order = hashlib.sha256(), stream(run.preset.data.dataset, run.seed, "order")
     for _ in range(run.preset.recipe.epochs):
         digest.update(torch.randperm(images, generator=order).numpy().tobytes())
@@ -118,7 +124,7 @@ def train_step(run: Run, state: State, images: Tensor, labels: Tensor) -> Any:
     """
     try:
         with autocast(run.preset.recipe, images.device):
-            step = run.method(state.model, images, labels, generator=state.streams["method"])
+            step = state.method(state.model, images, labels, generator=state.streams["method"])
     except ValueError as error:  # a method's word that it does not fit this network
         raise UsageError(f"arm {run.arm}: {error}") from error
     state.optimizer.zero_grad(set_to_none=True)
@@ -147,7 +153,7 @@ def train_epoch(run: Run, state: State, train: Split, after_step: Callable[[int]
     state.model.train()
     for i in range(steps):
         picked = order[i * recipe.batch_size : (i + 1) * recipe.batch_size]
-        rate = learning_rate(recipe, epoch * steps + i, recipe.epochs * steps)
+        rate = learning_rate(recipe, epoch * steps + i, run.epochs * steps)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
         images = to_float(augment(train.images[picked], state.streams["augmentation"]))

@@ -1,15 +1,19 @@
 """Stochastic Batch Augmentation, as read from its abstracts (arXiv:2006.15284; README.md says what is a reading)."""
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sba.scheduler import augments
-from sba.soft_label import soft_label_loss
-from sba.vicinity import find_layer, forward_with_copies
+from sba.joint_pass import BatchNorm, forward_with_copies
+from sba.layers import find_layer
+from sba.scheduler import Decision, Ramp, SchedulerState, augments, probability
+from sba.settings_check import check_settings
+from sba.soft_label import Divergence, SoftLabel, soft_label_loss
+from sba.vicinity import NoiseKind, NoiseUnit, virtual_activations
 
 
 class Step(NamedTuple):
@@ -34,20 +38,36 @@ class SBA:
 
     With probability p: draw a layer k from `layers`, h = its activation, M virtual activations
     h_m = h + noise * std(h) * eps, logits z and z_m of h and h_m in one pass, q = softmax(z / T), and
-    loss = CE(z, y) + mean_m [alpha * CE(z_m, y) + kl_weight * T^2 * KL(q || softmax(z_m / T))].
+    loss = CE(z, y) + mean_m [alpha * CE(z_m, y) + kl_weight * T^2 * w_m * KL(q || softmax(z_m / T))].
     Otherwise loss = CE(f(x), y), without a further draw or cost.
 
     Args:
-        layers: names from `model.named_modules()`, one of which is drawn uniformly at each augmented step.
-        p: probability in [0, 1] that a step is augmented; 0 is plain training to the last bit.
-        noise: size of the Gaussian noise in units of the activation's standard deviation, at least 0.
+        layers: names from `model.named_modules()` ("input": the input), one drawn uniformly at each augmented step.
+        p: share of augmented steps, in [0, 1]; 0 is plain training to the last bit.
+        scheduler: "bernoulli" decides by a draw, "every_nth" spaces augmented steps evenly (`scheduler.augments`).
+        ramp: "constant", or p grows or falls: "linear_up", "linear_down", "cosine_up", "cosine_down".
+        ramp_steps: steps that a ramp takes, at least 1; 0 without one.
+        warmup_steps: steps before the first augmented one, and before the ramp.
+        noise: size of the noise in `noise_unit`, at least 0; for "interpolation" the largest share, at most 1.
+        noise_kind: "gaussian", "uniform_ball" or "interpolation" towards another sample (`virtual_activations`).
+        noise_unit: "activation_std", "channel_std" (over all but dimension 1) or "absolute".
+        noise_jitter: each virtual sample's noise is scaled by U(1 - jitter, 1 + jitter); in [0, 1].
         copies: virtual samples M for each original, at least 1.
         alpha: weight of the hard label's cross-entropy on virtual samples, at least 0.
         kl_weight: weight (lambda) of the divergence from the soft label, at least 0.
+        kl_ramp_steps: steps in which that weight grows linearly from 0; 0 for none.
         temperature: T > 0 of the soft label.
+        soft_label: "softmax", or "dark_knowledge": without the true class, renormalised (`soft_label_loss`).
+        label_mix: share of the hard label in the soft one, in [0, 1].
+        label_gradient: whether the gradient flows through the soft label.
+        divergence: "kl" or "symmetric".
+        similarity_tau: None for w_m = 1; else w_m = exp(-d^2 / (2 tau^2)), d the RMS distance per element from virtual
+            to original in units of std(h). With a fixed noise d hardly varies: use noise_jitter with it.
+        batchnorm: "joint", or "originals": virtual samples stay out of running statistics (`forward_with_copies`).
+        gradient_below: whether the virtual samples' gradient flows into the layers up to k.
 
     Raises:
-        ValueError: a setting out of range; the message says what is allowed.
+        ValueError: a setting out of range or at odds with another; the message says what is allowed.
 
     Source: Li et al., IJCAI 2020, arXiv:2006.15284, abstract and introduction. The method section was not
     available: the form of the noise, the layers, T and the weights are readings, each a setting.
@@ -66,29 +86,49 @@ class SBA:
 
     layers: tuple[str, ...]
     p: float = 0.5
+    scheduler: Decision = "bernoulli"
+    ramp: Ramp = "constant"
+    ramp_steps: int = 0
+    warmup_steps: int = 0
     noise: float = 0.5
+    noise_kind: NoiseKind = "gaussian"
+    noise_unit: NoiseUnit = "activation_std"
+    noise_jitter: float = 0.0
     copies: int = 1
     alpha: float = 0.0
     kl_weight: float = 1.0
+    kl_ramp_steps: int = 0
     temperature: float = 2.0
+    soft_label: SoftLabel = "softmax"
+    label_mix: float = 0.0
+    label_gradient: bool = False
+    divergence: Divergence = "kl"
+    similarity_tau: float | None = None
+    batchnorm: BatchNorm = "joint"
+    gradient_below: bool = True
 
     def __post_init__(self) -> None:
-        if isinstance(self.layers, str) or not self.layers or not all(isinstance(n, str) and n for n in self.layers):
-            raise ValueError(f"layers must be a tuple of one or more layer names, got {self.layers!r}.")
-        if not 0 <= self.p <= 1:
-            raise ValueError(f"p must be a probability from 0 to 1, got {self.p!r}.")
-        if isinstance(self.copies, bool) or not isinstance(self.copies, int) or self.copies < 1:
-            raise ValueError(f"copies must be a whole number of at least 1, got {self.copies!r}.")
-        for name in ("noise", "alpha", "kl_weight"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be a finite number of at least 0, got {getattr(self, name)!r}.")
-        if not 0 < self.temperature < float("inf"):
-            raise ValueError(f"temperature must be a finite number above 0, got {self.temperature!r}.")
+        check_settings(self)
+        # Not a field: settings compare, hash and print without the place in a training.
+        object.__setattr__(self, "_state", SchedulerState())
 
     def check(self, model: nn.Module) -> None:
         """Raise ValueError, with the nearest names, where the model lacks one of the layers."""
         for layer in self.layers:
             find_layer(model, layer)
+
+    def state_dict(self) -> dict[str, float]:
+        """Return the scheduler's state, plain numbers for a checkpoint; save the generator's state beside it."""
+        return asdict(self._scheduler_state)
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Go on from a state that `state_dict` returned."""
+        self._scheduler_state.steps, self._scheduler_state.credit = int(state["steps"]), float(state["credit"])
+
+    @property
+    def _scheduler_state(self) -> SchedulerState:
+        state: SchedulerState = self.__dict__["_state"]
+        return state
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Step:
         """Return the loss of one step; the caller backpropagates it.
@@ -102,17 +142,55 @@ class SBA:
         Raises:
             ValueError: a layer that does not exist or cannot be widened (`forward_with_copies`).
         """
-        if not augments(self.p, generator):
+        step = self._scheduler_state.steps
+        p = probability(self.p, self.ramp, self.ramp_steps, self.warmup_steps, step)
+        if not augments(self.scheduler, p, self._scheduler_state, generator):
             logits = model(images).float()  # (N, classes)
             return Step(F.cross_entropy(logits, labels), logits, 0)
         layer = self.layers[int(torch.randint(len(self.layers), (), generator=generator))]
-        joint = forward_with_copies(
-            model, layer, images, noise=self.noise, copies=self.copies, generator=generator
-        ).float()  # ((1 + M) * N, classes)
+        joint, distance = self._joint_pass(model, layer, images, int(torch.randint(2**62, (), generator=generator)))
         logits, virtual = joint[: len(images)], joint[len(images) :]
         loss = F.cross_entropy(logits, labels)
         if self.alpha:
             loss = loss + self.alpha * F.cross_entropy(virtual, labels.repeat(self.copies))
         if self.kl_weight:
-            loss = loss + self.kl_weight * soft_label_loss(logits, virtual, self.temperature)
+            ramp = min(1.0, step / self.kl_ramp_steps) if self.kl_ramp_steps else 1.0
+            loss = loss + self.kl_weight * ramp * self._soft_label_loss(logits, virtual, labels, distance)
         return Step(loss, logits, len(virtual), layer)
+
+    def _joint_pass(self, model: nn.Module, layer: str, images: Tensor, seed: int) -> tuple[Tensor, Tensor | None]:
+        """Return ((1 + M) * N, classes) logits and the virtual samples' distances, if they are needed."""
+        distances: list[Tensor | None] = []
+
+        def draw(activation: Tensor) -> Tensor:
+            virtual, distance = virtual_activations(
+                activation,
+                seed,
+                noise=self.noise,
+                kind=self.noise_kind,
+                unit=self.noise_unit,
+                jitter=self.noise_jitter,
+                copies=self.copies,
+                distance=self.similarity_tau is not None,
+            )
+            distances.append(distance)
+            return virtual
+
+        settings: dict[str, Any] = {"batchnorm": self.batchnorm, "gradient_below": self.gradient_below}
+        logits = forward_with_copies(model, layer, images, draw, copies=self.copies, **settings)
+        return logits.float(), distances[0]
+
+    def _soft_label_loss(self, logits: Tensor, virtual: Tensor, labels: Tensor, distance: Tensor | None) -> Tensor:
+        """Return the weighted divergence of the virtual samples' outputs from the soft label."""
+        tau = self.similarity_tau
+        return soft_label_loss(
+            logits,
+            virtual,
+            labels,
+            temperature=self.temperature,
+            kind=self.soft_label,
+            mix=self.label_mix,
+            gradient=self.label_gradient,
+            divergence=self.divergence,
+            weights=None if tau is None or distance is None else torch.exp(-(distance**2) / (2 * tau**2)),
+        )

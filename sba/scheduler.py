@@ -1,17 +1,72 @@
-"""The batch scheduler: whether an iteration is augmented."""
+"""The batch scheduler: whether an iteration is augmented, and how its share changes during training."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
+Decision = Literal["bernoulli", "every_nth"]
+Ramp = Literal["constant", "linear_up", "linear_down", "cosine_up", "cosine_down"]
 
-def augments(p: float, generator: torch.Generator) -> bool:
-    """Draw b ~ Bernoulli(p), the decision to augment this iteration.
+ROUNDING = 1e-9  # ten times 0.1 is not quite 1
 
-    Exactly one uniform draw on the generator, whatever p is, so that runs that differ only in p stay aligned.
+
+@dataclass
+class SchedulerState:
+    """What a scheduler remembers between iterations.
+
+    Attributes:
+        steps: iterations so far.
+        credit: augmented iterations that are due but not yet given, in [0, 1); "every_nth" alone uses it.
+    """
+
+    steps: int = 0
+    credit: float = 0.0
+
+
+def probability(p: float, ramp: Ramp, ramp_steps: int, warmup_steps: int, step: int) -> float:
+    """Return the share p_t of augmented iterations at iteration `step` (from 0).
+
+    p_t = 0 during the warm-up. After it, with s = min(1, (step - warmup_steps) / ramp_steps): p (constant),
+    p * s (linear_up), p * (1 - cos(pi * s)) / 2 (cosine_up), or p minus that (down).
 
     Args:
-        p: probability in [0, 1].
+        p: the share in [0, 1] that a ramp up ends at and a ramp down starts from.
+        ramp: form of the ramp.
+        ramp_steps: iterations it takes, at least 1 unless `ramp` is constant.
+        warmup_steps: iterations without augmentation before it.
+        step: iterations so far.
+    """
+    if step < warmup_steps:
+        return 0.0
+    if ramp == "constant":
+        return p
+    share = min(1.0, (step - warmup_steps) / ramp_steps)
+    if ramp.startswith("cosine"):
+        share = (1 - math.cos(math.pi * share)) / 2
+    return p * (share if ramp.endswith("up") else 1 - share)
+
+
+def augments(kind: Decision, p: float, state: SchedulerState, generator: torch.Generator) -> bool:
+    """Decide whether this iteration is augmented, and count it in `state`.
+
+    "bernoulli" draws b ~ Bernoulli(p): exactly one uniform draw, whatever p is, so that runs that differ only in p
+    stay aligned. "every_nth" draws nothing: augmented iterations are evenly spaced with share p, for p = 1/n every
+    n-th iteration.
+
+    Args:
+        kind: the decision.
+        p: share of augmented iterations at this iteration, in [0, 1].
+        state: changed by the call.
         generator: a CPU generator; the decision steers Python, so it must not wait for a device.
 
-    Source: arXiv:2006.15284, abstract and introduction (epsilon-greedy inspired; the simplest reading).
+    Source: arXiv:2006.15284, abstract and introduction (epsilon-greedy inspired; Bernoulli is the simplest reading).
     """
-    return float(torch.rand((), generator=generator)) < p
+    state.steps += 1
+    if kind == "bernoulli":
+        return float(torch.rand((), generator=generator)) < p
+    state.credit += p
+    due = state.credit >= 1 - ROUNDING
+    state.credit -= due
+    return due

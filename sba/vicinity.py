@@ -1,103 +1,120 @@
-"""The vicinity: virtual activations around a layer's output, run beside the originals in one forward pass."""
+"""The vicinity: the distribution of virtual activations around a layer's output."""
 
-import difflib
+import math
+from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+NoiseKind = Literal["gaussian", "uniform_ball", "interpolation"]
+NoiseUnit = Literal["activation_std", "channel_std", "absolute"]
 
 
-def find_layer(model: nn.Module, name: str) -> nn.Module:
-    """Return the module called `name` in `model.named_modules()`.
+class Virtual(NamedTuple):
+    """Virtual activations of M copies.
 
-    Raises:
-        ValueError: there is none; the message has the nearest names and the model's layers.
+    Attributes:
+        activations: (M * N, ...), copy by copy, in the activation's dtype and memory format.
+        distance: (M * N,) distances to their originals, RMS per element in units of std(h), without gradient; None
+            where nobody asked for them.
     """
-    modules: dict[str, nn.Module] = {key: module for key, module in model.named_modules() if key}
-    if name in modules:
-        return modules[name]
-    close = difflib.get_close_matches(name, modules, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
-    top = ", ".join(key for key, _ in model.named_children())
-    raise ValueError(
-        f"{type(model).__name__} has no layer {name!r}.{hint} Its top layers are: {top}. "
-        "Every name in model.named_modules() is allowed."
-    )
+
+    activations: Tensor
+    distance: Tensor | None
 
 
-def virtual_activations(activation: Tensor, noise: float, copies: int, generator: torch.Generator) -> Tensor:
-    """Draw virtual activations h_m = h + noise * std(h) * eps, eps ~ N(0, I), for m = 1..copies.
+def virtual_activations(
+    activation: Tensor,
+    seed: int,
+    *,
+    noise: float,
+    kind: NoiseKind = "gaussian",
+    unit: NoiseUnit = "activation_std",
+    jitter: float = 0.0,
+    copies: int = 1,
+    distance: bool = False,
+) -> Virtual:
+    """Draw virtual activations h_m around h, for m = 1..copies.
 
-    The standard deviation is taken over the whole activation tensor, in float32 and without gradient; the
-    gradient flows through h.
+    h_m = h + noise * u * r * eps, with r ~ U(1 - jitter, 1 + jitter) for each virtual sample and eps ~ N(0, I)
+    ("gaussian") or uniform in the ball of radius sqrt(d) in the d elements of one sample's activation
+    ("uniform_ball": nearly the same length as Gaussian noise, but bounded). The unit u is std(h) over the whole
+    tensor, over all but dimension 1 for each channel, or 1. "interpolation" goes towards another sample of the
+    batch instead: h_m = h + lam * (h[partner] - h), lam ~ U(0, noise) for each virtual sample.
+
+    Units carry no gradient; the gradient flows through h.
 
     Args:
         activation: (N, ...) floating point activation h of one layer.
-        noise: size of the noise in units of std(h), at least 0.
+        seed: seed of the draws, on a generator of the activation's device, so that no device is waited for.
+        noise: size of the noise in units u, at least 0; at most 1 for interpolation.
+        kind: the distribution.
+        unit: the unit u; not used by interpolation.
+        jitter: in [0, 1]; not used by interpolation.
         copies: number M of virtual activations for each original, at least 1.
-        generator: a CPU generator. It draws one seed for a generator on the activation's device, so that the
-            number of draws does not depend on the activation's size and no device is waited for.
-
-    Returns:
-        (M * N, ...) virtual activations, copy by copy, in the activation's dtype and memory format.
+        distance: whether distances are wanted.
     """
-    seed = int(torch.randint(2**62, (), generator=generator))
-    on_device = torch.Generator(activation.device).manual_seed(seed)
-    scale = (noise * activation.detach().float().std()).to(activation.dtype)  # ()
+    generator = torch.Generator(activation.device).manual_seed(seed)
     batch = torch.cat([activation] * copies) if copies > 1 else activation  # (M * N, ...)
-    # Drawn flat and then laid out like the batch: on a CPU, draws into channels_last memory take eight times as long.
-    eps = torch.randn(batch.numel(), generator=on_device, device=batch.device).to(batch.dtype)
-    eps = eps.as_strided(batch.shape, torch.empty_like(batch, device="meta").stride())
-    return torch.addcmul(batch, eps, scale)
+    if kind == "interpolation":
+        virtual = _interpolated(activation, batch, noise, generator)
+    else:
+        scale = noise * _unit(activation, unit)
+        if jitter:
+            scale = scale * (1 + jitter * (2 * _uniform(batch, generator) - 1))
+        eps = _normal(batch, generator)
+        if kind == "uniform_ball":
+            eps = _into_ball(eps, generator)
+        virtual = torch.addcmul(batch, eps.to(batch.dtype), scale.to(batch.dtype))
+    return Virtual(virtual, _distance(batch, virtual, activation) if distance else None)
 
 
-def forward_with_copies(
-    model: nn.Module, layer: str, images: Tensor, *, noise: float, copies: int, generator: torch.Generator
-) -> Tensor:
-    """Run the model once, with virtual activations joined to the batch after `layer`.
+def _unit(activation: Tensor, unit: NoiseUnit) -> Tensor:
+    """Return the unit u, broadcastable over the activation, in float32."""
+    if unit == "absolute":
+        return torch.ones((), device=activation.device)
+    values = activation.detach().float()
+    if unit == "activation_std":
+        return values.std()  # ()
+    others = [d for d in range(values.dim()) if d != 1]
+    return values.std(others, keepdim=True)  # (1, C, 1, ...)
 
-    A forward hook widens the batch from N to (1 + M) N examples, so the layers up to `layer` run once and
-    BatchNorm above it sees originals and copies together. The hook is removed whatever happens.
 
-    Args:
-        model: any module that treats the examples of a batch alike and returns logits.
-        layer: name of a module that is called once in a forward pass and returns one tensor (N, ...).
-        images: (N, ...) input.
-        noise, copies, generator: as in `virtual_activations`.
+def _normal(batch: Tensor, generator: torch.Generator) -> Tensor:
+    """Return standard normal noise laid out like the batch.
 
-    Returns:
-        ((1 + M) * N, classes) logits: the originals', then each copy's.
-
-    Raises:
-        ValueError: the layer does not exist, is not called exactly once, returns something else than one
-            tensor of N examples, or lies inside a skip connection that still has N examples.
+    Drawn flat and then laid out: on a CPU, draws into channels_last memory take eight times as long.
     """
-    examples = len(images)
-    calls = 0
+    eps = torch.randn(batch.numel(), generator=generator, device=batch.device)
+    return eps.to(batch.dtype).as_strided(batch.shape, torch.empty_like(batch, device="meta").stride())
 
-    def widen(_module: nn.Module, _inputs: object, activation: object) -> Tensor:
-        nonlocal calls
-        calls += 1
-        if not isinstance(activation, Tensor) or not activation.is_floating_point() or len(activation) != examples:
-            raise ValueError(f"layer {layer!r} must return one floating point tensor of {examples} examples, once.")
-        virtual = virtual_activations(activation, noise, copies, generator)
-        return torch.cat([activation, virtual])
 
-    handle = find_layer(model, layer).register_forward_hook(widen)
-    try:
-        logits = model(images)
-    except RuntimeError as error:
-        if calls and "size" in str(error) and "match" in str(error):
-            raise ValueError(
-                f"the batch could not be widened after layer {layer!r}: a later layer still expects {examples} "
-                "examples. A skip connection probably spans the layer; name the whole block instead. "
-                f"({error})"
-            ) from error
-        raise
-    finally:
-        handle.remove()
-    if calls != 1 or not isinstance(logits, Tensor) or len(logits) != (1 + copies) * examples:
-        raise ValueError(
-            f"layer {layer!r} was called {calls} times and the model returned {tuple(getattr(logits, 'shape', ()))}; "
-            f"the layer must be called once and the model return ({(1 + copies) * examples}, classes) logits."
-        )
-    return logits
+def _uniform(batch: Tensor, generator: torch.Generator) -> Tensor:
+    """Return one U(0, 1) for each sample, (M * N, 1, ...)."""
+    return torch.rand((len(batch),) + (1,) * (batch.dim() - 1), generator=generator, device=batch.device)
+
+
+def _into_ball(eps: Tensor, generator: torch.Generator) -> Tensor:
+    """Turn normal noise into noise uniform in the ball of radius sqrt(d): the direction stays, the length is drawn."""
+    size = eps[0].numel()
+    lengths: Tensor = eps.flatten(1).float().norm(dim=1).view((-1,) + (1,) * (eps.dim() - 1))
+    radii: Tensor = math.sqrt(size) * _uniform(eps, generator) ** (1 / size)  # (M * N, 1, ...)
+    return eps * (radii / lengths).to(eps.dtype)
+
+
+def _interpolated(activation: Tensor, batch: Tensor, noise: float, generator: torch.Generator) -> Tensor:
+    """Move every virtual sample towards a partner, a permutation of the batch for each copy."""
+    n = len(activation)
+    partners = torch.cat(
+        [torch.randperm(n, generator=generator, device=batch.device) for _ in range(len(batch) // n)]
+    )  # (M * N,)
+    shares = noise * _uniform(batch, generator)
+    return torch.lerp(batch, activation[partners], shares.to(batch.dtype))
+
+
+def _distance(batch: Tensor, virtual: Tensor, activation: Tensor) -> Tensor:
+    """Return each virtual sample's RMS distance per element to its original, in units of std(h)."""
+    with torch.no_grad():
+        moved = (virtual.float() - batch.float()).flatten(1)  # (M * N, d)
+        distance: Tensor = moved.square().mean(1).sqrt() / _unit(activation, "activation_std")
+        return distance

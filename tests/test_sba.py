@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from baselines.erm import ERM
 from benchmark.torchvision_ops import ensure_importable
 from sba import SBA, Step
-from sba.scheduler import augments
+from sba.scheduler import SchedulerState, augments
 from sba.soft_label import soft_label_loss
 from sba.vicinity import virtual_activations
 
@@ -60,7 +60,7 @@ def test_the_loss_is_the_formula() -> None:
 
 def test_noise_has_the_activations_scale_and_memory_format() -> None:
     h = torch.randn(64, 8, 9, 9).mul(3).add(1).to(memory_format=torch.channels_last)
-    delta = virtual_activations(h, 0.5, 1, generator()) - h
+    delta = virtual_activations(h, 3, noise=0.5).activations - h
     assert float(delta.mean()) == pytest.approx(0, abs=0.02)
     assert float(delta.std()) == pytest.approx(0.5 * float(h.std()), rel=0.02)
     assert delta.is_contiguous(memory_format=torch.channels_last)
@@ -68,7 +68,7 @@ def test_noise_has_the_activations_scale_and_memory_format() -> None:
 
 def test_copies_are_different_draws_around_the_same_originals() -> None:
     h = torch.randn(5, 4)
-    first, second = virtual_activations(h, 0.1, 2, generator()).chunk(2)
+    first, second = virtual_activations(h, 3, noise=0.1, copies=2).activations.chunk(2)
     assert not torch.equal(first, second)
     torch.testing.assert_close(first, h, atol=1.0, rtol=0)
 
@@ -107,7 +107,7 @@ def test_without_noise_the_divergence_is_zero() -> None:
 def test_no_gradient_flows_through_the_soft_label() -> None:
     logits = torch.randn(4, 3, requires_grad=True)
     virtual = torch.randn(4, 3, requires_grad=True)
-    soft_label_loss(logits, virtual, 2.0).backward()
+    soft_label_loss(logits, virtual, torch.arange(4) % 3, temperature=2.0).backward()
     assert logits.grad is None
     assert virtual.grad is not None
     assert float(virtual.grad.abs().sum()) > 0
@@ -142,10 +142,12 @@ def test_the_scheduler_draws_once_whatever_p_is() -> None:
     states = []
     for p in (0.0, 0.5, 1.0):
         draws = generator()
-        augments(p, draws)
+        augments("bernoulli", p, SchedulerState(), draws)
         states.append(draws.get_state())
     assert all(torch.equal(states[0], state) for state in states)
-    assert all(augments(1.0, generator(seed)) and not augments(0.0, generator(seed)) for seed in range(50))
+    for seed in range(50):
+        assert augments("bernoulli", 1.0, SchedulerState(), generator(seed))
+        assert not augments("bernoulli", 0.0, SchedulerState(), generator(seed))
 
 
 def test_the_same_generator_state_gives_the_same_step() -> None:

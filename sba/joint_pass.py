@@ -1,0 +1,87 @@
+"""The joint pass: originals and virtual samples share the layers below one layer, and the batch above it."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from sba.layers import find_layer, unwrap
+from sba.separate_batchnorm import separate
+
+BatchNorm = Literal["joint", "originals"]
+
+_SKIPPED = (
+    "the batch could not be widened after layer {layer!r}: a later layer still expects {examples} examples. A skip "
+    "connection probably spans the layer; name the whole block instead. ({error})"
+)
+
+
+def forward_with_copies(
+    model: nn.Module,
+    layer: str,
+    images: Tensor,
+    draw: Callable[[Tensor], Tensor],
+    *,
+    copies: int,
+    batchnorm: BatchNorm = "joint",
+    gradient_below: bool = True,
+) -> Tensor:
+    """Run the model once, with virtual activations joined to the batch after `layer`.
+
+    A forward hook widens the batch from N to (1 + M) N examples, so the layers up to `layer` run once. All hooks
+    are removed whatever happens. What torch.compile has compiled runs uncompiled in this pass.
+
+    Args:
+        model: any module that treats the examples of a batch alike and returns logits; wrapped or not.
+        layer: name of a module that is called once in a forward pass and returns one tensor (N, ...); or "input".
+        images: (N, ...) input.
+        draw: gives (M * N, ...) virtual activations for (N, ...) activations.
+        copies: M.
+        batchnorm: "joint": BatchNorm above the layer normalises originals and virtual samples together, and all enter
+            its running statistics. "originals": it normalises each with statistics of their own, and the virtual
+            samples leave the running statistics alone.
+        gradient_below: whether the virtual samples' gradient flows into the layers up to `layer`.
+
+    Returns:
+        ((1 + M) * N, classes) logits: the originals', then each copy's.
+
+    Raises:
+        ValueError: the layer does not exist, is not called exactly once, returns something else than one
+            tensor of N examples, or lies inside a skip connection that still has N examples.
+    """
+    seen: list[int] = []  # rows of every activation that the layer returned
+
+    def widen(_module: nn.Module, _inputs: object, activation: object) -> Tensor:
+        if not isinstance(activation, Tensor) or not activation.is_floating_point() or len(activation) != len(images):
+            raise ValueError(f"layer {layer!r} must return one floating point tensor of {len(images)} examples, once.")
+        seen.append(len(activation))
+        virtual = draw(activation if gradient_below else activation.detach())
+        return torch.cat([activation, virtual])
+
+    module = find_layer(model, layer)
+    with ExitStack() as hooks:
+        # A compiled network does not see hooks that were not there when it was compiled.
+        hooks.enter_context(torch.compiler.set_stance("force_eager"))
+        if batchnorm == "originals":
+            separate(unwrap(model), len(images), copies, hooks)
+        if module is not None:
+            hooks.callback(module.register_forward_hook(widen).remove)
+        try:
+            logits: Tensor = model(images if module is not None else widen(model, (), images))
+        except RuntimeError as error:
+            if seen and "size" in str(error) and "match" in str(error):
+                raise ValueError(_SKIPPED.format(layer=layer, examples=len(images), error=error)) from error
+            raise
+    _check(layer, len(seen), logits, (1 + copies) * len(images))
+    return logits
+
+
+def _check(layer: str, calls: int, logits: object, rows: int) -> None:
+    """Raise ValueError unless the layer was called once and the model returned a row for every sample."""
+    if calls != 1 or not isinstance(logits, Tensor) or len(logits) != rows:
+        raise ValueError(
+            f"layer {layer!r} was called {calls} times and the model returned {tuple(getattr(logits, 'shape', ()))}; "
+            f"the layer must be called once and the model return ({rows}, classes) logits."
+        )
