@@ -1,6 +1,7 @@
 """The vicinity: the distribution of virtual activations around a layer's output."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, NamedTuple
 
 import torch
@@ -8,6 +9,8 @@ from torch import Tensor
 
 NoiseKind = Literal["gaussian", "uniform_ball", "interpolation"]
 NoiseUnit = Literal["activation_std", "channel_std", "absolute"]
+
+CPU_PARTS = 16
 
 
 class Virtual(NamedTuple):
@@ -46,7 +49,7 @@ def virtual_activations(
 
     Args:
         activation: (N, ...) floating point activation h of one layer.
-        seed: seed of the draws, on a generator of the activation's device, so that no device is waited for.
+        seed: seed of the draws, on generators of the activation's device, so that no device is waited for.
         noise: size of the noise in units u, at least 0; at most 1 for interpolation.
         kind: the distribution.
         unit: the unit u; not used by interpolation.
@@ -54,7 +57,7 @@ def virtual_activations(
         copies: number M of virtual activations for each original, at least 1.
         distance: whether distances are wanted.
     """
-    generator = torch.Generator(activation.device).manual_seed(seed)
+    generator = torch.Generator(activation.device).manual_seed(seed)  # of all that is drawn once for each sample
     batch = torch.cat([activation] * copies) if copies > 1 else activation  # (M * N, ...)
     if kind == "interpolation":
         virtual = _interpolated(activation, batch, noise, generator)
@@ -62,10 +65,10 @@ def virtual_activations(
         scale = noise * _unit(activation, unit)
         if jitter:
             scale = scale * (1 + jitter * (2 * _uniform(batch, generator) - 1))
-        eps = _normal(batch, generator)
+        eps = _normal(batch, seed + 1)
         if kind == "uniform_ball":
             eps = _into_ball(eps, generator)
-        virtual = torch.addcmul(batch, eps.to(batch.dtype), scale.to(batch.dtype))
+        virtual = torch.addcmul(batch, eps, scale.to(batch.dtype))
     return Virtual(virtual, _distance(batch, virtual, activation) if distance else None)
 
 
@@ -75,18 +78,31 @@ def _unit(activation: Tensor, unit: NoiseUnit) -> Tensor:
         return torch.ones((), device=activation.device)
     values = activation.detach().float()
     if unit == "activation_std":
-        return values.std()  # ()
+        return values.std(correction=0)  # ()
     others = [d for d in range(values.dim()) if d != 1]
-    return values.std(others, keepdim=True)  # (1, C, 1, ...)
+    return values.std(others, correction=0, keepdim=True)  # (1, C, 1, ...)
 
 
-def _normal(batch: Tensor, generator: torch.Generator) -> Tensor:
-    """Return standard normal noise laid out like the batch.
+def _normal(batch: Tensor, seed: int) -> Tensor:
+    """Return standard normal noise of the batch's shape and dtype, the same whatever its memory format.
 
-    Drawn flat and then laid out: on a CPU, draws into channels_last memory take eight times as long.
+    Images are drawn channels last: on a CPU, draws across a layout take eight times as long. There a generator works on
+    one core, so parts of the noise, each with a seed of its own, are drawn side by side; how many parts does not depend
+    on the machine, and so neither does the noise.
     """
-    eps = torch.randn(batch.numel(), generator=generator, device=batch.device)
-    return eps.to(batch.dtype).as_strided(batch.shape, torch.empty_like(batch, device="meta").stride())
+    flat = torch.empty(batch.numel(), dtype=batch.dtype, device=batch.device)
+    parts = flat.chunk(CPU_PARTS if batch.device.type == "cpu" else 1)
+
+    def fill(part: Tensor, number: int) -> None:
+        generator = torch.Generator(batch.device).manual_seed(seed + number)
+        part.copy_(torch.randn(len(part), generator=generator, device=batch.device))
+
+    with ThreadPoolExecutor(torch.get_num_threads() if len(parts) > 1 else 1) as pool:
+        list(pool.map(fill, parts, range(len(parts))))
+    if batch.dim() < 4:
+        return flat.view(batch.shape)
+    n, channels, *places = batch.shape
+    return flat.view(n, *places, channels).movedim(-1, 1)
 
 
 def _uniform(batch: Tensor, generator: torch.Generator) -> Tensor:
@@ -116,5 +132,6 @@ def _distance(batch: Tensor, virtual: Tensor, activation: Tensor) -> Tensor:
     """Return each virtual sample's RMS distance per element to its original, in units of std(h)."""
     with torch.no_grad():
         moved = (virtual.float() - batch.float()).flatten(1)  # (M * N, d)
-        distance: Tensor = moved.square().mean(1).sqrt() / _unit(activation, "activation_std")
+        unit = _unit(activation, "activation_std").clamp_min(torch.finfo(torch.float32).tiny)
+        distance: Tensor = moved.square().mean(1).sqrt() / unit
         return distance
