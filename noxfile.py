@@ -59,12 +59,12 @@ def benchmark(session: nox.Session, *args: str) -> None:
     session.run("python", "-m", "benchmark", *args)
 
 
-def study(session: nox.Session, preset: str) -> None:
+def study(session: nox.Session, preset: str, *arguments: str) -> None:
     """Run the preset, then write the report; a run with --smoke has written its own, apart from these."""
     install(session)
     failure = None
     try:
-        benchmark(session, "run", preset, *session.posargs)
+        benchmark(session, "run", preset, *(arguments or session.posargs))
     except CommandFailed as failed:
         if failed.reason != "Returned code 1":
             raise
@@ -114,6 +114,15 @@ def cifar10_jpeg(session: nox.Session) -> None:
 def tiny_imagenet(session: nox.Session) -> None:
     """The study on 100 classes of Tiny ImageNet, a folder under the data root."""
     study(session, "tiny_imagenet_100")
+
+
+@session
+def ablation(session: nox.Session) -> None:
+    """One arm for each reading of SBA, on the validation split of a study (-- --preset NAME; else cifar10_jpeg)."""
+    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    options.add_argument("--preset", default="cifar10_jpeg")
+    chosen, others = options.parse_known_args(session.posargs)
+    study(session, chosen.preset, "--ablation", *others)
 
 
 @session

@@ -11,7 +11,10 @@ from baselines.step import Step
 
 @dataclass(frozen=True)
 class ERM:
-    """Loss of one step: mean over the batch of CE(f(x), y). It has no settings and draws nothing."""
+    """Loss of one step: mean over the batch of CE(f(x), y). It has no settings and draws nothing.
+
+    Source: Vapnik, "Principles of Risk Minimization for Learning Theory", NIPS 1991. Deviations: none.
+    """
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Step:  # noqa: ARG002
         """Return the loss of one step.

@@ -1,12 +1,12 @@
 """mixup: train on convex combinations of pairs of examples and of their labels."""
 
-import random
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from baselines import checks, draws
 from baselines.step import Step
 
 
@@ -24,13 +24,13 @@ class Mixup:
         ValueError: alpha is not a finite number above 0.
 
     Source: Zhang et al., ICLR 2018, arXiv:1710.09412, section 2 and the authors' code (one lam for a batch).
+    Deviations: none.
     """
 
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.alpha < float("inf"):
-            raise ValueError(f"alpha must be a finite number above 0, got {self.alpha!r}.")
+        checks.positive("alpha", self.alpha)
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Step:
         """Return the loss of one step; `logits` are those of the mixed images.
@@ -41,8 +41,7 @@ class Mixup:
             labels: (N,) class indices.
             generator: CPU generator of lam and the permutation.
         """
-        # torch's Beta takes no generator, so a stream of the standard library is seeded from ours.
-        lam = random.Random(int(torch.randint(2**62, (), generator=generator))).betavariate(self.alpha, self.alpha)
+        lam = draws.beta(self.alpha, generator)
         partners = torch.randperm(len(images), generator=generator).to(images.device)  # (N,)
         logits = model(torch.lerp(images[partners], images, lam)).float()  # (N, classes)
         loss = lam * F.cross_entropy(logits, labels) + (1 - lam) * F.cross_entropy(logits, labels[partners])

@@ -12,7 +12,7 @@ class Step(NamedTuple):
         loss: scalar to backpropagate.
         logits: (N, classes) logits of the batch, float32.
         virtual: number of additional samples that were backpropagated in this step.
-        layer: the layer behind which they joined the batch ("" for the input), None where there are none.
+        layer: the layer behind which they joined the batch ("input" for the input), None where there are none.
     """
 
     loss: Tensor

@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     listing.set_defaults(command=list_command)
     listing.add_argument("kind", choices=("presets", "arms", "methods", "datasets", "models", "attacks"))
 
-    speed = commands.add_parser("speed", help="training throughput beside its limit")
+    speed = commands.add_parser("speed", help="training throughput beside its limit, and what an SBA step costs")
     speed.set_defaults(command=speed_command)
     speed.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
     return top
@@ -173,7 +173,8 @@ def print_table(results: Path, preset: str) -> None:
 
     study = load_study(preset, read_study(results, preset))
     print(f"\nAccuracy after the last epoch, %\n\n{seeds_table(study)}")
-    print(f"\n{study.treatment} against each arm, points\n\n{comparison_table(study, 'clean')}")
+    compared = f"Each row minus {study.treatment}" if study.exploratory else f"{study.treatment} against each arm"
+    print(f"\n{compared}, points\n\n{comparison_table(study, 'clean')}")
     print(f"\nAccuracy under these attacks at Linf eps (1/255), %\n\n{robustness_table(study)}\n")
 
 
@@ -221,9 +222,12 @@ def list_command(options: argparse.Namespace) -> int:
 
 
 def speed_command(options: argparse.Namespace) -> int:
-    """Print the throughput table."""
+    """Print the throughput table and what SBA's steps cost."""
     from benchmark.environment import choose_device
+    from benchmark.sba_cost import cost_tables
     from benchmark.speed import speed_table
 
-    print(speed_table(choose_device(options.device)))
+    device = choose_device(options.device)
+    print(speed_table(device))
+    print(f"\n{cost_tables(device)}")
     return 0

@@ -46,9 +46,11 @@ def shared(record: Record) -> dict[str, Any]:
         "torch": ".".join(environment["torch"].split(".")[:2]),
         "device": device_kind(environment["device"]),
     }
-    for part in ("data", "model", "recipe", "evaluation"):
-        values |= flat(f"settings.{part}", settings.get(part))
-    values |= flat("analysis", {key: value for key, value in record["analysis"].items() if key != "title"})
+    for part, value in settings.items():  # the arm's part differs between arms, in its own epochs too
+        if part != "arm":
+            values |= flat(f"settings.{part}", value)
+    analysis = {"exploratory": False, **record["analysis"]}  # old records lack it
+    values |= flat("analysis", {key: value for key, value in analysis.items() if key != "title"})
     if record["robustness"] is not None:
         values[ATTACKED] = record["robustness"]["images"]
     return values

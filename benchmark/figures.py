@@ -132,14 +132,21 @@ def robustness_figure(study: Study) -> str:
 def drawing(arms: Sequence[str]) -> Iterator[tuple[Figure, Axes]]:
     """Give an empty figure, high enough for the arms' labels, and its axes; pyplot is never involved."""
     rows = sum(1 + wrap(arm).count("\n") for arm in arms)
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(SETTINGS)
-        figure = Figure(figsize=(WIDTH, max(HEIGHT, rows * ROW / BOX[3])))
-        FigureCanvasSVG(figure)
+    with canvas(max(HEIGHT, rows * ROW / BOX[3])) as figure:
         axes = figure.add_axes(BOX)
         axes.grid(axis="y")
         yield figure, axes
+
+
+@contextmanager
+def canvas(height: float) -> Iterator[Figure]:
+    """Give an empty figure, `height` inches high, under these settings and none of the user's."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(SETTINGS)
+        figure = Figure(figsize=(WIDTH, height))
+        FigureCanvasSVG(figure)
+        yield figure
 
 
 def draw(axes: Axes, x: Floats, curves: Floats, look: Style) -> None:
@@ -187,11 +194,11 @@ def heights(axes: Axes, names: Sequence[str]) -> list[float]:
     return [ROW * (1 + wrap(name).count("\n")) / inches for name in names]
 
 
-def wrap(arm: str) -> str:
-    """Break an arm's name after underscores into lines of at most 13 letters, where it has underscores."""
+def wrap(arm: str, letters: int = 13) -> str:
+    """Break an arm's name after underscores into lines of at most so many letters, where it has underscores."""
     lines = [""]
     for part in re.findall(r"[^_]*_|[^_]+", arm):
-        if lines[-1] and len(lines[-1] + part) > 13:
+        if lines[-1] and len(lines[-1] + part) > letters:
             lines.append("")
         lines[-1] += part
     return "\n".join(lines)

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from benchmark import registry
 from benchmark.errors import UsageError
 
-
 SAMPLE = 2000  # training images, at least, that normalisation and whitening are computed from
 
 

@@ -17,6 +17,14 @@ class Row(NamedTuple):
 METHODS = {
     "erm": Row("baselines.erm:ERM", "empirical risk minimisation (plain cross-entropy)"),
     "mixup": Row("baselines.mixup:Mixup", "Zhang et al., ICLR 2018, arXiv:1710.09412"),
+    "manifold_mixup": Row("baselines.manifold_mixup:ManifoldMixup", "Verma et al., ICML 2019, arXiv:1806.05236"),
+    "cutmix": Row("baselines.cutmix:CutMix", "Yun et al., ICCV 2019, arXiv:1905.04899"),
+    "label_smoothing": Row("baselines.label_smoothing:LabelSmoothing", "Szegedy et al., CVPR 2016, arXiv:1512.00567"),
+    "batch_augmentation": Row(
+        "baselines.batch_augmentation:BatchAugmentation", "Hoffer et al., CVPR 2020, arXiv:1901.09335"
+    ),
+    "stability": Row("baselines.stability:Stability", "Zheng et al., CVPR 2016, arXiv:1604.04326"),
+    "adversarial": Row("baselines.adversarial:Adversarial", "Madry et al., ICLR 2018, arXiv:1706.06083 (PGD)"),
     "sba": Row("sba:SBA", "Li et al., IJCAI 2020, arXiv:2006.15284, as read from its abstracts"),
 }
 MODELS = {
@@ -60,6 +68,15 @@ def check(kind: str, name: str, rows: dict[str, Row], where: str) -> None:
 
 
 def look_up(name: str, rows: dict[str, Row]) -> Any:
-    """Import and return the object that a name stands for; `check` has found it in `rows`."""
+    """Import and return the object that a name stands for; `check` has found it in `rows`.
+
+    Raises:
+        UsageError: it cannot be imported, as may happen to a package that somebody else installed.
+    """
     module, _, attribute = rows[name].target.partition(":")
-    return getattr(import_module(module), attribute)
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(
+            f"{name!r} ({rows[name].source}) cannot be imported from {rows[name].target}: {error}."
+        ) from error

@@ -5,9 +5,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark import prose
+from benchmark import ablation_report, prose
+from benchmark.describe import seed_list, unnamed, what
 from benchmark.errors import UsageError
 from benchmark.figures import accuracy_figure, robustness_figure
+from benchmark.forest import differences_figure
 from benchmark.records import read_study
 from benchmark.stats import Comparison
 from benchmark.study import ENDPOINTS, Endpoint, Study, comparisons, load_study
@@ -40,10 +42,16 @@ def render(results: Path, output: Path) -> dict[Path, str]:
     folder = Path(os.path.relpath(results.resolve(), output.resolve().parent)).as_posix()
     files = {output: "\n\n".join(document(studies, folder)) + "\n"}
     for study in studies:
-        figures = results / study.preset / "figures"
-        files[figures / "accuracy.svg"] = accuracy_figure(study)
-        files[figures / "robustness.svg"] = robustness_figure(study)
+        drawn = drawings(study)
+        files |= {results / study.preset / "figures" / f"{name}.svg": text for name, text in drawn.items()}
     return files
+
+
+def drawings(study: Study) -> dict[str, str]:
+    """Return a study's figures, name -> SVG text."""
+    if study.exploratory:
+        return {"differences": differences_figure(study)}
+    return {"accuracy": accuracy_figure(study), "robustness": robustness_figure(study)}
 
 
 def write_report(results: Path, output: Path) -> list[Path]:
@@ -88,6 +96,9 @@ def document(studies: Sequence[Study], folder: str) -> list[str]:
     """Return the paragraphs of RESULTS.md in order; `folder` is the results folder as seen from it."""
     if not studies:
         return ["# Results", prose.generated(folder), "## What was asked", prose.ASKED, prose.NOTHING_RUN]
+    testing = [study for study in studies if not study.exploratory]
+    exploring = [study for study in studies if study.exploratory]
+    studies = [*testing, *exploring]
     return [
         "# Results",
         prose.generated(folder),
@@ -95,12 +106,14 @@ def document(studies: Sequence[Study], folder: str) -> list[str]:
         prose.ASKED,
         prose.HOW_TO_READ,
         "## Verdicts",
-        *[paragraph for study in studies for paragraph in verdict_section(study)],
-        *[paragraph for study in studies for paragraph in study_section(study, folder)],
+        *[paragraph for study in testing for paragraph in verdict_section(study)],
+        *[prose.pointer(study) for study in exploring],
+        *[paragraph for study in testing for paragraph in study_section(study, folder)],
+        *[paragraph for study in exploring for paragraph in ablation_report.section(study, folder)],
         "## Sanity flags",
         *[flags(study) for study in studies],
         "## How to reproduce",
-        prose.reproduce([study.preset for study in studies]),
+        prose.reproduce(studies),
         environment_table(studies),
         "## Limits",
         prose.limits(studies),
@@ -109,8 +122,7 @@ def document(studies: Sequence[Study], folder: str) -> list[str]:
 
 def verdict_section(study: Study) -> list[str]:
     """Return a study's verdicts: a sentence for each comparison and endpoint, the primary one first."""
-    synthetic = [prose.SYNTHETIC] if study.any_record["data"]["synthetic"] else []
-    paragraphs = [f"### {heading(study)}", *synthetic]
+    paragraphs = [f"### {prose.heading(study)}", *prose.synthetic(study)]
     for endpoint in ENDPOINTS:
         rank = "Primary" if endpoint == ENDPOINTS[0] else "Secondary"
         pairs = comparisons(study, endpoint)
@@ -142,25 +154,14 @@ def left_out(study: Study, arm: str) -> str:
     return text
 
 
-def seed_list(seeds: Sequence[int]) -> str:
-    """Write seeds: "seed 1", "seeds 1, 2"."""
-    return f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
-
-
-def heading(study: Study) -> str:
-    """Return a study's title with its preset."""
-    return f"{study.analysis['title']} ({code(study.preset)})"
-
-
 def study_section(study: Study, folder: str) -> list[str]:
     """Return everything about one study: what it is, its tables and its figures."""
-    synthetic = [prose.SYNTHETIC] if study.any_record["data"]["synthetic"] else []
     named, treatment = f"{study.analysis['eps']:g}", code(study.treatment)
     figures = f"{folder}/{study.preset}/figures"
     return [
-        f"## Study: {heading(study)}",
-        *synthetic,
-        prose.what(study),
+        f"## Study: {prose.heading(study)}",
+        *prose.synthetic(study),
+        what(study),
         "### Accuracy of every seed",
         prose.SEEDS_NOTE + unnamed(study),
         seeds_table(study),
@@ -186,12 +187,6 @@ def study_section(study: Study, folder: str) -> list[str]:
     ]
 
 
-def unnamed(study: Study) -> str:
-    """Name the records whose seeds the preset does not name, or nothing."""
-    runs = ", ".join(f"{code(arm)} seed {seed}" for arm, seed in study.unnamed)
-    return f" Not named by the preset and used in no number here: {runs}." if runs else ""
-
-
 def alt(study: Study, endpoint: Endpoint) -> str:
     """Return a figure's text for those who do not see it: what it shows, and every arm's value."""
     shown = "Accuracy over epochs" if endpoint == "clean" else "Accuracy under these attacks over eps"
@@ -208,4 +203,4 @@ def flags(study: Study) -> str:
         if record["status"] == "diverged":
             lines.append(f"{run} diverged after {count(len(record['epochs']), 'epoch')}: {record['reason']}")
         lines += [f"{run}: {flag}" for flag in record["flags"]]
-    return f"{heading(study)}: " + ("no run raised a flag." if not lines else "see below.\n\n" + "\n".join(lines))
+    return f"{prose.heading(study)}: " + ("no run raised a flag." if not lines else "see below.\n\n" + "\n".join(lines))

@@ -3,7 +3,7 @@
 The plan is fixed before any run. The paired t test over seeds decides, after Holm's correction over the
 comparisons that the preset names; everything else is sensitivity or description. Sources: Holm 1979
 (Scandinavian Journal of Statistics 6), Schuirmann 1987 (two one-sided tests), Welch 1947; the distributions
-are SciPy's.
+are SciPy's. Exploratory studies have their own, in `exploratory`.
 """
 
 from collections.abc import Sequence
@@ -182,19 +182,20 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return [None if raw is None else float(value) for raw, value in zip(p_values, adjusted, strict=True)]
 
 
-def detectable_difference(n: int, family: int = 1) -> float | None:
+def detectable_difference(n: int, family: int = 1, freedom: int | None = None) -> float | None:
     """Smallest true difference, in sd of the difference, that a paired t test sees with 80% power; n seeds.
 
-    Solves P(T > t) = 0.8 for T noncentral t (n - 1 degrees, noncentrality d sqrt(n)) and t the two-sided
-    critical value at 0.05 / family; the upper tail alone, as the lower one adds nothing and is nan
-    numerically. None: n < 2.
+    Solves P(T > t) = 0.8 for T noncentral t (n - 1 degrees, or those of a shared spread, noncentrality d sqrt(n))
+    and t the two-sided critical value at 0.05 / family; the upper tail alone, as the lower one adds nothing and is
+    nan numerically. None: no degree of freedom.
     """
-    if n < 2:
+    freedom = n - 1 if freedom is None else freedom
+    if freedom < 1:
         return None
-    critical = float(stats.t.ppf(1 - ALPHA / family / 2, n - 1))
+    critical = float(stats.t.ppf(1 - ALPHA / family / 2, freedom))
 
     def shortfall(d: float) -> float:
-        return float(stats.nct.sf(critical, n - 1, d * np.sqrt(n))) - POWER
+        return float(stats.nct.sf(critical, freedom, d * np.sqrt(n))) - POWER
 
     return float(optimize.brentq(shortfall, 0.0, 10 * critical / np.sqrt(n)))
 

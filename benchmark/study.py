@@ -1,14 +1,23 @@
 """Records of one study as arrays (arm x seed), refused where they do not belong together."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from benchmark.consistency import name, refuse_mixed
 from benchmark.errors import RunError, UsageError
+from benchmark.exploratory import benjamini_hochberg, block_t
 from benchmark.records import AttackOutcome, Record, unpack_bits
-from benchmark.stats import Comparison, Floats, area_under_curve, compare, correct
+from benchmark.stats import (
+    Comparison,
+    Floats,
+    PairedT,
+    area_under_curve,
+    compare,
+    correct,
+    paired_t,
+)
 
 Endpoint = Literal["clean", "area", "eps"]
 ENDPOINTS: tuple[Endpoint, ...] = ("clean", "area", "eps")  # primary first
@@ -56,6 +65,11 @@ class Study:
     def against(self) -> tuple[str, ...]:
         """The arms the treatment is compared with: the family of Holm's correction."""
         return tuple(self.analysis["against"])
+
+    @property
+    def exploratory(self) -> bool:
+        """Whether the study looks for readings (an ablation) instead of testing claims: it has no verdicts."""
+        return bool(self.analysis.get("exploratory", False))
 
     @property
     def split(self) -> str:
@@ -160,7 +174,12 @@ def comparisons(study: Study, endpoint: Endpoint) -> dict[str, Comparison | None
 
     Returns:
         control arm -> comparison, or None where no seed is finished in both.
+
+    Raises:
+        ValueError: the study is exploratory, where nothing is decided; see `contrasts`.
     """
+    if study.exploratory:
+        raise ValueError(f"study {study.preset} is exploratory: it has contrasts and no verdicts")
     values = study.values(endpoint)
     treatment = values[study.arms.index(study.treatment)]
     found: list[Comparison | None] = []
@@ -171,3 +190,35 @@ def comparisons(study: Study, endpoint: Endpoint) -> dict[str, Comparison | None
         pair = compare(treatment[both], control[both], margin, len(study.against)) if both.any() else None
         found.append(pair)
     return dict(zip(study.against, correct(found), strict=True))
+
+
+class Contrast(NamedTuple):
+    """A row of an exploratory study minus its default, over the n seeds that both finished, in points.
+
+    `t` is that of the additive model of all rows and seeds (`block_t`), `freedom` its degrees of freedom; `bh` is its p
+    after Benjamini and Hochberg over all rows; `paired` the p of this row's own paired t test. No verdict is drawn.
+    """
+
+    n: int
+    t: PairedT
+    bh: float | None
+    freedom: int
+    paired: float | None
+
+
+def contrasts(study: Study, endpoint: Endpoint) -> dict[str, Contrast | None]:
+    """Compare each named arm with the treatment, as arm - treatment, over the seeds that both finished.
+
+    Returns:
+        arm -> contrast, in the order named, or None where no seed is finished in both.
+    """
+    named = [study.treatment, *study.against]
+    values = study.values(endpoint)[[study.arms.index(arm) for arm in named]]  # (row, seed), the default first
+    both = np.isfinite(values) & np.isfinite(values[0])
+    fitted, freedom = block_t(values, 0)
+    tests = [t if pairs.any() else None for t, pairs in zip(fitted, both, strict=True)][1:]
+    adjusted = benjamini_hochberg([None if t is None else t.p for t in tests])
+    return {
+        arm: None if t is None else Contrast(int(pairs.sum()), t, bh, freedom, paired_t(row[pairs], values[0, pairs]).p)
+        for arm, row, pairs, t, bh in zip(study.against, values[1:], both[1:], tests, adjusted, strict=True)
+    }

@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from benchmark.records import Record, unpack_bits
 from benchmark.stats import Comparison, Floats
-from benchmark.study import Endpoint, Study, attacks_at, comparisons
+from benchmark.study import Contrast, Endpoint, Study, attacks_at, comparisons, contrasts
 from benchmark.verdicts import outcome, p_text, signed
 
 LEVELS = (50, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99)  # accuracies in %, fixed here before any run
@@ -46,19 +46,33 @@ def seeds_table(study: Study) -> str:
     """Last-epoch accuracy of every seed, mean and sd in points; beside them the mean of the best epochs."""
     rows = []
     for arm, values in zip(study.arms, study.values("clean"), strict=True):
-        cells = [
-            f"{value:.2f}" if np.isfinite(value) else study.status(arm, seed)
-            for seed, value in zip(study.seeds, values, strict=True)
-        ]
         bests = [100 * record["best_epoch"]["accuracy"] for record in study.done(arm) if record["best_epoch"]]
         best = f"{fmean(bests):.2f}" if bests else "-"
-        rows.append([code(arm), *cells, mean_text(values), sd_text(values), best])
-    seeds = [f"seed {seed}" for seed in study.seeds]
-    return table(["arm", *seeds, "mean", "sd", "best epoch"], rows)
+        rows.append([code(arm), *seed_cells(study, arm, values), best])
+    return table(["arm", *seed_headers(study), "best epoch"], rows)
+
+
+def seed_headers(study: Study) -> list[str]:
+    """Return the headers over `seed_cells`."""
+    return [*(f"seed {seed}" for seed in study.seeds), "mean", "sd"]
+
+
+def seed_cells(study: Study, arm: str, values: Floats) -> list[str]:
+    """Write an arm's value of every seed, (seed,) in points, or why there is none; then mean and sd."""
+    cells = [
+        f"{value:.2f}" if np.isfinite(value) else study.status(arm, seed).replace("done", "-")
+        for seed, value in zip(study.seeds, values, strict=True)
+    ]
+    return [*cells, mean_text(values), sd_text(values)]
 
 
 def comparison_table(study: Study, endpoint: Endpoint) -> str:
-    """The treatment against each named arm on one endpoint: difference, tests, verdict."""
+    """The treatment against each named arm on one endpoint: difference, tests, verdict.
+
+    Of an exploratory study, which has no verdicts, the `contrast_table`.
+    """
+    if study.exploratory:
+        return contrast_table(study, endpoint)
     headers = [
         "against",
         "seeds",
@@ -93,6 +107,26 @@ def comparison_row(arm: str, pair: Comparison | None) -> list[str]:
         "-" if pair.constant or pair.detectable is None else f"{pair.detectable:.2f}",
         outcome(pair),
     ]
+
+
+def contrast_table(study: Study, endpoint: Endpoint) -> str:
+    """Every seed of an exploratory study on one endpoint, and each row's difference from the default: no verdict."""
+    found = contrasts(study, endpoint)
+    headers = ["row", *seed_headers(study), "difference", "95% interval", "p", "BH p", "paired p"]
+    rows = [
+        [code(arm), *seed_cells(study, arm, values), *contrast_cells(found.get(arm))]
+        for arm, values in zip(study.arms, study.values(endpoint), strict=True)
+    ]
+    return table(headers, rows)
+
+
+def contrast_cells(contrast: Contrast | None) -> list[str]:
+    """Write difference, interval, p, BH p and the paired p; dashes where they are undefined."""
+    if contrast is None:
+        return ["-"] * 5
+    t = contrast.t
+    interval = "-" if t.low is None else f"{signed(t.low)} to {signed(t.high)}"
+    return [signed(t.difference), interval, p_text(t.p), p_text(contrast.bh), p_text(contrast.paired)]
 
 
 def robustness_table(study: Study) -> str:

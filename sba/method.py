@@ -122,7 +122,13 @@ class SBA:
         return asdict(self._scheduler_state)
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Go on from a state that `state_dict` returned."""
+        """Go on from a state that `state_dict` returned.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        if set(state) != set(self.state_dict()):
+            raise ValueError(f"state must be what state_dict() returned ({self.state_dict()}), got {dict(state)}.")
         self._scheduler_state.steps, self._scheduler_state.credit = int(state["steps"]), float(state["credit"])
 
     @property

@@ -159,6 +159,52 @@ def study(
     ]
 
 
+ROWS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "noise_1": {"noise": 1.0},
+    "layers_input": {"layers": ["input"]},
+    "similarity": {"noise_jitter": 1.0, "similarity_tau": 0.5},
+    "erm": {"method": "erm"},
+    "erm_equal_compute": {"method": "erm", "epochs": EPOCHS + 2},
+}
+READING = {"layers": ["stem"], "p": 0.5, "noise": 0.5, "noise_jitter": 0.0, "similarity_tau": None}
+
+
+def row_settings(row: str) -> dict[str, Any]:
+    """The settings of a run of the planted ablation; `ROWS` says what a row changes in the default."""
+    changes = ROWS[row]
+    method = changes.get("method", "sba")
+    reading = READING | changes if method == "sba" else {}
+    arm = {"method": method, "augmentation": "standard", "settings": reading, "epochs": changes.get("epochs")}
+    whole = settings(row)
+    return whole | {"arm": arm, "numerics": 2, "evaluation": whole["evaluation"] | {"split": "validation"}}
+
+
+def ablation(
+    counts: Mapping[str, Sequence[int]], curves: Mapping[str, Sequence[Sequence[int]]] | None = None
+) -> list[Record]:
+    """Records of an exploratory study of all `ROWS` over three seeds: row -> counts as in `study`."""
+    records = study(counts, curves)
+    for entry in records:
+        row = entry["arm"]
+        entry["preset"], entry["settings"] = "planted_ablation", row_settings(row)
+        entry["analysis"] |= {
+            "title": "Readings of a planted study",
+            "treatment": "default",
+            "against": [name for name in ROWS if name != "default"],
+            "seeds": [0, 1, 2],
+            "exploratory": True,
+        }
+        entry["cost"]["train_flops"] = (2 if ROWS[row].get("method") == "erm" else 3) * 10**12
+        for epoch in entry["epochs"]:
+            epoch["augmented"] = 0.0 if ROWS[row].get("method") == "erm" else 0.5
+        if extra := ROWS[row].get("epochs", EPOCHS) - EPOCHS:
+            entry["cost"]["train_flops"] = 2 * 10**12 * (EPOCHS + extra) // EPOCHS
+            last = entry["epochs"][-1]
+            entry["epochs"] += [{**last, "epoch": EPOCHS + 1 + i} for i in range(extra)]
+    return records
+
+
 def write(results: Path, records: Sequence[Record]) -> None:
     """Write records where a study keeps them."""
     for entry in records:

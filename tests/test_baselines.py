@@ -1,76 +1,174 @@
-"""mixup and the batched augmentation, example by example against plain re-computation and torchvision."""
+"""The batched augmentation, and the baselines that mix nothing, against plain re-computation; settings' ranges."""
 
-import random
+import math
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from baselines.adversarial import Adversarial
 from baselines.augment import crop_and_flip
+from baselines.batch_augmentation import BatchAugmentation
+from baselines.cutmix import CutMix
+from baselines.erm import ERM
+from baselines.label_smoothing import LabelSmoothing
+from baselines.manifold_mixup import ManifoldMixup
 from baselines.mixup import Mixup
-from benchmark.torchvision_ops import ensure_importable
+from baselines.stability import Stability
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_mixup_is_its_formula_example_by_example() -> None:
-    torch.manual_seed(0)
-    model, images, labels = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), torch.rand(6, 3, 2, 2), torch.arange(6) % 3
-    step = Mixup(alpha=0.4)(model, images, labels, generator=generator(9))
-    replay = generator(9)
-    lam = random.Random(int(torch.randint(2**62, (), generator=replay))).betavariate(0.4, 0.4)
-    partners = torch.randperm(6, generator=replay).tolist()
+def network() -> nn.Sequential:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)
+        )
+
+
+def images(n: int = 5) -> tuple[Tensor, Tensor]:
+    return torch.rand(n, 3, 6, 6, generator=generator(3)).to(memory_format=torch.channels_last), torch.arange(n) % 3
+
+
+def log_p(logits: Tensor) -> list[list[float]]:
+    rows: list[list[float]] = F.log_softmax(logits.detach().double(), dim=1).tolist()
+    return rows
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        LabelSmoothing(0.0),
+        CutMix(p=0.0),
+        Stability(weight=0.0),
+        Adversarial(eps=0.0),
+        BatchAugmentation(copies=1, padding=0, flip=False),
+    ],
+    ids=lambda method: type(method).__name__,
+)
+def test_the_degenerate_case_is_plain_training_to_the_last_bit(method: Any) -> None:
+    trained = []
+    for step_of in (ERM(), method):
+        model, draws, losses = network(), generator(), []
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        for _ in range(4):
+            step = step_of(model, *images(), generator=draws)
+            optimizer.zero_grad()
+            step.loss.backward()
+            optimizer.step()
+            losses += [step.loss.detach(), step.logits.detach()]
+        trained.append(losses + [value.detach() for value in model.state_dict().values()])
+    assert all(map(torch.equal, *trained))
+
+
+def test_label_smoothing_is_its_formula_example_by_example() -> None:
+    model, (x, y) = network(), images()
+    step = LabelSmoothing(0.3)(model, x, y, generator=generator())
+    rows = log_p(step.logits)
     total = 0.0
-    for i, j in enumerate(partners):
-        z = model((lam * images[i] + (1 - lam) * images[j])[None])
-        target = lam * F.one_hot(labels[i], 3) + (1 - lam) * F.one_hot(labels[j], 3)
-        total += float(-(target * F.log_softmax(z[0].detach(), dim=0)).sum())
-    assert float(step.loss.detach()) == pytest.approx(total / 6, rel=1e-5)
+    for row, label in zip(rows, y.tolist(), strict=True):
+        total -= sum((0.7 * (k == label) + 0.3 / 3) * row[k] for k in range(3))
+    assert float(step.loss.detach()) == pytest.approx(total / 5, rel=1e-5)
 
 
-def test_mixup_agrees_with_torchvision_given_the_same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    ensure_importable()
-    from torchvision.transforms.v2 import MixUp
-
-    images, labels, seen = torch.rand(4, 3, 2, 2), torch.tensor([0, 1, 2, 1]), list[Tensor]()
-
-    class Spy(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            seen.append(x)
-            return x.flatten(1)[:, :3]
-
-    transform = MixUp(num_classes=3)
-    monkeypatch.setattr(transform._dist, "sample", lambda _shape: torch.tensor(0.3))
-    monkeypatch.setattr(random.Random, "betavariate", lambda *_: float(torch.tensor(0.3)))
-    monkeypatch.setattr(torch, "randperm", lambda n, **_: torch.arange(n).roll(1))  # torchvision pairs by roll
-    step = Mixup()(Spy(), images, labels, generator=generator())
-    mixed, targets = transform(images, labels)
-    torch.testing.assert_close(seen[0], mixed)
-    torch.testing.assert_close(step.loss, F.cross_entropy(mixed.flatten(1)[:, :3], targets))
+def test_batch_augmentation_is_its_formula_example_by_example() -> None:
+    model, (x, y) = network().eval(), images()  # without BatchNorm's coupling, each copy can be computed alone
+    step = BatchAugmentation(copies=3, padding=2)(model, x, y, generator=generator(4))
+    replay, total = generator(4), 0.0
+    copies = [crop_and_flip(x, padding=2, flip=True, generator=replay) for _ in range(3)]
+    for copy in copies:
+        for image, label in zip(copy, y.tolist(), strict=True):
+            total -= log_p(model(image[None]))[0][label]
+    assert float(step.loss.detach()) == pytest.approx(total / 15, rel=1e-5)
+    torch.testing.assert_close(step.logits, model(copies[0]))
+    assert not torch.equal(copies[0], copies[1])
+    assert (step.virtual, step.layer) == (10, "input")
 
 
-def test_mixup_draws_lambda_from_the_beta_distribution() -> None:
-    draws, mixture = generator(), list[float]()
-
-    class Spy(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            mixture.append(float(x.amax()))
-            return torch.zeros(2, 2, requires_grad=True)
-
-    images = torch.stack([torch.zeros(1, 1, 1), torch.ones(1, 1, 1)])
-    for _ in range(2000):
-        Mixup(alpha=1.0)(Spy(), images, torch.tensor([0, 1]), generator=draws)
-    mixed = torch.tensor([value for value in mixture if value < 1])  # without the pairs of an image with itself
-    assert float(mixed.mean()) == pytest.approx(0.75, abs=0.02)  # max(lam, 1 - lam) of a uniform lam
+def test_batch_augmentation_passes_all_copies_together() -> None:
+    model, sizes = network(), list[int]()
+    model.register_forward_pre_hook(lambda _module, inputs: sizes.append(len(inputs[0])))
+    BatchAugmentation(copies=4)(model, *images(), generator=generator())
+    assert sizes == [20]
 
 
-@pytest.mark.parametrize("alpha", [0.0, -1.0, float("inf"), float("nan")])
-def test_mixup_refuses_an_impossible_alpha(alpha: float) -> None:
-    with pytest.raises(ValueError, match="alpha must be"):
-        Mixup(alpha)
+def test_one_copy_is_the_standard_augmentation_to_the_last_bit() -> None:
+    x, y = images()
+    step = BatchAugmentation(copies=1, padding=1)(network(), x, y, generator=generator(6))
+    cropped = crop_and_flip(x, padding=1, flip=True, generator=generator(6))
+    assert torch.equal(step.loss, ERM()(network(), cropped, y, generator=generator()).loss)
+    assert (step.virtual, step.layer) == (0, None)
+
+
+def seen_by(model: nn.Module) -> list[Tensor]:
+    seen = list[Tensor]()
+    model.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].detach()))
+    return seen
+
+
+def test_stability_is_its_formula_example_by_example() -> None:
+    model, (x, y) = network().eval(), images()
+    seen = seen_by(model)
+    step = Stability(noise=0.2, weight=0.6)(model, x, y, generator=generator())
+    assert torch.equal(seen[0][:5], x)
+    clean, noisy, total = log_p(model(x)), log_p(model(seen[0][5:])), 0.0
+    for p, q, label in zip(clean, noisy, y.tolist(), strict=True):
+        total += -p[label] + 0.6 * sum(math.exp(a) * (a - b) for a, b in zip(p, q, strict=True))
+    assert float(step.loss.detach()) == pytest.approx(total / 5, rel=1e-5)
+    torch.testing.assert_close(step.logits, model(x))
+    assert (step.virtual, step.layer) == (5, "input")
+
+
+def test_stabilitys_noise_is_gaussian_with_the_given_deviation() -> None:
+    model = network()
+    seen = seen_by(model)
+    x, y = images(400)
+    Stability(noise=0.04)(model, x, y, generator=generator())
+    noise = seen[0][400:] - x
+    assert float(noise.mean()) == pytest.approx(0, abs=1e-3)
+    assert float(noise.std()) == pytest.approx(0.04, rel=0.02)
+    assert float((noise.abs() < 0.04).float().mean()) == pytest.approx(0.683, abs=0.01)
+
+
+def test_stabilitys_gradient_flows_through_both_outputs() -> None:
+    logits = torch.randn(4, 3, generator=generator(), requires_grad=True)
+
+    class Fixed(nn.Module):
+        def forward(self, _x: Tensor) -> Tensor:
+            return logits
+
+    step = Stability(weight=1e6)(Fixed(), *images(2), generator=generator())
+    (gradient,) = torch.autograd.grad(step.loss, logits)
+    assert bool((gradient.norm(dim=1) > 1).all())
+
+
+REFUSED: list[tuple[type, str, Any]] = [
+    *[(kind, "alpha", value) for kind in (Mixup, CutMix) for value in (0, -1.0, math.inf, math.nan, "1", True)],
+    *[(CutMix, "p", value) for value in (-0.1, 1.1, math.nan, None)],
+    *[(LabelSmoothing, "smoothing", value) for value in (-0.1, 1.1, math.nan, "0.1")],
+    *[(BatchAugmentation, "copies", value) for value in (0, 1.5, True, "2")],
+    *[(BatchAugmentation, "padding", value) for value in (-1, 0.5, False)],
+    *[(BatchAugmentation, "flip", value) for value in (1, "yes", None)],
+    *[(Stability, name, value) for name in ("noise", "weight") for value in (-0.1, math.inf, math.nan, "0")],
+    *[(Adversarial, "eps", value) for value in (-1, math.inf, math.nan, "8")],
+    *[(Adversarial, "steps", value) for value in (0, 1.5, True)],
+    *[(Adversarial, "step_size", value) for value in (0, -2.0, math.inf, math.nan)],
+    *[(ManifoldMixup, "layers", value) for value in ((), "stem", ("",), (1,), ("a", "a"), ["a"])],
+    *[(ManifoldMixup, "alpha", value) for value in (0, math.nan, math.inf)],
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "value"), REFUSED)
+def test_a_setting_out_of_range_names_itself_and_its_value(kind: Any, name: str, value: object) -> None:
+    others: dict[str, Any] = {"layers": ("input",)} if kind is ManifoldMixup else {}
+    with pytest.raises(ValueError, match=f"^{name} must be ") as refusal:
+        kind(**others | {name: value})
+    assert f"got {value!r}." in str(refusal.value)
 
 
 def test_every_augmented_image_is_a_crop_of_the_padded_original_mirrored_or_not() -> None:
@@ -82,6 +180,12 @@ def test_every_augmented_image_is_a_crop_of_the_padded_original_mirrored_or_not(
         padded = F.pad(image, (2, 2, 2, 2))
         crops = [padded[:, r : r + 6, c : c + 5] for r in range(5) for c in range(5)]
         assert any(torch.equal(result, crop) or torch.equal(result, crop.flip(2)) for crop in crops)
+
+
+def test_float_images_are_augmented_as_their_bytes_are() -> None:
+    images = torch.randint(256, (8, 3, 6, 5), dtype=torch.uint8, generator=generator())
+    whole = crop_and_flip(images, padding=2, flip=True, generator=generator(4))
+    assert torch.equal(crop_and_flip(images / 255, padding=2, flip=True, generator=generator(4)), whole / 255)
 
 
 def test_offsets_and_mirroring_are_uniform() -> None:

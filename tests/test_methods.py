@@ -1,15 +1,20 @@
 """The contract that every registered method keeps; a new row in the registry is tested by being there."""
 
 import random
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from benchmark import registry
 
-SETTINGS = {"sba": {"layers": ("1", "3"), "p": 1.0}}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "manifold_mixup": {"layers": ("input", "1", "3")},
+    "sba": {"layers": ("1", "3"), "p": 1.0},
+}
 
 
 @pytest.fixture(params=sorted(registry.METHODS))
@@ -93,3 +98,59 @@ def test_inputs_are_not_changed(method: Any) -> None:
     method(network(), images, labels, generator=generator())
     assert torch.equal(images, batch()[0])
     assert torch.equal(labels, batch()[1])
+
+
+def test_the_model_is_left_as_it_was_but_for_its_running_statistics(method: Any) -> None:
+    model = network()
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 3.0)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    method(model, *batch(), generator=generator())
+    assert all(torch.equal(before[name], parameter) for name, parameter in model.named_parameters())
+    assert all(parameter.grad is not None and bool((parameter.grad == 3).all()) for parameter in model.parameters())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert all(module.training and not module._forward_hooks for module in model.modules())
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+def test_the_memory_format_does_not_change_what_is_computed(method: Any) -> None:
+    images, labels = batch()
+    losses = [
+        method(network(), layout, labels, generator=generator()).loss.detach()
+        for layout in (images, images.to(memory_format=torch.channels_last))
+    ]
+    torch.testing.assert_close(*losses, rtol=0.05, atol=0)  # noise is drawn in the order of the memory
+
+
+@pytest.fixture
+def process_group(tmp_path: Path) -> Iterator[None]:
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("process_group")
+def test_it_works_under_distributed_data_parallel(method: Any) -> None:
+    plain = network()
+    wrapped = nn.parallel.DistributedDataParallel(network())
+    for _ in range(2):  # the second step fails where the first left a forward pass without its backward pass
+        losses = []
+        for model in (plain, wrapped):
+            step = method(model, *batch(), generator=generator())
+            step.loss.backward()
+            losses.append(step.loss.detach())
+        assert torch.equal(*losses)
+    gradients = [[parameter.grad for parameter in model.parameters()] for model in (plain, wrapped.module)]
+    for of_plain, of_wrapped in zip(*gradients, strict=True):
+        torch.testing.assert_close(of_plain, of_wrapped)
+
+
+def test_it_works_under_torch_compile(method: Any) -> None:
+    model: Any = torch.compile(network(), backend="eager")
+    model(batch()[0])  # compiled before the method first sees it
+    for seed in range(3):
+        state = {name: value.clone() for name, value in model._orig_mod.state_dict().items()}
+        loss = method(model, *batch(), generator=generator(seed)).loss
+        same = network()
+        same.load_state_dict(state)
+        torch.testing.assert_close(loss, method(same, *batch(), generator=generator(seed)).loss)

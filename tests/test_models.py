@@ -29,6 +29,15 @@ def test_the_first_layer_normalises_with_the_training_images_statistics(name: st
     assert model(x[:2].float() / 255).shape == (2, 7)
 
 
+def test_normalisation_and_whitening_come_from_images_of_every_class() -> None:
+    dark = images("fast", 3000) // 4
+    by_class = torch.cat([dark, 255 - dark])  # as an image folder has them
+    first = next(build_model("fast", by_class, 2, seed=0).children())
+    assert isinstance(first, Normalize)
+    mean = by_class.float().div(255).mean((0, 2, 3))
+    torch.testing.assert_close(first.get_buffer("mean").flatten(), mean, atol=0.01, rtol=0)
+
+
 @pytest.mark.parametrize("name", sorted(SIZES))
 def test_initial_weights_depend_on_their_seed_alone(name: str) -> None:
     torch.manual_seed(1)

@@ -135,6 +135,42 @@ def test_flags_and_unnamed_seeds_are_listed(tmp_path: Path) -> None:
     assert "used in no number here: `sba` seed 9." in text
 
 
+def test_arms_of_the_treatments_method_are_told_by_what_differs(tmp_path: Path) -> None:
+    records = planted.study({**CLEAR, "sba_often": CLEAR["sba"], "sba_again": CLEAR["sba"]})
+    for record in records:
+        spec = record["settings"]["arm"]
+        if record["arm"].startswith("sba"):
+            spec |= {
+                "method": "sba",
+                "settings": {"layers": ["stem", "block1"], "p": 0.5, "tau": None, "jitter": False},
+            }
+        if record["arm"] == "sba_often":
+            spec |= {"augmentation": "none", "epochs": 6, "settings": {**spec["settings"], "p": 1.0}}
+        if record["arm"] == "mixup":
+            spec["settings"] = {"alpha": 1.0}
+    text = report(tmp_path, records)
+    assert (
+        "- Arms: `sba` (sba, augmentation standard, layers = [stem, block1], p = 0.5, tau = none, jitter = false); "
+        "`standard` (standard, augmentation standard); `mixup` (mixup, augmentation standard, alpha = 1); "
+        "`sba_again` (as `sba`); `sba_often` (as `sba`, but augmentation none, 6 epochs, p = 1)." in text
+    )
+
+
+def test_the_old_normalisation_is_said_where_it_was_used(tmp_path: Path) -> None:
+    old, new, other = planted.study(CLEAR), planted.study(CLEAR), planted.study(CLEAR)
+    for record in new:
+        record["settings"]["numerics"] = 2
+    for record in other:
+        record["settings"]["numerics"] = 2
+        record["preset"] = "newer"
+    said = "- Normalisation and whitening come from the first 5,000 training images"
+    assert said in report(tmp_path / "old", old)
+    assert said not in report(tmp_path / "new", new)
+    both = report(tmp_path / "both", [*old, *other])
+    assert said in both
+    assert "(Of `planted` alone.)" in both
+
+
 def test_synthetic_data_is_said_at_the_top_of_its_study(tmp_path: Path) -> None:
     records = planted.study(CLEAR)
     for record in records:

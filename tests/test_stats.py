@@ -126,6 +126,7 @@ def test_holm_counts_what_could_not_be_tested() -> None:
         (5, 3, 2.29),
         (8, 3, 1.45),
         (10, 3, 1.22),
+        (3, 37, 19.92),
     ],
 )
 def test_detectable_difference_table(n: int, family: int, expected: float) -> None:

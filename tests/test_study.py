@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import planted
 import pytest
+from scipy import stats as scipy_stats
 
 from benchmark.errors import RunError, UsageError
+from benchmark.exploratory import block_t
 from benchmark.records import Record
-from benchmark.study import comparisons, load_study
+from benchmark.study import comparisons, contrasts, load_study
 
 COUNTS = {"sba": [870, 872, 868, 871, 869], "standard": [858, 861, 857, 862, 857], "mixup": [860] * 5}
 
@@ -105,7 +107,9 @@ def test_an_arm_that_was_not_named_is_shown_and_not_compared() -> None:
         ("settings.model.name", "large", "settings.model.name"),
         ("settings.evaluation.eps", [0.25, 0.5, 1.0, 2.0, 8.0], "settings.evaluation.eps"),
         ("settings.arm.settings.p", 0.9, "settings.arm.settings.p"),
+        ("settings.numerics", 2, "settings.numerics: absent in"),
         ("analysis.margin", 2.0, "analysis.margin: 0.5 in"),
+        ("analysis.exploratory", True, "analysis.exploratory: False in"),
         ("environment.torch", "2.11.0+cu130", "torch: 2.13 in"),
         ("environment.device", "cuda:0 NVIDIA H100", "device: cpu in"),
         ("weights_hash", "other", "weights_hash (seed 0): weights-0 in sba/seed-0; other in standard/seed-0"),
@@ -115,7 +119,7 @@ def test_an_arm_that_was_not_named_is_shown_and_not_compared() -> None:
 )
 def test_mixed_records_are_refused_with_what_differs(path: str, value: Any, said: str) -> None:
     records = planted.study({"sba": [870, 871], "standard": [860, 861]})
-    first = 0 if "arm" in path else 2
+    first = 0 if ".arm." in path else 2
     records[first] = changed(records[first], path, value)
     with pytest.raises(UsageError) as caught:
         load_study("planted", records)
@@ -152,3 +156,59 @@ def test_damaged_outcomes_name_the_record(path: str, value: Any) -> None:
     record = changed(planted.record("sba", 3, 870), path, value)
     with pytest.raises(RunError, match=r"sba/seed-3.*Delete it to repeat its run"):
         load_study("planted", [record])
+
+
+def test_records_before_exploratory_studies_go_with_later_ones() -> None:
+    records = planted.study({"sba": [870], "standard": [860]})
+    records[1] = changed(records[1], "analysis.exploratory", False)
+    assert not load_study("planted", records).exploratory
+
+
+ROWS = {row: [860 + 3 * i, 862, 861 - i] for i, row in enumerate(planted.ROWS)}
+
+
+def test_an_exploratory_study_compares_each_row_with_its_default() -> None:
+    study = load_study("planted_ablation", planted.ablation(ROWS))
+    assert study.exploratory
+    assert study.split == "validation"
+    found = contrasts(study, "clean")
+    assert list(found) == ["noise_1", "layers_input", "similarity", "erm", "erm_equal_compute"]
+    default = np.array(ROWS["default"]) / 10
+    tests, freedom = block_t(np.array([ROWS["default"], *(ROWS[row] for row in found)]) / 10, 0)
+    for (row, contrast), test in zip(found.items(), tests[1:], strict=True):
+        each = np.array(ROWS[row]) / 10
+        assert contrast is not None
+        assert contrast.n == 3
+        assert contrast.freedom == freedom == 10
+        assert contrast.t.difference == pytest.approx((each - default).mean())
+        assert contrast.t == test
+        assert contrast.paired == pytest.approx(scipy_stats.ttest_rel(each, default).pvalue)
+    adjusted = scipy_stats.false_discovery_control([test.p for test in tests if test is not None])
+    assert [contrast and contrast.bh for contrast in found.values()] == pytest.approx(adjusted)
+
+
+def test_an_exploratory_study_has_no_comparison_to_draw_a_verdict_from() -> None:
+    with pytest.raises(ValueError, match="exploratory"):
+        comparisons(load_study("planted_ablation", planted.ablation(ROWS)), "clean")
+
+
+def test_a_row_that_lost_a_seed_is_kept_and_one_without_runs_counts_as_1() -> None:
+    lost = {("noise_1", 1), ("erm", 0), ("erm", 1), ("erm", 2)}
+    records = [record for record in planted.ablation(ROWS) if (record["arm"], record["seed"]) not in lost]
+    found = contrasts(load_study("planted_ablation", records), "clean")
+    assert found["erm"] is None
+    assert found["noise_1"] is not None
+    assert found["noise_1"].n == 2
+    tested = [pair.t.p for pair in found.values() if pair is not None and pair.t.p is not None]
+    adjusted = scipy_stats.false_discovery_control([*tested, 1.0])
+    assert [pair.bh for pair in found.values() if pair is not None] == pytest.approx(adjusted[:-1])
+
+
+def test_rows_may_train_for_epochs_of_their_own() -> None:
+    records = planted.ablation(ROWS)
+    lengths = {record["arm"]: len(record["epochs"]) for record in records}
+    assert lengths["erm_equal_compute"] > lengths["erm"]
+    assert load_study("planted_ablation", records).clean.shape == (6, 3)
+    records[-1] = changed(records[-1], "settings.arm.epochs", 99)  # but every seed of a row for the same
+    with pytest.raises(UsageError, match=r"settings\.arm\.epochs: 6 in .*; 99 in erm_equal_compute/seed-2"):
+        load_study("planted_ablation", records)

@@ -110,10 +110,14 @@ def test_a_layer_that_the_network_lacks_is_refused_before_training(make_run: Mak
         start(run, digits, torch.device("cpu"))
 
 
+SCHEDULED = ("arms.sba.settings.scheduler=every_nth", "arms.sba.settings.p=0.3", "arms.sba.settings.kl_ramp_steps=5")
+
+
+@pytest.mark.parametrize("settings", [(), SCHEDULED])
 def test_training_goes_on_from_a_checkpoint_as_if_nothing_had_happened(
-    make_run: MakeRun, digits: Data, tmp_path: Path
+    settings: tuple[str, ...], make_run: MakeRun, digits: Data, tmp_path: Path
 ) -> None:
-    run, path = make_run("sba"), tmp_path / "run.pt"
+    run, path = make_run("sba", 0, *settings), tmp_path / "run.pt"
     whole = two_epochs(run, digits)
     half = start(run, digits, torch.device("cpu"))
     half.epochs.append(train_epoch(run, half, digits.train))
@@ -124,6 +128,24 @@ def test_training_goes_on_from_a_checkpoint_as_if_nothing_had_happened(
     assert weights_hash(resumed.model) == weights_hash(whole.model)
     assert [e["train_loss"] for e in resumed.epochs] == [e["train_loss"] for e in whole.epochs]
     assert resumed.virtual == whole.virtual
+
+
+def test_runs_of_one_method_do_not_share_its_state(make_run: MakeRun, digits: Data) -> None:
+    run = make_run("sba", 0, *SCHEDULED)
+    first, second = two_epochs(run, digits), two_epochs(run, digits)
+    assert [e["train_loss"] for e in first.epochs] == [e["train_loss"] for e in second.epochs]
+    assert first.method.state_dict()["steps"] == 8
+    assert run.method.state_dict()["steps"] == 0
+
+
+def test_an_arm_with_epochs_of_its_own_follows_the_others_order_at_its_own_rate(
+    make_run: MakeRun, digits: Data
+) -> None:
+    run = make_run("erm", 0, "arms.erm.epochs=3", "recipe.peak=0.0")
+    assert (run.epochs, run.preset.recipe.epochs) == (3, 2)
+    assert order_hash(run, 256) == order_hash(make_run("sba", 0, "recipe.peak=0.0"), 256)
+    assert two_epochs(run, digits).epochs[1]["learning_rate"] > 0
+    assert two_epochs(make_run("sba", 0, "recipe.peak=0.0"), digits).epochs[1]["learning_rate"] == 0
 
 
 def test_a_checkpoint_of_other_settings_is_not_used(make_run: MakeRun, digits: Data, tmp_path: Path) -> None:

@@ -1,0 +1,43 @@
+"""Label smoothing: part of the label's mass is spread evenly over all classes."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from baselines import checks
+from baselines.step import Step
+
+
+@dataclass(frozen=True)
+class LabelSmoothing:
+    """Loss of one step against the smoothed label.
+
+    q(k) = (1 - smoothing) * [k = y] + smoothing / K over K classes; loss = mean over the batch of -sum_k q(k) log p(k).
+
+    Args:
+        smoothing: mass spread over all classes, the true one too, from 0 (plain training) to 1; 0.1 is the paper's.
+
+    Raises:
+        ValueError: smoothing is not from 0 to 1.
+
+    Source: Szegedy et al., CVPR 2016, arXiv:1512.00567, section 7. Deviations: none.
+    """
+
+    smoothing: float = 0.1
+
+    def __post_init__(self) -> None:
+        checks.share("smoothing", self.smoothing)
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Step:  # noqa: ARG002
+        """Return the loss of one step.
+
+        Args:
+            model: network that returns logits (N, classes).
+            images: (N, ...) batch.
+            labels: (N,) class indices.
+            generator: not used.
+        """
+        logits = model(images).float()  # (N, classes)
+        return Step(F.cross_entropy(logits, labels, label_smoothing=self.smoothing), logits)

@@ -1,0 +1,43 @@
+"""Finding a layer by name, whatever wraps the network."""
+
+import difflib
+
+from torch import nn
+
+INPUT = "input"  # the name of the place before the first layer
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """Return the network inside DistributedDataParallel and torch.compile, whose layers keep their own names."""
+    while True:
+        if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
+            model = model.module
+        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
+            model = inner
+        else:
+            return model
+
+
+def find_layer(model: nn.Module, name: str) -> nn.Module | None:
+    """Return the module called `name` in the unwrapped network, None for the input.
+
+    Raises:
+        ValueError: there is none; the message has the nearest names and the network's top layers.
+
+    Example:
+        >>> find_layer(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), "1")
+        Linear(in_features=4, out_features=2, bias=True)
+    """
+    network = unwrap(model)
+    modules: dict[str, nn.Module] = {key: module for key, module in network.named_modules() if key}
+    if name in modules:
+        return modules[name]
+    if name == INPUT:
+        return None
+    close = difflib.get_close_matches(name, [*modules, INPUT], n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+    top = ", ".join(key for key, _ in network.named_children())
+    raise ValueError(
+        f"layers: {type(network).__name__} has no layer {name!r}.{hint} Its top layers are: {top}. "
+        f"Every name in model.named_modules() is allowed, and {INPUT!r} for the input itself."
+    )

@@ -1,0 +1,116 @@
+"""Manifold Mixup: mixup of hidden activations, at a layer drawn anew for each batch."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from baselines import checks, draws
+from baselines.layers import find_layer
+from baselines.step import Step
+
+
+@dataclass(frozen=True)
+class ManifoldMixup:
+    """Loss of one step on mixed activations.
+
+    Network f = f_k . g_k, with g_k(x) the activation of layer k (for "input": x itself).
+    lam ~ Beta(alpha, alpha), one draw for the batch; k ~ U(layers);
+    h' = lam * g_k(x) + (1 - lam) * g_k(x)[perm], z = f_k(h');
+    loss = lam * CE(z, y) + (1 - lam) * CE(z, y[perm]).
+
+    Args:
+        layers: names from `model.named_modules()`, "input" for the images; one is drawn at each step.
+        alpha: parameter of the Beta distribution, above 0; 2 is the authors' CIFAR setting.
+
+    Raises:
+        ValueError: layers is no tuple of different names, or alpha is not a finite number above 0.
+
+    Source: Verma et al., ICML 2019, arXiv:1806.05236, section 2 and the authors' code. Their CIFAR ResNets mix at
+    the input, after the first or after the second residual stage: ("input", "block1", "block2") in our networks.
+    Deviations: cross-entropy with the mixed label, as in the paper's formula (the authors' code has a binary
+    cross-entropy for each class); a "layer" is any module.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> method = ManifoldMixup(layers=("input", "1"))
+        >>> method.check(model)
+        >>> draws_of_the_method = torch.Generator().manual_seed(0)
+        >>> step = method(model, torch.rand(5, 4), torch.tensor([0, 1, 2, 0, 1]), generator=draws_of_the_method)
+        >>> step.logits.shape, step.virtual
+        (torch.Size([5, 3]), 0)
+    """
+
+    layers: tuple[str, ...]
+    alpha: float = 2.0
+
+    def __post_init__(self) -> None:
+        checks.layer_names("layers", self.layers)
+        checks.positive("alpha", self.alpha)
+
+    def check(self, model: nn.Module) -> None:
+        """Raise ValueError, with the nearest names, where the model lacks one of the layers."""
+        for layer in self.layers:
+            find_layer(model, layer)
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Step:
+        """Return the loss of one step; `logits` are those of the mixed activations.
+
+        Args:
+            model: network that returns logits (N, classes); it is not changed.
+            images: (N, ...) batch on the model's device.
+            labels: (N,) class indices.
+            generator: CPU generator of lam, the permutation (as in `Mixup`), then the layer.
+
+        Raises:
+            ValueError: the layer does not exist, is not called exactly once or returns no tensor of N examples.
+        """
+        lam = draws.beta(self.alpha, generator)
+        partners = torch.randperm(len(images), generator=generator).to(images.device)  # (N,)
+        layer = self.layers[int(torch.randint(len(self.layers), (), generator=generator))]
+        logits = forward_mixed(model, layer, images, partners, lam).float()  # (N, classes)
+        loss = lam * F.cross_entropy(logits, labels) + (1 - lam) * F.cross_entropy(logits, labels[partners])
+        return Step(loss, logits)
+
+
+def forward_mixed(model: nn.Module, layer: str, images: Tensor, partners: Tensor, lam: float) -> Tensor:
+    """Run the model with lam * h + (1 - lam) * h[partners] in place of the layer's activation h.
+
+    A forward hook mixes; it is removed whatever happens. What torch.compile has compiled runs uncompiled in this
+    pass, because it does not see hooks that were not there when it was compiled.
+
+    Args:
+        model: network, wrapped or not.
+        layer: name of a module, or "input".
+        images: (N, ...) batch.
+        partners: (N,) indices of the second examples.
+        lam: weight of the first examples, from 0 to 1.
+
+    Returns:
+        (N, classes) logits.
+
+    Raises:
+        ValueError: the layer does not exist, is not called exactly once or returns no tensor of N examples.
+    """
+    calls = 0
+
+    def mix(_module: nn.Module, _inputs: object, activation: object) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls > 1 or not isinstance(activation, Tensor) or len(activation) != len(images):
+            raise ValueError(f"layers: {layer!r} must be called once and return one tensor of {len(images)} examples.")
+        return torch.lerp(activation[partners], activation, lam)
+
+    module = find_layer(model, layer)
+    if module is None:
+        return model(torch.lerp(images[partners], images, lam))  # type: ignore[no-any-return]
+    hook = module.register_forward_hook(mix)
+    try:
+        with torch.compiler.set_stance("force_eager"):
+            logits: Tensor = model(images)
+    finally:
+        hook.remove()
+    if calls == 0:
+        raise ValueError(f"layers: {layer!r} is not used in a forward pass, so nothing can be mixed there.")
+    return logits

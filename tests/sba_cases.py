@@ -1,0 +1,92 @@
+"""What the tests of SBA share: small networks, a batch, a look at what passes the layer, and the hooks left behind."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sba import SBA, Step
+
+LAYER = "2"  # of `network`: what passes it enters module 3
+
+
+def network(norm: bool = False, classes: int = 4) -> nn.Sequential:
+    """Three linear layers, with BatchNorm below and above the layer "2" if asked for."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        first, second = (nn.BatchNorm1d(6), nn.BatchNorm1d(5)) if norm else (nn.Identity(), nn.Identity())
+        return nn.Sequential(
+            nn.Linear(4, 6), first, nn.Tanh(), nn.Linear(6, 5), second, nn.Tanh(), nn.Linear(5, classes)
+        )
+
+
+def image_network() -> nn.Sequential:
+    """Two convolutions with BatchNorm; what passes "2" enters the second."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(),
+            nn.Conv2d(4, 6, 3, padding=1, stride=2), nn.BatchNorm2d(6), nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4),
+        )  # fmt: skip
+
+
+def batch(n: int = 8) -> tuple[Tensor, Tensor]:
+    draws = torch.Generator().manual_seed(7)
+    return torch.randn(n, 4, generator=draws), torch.randint(3, (n,), generator=draws)
+
+
+def images(n: int = 8, size: int = 8) -> tuple[Tensor, Tensor]:
+    return torch.rand(n, 3, size, size, generator=generator(5)), torch.arange(n) % 4
+
+
+def generator(seed: int = 3) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def make(**settings: Any) -> SBA:
+    """Give SBA that augments every step after the layer "2", unless the settings say otherwise."""
+    defaults: dict[str, Any] = {"layers": (LAYER,), "p": 1.0}
+    return SBA(**defaults | settings)
+
+
+def channels_last(of: Any) -> Any:
+    """Give a network or a tensor in this layout (annotations of torch know it for tensors alone)."""
+    return of.to(memory_format=torch.channels_last)
+
+
+class Seen(NamedTuple):
+    """A step, and what entered the module after the layer: h (N, ...) and the copies (M, N, ...)."""
+
+    step: Step
+    h: Tensor
+    virtual: Tensor
+    state: Tensor  # of the generator, after the step
+
+
+def look(sba: SBA, model: nn.Sequential, data: tuple[Tensor, Tensor], seed: int = 3, after: int = 3) -> Seen:
+    """Take a step and keep what entered module number `after`, originals and copies."""
+    entered: list[Tensor] = []
+    handle = model[after].register_forward_pre_hook(lambda _module, inputs: entered.append(inputs[0].detach()))
+    draws = generator(seed)
+    step = sba(model, *data, generator=draws)
+    handle.remove()
+    h, *rest = torch.cat(entered).split(len(data[0]))
+    return Seen(step, h, torch.stack(rest), draws.get_state())
+
+
+def gradients(model: nn.Module) -> list[Tensor]:
+    """Give copies of all gradients, and clear them."""
+    copies = [torch.zeros_like(p) if p.grad is None else p.grad.detach().clone() for p in model.parameters()]
+    model.zero_grad(set_to_none=True)
+    return copies
+
+
+def traces(model: nn.Module) -> list[Any]:
+    """List what a step might leave behind on the modules: hooks, attributes, modes."""
+    left = []
+    for name, module in model.named_modules():
+        hooks = [len(module._forward_hooks), len(module._forward_pre_hooks), len(module._backward_hooks)]
+        momentum = getattr(module, "momentum", None)
+        left.append((name, type(module), hooks, sorted(vars(module)), module.training, momentum))
+    return left

@@ -1,0 +1,165 @@
+"""PGD adversarial training: the attack against a plain re-computation, and what it leaves as it was."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, distributed, nn
+
+from baselines.adversarial import Adversarial
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def network(norm: bool = True) -> nn.Sequential:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4) if norm else nn.Identity(), nn.ReLU(),
+            nn.Flatten(), nn.Linear(144, 3),
+        )  # fmt: skip
+
+
+def images(n: int = 8) -> tuple[Tensor, Tensor]:
+    return torch.rand(n, 3, 6, 6, generator=generator(3)).mul(1.4).sub(0.2).clamp(0, 1), torch.arange(n) % 3
+
+
+def running(model: nn.Module) -> list[Tensor]:
+    return [buffer.clone() for buffer in model.buffers()]
+
+
+def test_the_attack_is_its_formula_example_by_example() -> None:
+    model, (x, y) = network(norm=False), images()
+    method = Adversarial(eps=10.0, steps=3, step_size=4.0)
+    found = method.attack(model, x, y, generator(5))
+    seed = int(torch.randint(2**62, (), generator=generator(5)))
+    start = torch.empty_like(x).uniform_(-10 / 255, 10 / 255, generator=generator(seed))
+    for i in range(len(x)):
+        adversarial = (x[i : i + 1] + start[i : i + 1]).clamp(0, 1)
+        for _ in range(3):
+            adversarial = adversarial.detach().requires_grad_()
+            F.cross_entropy(model(adversarial), y[i : i + 1]).backward()
+            assert adversarial.grad is not None
+            moved = adversarial.detach() + 4 / 255 * adversarial.grad.sign()
+            moved = torch.maximum(torch.minimum(moved, x[i : i + 1] + 10 / 255), x[i : i + 1] - 10 / 255)
+            adversarial = moved.clamp(0, 1)
+        torch.testing.assert_close(found[i : i + 1], adversarial)
+
+
+@pytest.mark.parametrize(("eps", "step_size"), [(8.0, 2.0), (2.0, 20.0), (200.0, 100.0)])
+def test_it_stays_in_the_ball_and_in_the_range_of_images_and_raises_the_loss(eps: float, step_size: float) -> None:
+    model, (x, y) = network(), images()
+    found = Adversarial(eps, 7, step_size).attack(model, x, y, generator())
+    assert float((found - x).abs().max()) <= eps / 255 + 1e-6
+    assert float(found.min()) >= 0
+    assert float(found.max()) <= 1
+    clean, attacked = (F.cross_entropy(model.eval()(z), y).detach() for z in (x, found))
+    assert float(attacked) > float(clean)
+    assert not found.requires_grad
+
+
+def test_it_trains_on_the_adversarial_images_alone() -> None:
+    model, (x, y) = network(), images()
+    found = Adversarial().attack(model, x, y, generator(2))
+    step = Adversarial()(model, x, y, generator=generator(2))
+    logits = network()(found)
+    assert torch.equal(step.logits, logits)
+    assert torch.equal(step.loss, F.cross_entropy(logits, y))
+    assert (step.virtual, step.layer) == (7 * 8, "input")
+
+
+def test_running_statistics_see_the_training_pass_alone() -> None:
+    model, (x, y) = network(), images()
+    before = running(model)
+    found = Adversarial().attack(model, x, y, generator(2))
+    assert all(map(torch.equal, before, running(model)))
+    reference = network()
+    reference(found)
+    Adversarial()(model, x, y, generator=generator(2))
+    assert all(map(torch.equal, running(reference), running(model)))
+    assert not all(map(torch.equal, before, running(model)))
+
+
+def test_the_attack_sees_the_network_in_the_mode_it_is_in() -> None:
+    modes = list[bool]()
+    for mode in (True, False):
+        model = network().train(mode)
+        model.register_forward_pre_hook(lambda module, _inputs: modes.append(module.training))
+        found = Adversarial(steps=1).attack(model, *images(), generator(2))
+        assert model.training == model[1].training == mode
+        assert found.shape == images()[0].shape
+    assert modes == [True, False]
+
+
+def test_an_error_inside_the_attack_leaves_the_network_as_it_was() -> None:
+    class FailsAtTheThird(nn.Module):
+        calls = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            if self.calls == 3:
+                raise RuntimeError("third call")
+            return x
+
+    model = nn.Sequential(*network().children(), FailsAtTheThird())
+    state = running(model)
+    with pytest.raises(RuntimeError, match="third call"):
+        Adversarial()(model, *images(), generator=generator())
+    norm: Any = model[1]
+    assert norm.track_running_stats is True
+    assert norm.training is True
+    assert all(map(torch.equal, state, running(model)))
+
+
+def test_a_batchnorm_without_running_statistics_stays_without() -> None:
+    model = network()
+    model[1] = nn.BatchNorm2d(4, track_running_stats=False)
+    Adversarial(steps=1)(model, *images(), generator=generator())
+    norm: Any = model[1]
+    assert norm.track_running_stats is False
+
+
+def test_the_attack_touches_no_parameters_gradient() -> None:
+    model = network()
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 3.0)
+    Adversarial()(model, *images(), generator=generator())
+    assert all(bool((p.grad == 3).all()) for p in model.parameters() if p.grad is not None)
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_the_start_is_uniform_in_the_ball() -> None:
+    seen = list[Tensor]()
+    model, x = network(), torch.full((200, 3, 6, 6), 0.5)
+    model.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].detach().clone()))
+    Adversarial(eps=30.0, steps=1).attack(model, x, torch.arange(200) % 3, generator())
+    start = (seen[0] - x) * 255 / 30
+    assert float(start.mean()) == pytest.approx(0, abs=0.02)
+    assert float(start.var()) == pytest.approx(1 / 3, rel=0.03)
+    assert float(start.abs().max()) <= 1 + 1e-4
+
+
+def test_a_compiled_network_keeps_its_running_statistics_too() -> None:
+    model, (x, y) = network(), images()
+    compiled: Any = torch.compile(model, backend="eager")
+    found = Adversarial(steps=2).attack(network(), x, y, generator(2))
+    step = Adversarial(steps=2)(compiled, x, y, generator=generator(2))
+    reference = network()
+    torch.testing.assert_close(step.logits, reference(found))
+    assert all(map(torch.equal, running(reference), running(model)))
+
+
+def test_the_attack_goes_around_distributed_data_parallel(tmp_path: Path) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        wrapped, calls = nn.parallel.DistributedDataParallel(network()), list[str]()
+        wrapped.register_forward_pre_hook(lambda *_: calls.append("wrapped"))
+        wrapped.module.register_forward_pre_hook(lambda *_: calls.append("network"))
+        Adversarial(steps=3)(wrapped, *images(), generator=generator()).loss.backward()
+    finally:
+        distributed.destroy_process_group()
+    assert calls == ["network"] * 3 + ["wrapped", "network"]

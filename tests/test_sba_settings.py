@@ -1,0 +1,165 @@
+"""The settings of SBA: their defaults, and an error that names the setting for each one that makes no sense."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from sba_cases import batch, generator, make, network
+from torch import nn
+
+from sba import SBA
+
+DEFAULTS = {
+    "p": 0.5,
+    "scheduler": "bernoulli",
+    "ramp": "constant",
+    "ramp_steps": 0,
+    "warmup_steps": 0,
+    "noise": 0.5,
+    "noise_kind": "gaussian",
+    "noise_unit": "activation_std",
+    "noise_jitter": 0.0,
+    "copies": 1,
+    "alpha": 0.0,
+    "kl_weight": 1.0,
+    "kl_ramp_steps": 0,
+    "temperature": 2.0,
+    "soft_label": "softmax",
+    "label_mix": 0.0,
+    "label_gradient": False,
+    "divergence": "kl",
+    "similarity_tau": None,
+    "batchnorm": "joint",
+    "gradient_below": True,
+}
+CHOICES = {
+    "scheduler": ("bernoulli", "every_nth"),
+    "ramp": ("constant", "linear_up", "linear_down", "cosine_up", "cosine_down"),
+    "noise_kind": ("gaussian", "uniform_ball", "interpolation"),
+    "noise_unit": ("activation_std", "channel_std", "absolute"),
+    "soft_label": ("softmax", "dark_knowledge"),
+    "divergence": ("kl", "symmetric"),
+    "batchnorm": ("joint", "originals"),
+}
+NAN, INF = float("nan"), float("inf")
+OUT_OF_RANGE: dict[str, tuple[object, ...]] = {
+    "layers": ((), "layer1", ("2", 3), None),
+    "p": (-0.1, 1.1, NAN, "0.5", None),
+    "ramp_steps": (-1, 1.5, NAN, "1"),
+    "warmup_steps": (-1, 1.5, NAN, "1"),
+    "noise": (-0.1, NAN, INF, "0.5"),
+    "noise_jitter": (-0.1, 1.1, NAN, "0.5"),
+    "copies": (0, -1, 1.5, "2"),
+    "alpha": (-0.1, NAN, INF, "1"),
+    "kl_weight": (-0.1, NAN, INF, "1"),
+    "kl_ramp_steps": (-1, 1.5, NAN, "1"),
+    "temperature": (0.0, -1.0, NAN, INF, "2"),
+    "label_mix": (-0.1, 1.1, NAN, "0.5"),
+    "similarity_tau": (0.0, -1.0, NAN, "1"),
+    "label_gradient": ("no", 2),
+    "gradient_below": ("no", 2),
+}
+CONTRADICTIONS: list[tuple[str, dict[str, Any]]] = [
+    ("ramp(_steps)?", {"ramp": "linear_up"}),
+    ("ramp(_steps)?", {"ramp": "cosine_down", "warmup_steps": 5}),
+    ("ramp(_steps)?", {"ramp_steps": 5}),
+    ("noise(_kind)?", {"noise_kind": "interpolation", "noise": 1.1}),
+    ("noise_(kind|unit)", {"noise_kind": "interpolation", "noise_unit": "absolute"}),
+    ("noise_(kind|unit)", {"noise_kind": "interpolation", "noise_unit": "channel_std"}),
+    ("noise_(kind|jitter)", {"noise_kind": "interpolation", "noise_jitter": 0.1}),
+    ("(label_mix|soft_label)", {"soft_label": "dark_knowledge", "label_mix": 0.1}),
+    ("(label_mix|divergence)", {"divergence": "symmetric", "label_mix": 1.0}),
+]
+VALID: list[dict[str, Any]] = [
+    {"noise_kind": "interpolation", "noise": 1.0},
+    {"noise_kind": "uniform_ball", "noise_unit": "channel_std", "noise_jitter": 1.0, "noise": 3.0},
+    {"divergence": "symmetric", "label_mix": 0.99},
+    {"ramp": "cosine_up", "ramp_steps": 1, "warmup_steps": 1},
+    {"p": 1, "noise": 0, "alpha": 1, "kl_weight": 0, "temperature": 1, "label_mix": 1, "similarity_tau": 2},
+    {"soft_label": "dark_knowledge", "divergence": "symmetric", "label_gradient": True},
+]
+
+
+def test_the_settings_and_their_defaults_are_those_of_the_method_card() -> None:
+    fields = {field.name: field.default for field in dataclasses.fields(SBA) if field.init}
+    assert fields.pop("layers") is dataclasses.MISSING
+    assert fields == DEFAULTS
+    assert [name for name in fields if isinstance(fields[name], str)] == list(CHOICES)
+
+
+def test_settings_are_frozen_and_all_that_counts_when_comparing() -> None:
+    sba, name = make(), "p"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(sba, name, 0.1)
+    sba(network(), *batch(), generator=generator())
+    assert sba == make()
+    assert sba != make(p=0.9)
+    assert repr(sba) == repr(make())
+
+
+@pytest.mark.parametrize(("setting", "value"), [(name, value) for name, bad in OUT_OF_RANGE.items() for value in bad])
+def test_a_value_out_of_range_is_refused_by_the_settings_name(setting: str, value: object) -> None:
+    settings: dict[str, Any] = {"layers": ("2",), setting: value}
+    with pytest.raises(ValueError, match=rf"^{setting}\b.* must "):
+        SBA(**settings)
+
+
+@pytest.mark.parametrize(("setting", "value"), [(name, value) for name in CHOICES for value in ("gausian", None, 1)])
+def test_an_unknown_choice_is_refused_with_those_that_exist(setting: str, value: object) -> None:
+    settings: dict[str, Any] = {"layers": ("2",), setting: value}
+    with pytest.raises(ValueError, match=rf"^{setting}\b") as error:
+        SBA(**settings)
+    assert all(choice in str(error.value) for choice in CHOICES[setting])
+
+
+@pytest.mark.parametrize(("names", "settings"), CONTRADICTIONS)
+def test_settings_that_contradict_each_other_are_refused(names: str, settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=rf"^{names}\b") as error:
+        make(**settings)
+    assert all(name in str(error.value) for name in settings if name != "warmup_steps")
+
+
+@pytest.mark.parametrize("settings", [{name: value} for name, values in CHOICES.items() for value in values] + VALID)
+def test_settings_at_the_edge_of_what_is_allowed_work(settings: dict[str, Any]) -> None:
+    if settings.get("ramp", "constant") != "constant":
+        settings = {"ramp_steps": 1} | settings
+    sba = make(**settings)
+    for _ in range(3):
+        step = sba(network(norm=True), *batch(), generator=generator())
+        step.loss.backward()
+        assert bool(step.loss.isfinite())
+
+
+def nested() -> nn.Sequential:
+    model = nn.Sequential()
+    model.add_module("stem", nn.Linear(4, 4))
+    model.add_module("stage", nn.Sequential(nn.Tanh(), nn.Linear(4, 3)))
+    return model
+
+
+@pytest.mark.parametrize("layers", [("stem",), ("stage.0", "input"), ("stage.1", "stage", "stem")])
+def test_the_check_knows_the_layers_and_the_input(layers: tuple[str, ...]) -> None:
+    SBA(layers=layers).check(nested())
+
+
+@pytest.mark.parametrize("unknown", ["stems", "stage.2", "inptu", "module.stem", "_orig_mod.stem"])
+@pytest.mark.parametrize("call", ["check", "step"])
+def test_an_unknown_layer_is_refused_with_near_names(unknown: str, call: str) -> None:
+    model = nested()
+    sba = SBA(layers=(unknown,) if call == "step" else ("stem", unknown), p=1.0)
+    near = {"stage.2": "'stage.[01]'", "inptu": "'input'"}.get(unknown, "stem")
+    with pytest.raises(ValueError, match=rf"'{unknown}'.*{near}"):
+        sba.check(model) if call == "check" else sba(model, *batch(), generator=generator())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_the_input_as_a_layer_adds_noise_to_the_input() -> None:
+    model, (x, _) = network(), batch()
+    entered: list[torch.Tensor] = []
+    model[0].register_forward_pre_hook(lambda _module, inputs: entered.append(inputs[0]))
+    step = make(layers=("input",), copies=2, noise=0.3)(model, *batch(), generator=generator())
+    assert torch.equal(entered[0][:8], x)
+    assert float((entered[0][8:] - x.repeat(2, 1)).std()) == pytest.approx(0.3 * float(x.std()), rel=0.3)
+    assert step.virtual == 16
+    assert step.layer is not None
