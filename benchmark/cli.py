@@ -108,10 +108,11 @@ def run_command(options: argparse.Namespace) -> int:
     from benchmark.ablation import ablate
     from benchmark.data import data_roots, load_data
     from benchmark.driver import Places, execute, pending, raise_if_unfinished
-    from benchmark.environment import choose_device
+    from benchmark.environment import choose_device, keep_freed_memory
     from benchmark.plan import make_plan
     from benchmark.preset_files import load_preset
 
+    keep_freed_memory()
     device = choose_device(options.device)
     if options.synthetic and not options.smoke:
         raise UsageError("--synthetic is for --smoke runs only; made-up images have no place in a study.")
@@ -223,10 +224,11 @@ def list_command(options: argparse.Namespace) -> int:
 
 def speed_command(options: argparse.Namespace) -> int:
     """Print the throughput table and what SBA's steps cost."""
-    from benchmark.environment import choose_device
+    from benchmark.environment import choose_device, keep_freed_memory
     from benchmark.sba_cost import cost_tables
     from benchmark.speed import speed_table
 
+    keep_freed_memory()
     device = choose_device(options.device)
     print(speed_table(device))
     print(f"\n{cost_tables(device)}")

@@ -74,9 +74,9 @@ def expected(values: dict[str, Sequence[float]]) -> dict[str, list[str]]:
             found[row] = cells + ["-"] * 5
             continue
         d, each = differences[i - 1], np.round(table[i] - table[0], 9)
-        paired = p_text(scipy_stats.ttest_1samp(each, 0).pvalue) if np.ptp(each) else "-"
+        paired = p_text(float(scipy_stats.ttest_1samp(each, 0).pvalue)) if np.ptp(each) else "-"
         interval = f"{signed(d - half)} to {signed(d + half)}"
-        found[row] = [*cells, signed(d), interval, p_text(p[i - 1]), p_text(adjusted[i - 1]), paired]
+        found[row] = [*cells, signed(d), interval, p_text(float(p[i - 1])), p_text(float(adjusted[i - 1])), paired]
     return found
 
 
