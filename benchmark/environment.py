@@ -43,8 +43,8 @@ def choose_device(name: str) -> torch.device:
 def keep_freed_memory() -> None:
     """Let glibc keep large blocks that are freed, for the next step to use; elsewhere nothing changes.
 
-    By default every block over 32 MiB goes back to the system, which has to clear its pages again at the next step; SBA's
-    wider batches then cost up to 1.4 times what their FLOPs predict (`python -m benchmark speed` measures it).
+    By default every block over 32 MiB goes back to the system, which has to clear its pages again at the next step, and
+    SBA's wider batches then cost clearly more than their FLOPs (`python -m benchmark speed` measures it).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if platform.libc_ver()[0] == "glibc" else None
     if mallopt is not None:
