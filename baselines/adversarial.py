@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from baselines import checks, draws
-from baselines.layers import INPUT
+from baselines.layers import INPUT, unwrap
 from baselines.step import Step
 
 
@@ -54,7 +54,8 @@ class Adversarial:
             generator: CPU generator that seeds the random start.
         """
         # The attack needs no gradient of the weights, so it goes around what exchanges them between processes.
-        attacked = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+        distributed = isinstance(getattr(model, "_orig_mod", model), nn.parallel.DistributedDataParallel)
+        attacked = unwrap(model) if distributed else model
         adversarial = self.attack(attacked, images, labels, generator)
         logits = model(adversarial).float()  # (N, classes)
         return Step(F.cross_entropy(logits, labels), logits, self.steps * len(images), INPUT)

@@ -8,9 +8,17 @@ INPUT = "input"  # the name of the place before the first layer
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """Return the network inside DistributedDataParallel and torch.compile, whose layers keep their own names."""
+    """Return the network inside DistributedDataParallel and torch.compile, whose layers keep their own names.
+
+    Raises:
+        ValueError: it is inside DataParallel, which gives every layer a part of the batch.
+    """
     while True:
-        if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
+        if isinstance(model, nn.DataParallel):
+            raise ValueError(
+                "model is a DataParallel, whose replicas see parts of a batch; use DistributedDataParallel."
+            )
+        if isinstance(model, nn.parallel.DistributedDataParallel):
             model = model.module
         elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
             model = inner

@@ -18,8 +18,9 @@ DEFAULT = "default"
 def ablate(preset: Preset) -> Preset:
     """Return the ablation of a study: `default` (its treatment) and an arm for each reading and control.
 
-    Arms differ from the default in the one reading that they are named after. Data, epochs, attacks and seeds are
-    those of the preset's `ablation` table, the evaluated images those of the validation split.
+    Arms differ from the default in the reading that they are named after, and in what it needs (`readings`). Data,
+    epochs, attacks and seeds are those of the preset's `ablation` table, the evaluated images those of the validation
+    split.
 
     Raises:
         UsageError: the preset has no `ablation` table, or its treatment is not SBA.
@@ -67,7 +68,9 @@ def readings(steps: int, all_layers: Sequence[str]) -> dict[str, dict[str, Any]]
     """Return what each reading changes in the default, for a training of so many steps and a network of such layers.
 
     Ramps reach over the whole training between p = 0 and p = 1, so that about half of all steps are augmented, as in
-    the default. An absolute noise of 0.3 is about the default's 0.5 standard deviations behind a BatchNorm and GELU.
+    the default. The similarity weight needs noise of different sizes, so its row is to be read beside that of the
+    jitter alone; it also lowers the divergence's weight on average. An absolute noise of 0.3 is of the default's order
+    behind normalised layers with a GELU or ReLU, and of another one elsewhere.
     """
     whole = {"p": 1.0, "ramp_steps": steps}
     return {

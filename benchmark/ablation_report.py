@@ -18,6 +18,12 @@ What a row sets differently, and what its training costs: FLOPs of forward and b
 finished runs, in brackets relative to {default}; *augmented* is the share of its iterations with virtual
 samples. Settings that are not named are those of {default}."""
 
+# Settings that the ablation decides, and how the names of their rows begin.
+STARRED = {"layers": "layers_", "noise": "noise_", "temperature": "temperature_"}
+DECISION = """\
+What it decides, by the rule fixed beforehand: a row replaces the default's setting where its accuracy is higher
+at BH p < .05 and its area is not lower at BH p < .05; of several, the one with the highest accuracy."""
+
 FIGURE_NOTE = """\
 Each row minus {default}, in points: dots are means over seeds, lines their 95% intervals, small marks the
 single seeds. Grey: the interval includes 0. A dot is filled where BH p < .05. Lines end at the frame; an
@@ -34,6 +40,7 @@ def section(study: Study, folder: str) -> list[str]:
         reading(study),
         "\n".join(f"- {finding(study, endpoint)}" for endpoint in ENDPOINTS),
         *incomplete(study),
+        *decision(study),
         f"![{alt(study)}]({folder}/{study.preset}/figures/differences.svg)",
         FIGURE_NOTE.format(default=default),
         "### The rows",
@@ -74,10 +81,12 @@ def reading(study: Study) -> str:
 is that of all rows together, {rows * (seeds - 1)} degrees of freedom if no run is missing, and it assumes that
 rows spread alike. *paired p* is the row's own paired t test, which over {count(seeds, "seed")} has
 {count(seeds - 1, "degree")} of freedom. *BH p* is p after Benjamini and Hochberg over the {rows} rows of an
-endpoint: of the rows with BH p < .05, at most one in twenty is expected to be chance, while p alone would be
-below .05 in about {ALPHA * rows:.0f} of {rows} rows if no row mattered. All rows share the runs of {default}, whose
-luck moves every difference the same way. A row without a small p is not shown to be the same as {default}:
-differences below the detectable ones, which 80% of such studies would find, cannot be seen."""
+endpoint: over many such studies, at most one in twenty of the rows with BH p < .05 is chance on average, while
+p alone would be below .05 in about {ALPHA * rows:.0f} of {rows} rows if no row mattered. All rows share the runs of
+{default}, whose luck moves every difference the same way, so false findings come together. Seeds repeat the
+training, not the choice of images: intervals say nothing of other training or {study.split} images. A row without
+a small p is not shown to be the same as {default}: differences below the detectable ones, which 80% of such
+studies would find, cannot be seen. Where a run is missing, a difference is the model's and not that of the means."""
     return fill(text, WRAP, break_long_words=False, break_on_hyphens=False)
 
 
@@ -93,6 +102,28 @@ def finding(study: Study, endpoint: Endpoint) -> str:
     text += f" ({differences(after)})" if after else ""
     text += f"; p < {p_text(ALPHA)}, but not BH p, in {len(before)}" + (f" ({differences(before)})" if before else "")
     return f"{text}. {detectable(found, rows)}"
+
+
+def decision(study: Study) -> list[str]:
+    """Say what the rule in `benchmark/ablation.py` makes of the rows that decide a setting, a list, or nothing."""
+    clean, area = contrasts(study, "clean"), contrasts(study, "area")
+
+    def sure(pair: Contrast | None, sign: int) -> bool:
+        return pair is not None and pair.bh is not None and pair.bh < ALPHA and sign * pair.t.difference > 0
+
+    lines = []
+    for setting, prefix in STARRED.items():
+        rows = [arm for arm in study.against if arm.startswith(prefix)]
+        better = {arm: pair for arm in rows if sure(pair := clean[arm], 1) and pair and not sure(area[arm], -1)}
+        best = max(better, key=lambda arm: better[arm].t.difference, default=None)
+        outcome = "the default stays" if best is None else f"{code(best)} replaces the default"
+        met = f" ({differences(better)})" if better else ""
+        lines += (
+            [f"- {setting}: {outcome}; {len(better)} of {count(len(rows), 'row')} met the rule{met}."] if rows else []
+        )
+    if lines and any(study.seeds_with(arm, "missing") for arm in study.arms):
+        return ["What it decides is open until all runs are done."]
+    return [DECISION, "\n".join(lines)] if lines else []
 
 
 def differences(found: Mapping[str, Contrast]) -> str:

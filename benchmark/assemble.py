@@ -4,10 +4,11 @@ from typing import Any
 
 import torch
 
-from benchmark.cost import forward_flops, peak_memory, training_flops
+from benchmark.cost import forward_flops, training_flops
 from benchmark.data import Data
 from benchmark.environment import describe_environment
 from benchmark.evaluate import Evaluated, evaluated_split
+from benchmark.memory import peak_memory
 from benchmark.plan import Run
 from benchmark.records import SCHEMA, Cost, DataInfo, EpochAccuracy, ModelInfo, Record
 from benchmark.train import State, order_hash, to_float

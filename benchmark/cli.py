@@ -108,7 +108,8 @@ def run_command(options: argparse.Namespace) -> int:
     from benchmark.ablation import ablate
     from benchmark.data import data_roots, load_data
     from benchmark.driver import Places, execute, pending, raise_if_unfinished
-    from benchmark.environment import choose_device, keep_freed_memory
+    from benchmark.environment import choose_device
+    from benchmark.memory import keep_freed_memory
     from benchmark.plan import make_plan
     from benchmark.preset_files import load_preset
 
@@ -224,7 +225,8 @@ def list_command(options: argparse.Namespace) -> int:
 
 def speed_command(options: argparse.Namespace) -> int:
     """Print the throughput table and what SBA's steps cost."""
-    from benchmark.environment import choose_device, keep_freed_memory
+    from benchmark.environment import choose_device
+    from benchmark.memory import keep_freed_memory
     from benchmark.sba_cost import cost_tables
     from benchmark.speed import speed_table
 

@@ -10,10 +10,10 @@ import torch
 
 from benchmark.assemble import add_evaluation, analysis_of, make_record
 from benchmark.checkpoints import load_checkpoint, save_checkpoint
-from benchmark.cost import reset_peak_memory
 from benchmark.data import Data
 from benchmark.errors import BenchmarkError, RunError, UsageError
 from benchmark.evaluate import attacked_images, clean_correct, evaluate, evaluated_split
+from benchmark.memory import reset_peak_memory
 from benchmark.plan import Run
 from benchmark.progress import Progress, duration
 from benchmark.records import Record, read_record, read_study, record_path, write_record

@@ -1,6 +1,5 @@
 """Where a run ran: device, versions, commit, date; and the choice of the device."""
 
-import ctypes
 import functools
 import platform
 import subprocess
@@ -12,7 +11,6 @@ import torch
 
 from benchmark.errors import UsageError
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # numbers of glibc's mallopt(3)
 PACKAGES = ("torch", "torchvision", "torchattacks", "numpy", "scipy")
 
 
@@ -38,18 +36,6 @@ def choose_device(name: str) -> torch.device:
             f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices. Use --device cpu."
         )
     return device
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep large blocks that are freed, for the next step to use; elsewhere nothing changes.
-
-    By default every block over 32 MiB goes back to the system, which has to clear its pages again at the next step, and
-    SBA's wider batches then cost clearly more than their FLOPs (`python -m benchmark speed` measures it).
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if platform.libc_ver()[0] == "glibc" else None
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, 2**30)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def describe_environment(device: torch.device) -> dict[str, str]:

@@ -12,6 +12,7 @@ from benchmark.attacks import attack_copy, attack_jointly, flags, gradient_healt
 from benchmark.data import Data, stratified_order
 from benchmark.datasets import Split
 from benchmark.errors import UsageError
+from benchmark.models import eval_mode
 from benchmark.plan import Run
 from benchmark.records import Outcomes, Robustness, pack_bits, unpack_bits
 from benchmark.settings import Recipe
@@ -41,14 +42,9 @@ def clean_correct(recipe: Recipe, model: nn.Module, split: Split) -> Tensor:
 
     The mode of every module is restored.
     """
-    was_training = {name: module.training for name, module in model.named_modules()}
-    model.eval()
     batches = zip(split.images.split(CLEAN_BATCH), split.labels.split(CLEAN_BATCH), strict=True)
-    with autocast(recipe, split.images.device):
-        correct = torch.cat([model(to_float(images)).argmax(1) == labels for images, labels in batches])
-    for name, module in model.named_modules():
-        module.training = was_training[name]
-    return correct
+    with eval_mode(model), autocast(recipe, split.images.device):
+        return torch.cat([model(to_float(images)).argmax(1) == labels for images, labels in batches])
 
 
 def attacked_images(run: Run, split: Split) -> list[int]:

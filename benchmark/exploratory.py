@@ -13,8 +13,9 @@ def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
 
     As in `stats.holm`, None counts as 1 and stays None.
 
-    Source: Benjamini and Hochberg 1995, J. R. Statist. Soc. B 57. Of the rows whose adjusted p is below 0.05, at
-    most one in twenty is expected to be a false finding.
+    Source: Benjamini and Hochberg 1995, J. R. Statist. Soc. B 57. Over many studies, the share of false
+    findings among the rows with an adjusted p below 0.05 is at most one in twenty on average, a study without findings
+    counting as 0.
     """
     if not p_values:
         return []
@@ -34,9 +35,9 @@ def block_t(values: Floats, reference: int) -> tuple[list[PairedT | None], int]:
         reference: index of the row that the others are compared with.
 
     Returns:
-        For each row its mean minus the reference's, the sd of a difference of one seed, 95% interval and p; None for
-        the reference and for rows (or a reference) without values; sd and tests None without a spread. And the degrees
-        of freedom.
+        For each row its difference from the reference (that of the means where nothing is missing), the sd of a
+        difference of one seed, 95% interval and p; None for the reference and for rows that share no seed with it,
+        directly or over other rows; sd and tests None without a spread. And the degrees of freedom.
     """
     rows, seeds = values.shape
     row, seed = np.nonzero(np.isfinite(values))
@@ -49,10 +50,10 @@ def block_t(values: Floats, reference: int) -> tuple[list[PairedT | None], int]:
     spread = float(np.sqrt((residual**2).sum() / freedom)) if freedom else 0.0
     found: list[PairedT | None] = []
     for i in range(rows):
-        if i == reference or i not in row or reference not in row:
+        contrast = np.eye(rows + seeds)[i] - np.eye(rows + seeds)[reference]
+        if i == reference or not np.allclose(contrast @ inverse @ design.T @ design, contrast):
             found.append(None)
             continue
-        contrast = np.eye(rows + seeds)[i] - np.eye(rows + seeds)[reference]
         difference = round(float(contrast @ effects), EXACT_DIGITS)
         if not spread:
             found.append(PairedT(difference, None, None, None, None))

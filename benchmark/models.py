@@ -2,6 +2,8 @@
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -149,6 +151,18 @@ def build_model(name: str, images: Tensor, classes: int, seed: int) -> nn.Module
         size = " x ".join(str(n) for n in images.shape[1:])
         raise UsageError(f"network {name!r} does not take images of {size} ({error}).") from error
     return model.train()
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put every module into evaluation mode for a while; each gets its own mode back, whatever happens."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 def weights_hash(model: nn.Module) -> str:

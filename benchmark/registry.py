@@ -56,9 +56,18 @@ ATTACKS = {
 
 
 def methods() -> dict[str, Row]:
-    """Return every method: ours and those that installed packages declare under `sba_benchmark.methods`."""
-    third_party = entry_points(group="sba_benchmark.methods")
-    return {e.name: Row(e.value, f"from package {e.dist.name if e.dist else '?'}") for e in third_party} | METHODS
+    """Return every method: ours and those that installed packages declare under `sba_benchmark.methods`.
+
+    Raises:
+        UsageError: a package declares a name that is taken.
+    """
+    rows = dict(METHODS)
+    for entry in entry_points(group="sba_benchmark.methods"):
+        source = f"from package {entry.dist.name if entry.dist else '?'}"
+        if entry.name in rows:
+            raise UsageError(f"method {entry.name!r} {source} has the name of another ({rows[entry.name].source}).")
+        rows[entry.name] = Row(entry.value, source)
+    return rows
 
 
 def check(kind: str, name: str, rows: dict[str, Row], where: str) -> None:

@@ -4,13 +4,13 @@ import functools
 from statistics import mean, median
 
 import torch
-from tabulate import tabulate
 
 from benchmark.cost import INPUT, training_flops
 from benchmark.plan import Run, make_plan
 from benchmark.preset_files import load_preset
 from benchmark.settings import Preset
 from benchmark.speed import random_data, timed
+from benchmark.tables import table
 from benchmark.train import State, start, to_float, train_step
 
 COPIES, SHARES = (1, 2, 4), (0.0, 0.25, 0.5, 1.0)
@@ -27,25 +27,18 @@ def cost_tables(device: torch.device) -> str:
     assert preset.ablation is not None
     layers = (INPUT, *preset.ablation.all_layers)
     rows = [
-        [layer, copies, *cost(preset, device, {"layers": [layer], "copies": copies, "p": 1.0})]
+        [layer, str(copies), *cost(preset, device, {"layers": [layer], "copies": copies, "p": 1.0})]
         for layer in layers
         for copies in COPIES
     ]
     drawn = ", ".join(preset.arms["sba"].settings["layers"])
-    mixed = [[p, *cost(preset, device, {"p": p, "scheduler": "every_nth"})] for p in SHARES]
+    mixed = [[str(p), *cost(preset, device, {"p": p, "scheduler": "every_nth"})] for p in SHARES]
     ratios = ["predicted", "measured", "measured / predicted"]
     return (
         "Cost of a training step, plain training = 1; every step augmented, behind one layer:\n\n"
-        + table(rows, ["layer", "copies", *ratios])
+        + table(["layer", "copies", *ratios], rows)
         + f"\n\nA share p of all steps augmented, 1 copy, layers drawn from {drawn}:\n\n"
-        + table(mixed, ["p", *ratios])
-    )
-
-
-def table(rows: list[list[object]], headers: list[str]) -> str:
-    """Return rows as a Markdown table."""
-    return tabulate(
-        rows, headers, tablefmt="pipe", disable_numparse=True, colalign=["left"] + ["right"] * len(rows[0][1:])
+        + table(["p", *ratios], mixed)
     )
 
 
@@ -80,6 +73,6 @@ def cost(preset: Preset, device: torch.device, changes: dict[str, object]) -> li
 
     turn()  # warm
     turns = [turn() for _ in range(TURNS)]
-    predicted, measured = (mean(values) for values in zip(*turns, strict=True))
+    predicted = mean(expected for expected, _ in turns)
     ratio = median(taken / expected for expected, taken in turns)
-    return [f"{predicted:.2f}", f"{measured:.2f}", f"{ratio:.2f}"]
+    return [f"{predicted:.2f}", f"{predicted * ratio:.2f}", f"{ratio:.2f}"]

@@ -106,8 +106,7 @@ def load_study(preset: str, records: list[Record]) -> Study:
     """Arrange one preset's records as a study.
 
     Raises:
-        UsageError: no record, records that mix data, settings, versions or devices or break pairing (the
-            message
+        UsageError: no record, records that mix data, settings, versions or devices or break pairing (the message
             lists what differs), or an eps named that no attack used.
         RunError: a record whose outcomes are damaged or incomplete.
     """

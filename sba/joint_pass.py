@@ -13,8 +13,8 @@ from sba.separate_batchnorm import separate
 BatchNorm = Literal["joint", "originals"]
 
 _SKIPPED = (
-    "the batch could not be widened after layer {layer!r}: a later layer still expects {examples} examples. A skip "
-    "connection probably spans the layer; name the whole block instead. ({error})"
+    "the batch could not be widened after layer {layer!r}: something behind it still expects {examples} examples. A "
+    "skip connection probably spans the layer; name the whole block instead. ({error})"
 )
 
 
@@ -65,23 +65,27 @@ def forward_with_copies(
         # A compiled network does not see hooks that were not there when it was compiled.
         hooks.enter_context(torch.compiler.set_stance("force_eager"))
         if batchnorm == "originals":
-            separate(unwrap(model), len(images), copies, hooks)
+            separate(unwrap(model), copies, lambda: bool(seen), hooks)
         if module is not None:
             hooks.callback(module.register_forward_hook(widen).remove)
         try:
-            logits: Tensor = model(images if module is not None else widen(model, (), images))
+            logits = model(images if module is not None else widen(model, (), images))
         except RuntimeError as error:
-            if seen and "size" in str(error) and "match" in str(error):
+            if seen and ("size" in str(error) or "shape" in str(error)):
                 raise ValueError(_SKIPPED.format(layer=layer, examples=len(images), error=error)) from error
             raise
-    _check(layer, len(seen), logits, (1 + copies) * len(images))
-    return logits
+    if len(seen) != 1:
+        raise ValueError(f"layer {layer!r} was called {len(seen)} times in a forward pass; it must be called once.")
+    return check_logits(logits, (1 + copies) * len(images))
 
 
-def _check(layer: str, calls: int, logits: object, rows: int) -> None:
-    """Raise ValueError unless the layer was called once and the model returned a row for every sample."""
-    if calls != 1 or not isinstance(logits, Tensor) or len(logits) != rows:
-        raise ValueError(
-            f"layer {layer!r} was called {calls} times and the model returned {tuple(getattr(logits, 'shape', ()))}; "
-            f"the layer must be called once and the model return ({rows}, classes) logits."
-        )
+def check_logits(output: object, rows: int) -> Tensor:
+    """Return a model's output if it is one tensor with `rows` rows of logits.
+
+    Raises:
+        ValueError: it is something else, such as a tuple or the rows of part of the batch.
+    """
+    if not isinstance(output, Tensor) or output.dim() != 2 or len(output) != rows:
+        found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(f"the model must return logits ({rows}, classes), one tensor; it returned {found}.")
+    return output

@@ -8,12 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sba.joint_pass import BatchNorm, forward_with_copies
+from sba.joint_pass import BatchNorm, check_logits, forward_with_copies
 from sba.layers import find_layer
 from sba.scheduler import Decision, Ramp, SchedulerState, augments, probability
 from sba.settings_check import check_settings
 from sba.soft_label import Divergence, SoftLabel, soft_label_loss
 from sba.vicinity import NoiseKind, NoiseUnit, virtual_activations
+
+RANKS_APART = 2**20  # between the seeds of two processes; a CPU generator heeds the lowest 32 bits alone
 
 
 class Step(NamedTuple):
@@ -55,7 +57,7 @@ class SBA:
         copies: virtual samples M for each original, at least 1.
         alpha: weight of the hard label's cross-entropy on virtual samples, at least 0.
         kl_weight: weight (lambda) of the divergence from the soft label, at least 0.
-        kl_ramp_steps: steps in which that weight grows linearly from 0; 0 for none.
+        kl_ramp_steps: steps after the warm-up in which that weight grows linearly from 0; 0 for none.
         temperature: T > 0 of the soft label.
         soft_label: "softmax", or "dark_knowledge": without the true class, renormalised (`soft_label_loss`).
         label_mix: share of the hard label in the soft one, in [0, 1].
@@ -108,6 +110,8 @@ class SBA:
     gradient_below: bool = True
 
     def __post_init__(self) -> None:
+        if isinstance(self.layers, list):
+            object.__setattr__(self, "layers", tuple(self.layers))
         check_settings(self)
         # Not a field: settings compare, hash and print without the place in a training.
         object.__setattr__(self, "_state", SchedulerState())
@@ -149,18 +153,21 @@ class SBA:
             ValueError: a layer that does not exist or cannot be widened (`forward_with_copies`).
         """
         step = self._scheduler_state.steps
+        if step == 0:
+            self.check(model)  # now, and not at the step that draws the layer
         p = probability(self.p, self.ramp, self.ramp_steps, self.warmup_steps, step)
         if not augments(self.scheduler, p, self._scheduler_state, generator):
-            logits = model(images).float()  # (N, classes)
+            logits = check_logits(model(images), len(images)).float()  # (N, classes)
             return Step(F.cross_entropy(logits, labels), logits, 0)
         layer = self.layers[int(torch.randint(len(self.layers), (), generator=generator))]
-        joint, distance = self._joint_pass(model, layer, images, int(torch.randint(2**62, (), generator=generator)))
+        seed = int(torch.randint(2**62, (), generator=generator)) + process_rank() * RANKS_APART
+        joint, distance = self._joint_pass(model, layer, images, seed)
         logits, virtual = joint[: len(images)], joint[len(images) :]
         loss = F.cross_entropy(logits, labels)
         if self.alpha:
             loss = loss + self.alpha * F.cross_entropy(virtual, labels.repeat(self.copies))
         if self.kl_weight:
-            ramp = min(1.0, step / self.kl_ramp_steps) if self.kl_ramp_steps else 1.0
+            ramp = min(1.0, (step - self.warmup_steps) / self.kl_ramp_steps) if self.kl_ramp_steps else 1.0
             loss = loss + self.kl_weight * ramp * self._soft_label_loss(logits, virtual, labels, distance)
         return Step(loss, logits, len(virtual), layer)
 
@@ -200,3 +207,12 @@ class SBA:
             divergence=self.divergence,
             weights=None if tau is None or distance is None else torch.exp(-(distance**2) / (2 * tau**2)),
         )
+
+
+def process_rank() -> int:
+    """Return this process's rank in distributed training, else 0.
+
+    Processes whose generators are seeded alike decide alike, and so none waits for another; their noise must differ.
+    """
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_rank() if distributed else 0

@@ -18,7 +18,7 @@ class SchedulerState:
 
     Attributes:
         steps: iterations so far.
-        credit: augmented iterations that are due but not yet given, in [0, 1); "every_nth" alone uses it.
+        credit: augmented iterations that are due but not yet given, below 1; "every_nth" alone uses it.
     """
 
     steps: int = 0

@@ -29,8 +29,10 @@ SWITCHES = ("label_gradient", "gradient_below")
 def check_settings(sba: "SBA") -> None:
     """Raise ValueError for a setting out of range or at odds with another; the message begins with its name."""
     layers = sba.layers
-    if isinstance(layers, str) or not layers or not all(isinstance(name, str) and name for name in layers):
+    if not isinstance(layers, tuple) or not layers or not all(isinstance(name, str) and name for name in layers):
         raise ValueError(f"layers must be a tuple of one or more layer names, got {layers!r}.")
+    if len(set(layers)) < len(layers):
+        raise ValueError(f"layers must name each layer once, got {layers!r}.")
     for name, allowed in CHOICES.items():
         if getattr(sba, name) not in allowed:
             raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {getattr(sba, name)!r}.")

@@ -63,6 +63,12 @@ def soft_label_loss(
 
 
 def _without(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return (N, classes - 1) logits without the true class's."""
-    classes = torch.arange(logits.shape[1], device=logits.device)
-    return logits[classes != labels[:, None]].view(len(logits), -1)
+    """Return (N, classes - 1) logits without the true class's.
+
+    Raises:
+        ValueError: there are two classes or fewer, so that nothing is left to tell apart.
+    """
+    if logits.shape[1] < 3:
+        raise ValueError(f"soft_label 'dark_knowledge' needs 3 classes or more, the model has {logits.shape[1]}.")
+    others = torch.arange(logits.shape[1] - 1, device=logits.device).expand(len(logits), -1)
+    return logits.gather(1, others + (others >= labels[:, None]))  # a mask would wait for the device

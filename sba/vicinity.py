@@ -91,14 +91,19 @@ def _normal(batch: Tensor, seed: int) -> Tensor:
     on the machine, and so neither does the noise.
     """
     flat = torch.empty(batch.numel(), dtype=batch.dtype, device=batch.device)
-    parts = flat.chunk(CPU_PARTS if batch.device.type == "cpu" else 1)
+    inference = torch.is_inference_mode_enabled()  # threads begin without it
 
-    def fill(part: Tensor, number: int) -> None:
-        generator = torch.Generator(batch.device).manual_seed(seed + number)
-        part.copy_(torch.randn(len(part), generator=generator, device=batch.device))
+    def fill(part: Tensor, number: int = 0) -> None:
+        with torch.inference_mode(inference):
+            generator = torch.Generator(batch.device).manual_seed(seed + number)
+            part.copy_(torch.randn(len(part), generator=generator, device=batch.device))
 
-    with ThreadPoolExecutor(torch.get_num_threads() if len(parts) > 1 else 1) as pool:
-        list(pool.map(fill, parts, range(len(parts))))
+    if batch.device.type == "cpu":
+        parts = flat.chunk(CPU_PARTS)
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            list(pool.map(fill, parts, range(len(parts))))
+    else:
+        fill(flat)  # a thread would leave the current stream
     if batch.dim() < 4:
         return flat.view(batch.shape)
     n, channels, *places = batch.shape

@@ -127,6 +127,31 @@ def test_findings_count_rows_name_them_and_say_what_could_be_seen() -> None:
     assert "over 3 seeds has 2 degrees of freedom" in " ".join(text.split())
 
 
+def decided(**changes: Sequence[int]) -> str:
+    """The report's word on what the rows decide."""
+    text = text_of(planted.ablation({**COUNTS, **changes}, CURVES))
+    return text[text.index("What it decides") :].split("\n\n![")[0]
+
+
+def test_a_row_that_is_higher_and_not_less_robust_replaces_the_default() -> None:
+    text = decided()
+    assert "- layers: the default stays; 0 of 1 row met the rule." in text
+    assert "- noise: `noise_1` replaces the default; 1 of 1 row met the rule (`noise_1` +2.03)." in text
+    assert "temperature" not in text  # it has no row
+    assert "the default stays" in decided(noise_1=[861, 862, 858]).splitlines()[-1]
+
+
+def test_a_row_that_is_higher_and_less_robust_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CURVES, "noise_1", [[160, 100, 40, 5 + i, 0] for i in range(3)])
+    assert "- noise: the default stays; 0 of 1 row met the rule." in decided()
+
+
+def test_nothing_is_decided_before_all_runs_are_done() -> None:
+    text = text_of([record for record in ablation() if (record["arm"], record["seed"]) != ("erm", 2)])
+    assert "What it decides is open until all runs are done." in text
+    assert "the default stays" not in text
+
+
 def test_what_it_is() -> None:
     text = text_of(ablation())
     assert text.startswith("## Exploratory study: Readings of a planted study (`planted_ablation`)")

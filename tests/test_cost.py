@@ -5,7 +5,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from benchmark.cost import forward_flops, peak_memory, reset_peak_memory, training_flops
+from benchmark.cost import forward_flops, training_flops
 
 
 def network() -> nn.Sequential:
@@ -46,13 +46,3 @@ def test_counting_leaves_the_network_as_it_was() -> None:
     assert all(p.grad is None for p in model.parameters())
     assert all(torch.equal(a, b) for a, b in zip(before, model.state_dict().values(), strict=True))
     assert not any(module._forward_hooks for module in model.modules())
-
-
-def test_peak_memory_sees_an_allocation_and_forgets_it_after_a_reset(cpu: torch.device) -> None:
-    reset_peak_memory(cpu)
-    before = peak_memory(cpu)
-    held = torch.ones(60_000_000)
-    assert peak_memory(cpu) - before > 150_000_000
-    del held
-    reset_peak_memory(cpu)
-    assert peak_memory(cpu) < before + 100_000_000

@@ -65,6 +65,15 @@ def test_without_a_spread_there_is_a_difference_and_no_test() -> None:
     assert block_t(np.array([[np.nan, np.nan], [81.0, 80.0]]), 0)[0] == [None, None]
 
 
+def test_rows_that_share_no_seed_with_the_reference_are_not_compared_unless_over_other_rows() -> None:
+    nan = np.nan
+    apart = np.array([[80.0, 81.0, nan, nan], [82.0, 83.5, nan, nan], [nan, nan, 85.0, 86.0], [nan, nan, 88.0, 87.0]])
+    tests, _ = block_t(apart, 0)
+    assert [test is None for test in tests] == [True, False, True, True]
+    apart[1, 2] = 84.0  # a bridge
+    assert all(test is not None for test in block_t(apart, 0)[0][1:])
+
+
 def test_block_t_keeps_its_level_with_three_seeds() -> None:
     rejected = []
     for seed in range(300):

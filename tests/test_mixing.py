@@ -125,7 +125,9 @@ def test_an_unknown_layer_is_refused_with_the_nearest_names(name: str) -> None:
     hint = {"block1": "Did you mean 'block2'", "inputs": "Did you mean 'input'"}.get(name, "stem, block2, head")
     assert hint in str(refusal.value)
     compiled: Any = torch.compile(model, backend="eager")
-    ManifoldMixup(("input", "stem", "head")).check(nn.DataParallel(compiled))
+    ManifoldMixup(("input", "stem", "head")).check(compiled)
+    with pytest.raises(ValueError, match="use DistributedDataParallel"):
+        ManifoldMixup(("stem",)).check(nn.DataParallel(compiled))
 
 
 class Twice(nn.Module):

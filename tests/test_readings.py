@@ -184,14 +184,6 @@ def test_with_nothing_below_the_layers_up_to_it_learn_from_the_originals_alone(n
         assert torch.allclose(ours.grad, theirs.grad, atol=1e-6) == below, name
 
 
-def test_with_two_classes_there_is_no_dark_knowledge_and_no_divergence() -> None:
-    model, (x, y) = network(classes=2), batch()
-    step = make(soft_label="dark_knowledge")(model, x, y % 2, generator=generator())
-    step.loss.backward()
-    torch.testing.assert_close(step.loss, F.cross_entropy(step.logits, y % 2))
-    assert all(bool(gradient.isfinite().all()) for gradient in gradients(model))
-
-
 @pytest.mark.parametrize("name", LOSS_READINGS)
 def test_very_sure_logits_give_a_finite_loss_and_gradient(name: str) -> None:
     model = network()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
-from sba import SBA
+from sba import SBA, method
 
 
 class Counting:
@@ -58,7 +58,9 @@ def test_a_compiled_network_follows_every_change_and_stops_compiling(settings: d
         torch.testing.assert_close(one, other)
 
 
-def test_with_two_processes_gradients_are_the_mean_of_what_each_would_have_alone(tmp_path: Path) -> None:
+def test_with_two_processes_gradients_are_the_mean_of_what_each_would_have_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spawn(two_processes.work, (str(tmp_path),), nprocs=2)
     ranks = [torch.load(tmp_path / f"rank-{rank}.pt", weights_only=True) for rank in (0, 1)]
     layers = set()
@@ -66,6 +68,7 @@ def test_with_two_processes_gradients_are_the_mean_of_what_each_would_have_alone
         alone = []
         for rank, seed in enumerate(seeds):
             model = network()
+            monkeypatch.setattr(method, "process_rank", lambda rank=rank: rank)
             step = make(**settings)(model, *two_processes.half(rank), generator=generator(seed))
             step.loss.backward()
             alone.append(gradients(model))
@@ -95,3 +98,20 @@ def test_wrappers_need_no_prefix_whatever_their_order(tmp_path: Path) -> None:
                 SBA(layers=("22",)).check(outer)
     finally:
         torch.distributed.destroy_process_group()
+
+
+def test_processes_seeded_alike_decide_alike_and_draw_noise_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    sba, data = make(layers=("input", "2", "5"), p=0.5), batch()
+    steps: list[list[Any]] = []
+    for rank in (0, 1):
+        monkeypatch.setattr(method, "process_rank", lambda rank=rank: rank)
+        draws = generator()
+        steps.append([sba(network(), *data, generator=draws) for _ in range(20)])
+    assert [step.layer for step in steps[0]] == [step.layer for step in steps[1]]
+    same = [torch.equal(one.loss, other.loss) for one, other in zip(*steps, strict=True)]
+    assert same == [step.virtual == 0 for step in steps[0]]
+
+
+def test_data_parallel_is_refused_with_the_way_out() -> None:
+    with pytest.raises(ValueError, match="use DistributedDataParallel"):
+        SBA(layers=("2",)).check(nn.DataParallel(network()))

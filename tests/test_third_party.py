@@ -3,11 +3,14 @@
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 from saying import Say
 from tiny_study import read
+
+from benchmark import registry
 
 METHOD = """
 from dataclasses import dataclass
@@ -92,6 +95,14 @@ def test_an_installed_method_trains_from_a_preset_beside_ours(fresh: Path, say: 
     assert damped["settings"]["arm"]["settings"] == {"penalty": 0.1}
     assert damped["weights_hash"] == standard["weights_hash"]
     assert damped["epochs"][0]["train_loss"] != standard["epochs"][0]["train_loss"]
+
+
+def test_a_package_that_takes_the_name_of_another_method_is_refused(monkeypatch: pytest.MonkeyPatch, say: Say) -> None:
+    entry = EntryPoint("mixup", "theirs:Mixup", "sba_benchmark.methods")
+    monkeypatch.setattr(registry, "entry_points", lambda **_: [entry])
+    said = say("list", "methods")
+    assert said.code == 2
+    assert "method 'mixup' from package ? has the name of another (Zhang et al." in said.error
 
 
 @pytest.mark.usefixtures("installed", "fresh")

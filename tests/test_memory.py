@@ -1,14 +1,16 @@
-"""What the process asks of the machine."""
+"""Memory: large blocks are used again, and each run has its own peak."""
 
-import platform
 import subprocess
 import sys
 
 import pytest
+import torch
+
+from benchmark.memory import GLIBC, peak_memory, reset_peak_memory
 
 FAULTS = """
 import resource, sys, torch
-from benchmark.environment import keep_freed_memory
+from benchmark.memory import keep_freed_memory
 torch.set_num_threads(1)
 if sys.argv[1] == "keep":
     keep_freed_memory()
@@ -24,10 +26,20 @@ print(faults() - before)
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone has the setting")
+@pytest.mark.skipif(not GLIBC, reason="glibc alone has the setting")
 def test_large_blocks_that_a_step_frees_are_used_again_by_the_next() -> None:
     found = {
         mode: int(subprocess.run([sys.executable, "-c", FAULTS, mode], check=True, capture_output=True).stdout)
         for mode in ("default", "keep")
     }
     assert found["keep"] < found["default"] / 3
+
+
+def test_peak_memory_sees_an_allocation_and_forgets_it_after_a_reset(cpu: torch.device) -> None:
+    reset_peak_memory(cpu)
+    before = peak_memory(cpu)
+    held = torch.ones(60_000_000)
+    assert peak_memory(cpu) - before > 150_000_000
+    del held
+    reset_peak_memory(cpu)
+    assert peak_memory(cpu) < before + 100_000_000
