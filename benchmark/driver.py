@@ -47,7 +47,7 @@ def pending(plan: Sequence[Run], places: Places, force: bool) -> list[Run]:
         elif (record := read_record(path))["settings_hash"] != run.identity:
             changes = "\n".join(f"  {line}" for line in differences(record["settings"], run.settings))
             raise UsageError(
-                f"{path} was made with other settings (there -> now):\n{changes}\n"
+                f"{path} was made with other settings (there -> now; numerics: the code's own version):\n{changes}\n"
                 "Choose another folder with --results DIR, or repeat the runs with --force."
             )
     return todo
