@@ -84,6 +84,8 @@ def make_method(preset_name: str, arm_name: str, arm: Arm) -> Any:
         UsageError: a setting is unknown, missing, of a wrong type or out of range.
     """
     kind = registry.look_up(arm.method, registry.methods())
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+        raise UsageError(f"{preset_name}: arms.{arm_name}.method = {arm.method!r}: it is no dataclass of settings.")
     where = f"{preset_name}: arms.{arm_name}.settings"
     names = [field.name for field in dataclasses.fields(kind)]
     for key in arm.settings:

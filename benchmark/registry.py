@@ -65,7 +65,11 @@ def methods() -> dict[str, Row]:
     for entry in entry_points(group="sba_benchmark.methods"):
         source = f"from package {entry.dist.name if entry.dist else '?'}"
         if entry.name in rows:
-            raise UsageError(f"method {entry.name!r} {source} has the name of another ({rows[entry.name].source}).")
+            taken = rows[entry.name].source
+            raise UsageError(
+                f"method {entry.name!r} {source} has the name of another ({taken}); rename its entry point or "
+                "uninstall the package."
+            )
         rows[entry.name] = Row(entry.value, source)
     return rows
 

@@ -2,19 +2,23 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from sba.checks import BatchNorm, check_logits, describe
 from sba.layers import find_layer, unwrap
 from sba.separate_batchnorm import separate
 
-BatchNorm = Literal["joint", "originals"]
-
 _SKIPPED = (
-    "the batch could not be widened after layer {layer!r}: something behind it still expects {examples} examples. A "
-    "skip connection probably spans the layer; name the whole block instead. ({error})"
+    "the batch could not be widened after layer {layer!r}: something behind it still expects {examples} examples, such "
+    "as a skip connection that spans the layer, or a mask made before it. Name the whole block, or a layer behind it. "
+    "({error})"
+)
+_UNUSED = "layer {layer!r} is not called in a forward pass (a ModuleList, for example, never is); name one that is."
+_UNFIT = (
+    "layer {layer!r} must return one floating point tensor with a row for each of the {examples} examples, it returned "
+    "{found}. Name another layer, such as one that takes its output."
 )
 
 
@@ -40,22 +44,23 @@ def forward_with_copies(
         draw: gives (M * N, ...) virtual activations for (N, ...) activations.
         copies: M.
         batchnorm: "joint": BatchNorm above the layer normalises originals and virtual samples together, and all enter
-            its running statistics. "originals": it normalises each with statistics of their own, and the virtual
-            samples leave the running statistics alone.
+            its running statistics; "originals": see `separate`.
         gradient_below: whether the virtual samples' gradient flows into the layers up to `layer`.
 
     Returns:
         ((1 + M) * N, classes) logits: the originals', then each copy's.
 
     Raises:
-        ValueError: the layer does not exist, is not called exactly once, returns something else than one
-            tensor of N examples, or lies inside a skip connection that still has N examples.
+        ValueError: the layer does not exist, is not called exactly once, returns something else than one tensor of N
+            examples, or something behind it still has N examples.
     """
     seen: list[int] = []  # rows of every activation that the layer returned
 
     def widen(_module: nn.Module, _inputs: object, activation: object) -> Tensor:
+        if seen:
+            raise ValueError(f"layer {layer!r} is called more than once in a forward pass; name another.")
         if not isinstance(activation, Tensor) or not activation.is_floating_point() or len(activation) != len(images):
-            raise ValueError(f"layer {layer!r} must return one floating point tensor of {len(images)} examples, once.")
+            raise ValueError(_UNFIT.format(layer=layer, examples=len(images), found=describe(activation)))
         seen.append(len(activation))
         virtual = draw(activation if gradient_below else activation.detach())
         return torch.cat([activation, virtual])
@@ -70,22 +75,10 @@ def forward_with_copies(
             hooks.callback(module.register_forward_hook(widen).remove)
         try:
             logits = model(images if module is not None else widen(model, (), images))
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError) as error:
             if seen and ("size" in str(error) or "shape" in str(error)):
                 raise ValueError(_SKIPPED.format(layer=layer, examples=len(images), error=error)) from error
             raise
-    if len(seen) != 1:
-        raise ValueError(f"layer {layer!r} was called {len(seen)} times in a forward pass; it must be called once.")
+    if not seen:
+        raise ValueError(_UNUSED.format(layer=layer))
     return check_logits(logits, (1 + copies) * len(images))
-
-
-def check_logits(output: object, rows: int) -> Tensor:
-    """Return a model's output if it is one tensor with `rows` rows of logits.
-
-    Raises:
-        ValueError: it is something else, such as a tuple or the rows of part of the batch.
-    """
-    if not isinstance(output, Tensor) or output.dim() != 2 or len(output) != rows:
-        found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-        raise ValueError(f"the model must return logits ({rows}, classes), one tensor; it returned {found}.")
-    return output

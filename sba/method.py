@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sba.joint_pass import BatchNorm, check_logits, forward_with_copies
+from sba.checks import BatchNorm, check_call, check_logits, check_settings
+from sba.joint_pass import forward_with_copies
 from sba.layers import find_layer
 from sba.scheduler import Decision, Ramp, SchedulerState, augments, probability
-from sba.settings_check import check_settings
 from sba.soft_label import Divergence, SoftLabel, soft_label_loss
 from sba.vicinity import NoiseKind, NoiseUnit, virtual_activations
 
@@ -150,8 +150,10 @@ class SBA:
             generator: CPU generator of the method's draws (decision, layer, seed of the noise).
 
         Raises:
-            ValueError: a layer that does not exist or cannot be widened (`forward_with_copies`).
+            ValueError: arguments of another kind; a layer that does not exist or cannot be widened
+                (`forward_with_copies`); a model that does not return logits.
         """
+        check_call(images, labels, generator)
         step = self._scheduler_state.steps
         if step == 0:
             self.check(model)  # now, and not at the step that draws the layer

@@ -197,7 +197,7 @@ def test_a_layer_inside_a_skip_connection_is_refused_by_name() -> None:
 
 def test_a_layer_that_runs_twice_is_refused() -> None:
     shared = nn.Linear(4, 4)
-    with pytest.raises(ValueError, match=r"'0'.*8 examples"):
+    with pytest.raises(ValueError, match="'0' is called more than once"):
         step(SBA(layers=("0",), p=1.0), nn.Sequential(shared, shared, nn.Linear(4, 3)))
 
 

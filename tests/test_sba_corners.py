@@ -95,7 +95,7 @@ class Pair(nn.Module):
 
 @pytest.mark.parametrize("p", [0.0, 1.0])
 def test_a_model_that_returns_no_logits_is_named_whether_augmented_or_not(p: float) -> None:
-    with pytest.raises(ValueError, match=r"the model must return logits \(\d+, classes\), one tensor; .* tuple"):
+    with pytest.raises(ValueError, match=r"the model must return logits \(\d+, classes\), one tensor .* a tuple"):
         SBA(layers=("layer",), p=p)(Pair(), *batch(), generator=generator())
 
 
@@ -135,6 +135,67 @@ def test_the_kl_ramp_begins_after_the_warm_up() -> None:
     )
     assert float(sba(model, *batch(), generator=draws).loss.detach()) == pytest.approx(fifth)
     assert full > fifth
+
+
+WRONG_CALLS: dict[str, dict[str, Any]] = {
+    "images must be one tensor": {"images": (torch.rand(8, 4), None)},
+    r"images must be one tensor .* got float32 \(0, 4\)": {"images": torch.rand(0, 4)},
+    r"labels must be class indices, int64 \(8,\), got float32 \(8, 3\)": {"labels": torch.eye(3).repeat(3, 1)[:8]},
+    r"labels must be class indices, int64 \(8,\), got int32 \(8,\)": {"labels": torch.zeros(8, dtype=torch.int32)},
+    "labels must be class indices": {"labels": torch.zeros(7, dtype=torch.int64)},
+    "generator must be a torch.Generator of the CPU, got None": {"generator": None},
+}
+
+
+@pytest.mark.parametrize("message", WRONG_CALLS)
+@pytest.mark.parametrize("p", [0.0, 1.0])
+def test_a_call_with_something_else_says_what_it_takes(message: str, p: float) -> None:
+    x, y = batch()
+    arguments: dict[str, Any] = {"images": x, "labels": y, "generator": generator(), **WRONG_CALLS[message]}
+    with pytest.raises(ValueError, match=message):
+        make(p=p)(network(), arguments["images"], arguments["labels"], generator=arguments["generator"])
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0])
+def test_a_model_with_one_logit_is_refused(p: float) -> None:
+    with pytest.raises(ValueError, match=r"one tensor for 2 classes or more .* returned float32 \(\d+, 1\)"):
+        make(p=p)(network(classes=1), batch()[0], torch.zeros(8, dtype=torch.int64), generator=generator())
+
+
+class Sequence(nn.Module):
+    """An LSTM, a list of layers, one layer that is used twice, and attention with a mask made from the input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.lstm = nn.Linear(4, 8), nn.LSTM(8, 8, batch_first=True)
+        self.norm, self.twice = nn.LayerNorm(8), nn.Linear(8, 8)
+        self.layers = nn.ModuleList([nn.Linear(8, 8)])
+        self.attention, self.head = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = torch.zeros(x.shape[:2], dtype=torch.bool)
+        h = self.twice(self.twice(self.layers[0](self.norm(self.lstm(self.embed(x))[0]))))
+        logits: Tensor = self.head(self.attention(h, h, h, key_padding_mask=mask)[0].mean(1))
+        return logits
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("lstm", "'lstm' must return one floating point tensor .* it returned a tuple"),
+        ("twice", "'twice' is called more than once"),
+        ("layers", r"'layers' is not called in a forward pass \(a ModuleList"),
+        ("norm", "could not be widened after layer 'norm': .* a mask made before it"),
+        ("embed", "could not be widened after layer 'embed'"),
+    ],
+)
+def test_a_layer_that_cannot_be_widened_says_why_and_what_to_do(layer: str, message: str) -> None:
+    model, x = Sequence(), torch.randn(6, 3, 4, generator=generator())
+    before = traces(model)
+    with pytest.raises(ValueError, match=message):
+        SBA(layers=(layer,), p=1.0)(model, x, torch.arange(6) % 4, generator=generator())
+    assert traces(model) == before
+    SBA(layers=("attention.out_proj", "head"), p=0.0)(model, x, torch.arange(6) % 4, generator=generator())
 
 
 def copy_of(draws: torch.Generator) -> torch.Generator:

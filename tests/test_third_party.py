@@ -66,7 +66,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         f"{info}/METADATA": "Metadata-Version: 2.1\nName: somebodys-methods\nVersion: 1.0\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: by hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{info}/entry_points.txt": "[sba_benchmark.methods]\ndamped = somebodys_methods:Damped\n"
-        "broken = somebodys_methods:Missing\n",
+        "broken = somebodys_methods:Missing\nplain = json:dumps\n",
     }
     record = f"{info}/RECORD"
     wheel = tmp_path / "somebodys_methods-1.0-py3-none-any.whl"
@@ -115,3 +115,5 @@ def test_its_settings_are_checked_and_a_broken_entry_point_is_named(say: Say) ->
     said = say("run", "broken.toml")
     assert said.code == 2
     assert "'broken' (from package somebodys-methods) cannot be imported from somebodys_methods:Missing" in said.error
+    Path("plain.toml").write_text(PRESET.replace('method = "damped"', 'method = "plain"'), encoding="utf-8")
+    assert "arms.damped.method = 'plain': it is no dataclass of settings." in say("run", "plain.toml").error

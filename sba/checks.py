@@ -1,15 +1,19 @@
-"""The ranges of SBA's settings, and which of them contradict each other."""
+"""What SBA's settings, and what a call is given, must be."""
 
 import math
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from sba.joint_pass import BatchNorm
+import torch
+from torch import Tensor
+
 from sba.scheduler import Decision, Ramp
 from sba.soft_label import Divergence, SoftLabel
 from sba.vicinity import NoiseKind, NoiseUnit
 
 if TYPE_CHECKING:
     from sba.method import SBA
+
+BatchNorm = Literal["joint", "originals"]
 
 CHOICES = {
     "scheduler": get_args(Decision),
@@ -30,7 +34,9 @@ def check_settings(sba: "SBA") -> None:
     """Raise ValueError for a setting out of range or at odds with another; the message begins with its name."""
     layers = sba.layers
     if not isinstance(layers, tuple) or not layers or not all(isinstance(name, str) and name for name in layers):
-        raise ValueError(f"layers must be a tuple of one or more layer names, got {layers!r}.")
+        named = [name if isinstance(name, str) else type(name).__name__ for name in layers or ()]
+        found = repr(layers) if isinstance(layers, str) else named
+        raise ValueError(f'layers must be a tuple of one or more layer names, like ("layer1",), got {found}.')
     if len(set(layers)) < len(layers):
         raise ValueError(f"layers must name each layer once, got {layers!r}.")
     for name, allowed in CHOICES.items():
@@ -80,3 +86,40 @@ def _check_together(sba: "SBA") -> None:
 
 def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def check_call(images: object, labels: object, generator: object) -> None:
+    """Raise ValueError for arguments that a step cannot use; nothing that needs to wait for a device is looked at."""
+    if not isinstance(images, Tensor) or images.dim() < 2 or not len(images):
+        raise ValueError(
+            f"images must be one tensor (N, ...) of at least one example, got {describe(images)}; a model that takes "
+            "more than that needs a wrapper that takes one tensor."
+        )
+    if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+        raise ValueError(
+            f"labels must be class indices, int64 ({len(images)},), got {describe(labels)}; mixed or one-hot labels "
+            "are not supported."
+        )
+    if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
+        raise ValueError(f"generator must be a torch.Generator of the CPU, got {generator!r}.")
+
+
+def check_logits(output: object, rows: int) -> Tensor:
+    """Return a model's output if it is one tensor with `rows` rows of logits.
+
+    Raises:
+        ValueError: it is something else, such as a tuple or the rows of part of the batch.
+    """
+    if not isinstance(output, Tensor) or output.dim() != 2 or len(output) != rows or output.shape[1] < 2:
+        raise ValueError(
+            f"the model must return logits ({rows}, classes), one tensor for 2 classes or more and every sample, "
+            f"virtual ones included; it returned {describe(output)}."
+        )
+    return output
+
+
+def describe(value: object) -> str:
+    """Say what a value is: a tensor's dtype and shape, else its type."""
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    return f"a {type(value).__name__}"
