@@ -11,6 +11,8 @@ NoiseKind = Literal["gaussian", "uniform_ball", "interpolation"]
 NoiseUnit = Literal["activation_std", "channel_std", "absolute"]
 
 CPU_PARTS = 16
+CPU_SMALL = 2**21  # elements that one core draws in the time that threads need to start and to stop
+CPU_BLOCK = 2**15  # torch copies no more than so many elements without starting threads of its own
 
 
 class Virtual(NamedTuple):
@@ -96,14 +98,16 @@ def _normal(batch: Tensor, seed: int) -> Tensor:
     def fill(part: Tensor, number: int = 0) -> None:
         with torch.inference_mode(inference):
             generator = torch.Generator(batch.device).manual_seed(seed + number)
-            part.copy_(torch.randn(len(part), generator=generator, device=batch.device))
+            for block in part.split(CPU_BLOCK) if batch.device.type == "cpu" else [part]:
+                block.copy_(torch.randn(len(block), generator=generator, device=batch.device))
 
-    if batch.device.type == "cpu":
-        parts = flat.chunk(CPU_PARTS)
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            list(pool.map(fill, parts, range(len(parts))))
+    if batch.device.type != "cpu":
+        fill(flat)
+    elif flat.numel() < CPU_SMALL:
+        list(map(fill, flat.chunk(CPU_PARTS), range(CPU_PARTS)))
     else:
-        fill(flat)  # a thread would leave the current stream
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            list(pool.map(fill, flat.chunk(CPU_PARTS), range(CPU_PARTS)))
     if batch.dim() < 4:
         return flat.view(batch.shape)
     n, channels, *places = batch.shape
