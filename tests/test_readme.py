@@ -4,7 +4,7 @@ import re
 import shlex
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import pytest
@@ -14,7 +14,8 @@ from PIL import Image
 from benchmark.ablation import readings
 from benchmark.cli import parser
 from benchmark.records import read_study
-from benchmark.study import load_study
+from benchmark.stats import ALPHA
+from benchmark.study import ENDPOINTS, Contrast, contrasts, load_study
 from benchmark.torchvision_ops import ensure_importable
 from sba import SBA
 
@@ -99,3 +100,21 @@ def test_what_the_method_card_says_of_our_records_is_what_they_say() -> None:
     assert (area["sba"] > area["standard"]).all()
     assert clean["sba"].mean() <= clean["standard"].mean()
     assert clean["sba_no_augmentation"].mean() < clean["standard"].mean()
+
+
+def test_what_the_method_card_says_of_the_ablation_is_what_its_records_say() -> None:
+    name = "cifar10_jpeg_cpu_ablation"
+    study = load_study(name, read_study(ROOT / "results", name))
+    lower = {
+        endpoint: {arm for arm, pair in contrasts(study, endpoint).items() if is_sure(pair) and pair.t.difference < 0}
+        for endpoint in ENDPOINTS[:2]
+    }
+    sure = [arm for endpoint in ENDPOINTS[:2] for arm, pair in contrasts(study, endpoint).items() if is_sure(pair)]
+    assert {"erm", "erm_equal_compute", "layers_blocks", "layers_block2"} <= lower["area"]
+    assert not {"erm", "erm_equal_compute"} & lower["clean"]
+    assert lower["clean"] == {"alpha_1", "noise_1", "layers_input"}
+    assert len(set(sure)) < len(study.against) / 2
+
+
+def is_sure(pair: Contrast | None) -> TypeGuard[Contrast]:
+    return pair is not None and pair.bh is not None and pair.bh < ALPHA
