@@ -1,9 +1,10 @@
 """The ablation: a study's SBA arm against every other reading of the method, one arm each, on the validation split.
 
-How it decides, fixed before it ran: layers, noise and temperature (marked * in the method card) keep the default unless
-another reading has a higher last-epoch accuracy at a Benjamini-Hochberg p below 0.05 (of the additive model of all rows
-and seeds, `exploratory.block_t`) and no lower robust area at such a p; of several, the one with the highest mean
-accuracy. Every other setting stays at its default whatever the table says.
+How it decides, fixed before its records were analysed (the model behind p while the first of them came in): layers,
+noise and temperature (marked * in the method card) keep the default unless another reading has a higher last-epoch
+accuracy at a Benjamini-Hochberg p below 0.05 (of the additive model of all rows and seeds, `exploratory.block_t`) and
+no lower robust area at such a p; of several, the one with the highest mean accuracy. Every other setting stays at its
+default whatever the table says.
 """
 
 from collections.abc import Sequence

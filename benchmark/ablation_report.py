@@ -21,8 +21,9 @@ samples. Settings that are not named are those of {default}."""
 # Settings that the ablation decides, and how the names of their rows begin.
 STARRED = {"layers": "layers_", "noise": "noise_", "temperature": "temperature_"}
 DECISION = """\
-What it decides, by the rule fixed beforehand: a row replaces the default's setting where its accuracy is higher
-at BH p < .05 and its area is not lower at BH p < .05; of several, the one with the highest accuracy."""
+What it decides, by the rule fixed before the records were analysed: a row replaces the default's setting where
+its accuracy is higher at BH p < .05 and its area is not lower at BH p < .05; of several, the one with
+the highest accuracy."""
 
 FIGURE_NOTE = """\
 Each row minus {default}, in points: dots are means over seeds, lines their 95% intervals, small marks the
@@ -75,8 +76,9 @@ def reading(study: Study) -> str:
     default, rows, seeds = code(study.treatment), len(study.against), len(study.seeds)
     text = f"""\
 **Nothing in this section is confirmatory.** Each row is SBA read in another way, or a control, compared with
-{default} on the {study.split} images; how settings are chosen from it was fixed beforehand, in
-`benchmark/ablation.py`. *difference* is row minus {default}: a positive number means that the row is higher.
+{default} on the {study.split} images; how settings are chosen from it was fixed before the records
+were analysed, in `benchmark/ablation.py`. *difference* is row minus {default}: a positive number means that the
+row is higher.
 *interval* and *p* come from one additive model of all rows and seeds (value = row + seed + noise): its spread
 is that of all rows together, {rows * (seeds - 1)} degrees of freedom if no run is missing, and it assumes that
 rows spread alike. *paired p* is the row's own paired t test, which over {count(seeds, "seed")} has
