@@ -103,7 +103,7 @@ def execute(runs: Sequence[Run], data: Data, places: Places, device: torch.devic
         write_record(record_path(places.results, run.preset.name, run.arm, run.seed), record)
         left = (time.monotonic() - began) / number * (len(runs) - number)
         outcome = f"accuracy {record['last_epoch']['accuracy']:.2%}" if record["last_epoch"] else record["reason"]
-        rest = f"; about {duration(left)} left for {len(runs) - number} runs" if number < len(runs) else ""
+        rest = f"; about {duration(left)} left, {len(runs) - number} to go" if number < len(runs) else ""
         print(f"{name}: {record['status']}, {outcome}{rest}", flush=True)
     return failed
 

@@ -1,19 +1,18 @@
 """What SBA's settings, and what a call is given, must be."""
 
 import math
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 import torch
 from torch import Tensor
 
 from sba.scheduler import Decision, Ramp
+from sba.separate_batchnorm import BatchNorm
 from sba.soft_label import Divergence, SoftLabel
 from sba.vicinity import NoiseKind, NoiseUnit
 
 if TYPE_CHECKING:
     from sba.method import SBA
-
-BatchNorm = Literal["joint", "originals"]
 
 CHOICES = {
     "scheduler": get_args(Decision),

@@ -6,9 +6,9 @@ from contextlib import ExitStack
 import torch
 from torch import Tensor, nn
 
-from sba.checks import BatchNorm, check_logits, describe
+from sba.checks import check_logits, describe
 from sba.layers import find_layer, unwrap
-from sba.separate_batchnorm import separate
+from sba.separate_batchnorm import BatchNorm, separate
 
 _SKIPPED = (
     "the batch could not be widened after layer {layer!r}: something behind it still expects {examples} examples, such "

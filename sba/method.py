@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sba.checks import BatchNorm, check_call, check_logits, check_settings
+from sba.checks import check_call, check_logits, check_settings
 from sba.joint_pass import forward_with_copies
 from sba.layers import find_layer
 from sba.scheduler import Decision, Ramp, SchedulerState, augments, probability
+from sba.separate_batchnorm import BatchNorm
 from sba.soft_label import Divergence, SoftLabel, soft_label_loss
 from sba.vicinity import NoiseKind, NoiseUnit, virtual_activations
 
@@ -191,8 +192,15 @@ class SBA:
             distances.append(distance)
             return virtual
 
-        settings: dict[str, Any] = {"batchnorm": self.batchnorm, "gradient_below": self.gradient_below}
-        logits = forward_with_copies(model, layer, images, draw, copies=self.copies, **settings)
+        logits = forward_with_copies(
+            model,
+            layer,
+            images,
+            draw,
+            copies=self.copies,
+            batchnorm=self.batchnorm,
+            gradient_below=self.gradient_below,
+        )
         return logits.float(), distances[0]
 
     def _soft_label_loss(self, logits: Tensor, virtual: Tensor, labels: Tensor, distance: Tensor | None) -> Tensor:

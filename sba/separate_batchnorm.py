@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+BatchNorm = Literal["joint", "originals"]
 
 
 def separate(network: nn.Module, copies: int, widened: Callable[[], bool], hooks: ExitStack) -> None:

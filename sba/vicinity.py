@@ -104,7 +104,8 @@ def _normal(batch: Tensor, seed: int) -> Tensor:
     if batch.device.type != "cpu":
         fill(flat)
     elif flat.numel() < CPU_SMALL:
-        list(map(fill, flat.chunk(CPU_PARTS), range(CPU_PARTS)))
+        for number, part in enumerate(flat.chunk(CPU_PARTS)):
+            fill(part, number)
     else:
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             list(pool.map(fill, flat.chunk(CPU_PARTS), range(CPU_PARTS)))
