@@ -10,7 +10,7 @@ from benchmark.environment import describe_environment
 from benchmark.evaluate import Evaluated, evaluated_split
 from benchmark.memory import peak_memory
 from benchmark.plan import Run
-from benchmark.records import SCHEMA, Cost, DataInfo, EpochAccuracy, ModelInfo, Record
+from benchmark.schema import SCHEMA, Cost, DataInfo, EpochAccuracy, ModelInfo, Record
 from benchmark.train import State, order_hash, to_float
 
 
@@ -33,7 +33,7 @@ def make_record(run: Run, state: State, data: Data, device: torch.device, reason
             fingerprint=data.fingerprint,
             classes=data.classes,
             train_images=len(data.train.labels),
-            test_images=len(evaluated_split(run, data).labels),
+            test_images=len(evaluated_split(run.preset, data).labels),
             synthetic=data.synthetic,
         ),
         model=describe_model(run, state, data),
@@ -41,7 +41,9 @@ def make_record(run: Run, state: State, data: Data, device: torch.device, reason
         last_epoch=summaries[-1] if summaries and reason is None else None,
         best_epoch=max(summaries, key=lambda summary: summary["accuracy"], default=None),
         clean=None,
+        calibration=None,
         robustness=None,
+        checks=[],
         flags=[],
         cost=training_cost(state, data, device),
         environment=describe_environment(device),
@@ -81,7 +83,9 @@ def training_cost(state: State, data: Data, device: torch.device) -> Cost:
 def add_evaluation(record: Record, evaluated: Evaluated) -> None:
     """Fill in what the evaluation found and spent."""
     record["clean"] = evaluated.clean
+    record["calibration"] = evaluated.calibration
     record["robustness"] = evaluated.robustness
-    record["flags"] = evaluated.flags
+    record["checks"] = evaluated.checks
+    record["flags"] = [f"check {check['number']}: {check['flag']}" for check in evaluated.checks if check["flag"]]
     record["cost"]["attack_seconds"] = round(evaluated.seconds, 3)
     record["cost"]["attack_gradients"] = sum(attack["gradients"] for attack in evaluated.robustness["attacks"])

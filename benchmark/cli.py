@@ -170,8 +170,9 @@ def check_writable(*folders: Path) -> None:
 def print_table(results: Path, preset: str) -> None:
     """Print the arms' accuracy, their robust accuracy and what SBA's difference carries."""
     from benchmark.records import read_study
+    from benchmark.robustness_tables import robustness_table
     from benchmark.study import load_study
-    from benchmark.tables import comparison_table, robustness_table, seeds_table
+    from benchmark.tables import comparison_table, seeds_table
 
     study = load_study(preset, read_study(results, preset))
     print(f"\nAccuracy after the last epoch, %\n\n{seeds_table(study)}")

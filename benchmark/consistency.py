@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from benchmark.errors import UsageError
-from benchmark.records import Record
+from benchmark.schema import Record
 
 ATTACKED = "attacked images"
 
@@ -49,7 +49,7 @@ def shared(record: Record) -> dict[str, Any]:
     for part, value in settings.items():  # the arm's part differs between arms, in its own epochs too
         if part != "arm":
             values |= flat(f"settings.{part}", value)
-    analysis = {"exploratory": False, **record["analysis"]}  # old records lack it
+    analysis = {"exploratory": False, "positive_control": None, **record["analysis"]}  # old ones lack them
     values |= flat("analysis", {key: value for key, value in analysis.items() if key != "title"})
     if record["robustness"] is not None:
         values[ATTACKED] = record["robustness"]["images"]

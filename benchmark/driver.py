@@ -1,5 +1,6 @@
 """The driver: takes a plan's runs one by one through train, evaluate and record."""
 
+import functools
 import time
 import traceback
 from collections.abc import Sequence
@@ -12,11 +13,14 @@ from benchmark.assemble import add_evaluation, analysis_of, make_record
 from benchmark.checkpoints import load_checkpoint, save_checkpoint
 from benchmark.data import Data
 from benchmark.errors import BenchmarkError, RunError, UsageError
-from benchmark.evaluate import attacked_images, clean_correct, evaluate, evaluated_split
+from benchmark.evaluate import Surrogate, accuracy, attacked_images, evaluate, evaluated_split
+from benchmark.joint import refuse_too_few_classes
 from benchmark.memory import reset_peak_memory
 from benchmark.plan import Run
 from benchmark.progress import Progress, duration
-from benchmark.records import Record, read_record, read_study, record_path, write_record
+from benchmark.records import read_record, read_study, record_path, write_record
+from benchmark.schema import Record
+from benchmark.surrogate import train_surrogate
 from benchmark.train import DivergedError, State, start, to_float, train_epoch, train_step
 
 TRIAL_IMAGES, TRIAL_STEPS = 4, 12
@@ -87,13 +91,14 @@ def execute(runs: Sequence[Run], data: Data, places: Places, device: torch.devic
     refuse_early(runs, data, device)
     if not force:
         refuse_foreign(runs, data, places, device)
+    surrogate = functools.cache(lambda: train_surrogate(runs[0].preset, data, device))  # one for all runs
     failed, began = [], time.monotonic()
     for number, run in enumerate(runs, start=1):
         name = f"[{number}/{len(runs)}] {run.arm} seed {run.seed}"
         if force:
             checkpoint_path(run, places).unlink(missing_ok=True)
         try:
-            record = execute_run(run, data, places, device, number, len(runs))
+            record = execute_run(run, data, places, device, surrogate, number, len(runs))
         except BenchmarkError:
             raise
         except Exception as error:  # whatever went wrong in one run, the others go on
@@ -124,10 +129,9 @@ def refuse_early(runs: Sequence[Run], data: Data, device: torch.device) -> None:
             needs, a network that does not take the images, a method that does not fit the network.
     """
     for run in {run.arm: run for run in runs}.values():
-        attacked_images(run, evaluated_split(run, data))
+        attacked_images(run.preset, evaluated_split(run.preset, data))
         steps_per_epoch(run, data)
-        if data.classes < 3 and any(attack.name == "apgd_dlr" for attack in run.preset.evaluation.attacks):
-            raise UsageError(f"apgd_dlr needs 3 classes or more, {data.name} has {data.classes}; leave the attack out.")
+        refuse_too_few_classes(run.preset.evaluation, data.classes)
         state = start(run, data, device)
         images, labels = to_float(data.train.images[:TRIAL_IMAGES]), data.train.labels[:TRIAL_IMAGES]
         for _ in range(TRIAL_STEPS):  # enough that a method which acts at random acts
@@ -178,7 +182,9 @@ def steps_per_epoch(run: Run, data: Data) -> int:
     return images // batch
 
 
-def execute_run(run: Run, data: Data, places: Places, device: torch.device, number: int, total: int) -> Record:
+def execute_run(
+    run: Run, data: Data, places: Places, device: torch.device, surrogate: Surrogate, number: int, total: int
+) -> Record:
     """Take one run from its last checkpoint, or its first step, to its record."""
     reset_peak_memory(device)
     state = start(run, data, device)
@@ -187,10 +193,11 @@ def execute_run(run: Run, data: Data, places: Places, device: torch.device, numb
             progress.resume(len(state.epochs))
         try:
             train(run, state, data, places, progress, checkpoint_key(run, data, device))
-        except DivergedError as diverged:
+            record = make_record(run, state, data, device)
+            evaluated = evaluate(run.preset, run.seed, state.model, data, surrogate, progress.attacking)
+        except (DivergedError, FloatingPointError) as diverged:
             return make_record(run, state, data, device, reason=str(diverged))
-        record = make_record(run, state, data, device)
-        add_evaluation(record, evaluate(run, state.model, data, progress.attacking))
+    add_evaluation(record, evaluated)
     return record
 
 
@@ -198,8 +205,7 @@ def train(run: Run, state: State, data: Data, places: Places, progress: Progress
     """Train the epochs that are left; measure accuracy and write a checkpoint after each."""
     while len(state.epochs) < run.epochs:
         epoch = train_epoch(run, state, data.train, progress.step)
-        correct = clean_correct(run.preset.recipe, state.model, evaluated_split(run, data))
-        epoch["accuracy"] = int(correct.sum()) / len(correct)
+        epoch["accuracy"] = accuracy(run.preset.recipe, state.model, evaluated_split(run.preset, data))
         state.epochs.append(epoch)
         save_checkpoint(checkpoint_path(run, places), key, state)
         progress.epoch(epoch)

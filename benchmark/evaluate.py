@@ -1,4 +1,4 @@
-"""Evaluation: clean accuracy on all images, attacks on a fixed part of them."""
+"""Evaluation: clean accuracy and calibration on all images; attacks, corruptions and checks on a fixed part of them."""
 
 import time
 from collections.abc import Callable
@@ -8,91 +8,218 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.attacks import attack_copy, attack_jointly, flags, gradient_health, predict
+from benchmark import sanity
+from benchmark.attacks import Victim, predict
+from benchmark.calibration import calibration
+from benchmark.corruptions import KINDS, corrupt
 from benchmark.data import Data, stratified_order
 from benchmark.datasets import Split
 from benchmark.errors import UsageError
+from benchmark.joint import Progress, Radius, Subject, attack_jointly
 from benchmark.models import eval_mode
-from benchmark.plan import Run
-from benchmark.records import Outcomes, Robustness, pack_bits, unpack_bits
-from benchmark.settings import Recipe
+from benchmark.records import pack_bits, unpack_bits
+from benchmark.schema import AttackOutcome, Calibration, Check, Corrupted, Noise, Outcomes, Robustness
+from benchmark.settings import Checks, Evaluation, Preset, Recipe
 from benchmark.streams import stream, stream_seed
 from benchmark.train import autocast, to_float
 
 CLEAN_BATCH = 500
+SEVERITIES = (1, 2, 3, 4, 5)
+
+Surrogate = Callable[[], nn.Module]
 
 
 class Evaluated(NamedTuple):
     """What the evaluation of one network gives, ready for the record."""
 
     clean: Outcomes
+    calibration: Calibration
     robustness: Robustness
-    flags: list[str]
+    checks: list[Check]
     seconds: float
 
 
-def evaluated_split(run: Run, data: Data) -> Split:
+def evaluated_split(preset: Preset, data: Data) -> Split:
     """Return the split that the preset evaluates: the test set, or the validation set while something is chosen."""
-    return data.test if run.preset.evaluation.split == "test" else data.validation
+    return data.test if preset.evaluation.split == "test" else data.validation
 
 
 @torch.no_grad()
-def clean_correct(recipe: Recipe, model: nn.Module, split: Split) -> Tensor:
-    """Return the (N,) booleans "classified correctly", in eval mode and the training's precision.
+def clean_logits(recipe: Recipe, model: nn.Module, split: Split) -> Tensor:
+    """Return the (N, classes) logits in eval mode and the training's precision, as float32.
 
     The mode of every module is restored.
+
+    Raises:
+        FloatingPointError: logits are not finite.
     """
-    batches = zip(split.images.split(CLEAN_BATCH), split.labels.split(CLEAN_BATCH), strict=True)
     with eval_mode(model), autocast(recipe, split.images.device):
-        return torch.cat([model(to_float(images)).argmax(1) == labels for images, labels in batches])
+        batches = [model(to_float(images)).float() for images in split.images.split(CLEAN_BATCH)]
+    logits = torch.cat(batches)
+    if broken := int((~logits.isfinite()).any(1).sum()):
+        raise FloatingPointError(f"the network's logits are not finite for {broken} of {len(logits)} images")
+    return logits
 
 
-def attacked_images(run: Run, split: Split) -> list[int]:
-    """Return the indices of the attacked images: class-stratified, the same for every arm and seed.
+def accuracy(recipe: Recipe, model: nn.Module, split: Split) -> float:
+    """Return the share of the split's images that are classified correctly, in [0, 1]."""
+    return int((clean_logits(recipe, model, split).argmax(1) == split.labels).sum()) / len(split.labels)
+
+
+def attacked_images(preset: Preset, split: Split) -> list[int]:
+    """Return the indices of the attacked images, the same for every arm and seed; every beginning is class-stratified.
 
     Raises:
         UsageError: the split has fewer images than the preset attacks.
     """
-    data, wanted = run.preset.data, run.preset.evaluation.images
+    data, wanted = preset.data, preset.evaluation.images
     if wanted > len(split.labels):
         raise UsageError(
             f"evaluation.images = {wanted}, but {data.dataset} has only {len(split.labels)} to evaluate on."
         )
     order = stratified_order(split.labels.cpu(), stream(data.dataset, data.split_seed, "attacked"))
-    return sorted(order[:wanted].tolist())
+    return [int(i) for i in order[:wanted]]
 
 
-def evaluate(run: Run, model: nn.Module, data: Data, progress: Callable[[str], None]) -> Evaluated:
-    """Evaluate a trained network: clean accuracy on the whole split, then the attacks.
+def evaluate(
+    preset: Preset, seed: int, model: nn.Module, data: Data, surrogate: Surrogate, progress: Progress
+) -> Evaluated:
+    """Evaluate a network: clean accuracy and calibration on the whole split, then everything on the attacked images.
 
     Args:
-        run: gives the attacks and the seed.
+        preset: gives attacks, data set and precision.
+        seed: the run's.
         model: logits from uint8-scaled images in [0, 1]; it is not changed.
         data: on the model's device.
+        surrogate: gives the network of the transfer attack; called only where the preset asks for the checks.
         progress: told what is going on.
+
+    Raises:
+        FloatingPointError: the network's logits are not finite.
+        DataError, UsageError: see `attack_jointly`, `attacked_images`.
+        RuntimeError: an attack changed the network or left the ball.
     """
-    settings, split = run.preset.evaluation, evaluated_split(run, data)
-    correct = clean_correct(run.preset.recipe, model, split).cpu()
+    settings, split = preset.evaluation, evaluated_split(preset, data)
+    logits = clean_logits(preset.recipe, model, split)
     began = time.perf_counter()
-    chosen = attacked_images(run, split)
-    images = split.images[chosen].float().div(255).contiguous()  # (n, C, H, W) in [0, 1]
-    labels, victim = split.labels[chosen], attack_copy(model)
-    seed = stream_seed(run.preset.data.dataset, run.seed, "evaluation") >> 1
-    clean = predict(victim, images, settings.batch_size) == labels  # (n,), in float32 like the attacks
-    outcomes = attack_jointly(victim, images, labels, clean, settings, seed, progress)
-    health = gradient_health(victim, images, labels, settings.batch_size)
-    last = {outcome["eps"]: outcome for outcome in outcomes}  # the last attack of each eps has the joint outcome
-    robust = [float(unpack_bits(last[eps]["correct"], len(chosen)).mean()) for eps in settings.eps]
+    subject, chosen = make_subject(preset, seed, model, data)
+    outcomes = attack_jointly(subject, settings, lambda text, share: progress(text, 0.7 * share))
+    curves = joint_curves(outcomes, len(chosen))
+    progress("corruptions", 0.7)
+    corrupted = count_corrupted(subject, split.images[chosen], stream_seed(preset.data.dataset, 0, "corruptions"))
+    noisy = sanity.stands_noise(subject, Radius("Linf", settings.eps[-1]))
+    checks = all_checks(subject, settings, outcomes, curves, surrogate, lambda text, s: progress(text, 0.75 + 0.25 * s))
+    gradients = next(check["figures"] for check in checks if check["number"] == 6)
+    in_order = np.argsort(chosen)  # records list images in the split's order
     return Evaluated(
-        clean=Outcomes(n=len(correct), correct=pack_bits(correct.numpy())),
+        clean=Outcomes(n=len(logits), correct=pack_bits((logits.argmax(1) == split.labels).cpu().numpy())),
+        calibration=calibration(logits, split.labels),
         robustness=Robustness(
             n=len(chosen),
-            images=pack_bits(np.isin(np.arange(len(correct)), chosen)),
-            clean=pack_bits(clean.cpu().numpy()),
-            attacks=outcomes,
-            zero_gradient_share=health.zero_share,
-            median_margin=round(health.median_margin, 4),
+            images=pack_bits(np.isin(np.arange(len(logits)), chosen)),
+            clean=pack_bits(subject.clean.cpu().numpy()[in_order]),
+            attacks=[{**o, "correct": reordered(o["correct"], in_order)} for o in outcomes],
+            noise=Noise(eps=settings.eps[-1], correct=int(noisy.sum())),
+            corruptions=corrupted,
+            zero_gradient_share=gradients["zero gradients"],
+            median_margin=gradients["median margin"],
         ),
-        flags=flags(float(clean.float().mean()), outcomes, health, robust),
+        checks=checks,
         seconds=time.perf_counter() - began,
     )
+
+
+def reordered(bits: str, order: "np.typing.NDArray[np.int64]") -> str:
+    """Return packed outcomes in another order."""
+    return pack_bits(unpack_bits(bits, len(order))[order])
+
+
+def make_subject(preset: Preset, seed: int, model: nn.Module, data: Data) -> tuple[Subject, list[int]]:
+    """Return what is attacked, in stratified order, and the indices of its images in the evaluated split.
+
+    Whether an image is right without attack is decided in float32, as under attack.
+    """
+    settings, split = preset.evaluation, evaluated_split(preset, data)
+    chosen = attacked_images(preset, split)
+    images = split.images[chosen].float().div(255).contiguous()  # (n, C, H, W) in [0, 1]
+    labels, victim = split.labels[chosen], Victim(model)
+    clean = predict(victim, images, settings.batch_size) == labels
+    draws = stream_seed(preset.data.dataset, seed, "evaluation")
+    return Subject(victim, images, labels, clean, data.classes, settings.batch_size, draws), chosen
+
+
+def joint_curves(outcomes: list[AttackOutcome], n: int) -> dict[str, dict[float, float]]:
+    """Return norm -> eps -> joint robust accuracy in [0, 1]; the last attack of each eps has the joint outcome."""
+    curves: dict[str, dict[float, float]] = {}
+    for outcome in outcomes:
+        share = float(unpack_bits(outcome["correct"], n).mean())
+        curves.setdefault(outcome["norm"], {})[outcome["eps"]] = share
+    return curves
+
+
+def count_corrupted(subject: Subject, images: Tensor, seed: int) -> list[Corrupted]:
+    """Count the images (N, C, H, W), uint8, that are right under every corruption; the same ones for every network."""
+    found: list[Corrupted] = []
+    originals = images.cpu().numpy()
+    for kind in KINDS:
+        for severity in SEVERITIES:
+            generator = np.random.default_rng((seed, len(found)))
+            changed = torch.from_numpy(corrupt(originals, kind, severity, generator))
+            batch = changed.to(images.device).float().div(255)
+            right = predict(subject.model, batch, subject.batch_size) == subject.labels
+            found.append(Corrupted(kind=kind, severity=severity, correct=int(right.sum())))
+    return found
+
+
+def all_checks(
+    subject: Subject,
+    settings: Evaluation,
+    outcomes: list[AttackOutcome],
+    curves: dict[str, dict[float, float]],
+    surrogate: Surrogate,
+    progress: Progress,
+) -> list[Check]:
+    """Return the outcomes of all sanity checks, of the costly ones only where the settings ask for them."""
+    spend, n = settings.checks, len(subject.clean)
+    radius = sanity.contested(settings, curves["Linf"])
+    few = subject.part(torch.arange(min(spend.images if spend else 0, n), device=subject.clean.device))
+    lines = {norm: list(curve.values()) for norm, curve in curves.items()}
+    losses = max((o["fooled"] / n for o in outcomes if after_cross_entropy(o, settings)), default=0.0)
+    clean = float(subject.clean.float().mean())
+    found = [sanity.unchanged(subject), sanity.logits(subject), sanity.nothing_at_zero(subject)]
+    progress("check 4", 0.0)
+    found.append(sanity.falls(clean, lines, sanity.extreme(few, settings) if spend else None))
+    found.append(sanity.gradients(subject, losses))
+    if spend is None:
+        return found
+    stood = standing(outcomes, radius, n).to(subject.clean.device)
+    less = subject.part(torch.arange(min(spend.repeated, n), device=subject.clean.device))
+    costly: list[tuple[str, Callable[[], Check]]] = [
+        ("check 5", lambda: sanity.ordered(few, radius)),
+        ("check 7", lambda: sanity.scale_free(few, radius)),
+        ("check 8: Square", lambda: sanity.black_box(few, stood[: len(few.clean)], radius, spend.square_queries)),
+        ("check 9", lambda: sanity.converged(less, stood[: len(less.clean)], radius, settings, spend.long_steps)),
+        ("check 10", lambda: sanity.transfer(few, stood[: len(few.clean)], radius, surrogate)),
+        ("the reference AutoAttack", lambda: run_reference(less, stood[: len(less.clean)], radius, spend)),
+    ]
+    for number, (text, run) in enumerate(costly, start=1):
+        progress(f"{text} at {radius}", number / (len(costly) + 1))
+        found.append(run())
+    return sorted(found, key=lambda check: check["number"])
+
+
+def run_reference(subject: Subject, left: Tensor, radius: Radius, spend: Checks) -> Check:
+    """Run the reference AutoAttack with the steps and queries of the settings."""
+    return sanity.reference(subject, left, radius, spend.reference_steps, spend.reference_queries)
+
+
+def after_cross_entropy(outcome: AttackOutcome, settings: Evaluation) -> bool:
+    """Say whether an outcome is that of APGD-DLR right after APGD-CE at the same radius."""
+    names = [attack.name for attack in (settings.attacks if outcome["norm"] == "Linf" else settings.l2_attacks)]
+    return outcome["attack"] == "apgd_dlr" and "apgd_ce" in names[: names.index("apgd_dlr")]
+
+
+def standing(outcomes: list[AttackOutcome], radius: Radius, n: int) -> Tensor:
+    """Return which of n images all attacks at a radius left correct, (n,) booleans."""
+    last = [o for o in outcomes if o["norm"] == radius.norm and o["eps"] == radius.eps][-1]
+    return torch.from_numpy(unpack_bits(last["correct"], n))

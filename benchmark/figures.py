@@ -24,7 +24,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.optimize import isotonic_regression
 
-from benchmark.stats import Floats, area_under_curve
+from benchmark.curves import area_under_curve
+from benchmark.stats import Floats
 from benchmark.study import Study
 
 INK = "#77808b"  # text, axes and grid

@@ -15,6 +15,7 @@ from benchmark.settings import (
     Analysis,
     Arm,
     Attack,
+    Checks,
     DataSettings,
     Evaluation,
     ModelSettings,
@@ -139,7 +140,9 @@ def _fields(location: tuple[int | str, ...]) -> list[str]:
         return [*Preset.model_fields, "extends"]
     if location[0] == "arms":
         return list(Arm.model_fields)
-    return list((Attack if "attacks" in location else tables[str(location[0])]).model_fields)
+    if location[-1] == "checks":
+        return list(Checks.model_fields)
+    return list((tables[str(location[0])] if len(location) == 1 else Attack).model_fields)
 
 
 def _check_names(preset: Preset, where: str) -> None:
@@ -147,8 +150,9 @@ def _check_names(preset: Preset, where: str) -> None:
     if "/" not in preset.data.dataset:  # else it is the path of an image folder
         registry.check("data set", preset.data.dataset, registry.DATASETS, f"{where}: data.dataset")
     registry.check("network", preset.model.name, registry.MODELS, f"{where}: model.name")
-    for i, attack in enumerate(preset.evaluation.attacks):
-        registry.check("attack", attack.name, registry.ATTACKS, f"{where}: evaluation.attacks.{i}.name")
+    for key in ("attacks", "l2_attacks"):
+        for i, attack in enumerate(getattr(preset.evaluation, key)):
+            registry.check("attack", attack.name, registry.ATTACKS, f"{where}: evaluation.{key}.{i}.name")
     methods = registry.methods()
     for name, arm in preset.arms.items():
         registry.check("method", arm.method, methods, f"{where}: arms.{name}.method")
@@ -162,8 +166,17 @@ def _check_together(preset: Preset, where: str) -> None:
             raise UsageError(f"{where}: analysis.{key} = {arm!r}: no such arm; {nearest(arm, preset.arms)}")
     if analysis.treatment in analysis.against:
         raise UsageError(f"{where}: analysis.against names the treatment {analysis.treatment!r} itself.")
-    if list(evaluation.eps) != sorted(set(evaluation.eps)):
-        raise UsageError(f"{where}: evaluation.eps = {list(evaluation.eps)}: must rise, each value once.")
+    if analysis.positive_control and analysis.positive_control not in preset.arms:
+        raise UsageError(
+            f"{where}: analysis.positive_control = {analysis.positive_control!r}: no such arm; "
+            f"{nearest(analysis.positive_control, preset.arms)}"
+        )
+    for key in ("eps", "l2_eps"):
+        listed = list(getattr(evaluation, key))
+        if listed != sorted(set(listed)):
+            raise UsageError(f"{where}: evaluation.{key} = {listed}: must rise, each value once.")
+    if bool(evaluation.l2_eps) != bool(evaluation.l2_attacks):
+        raise UsageError(f"{where}: evaluation.l2_eps and evaluation.l2_attacks go together: name both or none.")
     if analysis.eps not in evaluation.eps:
         raise UsageError(f"{where}: analysis.eps = {analysis.eps} is not in evaluation.eps = {list(evaluation.eps)}.")
     if len(set(preset.seeds)) != len(preset.seeds):

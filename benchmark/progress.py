@@ -7,7 +7,9 @@ from types import TracebackType
 from tqdm import tqdm
 
 from benchmark.plan import Run
-from benchmark.records import Epoch
+from benchmark.schema import Epoch
+
+LINE_SECONDS = 30.0
 
 
 def duration(seconds: float) -> str:
@@ -46,6 +48,7 @@ class Progress:
             smoothing=0.05,
         )
         self.began, self.done_before = time.monotonic(), 0
+        self.attacks_began, self.line_printed = 0.0, self.began
 
     def __enter__(self) -> "Progress":
         return self
@@ -77,9 +80,19 @@ class Progress:
             speed = f"{epoch['images_per_second']:,.0f} images/s"
             self.line(f"{self.label}: epoch {number}/{self.epochs}, {self.shown}, {speed}, {left} of training left")
 
-    def attacking(self, text: str) -> None:
-        """Show what the evaluation is doing (in a terminal only; without one it is over soon enough)."""
-        self.bar.set_postfix_str(f"attacking: {text}")
+    def attacking(self, text: str, share: float) -> None:
+        """Show what the evaluation is doing, in [0, 1] how far it is, and the time left of it.
+
+        In a terminal at every batch of images; elsewhere a line each half minute.
+        """
+        now = time.monotonic()
+        self.attacks_began = self.attacks_began or now
+        spent = now - self.attacks_began
+        left = f", about {duration(spent / share * (1 - share))} left" if share > 0 and spent > 1 else ""
+        self.bar.set_postfix_str(f"attacking: {text}{left}")
+        if self.bar.disable and now - self.line_printed > LINE_SECONDS:
+            self.line_printed = now
+            self.line(f"{self.label}: attacking, {share:.0%} done: {text}{left}")
 
     def line(self, text: str) -> None:
         """Print a line without disturbing the bar."""

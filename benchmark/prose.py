@@ -52,6 +52,29 @@ remains, in %, mean over seeds, with the number of steps in brackets. *zero grad
 images whose gradient is exactly zero, and the *median margin* is that of the logits: where arms differ much
 in these, gradient attacks may look stronger or weaker than they are."""
 
+L2_NOTE = """\
+Under attacks in L2, eps in pixel values of [0, 1]; otherwise as above. Descriptive only."""
+
+CHECKS_NOTE = """\
+Checks of the evaluation itself, on the first images of the attacked set, at the largest Linf eps at which a
+tenth of them stands (each run's own). Accuracies in %, means over seeds: *all at 64/255* under the whole suite
+there, where no network can hold; then under uniform noise (ten draws), FGSM and PGD, each to be no stronger than
+the next; PGD with the logits multiplied by 0.1 and 10, where a much lower value would show that the loss was
+saturated; images made for a *surrogate* network of another seed (transfer), which must be weaker than the
+*suite*. Then images that more attacks fool of those tested, though the suite left them standing: Square, which
+sees no gradient; the suite with more steps; and the reference implementation of AutoAttack. The limits for a
+flag are in `benchmark/sanity.py`."""
+
+CORRUPTION_NOTE = """\
+Without an adversary: accuracy under each of ten draws of uniform noise, and under eight kinds of CIFAR-10-C's
+corruptions (Hendrycks and Dietterich, ICLR 2019; their parameters, our draws), each the mean over its five
+severities, on the attacked images, in %. Descriptive only."""
+
+CALIBRATION_NOTE = """\
+Calibration on all evaluated images after the last epoch: *ECE* is the expected calibration error over 15 bins of
+equal width (Guo et al., ICML 2017; the plug-in estimator, biased upwards), *NLL* the negative log-likelihood.
+Soft labels change confidence, so both may differ where accuracy does not. Descriptive only."""
+
 CONVERGENCE_NOTE = """\
 Lines are means over seeds, bands reach from the lowest to the highest seed, a cross on the axis is a run
 that diverged. Below: the first epoch at which a run reached an accuracy on the evaluated images, mean over
@@ -101,8 +124,9 @@ def robustness_note(study: Study) -> str:
 Share of {images:,} {study.split} images that are right without attack and under every attack, in %,
 mean over seeds, for each eps (in 1/255); one image is {100 / images:.2g} points. All values are *under
 these attacks*: a stronger one can only lower them. *area* is the mean of the curve over eps from 0 to
-{study.eps[-1]:g}/255 (trapezoid rule in eps, divided by the largest eps). Where all arms are near 0, an eps
-cannot tell them apart."""
+{study.eps[-1]:g}/255 (trapezoid rule in eps, divided by the largest eps). *median minimal eps* is where half of
+the images that are right without attack have fallen. Where all arms are near 0, an eps cannot tell them
+apart."""
 
 
 def cost_note(reference: str) -> str:

@@ -5,136 +5,14 @@ import binascii
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import RunError, UsageError
 from benchmark.files import write_whole
-
-SCHEMA = 1
-
-
-class DataInfo(TypedDict):
-    """The data a run saw; `fingerprint` is the SHA-256 of the decoded pixels and labels."""
-
-    name: str
-    fingerprint: str
-    classes: int
-    train_images: int
-    test_images: int
-    synthetic: bool
-
-
-class ModelInfo(TypedDict):
-    """The network; `flops` are those of one forward pass of one image (a multiply-add counts 2)."""
-
-    name: str
-    parameters: int
-    flops: int
-
-
-class Epoch(TypedDict):
-    """One epoch; accuracy in [0, 1] on the test set, `augmented` the share of augmented iterations."""
-
-    epoch: int
-    learning_rate: float
-    train_loss: float
-    accuracy: float
-    images_per_second: float
-    seconds: float
-    augmented: float
-
-
-class EpochAccuracy(TypedDict):
-    """An epoch (from 1) and its test accuracy in [0, 1]."""
-
-    epoch: int
-    accuracy: float
-
-
-class Outcomes(TypedDict):
-    """Which of n images were classified correctly: n bits, packed big-endian, base64."""
-
-    n: int
-    correct: str
-
-
-class AttackOutcome(TypedDict):
-    """Outcome of one attack at one eps: bits over the attacked images.
-
-    A bit is 1 where the image is classified correctly without attack and neither this attack nor any listed
-    before it at the same norm and eps fooled the network (joint evaluation), so the last attack of an
-    eps gives the robust accuracy there. `eps` is in units of 1/255 for Linf. `fooled` counts the images this
-    attack alone turned, `gradients` the gradient samples (images x backward passes) it spent.
-    """
-
-    attack: str
-    norm: Literal["Linf"]
-    eps: float
-    steps: int
-    correct: str
-    fooled: int
-    gradients: int
-
-
-class Robustness(TypedDict):
-    """The n attacked images and every attack's outcome, in float32.
-
-    `images` are bits over the evaluated split, 1 where an image was attacked; all other bits are over the n attacked
-    images in the split's order. `clean` are the bits without attack. `zero_gradient_share` is in [0, 1],
-    `median_margin` in logits.
-    """
-
-    n: int
-    images: str
-    clean: str
-    attacks: list[AttackOutcome]
-    zero_gradient_share: float
-    median_margin: float
-
-
-class Cost(TypedDict):
-    """What the run spent: seconds of training and of attacks, gradient samples, FLOPs, bytes.
-
-    `train_gradients` counts gradient samples (rows of a batch that were backpropagated: originals and copies);
-    `train_flops` are forward and backward FLOPs of training, a multiply-add counted as 2; `attack_gradients` are
-    attacked images x backward passes.
-    """
-
-    train_seconds: float
-    attack_seconds: float
-    train_gradients: int
-    train_flops: int
-    attack_gradients: int
-    peak_memory_bytes: int
-
-
-class Record(TypedDict):
-    """Everything a finished run leaves (interface of results/<preset>/<arm>/seed-<n>.json)."""
-
-    schema: int
-    preset: str
-    arm: str
-    seed: int
-    settings: dict[str, Any]
-    settings_hash: str
-    analysis: dict[str, Any]
-    weights_hash: str
-    order_hash: str
-    data: DataInfo
-    model: ModelInfo
-    epochs: list[Epoch]
-    last_epoch: EpochAccuracy | None
-    best_epoch: EpochAccuracy | None
-    clean: Outcomes | None
-    robustness: Robustness | None
-    flags: list[str]
-    cost: Cost
-    environment: dict[str, str]
-    status: Literal["done", "diverged"]
-    reason: str | None
+from benchmark.schema import SCHEMA, Record
 
 
 def pack_bits(correct: Sequence[bool] | NDArray[np.bool_]) -> str:
@@ -216,11 +94,23 @@ def read_record(path: Path) -> Record:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise RunError(f"record {path} cannot be read ({error}). Delete it to repeat its run.") from error
     found = record.get("schema") if isinstance(record, dict) else None
+    if found == 1:
+        record, found = _upgraded(record), SCHEMA
     missing = sorted(Record.__required_keys__ - record.keys()) if found == SCHEMA else []
     if found != SCHEMA or missing:
-        detail = f"lacks {', '.join(missing)}" if missing else f"has schema {found!r}, this version reads {SCHEMA}"
+        detail = (
+            f"lacks {', '.join(missing)}" if missing else f"has schema {found!r}, this version reads 1 and {SCHEMA}"
+        )
         raise RunError(f"record {path} {detail}. Delete it to repeat its run.")
     return record
+
+
+def _upgraded(record: Record) -> Record:
+    """Return a record of schema 1, which had only Linf attacks and no checks, as one of today's."""
+    upgraded: Any = {**record, "schema": SCHEMA, "calibration": None, "checks": []}
+    if upgraded.get("robustness"):
+        upgraded["robustness"] = {**upgraded["robustness"], "noise": None, "corruptions": []}
+    return upgraded  # type: ignore[no-any-return]  # complete but for what `read_record` finds missing
 
 
 def read_study(results: Path, preset: str) -> list[Record]:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark import ablation_report, prose
+from benchmark import ablation_report, prose, robustness_report
 from benchmark.describe import seed_list, unnamed, what
 from benchmark.errors import UsageError
 from benchmark.figures import accuracy_figure, robustness_figure
@@ -14,7 +14,6 @@ from benchmark.records import read_study
 from benchmark.stats import Comparison
 from benchmark.study import ENDPOINTS, Endpoint, Study, comparisons, load_study
 from benchmark.tables import (
-    attack_table,
     code,
     comparison_table,
     cost_table,
@@ -22,7 +21,6 @@ from benchmark.tables import (
     epochs_table,
     mean_text,
     reference,
-    robustness_table,
     seeds_table,
 )
 from benchmark.verdicts import count, verdict
@@ -156,7 +154,7 @@ def left_out(study: Study, arm: str) -> str:
 
 def study_section(study: Study, folder: str) -> list[str]:
     """Return everything about one study: what it is, its tables and its figures."""
-    named, treatment = f"{study.analysis['eps']:g}", code(study.treatment)
+    treatment = code(study.treatment)
     figures = f"{folder}/{study.preset}/figures"
     return [
         f"## Study: {prose.heading(study)}",
@@ -167,16 +165,7 @@ def study_section(study: Study, folder: str) -> list[str]:
         seeds_table(study),
         f"### {treatment} against each other arm: accuracy",
         comparison_table(study, "clean"),
-        "### Robustness",
-        prose.robustness_note(study),
-        robustness_table(study),
-        f"![{alt(study, 'area')}]({figures}/robustness.svg)",
-        f"{treatment} against each other arm: {prose.endpoint(study, 'area')}.",
-        comparison_table(study, "area"),
-        f"{treatment} against each other arm: {prose.endpoint(study, 'eps')}.",
-        comparison_table(study, "eps"),
-        f"Attack by attack at eps = {named}/255. " + prose.ATTACK_NOTE,
-        attack_table(study),
+        *robustness_report.section(study, figures, alt(study, "area")),
         "### Convergence",
         f"![{alt(study, 'clean')}]({figures}/accuracy.svg)",
         prose.CONVERGENCE_NOTE,

@@ -57,20 +57,43 @@ class Recipe(Settings):
 
 
 class Attack(Settings):
-    """One attack; `steps` are gradient steps (1 for FGSM)."""
+    """One attack; `steps` are gradient steps (1 for FGSM), for Square queries."""
 
     name: str
     steps: Count
 
 
+class Checks(Settings):
+    """What the costly sanity checks (4, 5 and 7 to 10) spend; the first images of the attacked set's stratified order.
+
+    `images`: for the extreme eps, random noise, PGD at other logit scales, the transfer attack and Square with
+    `square_queries`. `repeated`: for the suite with `long_steps` and for the reference implementation of AutoAttack,
+    whose standard steps and queries only smoke runs cut short.
+    """
+
+    images: Count
+    square_queries: Count
+    repeated: Count
+    long_steps: Count
+    reference_steps: Count = 100
+    reference_queries: Count = 5000
+
+
 class Evaluation(Settings):
-    """Attacks on a fixed, class-stratified set of images of the evaluated split; eps in units of 1/255."""
+    """Attacks on a fixed, class-stratified set of images of the evaluated split.
+
+    `eps` are Linf radii in units of 1/255, `l2_eps` Euclidean radii of images in [0, 1]. Without `checks` only the
+    sanity checks run that cost nothing.
+    """
 
     split: Literal["test", "validation"] = "test"
     images: Count
     batch_size: Count
     eps: Annotated[tuple[Positive, ...], Field(min_length=1)]
     attacks: Annotated[tuple[Attack, ...], Field(min_length=1)]
+    l2_eps: tuple[Positive, ...] = ()
+    l2_attacks: tuple[Attack, ...] = ()
+    checks: Checks | None = None
 
 
 class Arm(Settings):
@@ -91,7 +114,8 @@ class Analysis(Settings):
     The primary endpoint is last-epoch clean accuracy, the second the area under the accuracy-over-eps curve.
     `treatment` is compared with every arm in `against`; `eps` (1/255) is the one read singly; differences
     within +-`margin` percentage points count as equivalent. In an exploratory study each arm is compared with the
-    treatment and nothing is decided: it chooses settings.
+    treatment and nothing is decided: it chooses settings. `positive_control` names an adversarially trained arm, which
+    must be robust at the largest eps, or the attacks or the training are broken.
     """
 
     treatment: Name
@@ -99,6 +123,7 @@ class Analysis(Settings):
     eps: Positive
     margin: Positive
     exploratory: bool = False
+    positive_control: Name | None = None
 
 
 class Ablation(Settings):

@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 from benchmark.errors import UsageError
-from benchmark.settings import Preset
+from benchmark.settings import Attack, Preset
 from benchmark.synthetic import write_cifar, write_image_folder
 
 FOLDER = Path("runs/smoke")  # records and report of smoke runs, apart from those of studies
 TRAIN, TEST, ATTACKED, BATCH, EPOCHS, STEPS, SEEDS = 600, 200, 32, 50, 2, 3, 2
+QUERIES, FEW = 20, 4  # of the sanity checks: Square's queries, images for the reference AutoAttack
 
 
 def shrink(preset: Preset, synthetic: bool = False) -> tuple[str, ...]:
@@ -17,7 +18,7 @@ def shrink(preset: Preset, synthetic: bool = False) -> tuple[str, ...]:
     Its name ends in "-smoke", on made-up images in "-smoke-synthetic", so that its records never stand among those of
     the study or of each other.
     """
-    attacks = [{"name": a.name, "steps": min(a.steps, STEPS)} for a in preset.evaluation.attacks]
+    evaluation = preset.evaluation
     values: dict[str, object] = {
         "name": f"{preset.name}-smoke" + ("-synthetic" if synthetic else ""),
         "title": f"Smoke run, far too small to mean anything: {preset.title}",
@@ -30,6 +31,15 @@ def shrink(preset: Preset, synthetic: bool = False) -> tuple[str, ...]:
         "evaluation.images": ATTACKED,
         "evaluation.batch_size": ATTACKED,
     }
+    if evaluation.checks:
+        values |= {
+            "evaluation.checks.images": ATTACKED,
+            "evaluation.checks.square_queries": QUERIES,
+            "evaluation.checks.repeated": FEW,
+            "evaluation.checks.long_steps": 2 * STEPS,
+            "evaluation.checks.reference_steps": STEPS,
+            "evaluation.checks.reference_queries": QUERIES,
+        }
     if preset.ablation:
         values |= {
             "ablation.train_images": TRAIN,
@@ -38,8 +48,16 @@ def shrink(preset: Preset, synthetic: bool = False) -> tuple[str, ...]:
             "ablation.attacked_images": ATTACKED,
             "ablation.seeds": preset.ablation.seeds[:SEEDS],
         }
-    listed = ", ".join(f'{{ name = "{a["name"]}", steps = {a["steps"]} }}' for a in attacks)
-    return (*(f"{key}={json.dumps(value)}" for key, value in values.items()), f"evaluation.attacks=[{listed}]")
+    shrunk = {"attacks": evaluation.attacks} | ({"l2_attacks": evaluation.l2_attacks} if evaluation.l2_attacks else {})
+    return (
+        *(f"{key}={json.dumps(value)}" for key, value in values.items()),
+        *(f"evaluation.{key}=[{', '.join(few_steps(attack) for attack in listed)}]" for key, listed in shrunk.items()),
+    )
+
+
+def few_steps(attack: Attack) -> str:
+    """Write an attack as TOML with as many steps as a smoke run can spend."""
+    return f'{{ name = "{attack.name}", steps = {min(attack.steps, STEPS)} }}'
 
 
 def write_synthetic(preset: Preset, root: Path) -> Path:

@@ -200,22 +200,6 @@ def detectable_difference(n: int, family: int = 1, freedom: int | None = None) -
     return float(optimize.brentq(shortfall, 0.0, 10 * critical / np.sqrt(n)))
 
 
-def area_under_curve(eps: Floats, accuracy: Floats) -> Floats:
-    """Mean accuracy over eps from 0 to the largest: the trapezoid rule in eps, divided by the largest eps.
-
-    Args:
-        eps: (eps,), rising from 0, in any unit (it cancels).
-        accuracy: (..., eps) in points; nan gives nan.
-
-    Returns:
-        (...), in points: 100 is robust everywhere; the value depends on the grid, so compare within one grid
-        only.
-    """
-    if len(eps) < 2 or eps[0] != 0 or (np.diff(eps) <= 0).any():
-        raise ValueError(f"eps must rise from 0, got {eps.tolist()}")
-    return np.asarray(np.trapezoid(accuracy, eps, axis=-1) / eps[-1], dtype=np.float64)
-
-
 def compare(treatment: Floats, control: Floats, margin: float, family: int) -> Comparison:
     """Run every test of one comparison, before Holm.
 

@@ -6,18 +6,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from benchmark.consistency import name, refuse_mixed
+from benchmark.curves import area_under_curve
 from benchmark.errors import RunError, UsageError
 from benchmark.exploratory import benjamini_hochberg, block_t
-from benchmark.records import AttackOutcome, Record, unpack_bits
-from benchmark.stats import (
-    Comparison,
-    Floats,
-    PairedT,
-    area_under_curve,
-    compare,
-    correct,
-    paired_t,
-)
+from benchmark.records import unpack_bits
+from benchmark.schema import AttackOutcome, Record
+from benchmark.stats import Comparison, Floats, PairedT, compare, correct, paired_t
 
 Endpoint = Literal["clean", "area", "eps"]
 ENDPOINTS: tuple[Endpoint, ...] = ("clean", "area", "eps")  # primary first
@@ -33,8 +27,9 @@ class Study:
     yet.
     `seeds`: those named before the study; `unnamed` lists the runs with other seeds, which no number uses.
     `eps`: (eps,), in 1/255, from 0. `clean`: (arm, seed), on all test images after the last epoch.
-    `robust`: (arm, seed, eps), on the attacked images; correct without attack and under every attack, so
-    column 0 is the clean accuracy on those images.
+    `robust`: (arm, seed, eps), on the attacked images; correct without attack and under every attack of Linf, so
+    column 0 is the clean accuracy on those images. `l2_eps` and `l2_robust`: the same for L2, in pixel values of
+    [0, 1]; a single column 0 where no L2 attack was made.
     """
 
     preset: str
@@ -44,6 +39,8 @@ class Study:
     eps: Floats
     clean: Floats
     robust: Floats
+    l2_eps: Floats
+    l2_robust: Floats
     records: dict[tuple[str, int], Record]
 
     @property
@@ -85,6 +82,11 @@ class Study:
         """Return the named seeds of an arm that are done, diverged or missing."""
         return [seed for seed in self.seeds if self.status(arm, seed) == status]
 
+    @property
+    def positive_control(self) -> str | None:
+        """The arm that must be robust, or the attacks or the training are broken; None where there is none."""
+        return self.analysis.get("positive_control")
+
     def done(self, arm: str) -> list[Record]:
         """Return the finished records of an arm, by seed."""
         return [self.records[arm, seed] for seed in self.seeds_with(arm, "done")]
@@ -115,6 +117,7 @@ def load_study(preset: str, records: list[Record]) -> Study:
     refuse_mixed(preset, records)
     analysis, evaluation = records[0]["analysis"], records[0]["settings"]["evaluation"]
     eps = np.array([0.0, *sorted(float(value) for value in evaluation["eps"])])
+    l2_eps = np.array([0.0, *sorted(float(value) for value in evaluation.get("l2_eps", ()))])
     if analysis["eps"] not in eps[1:]:
         raise UsageError(f"study {preset} names eps = {analysis['eps']:g}, attacked were {eps[1:].tolist()}")
     named = [analysis["treatment"], *analysis["against"]]
@@ -126,15 +129,17 @@ def load_study(preset: str, records: list[Record]) -> Study:
         raise UsageError(f"study {preset} has no record with a seed named by its preset ({list(seeds)})")
     clean = np.full((len(arms), len(seeds)), np.nan)
     robust = np.full((len(arms), len(seeds), len(eps)), np.nan)
+    l2_robust = np.full((len(arms), len(seeds), len(l2_eps)), np.nan)
     for (arm, seed), record in used.items():
         if record["status"] == "done":
             at = arms.index(arm), seeds.index(seed)
             try:
-                clean[at], robust[at] = clean_accuracy(record), robust_curve(record, eps)
+                clean[at], robust[at] = clean_accuracy(record), robust_curve(record, "Linf", eps)
+                l2_robust[at] = robust_curve(record, "L2", l2_eps)
             except ValueError as error:
                 raise RunError(f"record {preset}/{name(record)}.json: {error}. Delete it to repeat its run.") from error
     unnamed = tuple(sorted(run for run in found if run not in used))
-    return Study(preset, arms, seeds, unnamed, eps, clean, robust, used)
+    return Study(preset, arms, seeds, unnamed, eps, clean, robust, l2_eps, l2_robust, used)
 
 
 def clean_accuracy(record: Record) -> float:
@@ -145,8 +150,8 @@ def clean_accuracy(record: Record) -> float:
     return 100.0 * int(unpack_bits(outcomes["correct"], outcomes["n"]).sum()) / outcomes["n"]
 
 
-def robust_curve(record: Record, eps: Floats) -> Floats:
-    """Return (eps,) points of joint robust accuracy over eps that starts at 0; nan where nothing was
+def robust_curve(record: Record, norm: str, eps: Floats) -> Floats:
+    """Return (eps,) points of joint robust accuracy over eps that starts at 0, in one norm; nan where nothing was
     attacked.
     """
     if record["robustness"] is None:
@@ -154,17 +159,17 @@ def robust_curve(record: Record, eps: Floats) -> Floats:
     n = record["robustness"]["n"]
     counts = [int(unpack_bits(record["robustness"]["clean"], n).sum())]
     for value in eps[1:]:
-        outcomes = [unpack_bits(attack["correct"], n) for attack in attacks_at(record, float(value))]
+        outcomes = [unpack_bits(attack["correct"], n) for attack in attacks_at(record, norm, float(value))]
         if not outcomes:
-            raise ValueError(f"no attack at eps = {value:g}")
+            raise ValueError(f"no {norm} attack at eps = {value:g}")
         counts.append(int(np.logical_and.reduce(outcomes).sum()))
     return 100.0 * np.array(counts) / n
 
 
-def attacks_at(record: Record, eps: float) -> list[AttackOutcome]:
-    """Return the outcomes of a record's attacks (Linf, all of them) at one eps, in attack order."""
+def attacks_at(record: Record, norm: str, eps: float) -> list[AttackOutcome]:
+    """Return the outcomes of a record's attacks at one norm and eps, in attack order."""
     attacks = [] if record["robustness"] is None else record["robustness"]["attacks"]
-    return [attack for attack in attacks if attack["eps"] == eps]
+    return [attack for attack in attacks if attack["norm"] == norm and attack["eps"] == eps]
 
 
 def comparisons(study: Study, endpoint: Endpoint) -> dict[str, Comparison | None]:

@@ -6,9 +6,9 @@ from statistics import fmean
 import numpy as np
 from tabulate import tabulate
 
-from benchmark.records import Record, unpack_bits
+from benchmark.schema import Record
 from benchmark.stats import Comparison, Floats
-from benchmark.study import Contrast, Endpoint, Study, attacks_at, comparisons, contrasts
+from benchmark.study import Contrast, Endpoint, Study, comparisons, contrasts
 from benchmark.verdicts import outcome, p_text, signed
 
 LEVELS = (50, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99)  # accuracies in %, fixed here before any run
@@ -127,47 +127,6 @@ def contrast_cells(contrast: Contrast | None) -> list[str]:
     t = contrast.t
     interval = "-" if t.low is None else f"{signed(t.low)} to {signed(t.high)}"
     return [signed(t.difference), interval, p_text(t.p), p_text(contrast.bh), p_text(contrast.paired)]
-
-
-def robustness_table(study: Study) -> str:
-    """Joint robust accuracy at every eps and the area under the curve, means over seeds, in points."""
-    rows = []
-    for arm, curves, areas in zip(study.arms, study.robust, study.values("area"), strict=True):
-        cells = [mean_text(column, 1) for column in curves.T]
-        rows.append([code(arm), *cells, mean_text(areas), sd_text(areas)])
-    return table(["arm", *[f"{eps:g}" for eps in study.eps], "area", "sd of area"], rows)
-
-
-def attack_table(study: Study) -> str:
-    """What is left after each attack at the named eps (joint, in attack order), and two signs of masking."""
-    eps = float(study.analysis["eps"])
-    first = next((record for record in study.records.values() if record["robustness"]), None)
-    names = [f"{a['attack']} ({a['steps']})" for a in attacks_at(first, eps)] if first else []
-    rows = []
-    for arm in study.arms:
-        runs = [record for record in study.done(arm) if record["robustness"]]
-        left = np.array([after_attacks(record, eps) for record in runs]).reshape(len(runs), len(names) + 1)
-        signs = np.array([masking_signs(record) for record in runs]).reshape(len(runs), 2)
-        cells = [mean_text(column, 1) for column in left.T]
-        rows.append([code(arm), *cells, mean_text(100 * signs[:, 0], 1), mean_text(signs[:, 1])])
-    return table(["arm", "no attack", *names, "zero gradients, %", "median margin"], rows)
-
-
-def after_attacks(record: Record, eps: float) -> list[float]:
-    """Return the points left without attack and after each attack at eps, in attack order."""
-    robustness = record["robustness"]
-    if robustness is None:
-        return []
-    n = robustness["n"]
-    outcomes = [robustness["clean"], *[attack["correct"] for attack in attacks_at(record, eps)]]
-    bits = np.logical_and.accumulate([unpack_bits(text, n) for text in outcomes])
-    return [100.0 * int(row.sum()) / n for row in bits]
-
-
-def masking_signs(record: Record) -> tuple[float, float]:
-    """Return the share of images whose gradient is exactly zero and the median margin of the logits."""
-    robustness = record["robustness"]
-    return (np.nan, np.nan) if robustness is None else (robustness["zero_gradient_share"], robustness["median_margin"])
 
 
 def epochs_table(study: Study) -> str:

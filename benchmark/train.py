@@ -18,7 +18,7 @@ from benchmark.datasets import Split
 from benchmark.errors import UsageError
 from benchmark.models import build_model, weights_hash
 from benchmark.plan import Run
-from benchmark.records import Epoch
+from benchmark.schema import Epoch
 from benchmark.settings import Recipe
 from benchmark.streams import stream, stream_seed
 

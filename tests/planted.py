@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.records import AttackOutcome, Record, pack_bits, record_path, write_record
+from benchmark.records import pack_bits, record_path, write_record
+from benchmark.schema import AttackOutcome, Record
 
 TEST_IMAGES, ATTACKED, EPOCHS = 1000, 200, 4
 EPS = (0.25, 0.5, 1.0, 2.0)
@@ -53,7 +54,7 @@ def record(arm: str, seed: int, correct: int, curve: Sequence[int] = CURVE, **ch
     """One finished run with `correct` of 1,000 test images right; `changes` replace whole fields."""
     accuracy = correct / TEST_IMAGES
     done: Record = {
-        "schema": 1,
+        "schema": 2,
         "preset": "planted",
         "arm": arm,
         "seed": seed,
@@ -93,14 +94,22 @@ def record(arm: str, seed: int, correct: int, curve: Sequence[int] = CURVE, **ch
         "last_epoch": {"epoch": EPOCHS, "accuracy": accuracy},
         "best_epoch": {"epoch": EPOCHS, "accuracy": accuracy},
         "clean": {"n": TEST_IMAGES, "correct": bits(correct, TEST_IMAGES)},
+        "calibration": {"n": TEST_IMAGES, "bins": 15, "ece": 0.04, "nll": 0.6},
         "robustness": {
             "n": ATTACKED,
             "images": bits(ATTACKED, TEST_IMAGES),
             "clean": bits(curve[0], ATTACKED),
             "attacks": attacks(curve),
+            "noise": {"eps": EPS[-1], "correct": curve[0] - 2},
+            "corruptions": [
+                {"kind": kind, "severity": severity, "correct": curve[0] - 10 * severity}
+                for kind in ("gaussian_noise", "jpeg")
+                for severity in (1, 2, 3, 4, 5)
+            ],
             "zero_gradient_share": 0.0,
             "median_margin": 1.5,
         },
+        "checks": [],
         "flags": [],
         "cost": {
             "train_seconds": 30.0 if arm.startswith("sba") else 20.0,

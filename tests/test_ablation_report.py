@@ -16,8 +16,8 @@ from benchmark.ablation_report import section
 from benchmark.exploratory import block_t
 from benchmark.figures import COLOURS, INK
 from benchmark.forest import differences_figure, frame
-from benchmark.records import Record
 from benchmark.report import check_report, render, write_report
+from benchmark.schema import Record
 from benchmark.stats import PairedT, detectable_difference
 from benchmark.study import Contrast, load_study
 from benchmark.tables import comparison_table

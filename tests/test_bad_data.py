@@ -13,9 +13,10 @@ import torch
 from saying import ONE_RUN, TINY, Say, in_a_process
 
 from benchmark import registry
-from benchmark.attacks import attack_copy, attack_jointly
+from benchmark.attacks import Victim
 from benchmark.datasets import Source, Split
 from benchmark.errors import BenchmarkError
+from benchmark.joint import Subject, attack_jointly
 from benchmark.models import build_model
 from benchmark.preset_files import load_preset
 from benchmark.synthetic import write_cifar, write_image_folder
@@ -182,7 +183,7 @@ def test_data_set_with_images_outside_the_range_is_refused_before_training(
 def test_attacks_refuse_images_outside_the_range(low: float, high: float) -> None:
     images = torch.from_numpy(np.linspace(low, high, 16 * 64, dtype=np.float32)).reshape(16, 1, 8, 8)
     labels = torch.arange(16) % 10
-    model = attack_copy(build_model("small", torch.zeros(16, 1, 8, 8, dtype=torch.uint8), 10, 0))
+    model = Victim(build_model("small", torch.zeros(16, 1, 8, 8, dtype=torch.uint8), 10, 0))
     settings = load_preset("smoke").evaluation
     with pytest.raises(BenchmarkError, match=r"\[0, 1\]"):
-        attack_jointly(model, images, labels, labels >= 0, settings, 0, lambda _text: None)
+        attack_jointly(Subject(model, images, labels, labels >= 0, 10, 16, 0), settings, lambda _text, _share: None)

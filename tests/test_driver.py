@@ -70,7 +70,7 @@ def test_an_attack_that_needs_three_classes_is_refused_on_two(
     folder = write_image_folder(tmp_path / "two" / "classes", 2, train=80, test=20, pixels=8)
     no_training(monkeypatch)
     assert main([*ONE, "--set", f"data.dataset={folder}"]) == 2
-    assert "apgd_dlr needs 3 classes or more" in capsys.readouterr().err
+    assert "attack apgd_dlr compares the 3 largest logits, but there are only 2 classes" in capsys.readouterr().err
 
 
 def test_a_layer_inside_a_skip_connection_is_refused_before_training(

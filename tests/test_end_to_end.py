@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from tiny_study import ARMS, ATTACKED, ATTACKS, EPOCHS, EPS, SEEDS, TEST_IMAGES, Study
 
+from benchmark.joint import suite
 from benchmark.preset_files import load_preset, preset_names
-from benchmark.records import Record, pack_bits, unpack_bits, write_record
+from benchmark.records import pack_bits, unpack_bits, write_record
+from benchmark.schema import Record
 
 KEYS = {
     "": "schema preset arm seed settings settings_hash weights_hash order_hash data model epochs last_epoch best_epoch "
@@ -125,7 +127,7 @@ def test_record_is_under_60_kb(study: Study) -> None:
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_record_of_a_presets_full_size_is_under_60_kb(study: Study, tmp_path: Path, name: str) -> None:
+def test_record_of_a_presets_full_size_is_small(study: Study, tmp_path: Path, name: str) -> None:
     preset, record = load_preset(name), copy.deepcopy(study.records["sba", 1])
     outcomes = np.random.default_rng(0)
     record["epochs"] = [record["epochs"][-1] | {"epoch": 1 + i} for i in range(preset.recipe.epochs)]
@@ -134,10 +136,11 @@ def test_record_of_a_presets_full_size_is_under_60_kb(study: Study, tmp_path: Pa
     record["robustness"]["images"] = pack_bits(outcomes.random(10_000) < 0.5)
     record["robustness"]["attacks"] = [
         record["robustness"]["attacks"][0] | {"correct": pack_bits(outcomes.random(images) < 0.5)}
-        for _ in range(len(preset.evaluation.eps) * len(preset.evaluation.attacks))
+        for _ in suite(preset.evaluation)
     ]
     write_record(tmp_path / "record.json", cast("Record", record))
-    assert (tmp_path / "record.json").stat().st_size < 60_000
+    # AutoAttack on all 10,000 test images at nine eps takes 61 kB for the outcomes alone.
+    assert (tmp_path / "record.json").stat().st_size < (120_000 if name.endswith("_gpu") else 60_000)
 
 
 # Pairing

@@ -8,7 +8,7 @@ import pytest
 
 from benchmark.plan import Run
 from benchmark.progress import Progress, duration
-from benchmark.records import Epoch
+from benchmark.schema import Epoch
 
 EPOCH = Epoch(
     epoch=1,
@@ -39,7 +39,7 @@ def test_without_a_terminal_each_epoch_is_a_line(
     with Progress(make_run("sba", 2), steps=4, position=3, total=7) as progress:
         progress.step(1)
         progress.epoch(EPOCH)
-        progress.attacking("pgd")
+        progress.attacking("pgd", 0.5)
     out, err = capsys.readouterr()
     assert err == ""
     (line,) = out.splitlines()
@@ -58,7 +58,7 @@ def test_in_a_terminal_a_bar_shows_all_of_it(
         for _ in range(4):
             progress.step(1)
         progress.epoch(EPOCH)
-        progress.attacking("apgd_dlr at 8/255, 5 images left")
+        progress.attacking("apgd_dlr at 8/255, 5 images left", 0.5)
         progress.bar.refresh()
     shown = terminal.getvalue()
     for text in (

@@ -8,8 +8,8 @@ import planted
 import pytest
 
 from benchmark.errors import UsageError
-from benchmark.records import Record
 from benchmark.report import check_report, render, write_report
+from benchmark.schema import Record
 
 CLEAR = {
     "sba": [870, 872, 868, 871, 869],

@@ -9,7 +9,8 @@ import pytest
 from tiny_study import ARMS, TEST_IMAGES, Study, path_of, read
 
 from benchmark.cli import main
-from benchmark.records import Record, pack_bits, write_record
+from benchmark.records import pack_bits, write_record
+from benchmark.schema import Record
 
 
 @pytest.fixture

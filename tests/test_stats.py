@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
+from benchmark.curves import area_under_curve
 from benchmark.stats import (
     ALPHA,
     Comparison,
     Floats,
-    area_under_curve,
     compare,
     correct,
     detectable_difference,

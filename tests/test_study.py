@@ -10,7 +10,7 @@ from scipy import stats as scipy_stats
 
 from benchmark.errors import RunError, UsageError
 from benchmark.exploratory import block_t
-from benchmark.records import Record
+from benchmark.schema import Record
 from benchmark.study import comparisons, contrasts, load_study
 
 COUNTS = {"sba": [870, 872, 868, 871, 869], "standard": [858, 861, 857, 862, 857], "mixup": [860] * 5}

@@ -1,0 +1,158 @@
+"""Joint evaluation: an image that one attack fooled is not attacked again at that eps."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmark.attacks import CLASSES_NEEDED, Norm, Victim, perturb, predict, refuse_impossible
+from benchmark.errors import DataError, UsageError
+from benchmark.image_streams import draws
+from benchmark.records import pack_bits
+from benchmark.schema import AttackOutcome
+from benchmark.settings import Attack, Evaluation
+from benchmark.streams import stream_seed
+
+Progress = Callable[[str, float], None]  # told what is going on and what share of the work is done
+
+
+class Subject(NamedTuple):
+    """What is attacked.
+
+    Attributes:
+        model: the network.
+        images: (N, C, H, W) float32 in [0, 1], in fixed order.
+        labels: (N,) true classes.
+        clean: (N,) booleans, classified correctly without attack; only these are attacked.
+        classes: number of classes.
+        batch_size: images attacked at once.
+        seed: seed of the evaluation.
+    """
+
+    model: Victim
+    images: Tensor
+    labels: Tensor
+    clean: Tensor
+    classes: int
+    batch_size: int
+    seed: int
+
+    def part(self, indices: Tensor) -> "Subject":
+        """Return the same network with some of the images."""
+        return self._replace(images=self.images[indices], labels=self.labels[indices], clean=self.clean[indices])
+
+
+class Radius(NamedTuple):
+    """A ball: norm and eps, of Linf in 1/255, of L2 in pixel values of [0, 1]."""
+
+    norm: Norm
+    eps: float
+
+    @property
+    def pixels(self) -> float:
+        """The radius in pixel values of [0, 1]."""
+        return self.eps / 255 if self.norm == "Linf" else self.eps
+
+    def __str__(self) -> str:
+        return f"{self.norm} {self.eps:g}/255" if self.norm == "Linf" else f"{self.norm} {self.eps:g}"
+
+
+def suite(settings: Evaluation) -> list[tuple[Radius, Attack]]:
+    """Return every radius with every attack at it, in the order in which they are made."""
+    linf = [(Radius("Linf", eps), attack) for eps in settings.eps for attack in settings.attacks]
+    return linf + [(Radius("L2", eps), attack) for eps in settings.l2_eps for attack in settings.l2_attacks]
+
+
+def attack_jointly(subject: Subject, settings: Evaluation, progress: Progress) -> list[AttackOutcome]:
+    """Run every attack at every radius; one attack sees only the images that all earlier ones there left correct.
+
+    An image's outcome does not depend on the others: its draws are its own, and every batch has `batch_size` rows (the
+    last is filled up with copies), because sums of floats depend on the shape of a batch. So joint evaluation finds
+    what attacks made one by one on all images find.
+
+    Raises:
+        DataError: images outside [0, 1].
+    """
+    refuse_out_of_range(subject.images)
+    steps = suite(settings)
+    work = sum(attack.steps for _, attack in steps)
+    outcomes, robust, at, done = [], subject.clean, None, 0
+    for radius, attack in steps:
+        robust, at = (subject.clean if radius != at else robust), radius
+        left, before = int(robust.sum()), subject.model.gradients
+        text = f"{attack.name} at {radius}, {left} of {len(robust)} images left"
+        after = robust.clone()
+        for share, batch, fooled in attack_left(subject, robust, radius, attack):
+            progress(text, (done + share * attack.steps) / work)
+            after[batch] = ~fooled
+        robust, done = after, done + attack.steps
+        outcomes.append(
+            AttackOutcome(
+                attack=attack.name,
+                norm=radius.norm,
+                eps=radius.eps,
+                steps=attack.steps,
+                correct=pack_bits(robust.cpu().numpy()),
+                fooled=left - int(robust.sum()),
+                gradients=subject.model.gradients - before,
+            )
+        )
+    progress("done", 1.0)
+    return outcomes
+
+
+def attack_left(
+    subject: Subject, left: Tensor, radius: Radius, attack: Attack
+) -> Iterator[tuple[float, Tensor, Tensor]]:
+    """Attack the images marked in `left`, (N,) booleans, batch by batch.
+
+    Yields:
+        the share of them that is done, the indices of a batch, and which of these the attack fooled.
+    """
+    seed = stream_seed("attack", subject.seed, f"{radius.norm}/{radius.eps:g}/{attack.name}")
+    seeds, indices = draws(seed, len(left)), left.nonzero().squeeze(1)
+    for number, batch in enumerate(indices.split(subject.batch_size) if len(indices) else (), start=1):
+        full = torch.cat([batch, batch[-1:].expand(subject.batch_size - len(batch))])
+        x, y = subject.images[full], subject.labels[full]
+        adversarial = perturb(
+            subject.model, attack, radius.norm, radius.pixels, x, y, seeds.rows(full.tolist()), subject.classes
+        )
+        fooled = predict(subject.model, adversarial, subject.batch_size) != y
+        yield min(1.0, number * subject.batch_size / len(indices)), batch, fooled[: len(batch)]
+
+
+def stands(subject: Subject, left: Tensor, radius: Radius, attack: Attack) -> Tensor:
+    """Return which of the images marked in `left`, (N,) booleans, one attack left correct; (N,) booleans."""
+    after = left.clone()
+    for _, batch, fooled in attack_left(subject, left, radius, attack):
+        after[batch] = ~fooled
+    return after
+
+
+def refuse_too_few_classes(settings: Evaluation, classes: int) -> None:
+    """Refuse a suite that cannot be made on so many classes, before anything is trained.
+
+    Raises:
+        UsageError: names the attack or check.
+    """
+    for radius, attack in suite(settings):
+        refuse_impossible(attack, radius.norm, classes)
+    if settings.checks and classes < CLASSES_NEEDED["apgd_t"]:
+        raise UsageError(
+            f"evaluation.checks runs the reference AutoAttack, which needs {CLASSES_NEEDED['apgd_t']} classes; there "
+            f"are {classes}. Leave [evaluation.checks] out."
+        )
+
+
+def refuse_out_of_range(images: Tensor) -> None:
+    """Refuse images that are not in [0, 1].
+
+    Raises:
+        DataError: with the range found.
+    """
+    if not (images.min() >= 0 and images.max() <= 1):
+        low, high = float(images.min()), float(images.max())
+        raise DataError(
+            f"images to attack must be in [0, 1], these reach from {low:g} to {high:g}; divide bytes by 255."
+        )

@@ -1,0 +1,96 @@
+"""The reference AutoAttack (package pyautoattack, its authors' code), to check torchattacks by."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmark.attacks import TARGETS
+from benchmark.image_streams import ImageStreams, draws
+from benchmark.joint import Radius, Subject
+from benchmark.streams import stream_seed
+
+NAMES = {"apgd_ce": "apgd-ce", "apgd_dlr": "apgd-dlr", "apgd_t": "apgd-t", "fab_t": "fab-t", "square": "square"}
+
+
+def autoattack(subject: Subject, radius: Radius, seed: int) -> Any:
+    """Return the reference AutoAttack, "standard", on 9 targets or as many as there are (it needs 4 classes)."""
+    from pyautoattack import AutoAttack
+
+    attack = AutoAttack(subject.model, norm=radius.norm, eps=radius.pixels, seed=seed, device=subject.images.device)
+    attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = min(TARGETS, subject.classes - 1)
+    attack.fab.targeted = True
+    return attack
+
+
+def stands_reference(subject: Subject, left: Tensor, radius: Radius, steps: int, queries: int) -> Tensor:
+    """Return which of the images marked in `left`, (N,) booleans, the standard AutoAttack left correct.
+
+    Its standard is 100 steps, and 5,000 queries of Square.
+    """
+    after, indices = left.clone(), left.nonzero().squeeze(1)
+    if not len(indices):
+        return after
+    attack = autoattack(subject, radius, stream_seed("reference", subject.seed, str(radius)) % 2**31)
+    for name in ("apgd_ce", "apgd_t", "fab_t"):
+        matched(attack, name, steps)
+    matched(attack, "square", queries)
+    x, y = subject.images[indices], subject.labels[indices]
+    with isolated(subject.images.device):
+        _, predicted = attack.run_standard_evaluation(x, y, batch_size=subject.batch_size)
+    after[indices] = predicted == y
+    return after
+
+
+def stands_matched(subject: Subject, left: Tensor, radius: Radius, name: str, steps: int) -> Tensor:
+    """Return which of the images marked in `left` the reference's attack left correct at our settings and draws.
+
+    Args:
+        subject: what is attacked.
+        left: (N,) booleans.
+        radius: of the ball.
+        name: an attack of `NAMES`.
+        steps: gradient steps, or queries of Square.
+    """
+    seed = stream_seed("attack", subject.seed, f"{radius.norm}/{radius.eps:g}/{name}")
+    seeds, after = draws(seed, len(left)), left.clone()
+    for batch in left.nonzero().squeeze(1).split(subject.batch_size):
+        full = torch.cat([batch, batch[-1:].expand(subject.batch_size - len(batch))])
+        attack = matched(autoattack(subject, radius, seeds.shared), name, steps)
+        x, y = subject.images[full], subject.labels[full]
+        with isolated(x.device), ImageStreams(seeds.rows(full.tolist()).images):
+            adversarial = attack.perturb(x, y)
+        with torch.no_grad():
+            after[batch] = (subject.model(adversarial).argmax(1) == y)[: len(batch)]
+    return after
+
+
+def matched(attack: Any, name: str, steps: int) -> Any:
+    """Return one attack of the reference with so many steps."""
+    if name == "square":
+        attack.square.n_queries = steps
+        return attack.square
+    part = {"apgd_t": attack.apgd_targeted, "fab_t": attack.fab}.get(name, attack.apgd)
+    part.n_iter = steps
+    if name != "fab_t":
+        part.n_iter_2, part.n_iter_min = max(int(0.22 * steps), 1), max(int(0.06 * steps), 1)
+        part.size_decr = max(int(0.03 * steps), 1)
+    if name in ("apgd_ce", "apgd_dlr"):
+        part.loss = name.removeprefix("apgd_")
+    return part
+
+
+@contextmanager
+def isolated(device: torch.device) -> Iterator[None]:
+    """Leave the global generators as they were, and keep the package's log off the screen (our checks say the same)."""
+    log, devices = logging.getLogger("auto-attack"), [device] if device.type == "cuda" else []
+    disabled = log.disabled
+    log.disabled = True
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        log.disabled = disabled

@@ -1,0 +1,22 @@
+"""The surrogate: a network of the same kind from a seed that no run has, whose adversarial images are transferred."""
+
+import torch
+from torch import nn
+
+from benchmark.data import Data
+from benchmark.plan import Run, make_method
+from benchmark.settings import Arm, Preset
+from benchmark.train import start, train_epoch
+
+SEED = 1_000_003  # no study names it
+ARM = Arm(method="erm", augmentation="none")
+
+
+def train_surrogate(preset: Preset, data: Data, device: torch.device) -> nn.Module:
+    """Return the preset's network after one epoch of plain training on its data; the same for every run of a preset."""
+    recipe = preset.recipe.model_copy(update={"epochs": 1})
+    short = preset.model_copy(update={"recipe": recipe, "arms": {"surrogate": ARM}})
+    run = Run(short, "surrogate", SEED, make_method(preset.name, "surrogate", ARM), {})
+    state = start(run, data, device)
+    train_epoch(run, state, data.train)
+    return state.model.eval()
