@@ -126,6 +126,17 @@ def ablation(session: nox.Session) -> None:
 
 
 @session
+def crosscheck(session: nox.Session) -> None:
+    """Our attacks beside other packages', on a study's trained runs (-- --preset NAME; else cifar10_jpeg)."""
+    install(session)
+    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    options.add_argument("--preset", default="cifar10_jpeg")
+    chosen, others = options.parse_known_args(session.posargs)
+    benchmark(session, "crosscheck", chosen.preset, *others)
+    write_report(session)
+
+
+@session
 def speed(session: nox.Session) -> None:
     """Measure training throughput against its limit, on synthetic images."""
     install(session)

@@ -3,14 +3,17 @@
 from typing import Any
 
 import torch
+from torch import nn
 
 from benchmark.cost import forward_flops, training_flops
 from benchmark.data import Data
 from benchmark.environment import describe_environment
 from benchmark.evaluate import Evaluated, evaluated_split
 from benchmark.memory import peak_memory
-from benchmark.plan import Run
+from benchmark.models import weights_hash
+from benchmark.plan import NUMERICS, Run
 from benchmark.schema import SCHEMA, Cost, DataInfo, EpochAccuracy, ModelInfo, Record
+from benchmark.settings import Preset
 from benchmark.train import State, order_hash, to_float
 
 
@@ -28,15 +31,8 @@ def make_record(run: Run, state: State, data: Data, device: torch.device, reason
         analysis=analysis_of(run),
         weights_hash=state.weights_hash,
         order_hash=order_hash(run, len(data.train.labels)),
-        data=DataInfo(
-            name=data.name,
-            fingerprint=data.fingerprint,
-            classes=data.classes,
-            train_images=len(data.train.labels),
-            test_images=len(evaluated_split(run.preset, data).labels),
-            synthetic=data.synthetic,
-        ),
-        model=describe_model(run, state, data),
+        data=describe_data(run.preset, data),
+        model=describe_model(run.preset.model.name, state.model, data),
         epochs=epochs,
         last_epoch=summaries[-1] if summaries and reason is None else None,
         best_epoch=max(summaries, key=lambda summary: summary["accuracy"], default=None),
@@ -52,17 +48,72 @@ def make_record(run: Run, state: State, data: Data, device: torch.device, reason
     )
 
 
+def evaluated_record(
+    preset: Preset, name: str, seed: int, model: nn.Module, data: Data, device: torch.device, evaluated: Evaluated
+) -> Record:
+    """Return the record of a network that was evaluated, but not trained here: what training leaves is empty."""
+    settings = preset.model_dump(mode="json", include={"data", "model", "recipe", "evaluation"})
+    settings |= {"arm": {"method": "not trained here", "augmentation": "none", "settings": {}}, "numerics": NUMERICS}
+    analysis = {"title": name, "treatment": name, "against": [], "eps": preset.analysis.eps, "seeds": [seed]}
+    record = Record(
+        schema=SCHEMA,
+        preset=preset.name,
+        arm=name,
+        seed=seed,
+        settings=settings,
+        settings_hash="",
+        analysis=analysis | {"margin": preset.analysis.margin},
+        weights_hash=weights_hash(model),
+        order_hash="",
+        data=describe_data(preset, data),
+        model=describe_model(name, model, data),
+        epochs=[],
+        last_epoch=None,
+        best_epoch=None,
+        clean=None,
+        calibration=None,
+        robustness=None,
+        checks=[],
+        flags=[],
+        cost=Cost(
+            train_seconds=0.0,
+            attack_seconds=0.0,
+            train_gradients=0,
+            train_flops=0,
+            attack_gradients=0,
+            peak_memory_bytes=peak_memory(device),
+        ),
+        environment=describe_environment(device),
+        status="done",
+        reason=None,
+    )
+    add_evaluation(record, evaluated)
+    return record
+
+
+def describe_data(preset: Preset, data: Data) -> DataInfo:
+    """Return the data set's name, fingerprint and sizes."""
+    return DataInfo(
+        name=data.name,
+        fingerprint=data.fingerprint,
+        classes=data.classes,
+        train_images=len(data.train.labels),
+        test_images=len(evaluated_split(preset, data).labels),
+        synthetic=data.synthetic,
+    )
+
+
 def analysis_of(run: Run) -> dict[str, Any]:
     """Return what the preset named before the run: comparisons, eps, margin, seeds and title, as in the record."""
     named = run.preset.analysis.model_dump(mode="json")
     return named | {"title": run.preset.title, "seeds": list(run.preset.seeds)}
 
 
-def describe_model(run: Run, state: State, data: Data) -> ModelInfo:
-    """Return name, size and forward FLOPs of the network."""
-    parameters = sum(parameter.numel() for parameter in state.model.parameters())
-    flops = forward_flops(state.model.eval(), to_float(data.train.images[:1]))
-    return ModelInfo(name=run.preset.model.name, parameters=parameters, flops=flops)
+def describe_model(name: str, model: nn.Module, data: Data) -> ModelInfo:
+    """Return name, size and forward FLOPs of a network."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    flops = forward_flops(model.eval(), to_float(data.train.images[:1]))
+    return ModelInfo(name=name, parameters=parameters, flops=flops)
 
 
 def training_cost(state: State, data: Data, device: torch.device) -> Cost:

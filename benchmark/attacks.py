@@ -1,6 +1,8 @@
 """Attacks: torchattacks under the rules that keep it from corrupting a benchmark."""
 
 import copy
+import logging
+from importlib import import_module
 from typing import Any, Literal
 
 import torch
@@ -18,6 +20,8 @@ Norm = Literal["Linf", "L2"]
 TARGETS = 9  # the reference AutoAttack attacks 9 other classes, however many there are
 CLASSES_NEEDED = {"apgd_dlr": 3, "apgd_t": 4}  # the loss compares so many of the largest logits
 LINF_ONLY = ("fgsm", "pgd")  # torchattacks' FGSM knows no other norm, its PGDL2 depends on the batch size
+QUIET = logging.getLogger(f"{__name__}.quiet")  # of what the sanity checks say anyway, such as zero gradients
+QUIET.disabled = True
 TOLERANCE = 1e-5  # of eps, and 1/10 of it of the pixels' range: float32 rounding of clean + delta
 
 
@@ -83,7 +87,26 @@ def make_attack(settings: Attack, model: nn.Module, norm: Norm, radius: float, c
         options |= {"multi_targeted": True} if name == "fab_t" else {}
     elif name == "square":
         options |= {"norm": norm, "n_queries": settings.steps, "resc_schedule": False, "seed": seed}
-    return kind(model, **options)
+    return reference_attack(name, model, options) if by_reference(name, norm) else kind(model, **options)
+
+
+def by_reference(name: str, norm: Norm) -> bool:
+    """Say whether an attack is made by the reference implementation, because torchattacks 3.5.1 departs from it.
+
+    In L2 its APGD-T moves a whole batch by the first image's step, and its Square measures a window over all channels
+    at once, where the reference takes each image's step and each channel.
+    """
+    return norm == "L2" and name in ("apgd_t", "square")
+
+
+def reference_attack(name: str, model: nn.Module, options: dict[str, Any]) -> Any:
+    """Build APGD-T or Square of pyautoattack from torchattacks' options."""
+    if name == "square":
+        return import_module("pyautoattack.square").SquareAttack(model, p_init=0.8, **options).perturb
+    targeted = import_module("pyautoattack.autopgd_base").APGDAttack_targeted
+    options = options | {"n_iter": options["steps"], "n_target_classes": options["n_classes"] - 1, "logger": QUIET}
+    made = targeted(model, **{key: value for key, value in options.items() if key not in ("steps", "n_classes")})
+    return made.perturb
 
 
 def refuse_impossible(settings: Attack, norm: Norm, classes: int) -> None:

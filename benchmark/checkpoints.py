@@ -6,17 +6,19 @@ import torch
 
 from benchmark.errors import RunError
 from benchmark.files import DamagedFileError, load_tensors, write_whole
+from benchmark.plan import Run
 from benchmark.records import unwritable
 from benchmark.train import State
 
 
-def save_checkpoint(path: Path, key: str, state: State) -> None:
-    """Write the state whole or not at all.
+def save_checkpoint(path: Path, run: Run, key: str, state: State) -> None:
+    """Write the state whole or not at all, with the run's preset, arm and seed, so that `evaluate` knows it.
 
     Raises:
         UsageError: the folder cannot be written.
     """
     values = {
+        "run": {"preset": run.preset.name, "arm": run.arm, "seed": run.seed},
         "key": key,
         "model": state.model.state_dict(),
         "optimizer": state.optimizer.state_dict(),

@@ -3,9 +3,10 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmark.arguments import parser
 from benchmark.errors import BenchmarkError, UsageError
 
 
@@ -17,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = parser().parse_args(arguments)
     try:
-        code = int(options.command(options))
+        code = COMMANDS[options.command](options)
         sys.stdout.flush()
         return code
     except BenchmarkError as error:
@@ -32,73 +33,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
-    top = argparse.ArgumentParser(prog="sba-benchmark", description="Does Stochastic Batch Augmentation hold?")
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
-
-    run = commands.add_parser("run", help="train, evaluate and record every run of a preset that is not done yet")
-    run.set_defaults(command=run_command)
-    run.add_argument("preset", help="a name from `list presets`, or path/to/mine.toml")
-    run.add_argument("--arms", type=names, help="only these arms: a,b")
-    run.add_argument("--seeds", type=seeds, help="only these seeds: 0,1,2 or 0-9")
-    run.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one setting")
-    run.add_argument("--data-root", type=Path, metavar="DIR", help="where data is looked for first")
-    run.add_argument(
-        "--results", type=Path, metavar="DIR", help="records (default: results, for smoke runs runs/smoke)"
-    )
-    run.add_argument("--runs", type=Path, metavar="DIR", help="checkpoints (default: runs)", default=Path("runs"))
-    run.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
-    run.add_argument("--smoke", action="store_true", help="shrink to a tiny subset and 2 seeds, with its own report")
-    run.add_argument("--ablation", action="store_true", help="instead of the arms: one arm for each reading of SBA")
-    run.add_argument("--synthetic", action="store_true", help="with --smoke: made-up images in the official format")
-    run.add_argument("--force", action="store_true", help="repeat runs that are done")
-
-    report = commands.add_parser("report", help="write RESULTS.md and its figures from records")
-    report.set_defaults(command=report_command)
-    report.add_argument(
-        "--results", type=Path, metavar="DIR", default=Path("results"), help="records (default: results)"
-    )
-    report.add_argument("--output", type=Path, metavar="FILE", help="default: RESULTS.md beside the records' folder")
-    report.add_argument("--check", action="store_true", help="change nothing; exit 1 where the files differ")
-
-    listing = commands.add_parser("list", help="what there is, one line each with its source")
-    listing.set_defaults(command=list_command)
-    listing.add_argument("kind", choices=("presets", "arms", "methods", "datasets", "models", "attacks"))
-
-    speed = commands.add_parser("speed", help="training throughput beside its limit, and what an SBA step costs")
-    speed.set_defaults(command=speed_command)
-    speed.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
-    return top
-
-
-def names(text: str) -> list[str]:
-    """Parse "a,b".
-
-    Raises:
-        argparse.ArgumentTypeError: there is no name in it.
-    """
-    found = [name.strip() for name in text.split(",") if name.strip()]
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} names nothing; write a,b")
-    return found
-
-
-def seeds(text: str) -> list[int]:
-    """Parse "0,1,2", "0-9" or a mixture.
-
-    Raises:
-        argparse.ArgumentTypeError: anything else.
-    """
-    found: list[int] = []
-    for part in names(text):
-        first, _, last = part.partition("-")
-        if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) < int(first):
-            raise argparse.ArgumentTypeError(f"{text!r}: write seeds as 0,1,2 or 0-9")
-        found += range(int(first), int(last or first) + 1)
-    return list(dict.fromkeys(found))
 
 
 def run_command(options: argparse.Namespace) -> int:
@@ -224,8 +158,37 @@ def list_command(options: argparse.Namespace) -> int:
     return 0
 
 
+def evaluate_command(options: argparse.Namespace) -> int:
+    """Evaluate one network and print its report."""
+    from benchmark.evaluate_command import evaluate_network
+
+    return evaluate_network(options)
+
+
+def crosscheck_command(options: argparse.Namespace) -> int:
+    """Compare the attack packages on trained runs; 1 where any image has another outcome."""
+    from benchmark import crosscheck
+    from benchmark.data import data_roots, load_data
+    from benchmark.driver import Places
+    from benchmark.environment import choose_device
+    from benchmark.plan import make_plan
+    from benchmark.preset_files import load_preset
+
+    device = choose_device(options.device)
+    preset = load_preset(family_member(options.preset, device.type), tuple(options.set))
+    plan = make_plan(preset, options.arms, options.seeds or preset.seeds[:1])
+    places = Places(options.results, options.runs)
+    rows = crosscheck.crosscheck(plan, load_data(preset.data, data_roots(options.data_root)), places, device)
+    path = options.results / preset.name / crosscheck.FILE
+    crosscheck.write_crosscheck(path, rows, device)
+    differing = sum(row["disagreements"] for row in rows)
+    print(f"{differing} disagreements in {sum(row['images'] for row in rows):,} outcomes; written to {path}.")
+    return 1 if differing else 0
+
+
 def speed_command(options: argparse.Namespace) -> int:
     """Print the throughput table and what SBA's steps cost."""
+    from benchmark.attack_cost import attack_cost_table
     from benchmark.environment import choose_device
     from benchmark.memory import keep_freed_memory
     from benchmark.sba_cost import cost_tables
@@ -235,4 +198,15 @@ def speed_command(options: argparse.Namespace) -> int:
     device = choose_device(options.device)
     print(speed_table(device))
     print(f"\n{cost_tables(device)}")
+    print(f"\n{attack_cost_table(device, options.checkpoint, options.data_root)}")
     return 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "run": run_command,
+    "report": report_command,
+    "evaluate": evaluate_command,
+    "crosscheck": crosscheck_command,
+    "list": list_command,
+    "speed": speed_command,
+}

@@ -26,13 +26,13 @@ def gaussian_noise(x: Images, sd: float, generator: np.random.Generator) -> Imag
 
 def shot_noise(x: Images, photons: float, generator: np.random.Generator) -> Images:
     """Replace each value by a Poisson count of so many photons at full brightness."""
-    return np.asarray(generator.poisson(x * photons) / photons)
+    return np.asarray(generator.poisson(x * photons) / photons, dtype=np.float64)
 
 
 def impulse_noise(x: Images, share: float, generator: np.random.Generator) -> Images:
     """Set a share of all values to 0 or 1."""
     draw = generator.random(x.shape)
-    return np.asarray(np.where(draw < share / 2, 0.0, np.where(draw < share, 1.0, x)))
+    return np.asarray(np.where(draw < share / 2, 0.0, np.where(draw < share, 1.0, x)), dtype=np.float64)
 
 
 def gaussian_blur(x: Images, sd: float, _generator: np.random.Generator) -> Images:
@@ -45,12 +45,13 @@ def brightness(x: Images, more: float, _generator: np.random.Generator) -> Image
     """Raise the value of HSV (the largest channel), which scales all channels of a pixel."""
     value = x.max(axis=1, keepdims=True)  # (N, 1, H, W)
     brighter = np.minimum(value + more, 1.0)
-    return np.asarray(np.where(value > 0, x * brighter / np.where(value > 0, value, 1.0), brighter))
+    scale = brighter / np.where(value > 0, value, 1.0)
+    return np.asarray(np.where(value > 0, x * scale, brighter), dtype=np.float64)
 
 
 def contrast(x: Images, share: float, _generator: np.random.Generator) -> Images:
     """Draw each channel of an image towards its mean."""
-    means = x.mean(axis=(2, 3), keepdims=True)
+    means: Images = x.mean(axis=(2, 3), keepdims=True)
     return (x - means) * share + means
 
 

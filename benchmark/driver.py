@@ -207,7 +207,7 @@ def train(run: Run, state: State, data: Data, places: Places, progress: Progress
         epoch = train_epoch(run, state, data.train, progress.step)
         epoch["accuracy"] = accuracy(run.preset.recipe, state.model, evaluated_split(run.preset, data))
         state.epochs.append(epoch)
-        save_checkpoint(checkpoint_path(run, places), key, state)
+        save_checkpoint(checkpoint_path(run, places), run, key, state)
         progress.epoch(epoch)
 
 

@@ -181,7 +181,7 @@ def all_checks(
 ) -> list[Check]:
     """Return the outcomes of all sanity checks, of the costly ones only where the settings ask for them."""
     spend, n = settings.checks, len(subject.clean)
-    radius = sanity.contested(settings, curves["Linf"])
+    radius = sanity.contested("Linf", curves["Linf"])
     few = subject.part(torch.arange(min(spend.images if spend else 0, n), device=subject.clean.device))
     lines = {norm: list(curve.values()) for norm, curve in curves.items()}
     losses = max((o["fooled"] / n for o in outcomes if after_cross_entropy(o, settings)), default=0.0)

@@ -48,7 +48,9 @@ def load_tensors(path: Path, mmap: bool = False) -> dict[str, Any]:
         raise DamagedFileError("it is not a whole file of torch.save")
     try:
         values = torch.load(path, weights_only=True, mmap=mmap, map_location="cpu")
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except pickle.UnpicklingError as error:
+        raise DamagedFileError("it is damaged, or loading it would run pickled code") from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise DamagedFileError(str(error).partition("\n")[0] or type(error).__name__) from error
     if not isinstance(values, dict):
         raise DamagedFileError("it holds something else than a dictionary")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from benchmark.attacks import CLASSES_NEEDED, Norm, Victim, perturb, predict, refuse_impossible
 from benchmark.errors import DataError, UsageError
-from benchmark.image_streams import draws
+from benchmark.image_streams import Draws, draws
 from benchmark.records import pack_bits
 from benchmark.schema import AttackOutcome
 from benchmark.settings import Attack, Evaluation
@@ -83,9 +83,9 @@ def attack_jointly(subject: Subject, settings: Evaluation, progress: Progress) -
         left, before = int(robust.sum()), subject.model.gradients
         text = f"{attack.name} at {radius}, {left} of {len(robust)} images left"
         after = robust.clone()
-        for share, batch, fooled in attack_left(subject, robust, radius, attack):
-            progress(text, (done + share * attack.steps) / work)
-            after[batch] = ~fooled
+        for batch, stood in attack_left(subject, robust, radius, attack):
+            progress(text, (done + batch.share * attack.steps) / work)
+            after[batch.indices] = stood
         robust, done = after, done + attack.steps
         outcomes.append(
             AttackOutcome(
@@ -102,31 +102,55 @@ def attack_jointly(subject: Subject, settings: Evaluation, progress: Progress) -
     return outcomes
 
 
-def attack_left(
-    subject: Subject, left: Tensor, radius: Radius, attack: Attack
-) -> Iterator[tuple[float, Tensor, Tensor]]:
-    """Attack the images marked in `left`, (N,) booleans, batch by batch.
+class Batch(NamedTuple):
+    """Images of a subject to be attacked at once.
 
-    Yields:
-        the share of them that is done, the indices of a batch, and which of these the attack fooled.
+    Attributes:
+        indices: (n,) of the images that count.
+        images, labels: batch_size rows: these n, filled up with copies of the last.
+        draws: their seeds.
+        share: of the images to be attacked that are done after this batch, in [0, 1].
     """
-    seed = stream_seed("attack", subject.seed, f"{radius.norm}/{radius.eps:g}/{attack.name}")
+
+    indices: Tensor
+    images: Tensor
+    labels: Tensor
+    draws: Draws
+    share: float
+
+
+def batches(subject: Subject, left: Tensor, radius: Radius, attack: str) -> Iterator[Batch]:
+    """Yield the images marked in `left`, (N,) booleans, with the draws that they have under an attack at a radius."""
+    seed = stream_seed("attack", subject.seed, f"{radius.norm}/{radius.eps:g}/{attack}")
     seeds, indices = draws(seed, len(left)), left.nonzero().squeeze(1)
     for number, batch in enumerate(indices.split(subject.batch_size) if len(indices) else (), start=1):
         full = torch.cat([batch, batch[-1:].expand(subject.batch_size - len(batch))])
-        x, y = subject.images[full], subject.labels[full]
+        share = min(1.0, number * subject.batch_size / len(indices))
+        yield Batch(batch, subject.images[full], subject.labels[full], seeds.rows(full.tolist()), share)
+
+
+def attack_left(subject: Subject, left: Tensor, radius: Radius, attack: Attack) -> Iterator[tuple[Batch, Tensor]]:
+    """Attack the images marked in `left`, (N,) booleans; yield each batch with what stood of it, (n,) booleans."""
+    for batch in batches(subject, left, radius, attack.name):
         adversarial = perturb(
-            subject.model, attack, radius.norm, radius.pixels, x, y, seeds.rows(full.tolist()), subject.classes
+            subject.model,
+            attack,
+            radius.norm,
+            radius.pixels,
+            batch.images,
+            batch.labels,
+            batch.draws,
+            subject.classes,
         )
-        fooled = predict(subject.model, adversarial, subject.batch_size) != y
-        yield min(1.0, number * subject.batch_size / len(indices)), batch, fooled[: len(batch)]
+        stood = predict(subject.model, adversarial, subject.batch_size) == batch.labels
+        yield batch, stood[: len(batch.indices)]
 
 
 def stands(subject: Subject, left: Tensor, radius: Radius, attack: Attack) -> Tensor:
     """Return which of the images marked in `left`, (N,) booleans, one attack left correct; (N,) booleans."""
     after = left.clone()
-    for _, batch, fooled in attack_left(subject, left, radius, attack):
-        after[batch] = ~fooled
+    for batch, stood in attack_left(subject, left, radius, attack):
+        after[batch.indices] = stood
     return after
 
 

@@ -3,6 +3,7 @@
 import sys
 import time
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 
@@ -20,6 +21,50 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def print_line(text: str) -> None:
+    """Print a line without disturbing any bar."""
+    tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()
+
+
+class Attacking:
+    """Shows an evaluation: what it is doing, the images left and the time left.
+
+    In a terminal it is the text of a bar, at every batch of images; elsewhere a line each half minute.
+
+    Args:
+        label: names the network.
+        bar: the bar of its run; without one it has its own.
+    """
+
+    def __init__(self, label: str, bar: "tqdm[Any] | None" = None) -> None:
+        self.label = label
+        self.bar = bar or tqdm(total=100, unit="%", desc=label, disable=not sys.stderr.isatty(), leave=False)
+        self.own = bar is None
+        self.began, self.printed = 0.0, time.monotonic()
+
+    def __enter__(self) -> "Attacking":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.close()
+
+    def __call__(self, text: str, share: float) -> None:
+        """Show what is being done, when the given share of the evaluation, in [0, 1], is over."""
+        now = time.monotonic()
+        self.began = self.began or now
+        spent = now - self.began
+        left = f", about {duration(spent / share * (1 - share))} left" if share > 0 and spent > 1 else ""
+        if self.own:
+            self.bar.update(int(100 * share) - self.bar.n)
+        self.bar.set_postfix_str(f"attacking: {text}{left}")
+        if self.bar.disable and now - self.printed > LINE_SECONDS:
+            self.printed = now
+            print_line(f"{self.label}: attacking, {share:.0%} done: {text}{left}")
 
 
 class Progress:
@@ -48,7 +93,7 @@ class Progress:
             smoothing=0.05,
         )
         self.began, self.done_before = time.monotonic(), 0
-        self.attacks_began, self.line_printed = 0.0, self.began
+        self.attacking = Attacking(self.label, self.bar)
 
     def __enter__(self) -> "Progress":
         return self
@@ -80,21 +125,6 @@ class Progress:
             speed = f"{epoch['images_per_second']:,.0f} images/s"
             self.line(f"{self.label}: epoch {number}/{self.epochs}, {self.shown}, {speed}, {left} of training left")
 
-    def attacking(self, text: str, share: float) -> None:
-        """Show what the evaluation is doing, in [0, 1] how far it is, and the time left of it.
-
-        In a terminal at every batch of images; elsewhere a line each half minute.
-        """
-        now = time.monotonic()
-        self.attacks_began = self.attacks_began or now
-        spent = now - self.attacks_began
-        left = f", about {duration(spent / share * (1 - share))} left" if share > 0 and spent > 1 else ""
-        self.bar.set_postfix_str(f"attacking: {text}{left}")
-        if self.bar.disable and now - self.line_printed > LINE_SECONDS:
-            self.line_printed = now
-            self.line(f"{self.label}: attacking, {share:.0%} done: {text}{left}")
-
     def line(self, text: str) -> None:
         """Print a line without disturbing the bar."""
-        tqdm.write(text, file=sys.stdout)
-        sys.stdout.flush()
+        print_line(text)

@@ -65,6 +65,11 @@ saturated; images made for a *surrogate* network of another seed (transfer), whi
 sees no gradient; the suite with more steps; and the reference implementation of AutoAttack. The limits for a
 flag are in `benchmark/sanity.py`."""
 
+CROSSCHECK_NOTE = """\
+`nox -s crosscheck`: the same attacks by other packages on the same trained networks, image by image, at the same
+settings and draws (pyautoattack is the reference AutoAttack; each network at the largest eps where a tenth of its
+images stand). In L2, APGD-T and Square are the reference's own here, so there is nothing to compare."""
+
 CORRUPTION_NOTE = """\
 Without an adversary: accuracy under each of ten draws of uniform noise, and under eight kinds of CIFAR-10-C's
 corruptions (Hendrycks and Dietterich, ICLR 2019; their parameters, our draws), each the mean over its five

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.attacks import TARGETS
-from benchmark.image_streams import ImageStreams, draws
-from benchmark.joint import Radius, Subject
+from benchmark.attacks import TARGETS, predict
+from benchmark.image_streams import ImageStreams
+from benchmark.joint import Radius, Subject, batches
 from benchmark.streams import stream_seed
 
 NAMES = {"apgd_ce": "apgd-ce", "apgd_dlr": "apgd-dlr", "apgd_t": "apgd-t", "fab_t": "fab-t", "square": "square"}
@@ -55,16 +55,13 @@ def stands_matched(subject: Subject, left: Tensor, radius: Radius, name: str, st
         name: an attack of `NAMES`.
         steps: gradient steps, or queries of Square.
     """
-    seed = stream_seed("attack", subject.seed, f"{radius.norm}/{radius.eps:g}/{name}")
-    seeds, after = draws(seed, len(left)), left.clone()
-    for batch in left.nonzero().squeeze(1).split(subject.batch_size):
-        full = torch.cat([batch, batch[-1:].expand(subject.batch_size - len(batch))])
-        attack = matched(autoattack(subject, radius, seeds.shared), name, steps)
-        x, y = subject.images[full], subject.labels[full]
-        with isolated(x.device), ImageStreams(seeds.rows(full.tolist()).images):
-            adversarial = attack.perturb(x, y)
-        with torch.no_grad():
-            after[batch] = (subject.model(adversarial).argmax(1) == y)[: len(batch)]
+    after = left.clone()
+    for batch in batches(subject, left, radius, name):
+        attack = matched(autoattack(subject, radius, batch.draws.shared), name, steps)
+        with isolated(batch.images.device), ImageStreams(batch.draws.images):
+            adversarial = attack.perturb(batch.images, batch.labels)
+        stood = predict(subject.model, adversarial, subject.batch_size) == batch.labels
+        after[batch.indices] = stood[: len(batch.indices)]
     return after
 
 

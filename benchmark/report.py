@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmark import ablation_report, prose, robustness_report
@@ -11,6 +11,7 @@ from benchmark.errors import UsageError
 from benchmark.figures import accuracy_figure, robustness_figure
 from benchmark.forest import differences_figure
 from benchmark.records import read_study
+from benchmark.schema import CrosscheckRow
 from benchmark.stats import Comparison
 from benchmark.study import ENDPOINTS, Endpoint, Study, comparisons, load_study
 from benchmark.tables import (
@@ -38,7 +39,8 @@ def render(results: Path, output: Path) -> dict[Path, str]:
     presets = sorted({path.parents[1].name for path in results.glob("*/*/seed-*.json")})
     studies = [load_study(preset, read_study(results, preset)) for preset in presets]
     folder = Path(os.path.relpath(results.resolve(), output.resolve().parent)).as_posix()
-    files = {output: "\n\n".join(document(studies, folder)) + "\n"}
+    compared = robustness_report.crosschecks(results)
+    files = {output: "\n\n".join(document(studies, folder, compared)) + "\n"}
     for study in studies:
         drawn = drawings(study)
         files |= {results / study.preset / "figures" / f"{name}.svg": text for name, text in drawn.items()}
@@ -90,8 +92,11 @@ def diff(found: str, expected: str) -> str:
     return ":\n" + "\n".join(line[:LINE_LENGTH] for line in list(lines)[:DIFF_LINES])
 
 
-def document(studies: Sequence[Study], folder: str) -> list[str]:
-    """Return the paragraphs of RESULTS.md in order; `folder` is the results folder as seen from it."""
+def document(studies: Sequence[Study], folder: str, compared: Mapping[str, list[CrosscheckRow]]) -> list[str]:
+    """Return the paragraphs of RESULTS.md in order; `folder` is the results folder as seen from it.
+
+    `compared` are the rows of each preset's crosscheck, where there was one.
+    """
     if not studies:
         return ["# Results", prose.generated(folder), "## What was asked", prose.ASKED, prose.NOTHING_RUN]
     testing = [study for study in studies if not study.exploratory]
@@ -106,7 +111,7 @@ def document(studies: Sequence[Study], folder: str) -> list[str]:
         "## Verdicts",
         *[paragraph for study in testing for paragraph in verdict_section(study)],
         *[prose.pointer(study) for study in exploring],
-        *[paragraph for study in testing for paragraph in study_section(study, folder)],
+        *[part for study in testing for part in study_section(study, folder, compared.get(study.preset, []))],
         *[paragraph for study in exploring for paragraph in ablation_report.section(study, folder)],
         "## Sanity flags",
         *[flags(study) for study in studies],
@@ -152,7 +157,7 @@ def left_out(study: Study, arm: str) -> str:
     return text
 
 
-def study_section(study: Study, folder: str) -> list[str]:
+def study_section(study: Study, folder: str, compared: list[CrosscheckRow]) -> list[str]:
     """Return everything about one study: what it is, its tables and its figures."""
     treatment = code(study.treatment)
     figures = f"{folder}/{study.preset}/figures"
@@ -165,7 +170,7 @@ def study_section(study: Study, folder: str) -> list[str]:
         seeds_table(study),
         f"### {treatment} against each other arm: accuracy",
         comparison_table(study, "clean"),
-        *robustness_report.section(study, figures, alt(study, "area")),
+        *robustness_report.section(study, figures, alt(study, "area"), compared),
         "### Convergence",
         f"![{alt(study, 'clean')}]({figures}/accuracy.svg)",
         prose.CONVERGENCE_NOTE,

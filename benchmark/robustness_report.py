@@ -1,8 +1,13 @@
 """The robustness section of a study: what was attacked, the tables, the positive control and the checks."""
 
+import json
+from pathlib import Path
+from typing import Literal
+
 import numpy as np
 
 from benchmark import prose
+from benchmark.errors import RunError
 from benchmark.robustness_tables import (
     attack_table,
     calibration_table,
@@ -11,14 +16,16 @@ from benchmark.robustness_tables import (
     has,
     robustness_table,
 )
+from benchmark.schema import CrosscheckRow
 from benchmark.study import Study
-from benchmark.tables import code, comparison_table
+from benchmark.tables import code, comparison_table, table
 
 CONTROL = 20.0  # points that a positive control must keep at the largest eps
+COUNTS: tuple[Literal["images", "ours", "theirs", "disagreements"], ...] = ("images", "ours", "theirs", "disagreements")
 FLOOR = 5.0  # points above which an undefended arm there is odd
 
 
-def section(study: Study, figures: str, alt: str) -> list[str]:
+def section(study: Study, figures: str, alt: str, compared: list[CrosscheckRow]) -> list[str]:
     """Return the paragraphs between the headings Robustness and Convergence."""
     treatment = code(study.treatment)
     return [
@@ -35,6 +42,7 @@ def section(study: Study, figures: str, alt: str) -> list[str]:
         attack_table(study),
         *([prose.L2_NOTE, robustness_table(study, "L2")] if len(study.l2_eps) > 1 else []),
         *checks(study),
+        *crosscheck(compared),
         *beyond(study),
     ]
 
@@ -81,3 +89,40 @@ def beyond(study: Study) -> list[str]:
     if has(study, lambda record: record["calibration"]):
         paragraphs += [prose.CALIBRATION_NOTE, calibration_table(study)]
     return paragraphs
+
+
+def crosschecks(results: Path) -> dict[str, list[CrosscheckRow]]:
+    """Return preset -> rows of every results/<preset>/crosscheck.json.
+
+    Raises:
+        RunError: a file is damaged.
+    """
+    found = {}
+    for path in sorted(results.glob("*/crosscheck.json")):
+        try:
+            found[path.parent.name] = list(json.loads(path.read_text(encoding="utf-8"))["rows"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path} cannot be read ({error}). Delete it and repeat `nox -s crosscheck`.") from error
+    return found
+
+
+def crosscheck(rows: list[CrosscheckRow]) -> list[str]:
+    """Return what other packages found at the same settings and draws, or nothing where none was asked."""
+    if not rows:
+        return []
+    groups: dict[tuple[str, str, int, str], list[CrosscheckRow]] = {}
+    for row in rows:
+        groups.setdefault((row["package"], row["attack"], row["steps"], row["norm"]), []).append(row)
+    lines = [
+        [package, code(attack), f"{steps}", norm, f"{len(of)}", *(f"{total(of, key):,}" for key in COUNTS)]
+        for (package, attack, steps, norm), of in groups.items()
+    ]
+    headers = ["against", "attack", "steps", "norm", "networks", "images", "stand, ours", "stand, theirs", "differ"]
+    differing = total(rows, "disagreements")
+    outcome = "No image has another outcome." if not differing else f"**{differing:,} outcomes differ.**"
+    return [f"{prose.CROSSCHECK_NOTE} {outcome}", table(headers, lines, words=["attack", "norm"])]
+
+
+def total(rows: list[CrosscheckRow], key: Literal["images", "ours", "theirs", "disagreements"]) -> int:
+    """Add up a count over rows."""
+    return sum(row[key] for row in rows)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.attacks import Victim, perturb, predict
+from benchmark.attacks import Norm, Victim, perturb, predict
 from benchmark.image_streams import ImageStreams, draws
 from benchmark.joint import Radius, Subject, stands
 from benchmark.models import weights_hash
@@ -39,16 +39,16 @@ def check(number: int, name: str, figures: Mapping[str, float], flag: str | None
     return Check(number=number, name=name, figures={k: round(float(v), 4) for k, v in figures.items()}, flag=flag)
 
 
-def contested(settings: Evaluation, robust: dict[float, float]) -> Radius:
-    """Return the Linf radius where the checks look: the largest at which a tenth of the images still stand.
+def contested(norm: Norm, robust: Mapping[float, float]) -> Radius:
+    """Return the radius where the checks look: the largest at which a tenth of the images still stand.
 
     There a stronger attack would have most to break. The smallest radius where none leaves a tenth.
 
     Args:
-        settings: eps in rising order.
-        robust: eps -> joint robust accuracy in [0, 1].
+        norm: of the radius.
+        robust: eps, in rising order -> joint robust accuracy in [0, 1].
     """
-    return Radius("Linf", max((eps for eps in settings.eps if robust[eps] >= CONTESTED), default=settings.eps[0]))
+    return Radius(norm, max((eps for eps, share in robust.items() if share >= CONTESTED), default=min(robust)))
 
 
 def unchanged(subject: Subject) -> Check:

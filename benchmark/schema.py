@@ -162,3 +162,22 @@ class Record(TypedDict):
     environment: dict[str, str]
     status: Literal["done", "diverged"]
     reason: str | None
+
+
+class CrosscheckRow(TypedDict):
+    """One attack on one network by two packages: how many of n images stood, and how many had another outcome.
+
+    They are kept in results/<preset>/crosscheck.json.
+    """
+
+    arm: str
+    seed: int
+    norm: str
+    eps: float
+    attack: str
+    steps: int
+    package: str
+    images: int
+    ours: int
+    theirs: int
+    disagreements: int

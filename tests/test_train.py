@@ -121,7 +121,7 @@ def test_training_goes_on_from_a_checkpoint_as_if_nothing_had_happened(
     whole = two_epochs(run, digits)
     half = start(run, digits, torch.device("cpu"))
     half.epochs.append(train_epoch(run, half, digits.train))
-    save_checkpoint(path, run.identity, half)
+    save_checkpoint(path, run, run.identity, half)
     resumed = start(run, digits, torch.device("cpu"))
     assert load_checkpoint(path, run.identity, resumed)
     resumed.epochs.append(train_epoch(run, resumed, digits.train))
@@ -150,7 +150,7 @@ def test_an_arm_with_epochs_of_its_own_follows_the_others_order_at_its_own_rate(
 
 def test_a_checkpoint_of_other_settings_is_not_used(make_run: MakeRun, digits: Data, tmp_path: Path) -> None:
     run, path = make_run("erm"), tmp_path / "run.pt"
-    save_checkpoint(path, "another identity", two_epochs(run, digits))
+    save_checkpoint(path, run, "another identity", two_epochs(run, digits))
     state = start(run, digits, torch.device("cpu"))
     before = weights_hash(state.model)
     assert not load_checkpoint(path, run.identity, state)

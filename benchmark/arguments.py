@@ -1,0 +1,119 @@
+"""The command line's arguments: every command with its options."""
+
+import argparse
+from pathlib import Path
+from typing import TypeAlias
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    top = argparse.ArgumentParser(prog="sba-benchmark", description="Does Stochastic Batch Augmentation hold?")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    for add in (add_run, add_report, add_evaluate, add_crosscheck, add_list, add_speed):
+        add(commands)
+    return top
+
+
+def add_run(commands: Commands) -> None:
+    """Add the command `run`."""
+    run = commands.add_parser("run", help="train, evaluate and record every run of a preset that is not done yet")
+    run.set_defaults(command="run")
+    run.add_argument("preset", help="a name from `list presets`, or path/to/mine.toml")
+    run.add_argument("--arms", type=names, help="only these arms: a,b")
+    run.add_argument("--seeds", type=seeds, help="only these seeds: 0,1,2 or 0-9")
+    run.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one setting")
+    run.add_argument("--data-root", type=Path, metavar="DIR", help="where data is looked for first")
+    run.add_argument(
+        "--results", type=Path, metavar="DIR", help="records (default: results, for smoke runs runs/smoke)"
+    )
+    run.add_argument("--runs", type=Path, metavar="DIR", help="checkpoints (default: runs)", default=Path("runs"))
+    run.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
+    run.add_argument("--smoke", action="store_true", help="shrink to a tiny subset and 2 seeds, with its own report")
+    run.add_argument("--ablation", action="store_true", help="instead of the arms: one arm for each reading of SBA")
+    run.add_argument("--synthetic", action="store_true", help="with --smoke: made-up images in the official format")
+    run.add_argument("--force", action="store_true", help="repeat runs that are done")
+
+
+def add_report(commands: Commands) -> None:
+    """Add the command `report`."""
+    report = commands.add_parser("report", help="write RESULTS.md and its figures from records")
+    report.set_defaults(command="report")
+    report.add_argument(
+        "--results", type=Path, metavar="DIR", default=Path("results"), help="records (default: results)"
+    )
+    report.add_argument("--output", type=Path, metavar="FILE", help="default: RESULTS.md beside the records' folder")
+    report.add_argument("--check", action="store_true", help="change nothing; exit 1 where the files differ")
+
+
+def add_evaluate(commands: Commands) -> None:
+    """Add the command `evaluate`."""
+    one = commands.add_parser("evaluate", help="accuracy, attacks and sanity flags of one network, anyone's")
+    one.set_defaults(command="evaluate")
+    one.add_argument("checkpoint", nargs="?", type=Path, help="a run's checkpoint, or a file with a state_dict")
+    one.add_argument("--model", metavar="PACKAGE.MODULE:CALLABLE", help="returns the network; called without arguments")
+    one.add_argument("--preset", help="its data set and attacks (default: the checkpoint's own)")
+    one.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one setting")
+    one.add_argument("--data-root", type=Path, metavar="DIR", help="where data is looked for first")
+    one.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
+    one.add_argument("--output", type=Path, metavar="FILE", help="also write what was found as a record (JSON)")
+
+
+def add_crosscheck(commands: Commands) -> None:
+    """Add the command `crosscheck`."""
+    cross = commands.add_parser("crosscheck", help="our attacks beside pyautoattack's and foolbox's, on trained runs")
+    cross.set_defaults(command="crosscheck")
+    cross.add_argument("preset", help="a preset whose runs have records and checkpoints")
+    cross.add_argument("--arms", type=names, help="only these arms: a,b")
+    cross.add_argument("--seeds", type=seeds, help="only these seeds: 0,1,2 or 0-9 (default: the first)")
+    cross.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one setting")
+    cross.add_argument("--data-root", type=Path, metavar="DIR", help="where data is looked for first")
+    cross.add_argument(
+        "--results", type=Path, metavar="DIR", default=Path("results"), help="records (default: results)"
+    )
+    cross.add_argument("--runs", type=Path, metavar="DIR", default=Path("runs"), help="checkpoints (default: runs)")
+    cross.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
+
+
+def add_list(commands: Commands) -> None:
+    """Add the command `list`."""
+    listing = commands.add_parser("list", help="what there is, one line each with its source")
+    listing.set_defaults(command="list")
+    listing.add_argument("kind", choices=("presets", "arms", "methods", "datasets", "models", "attacks"))
+
+
+def add_speed(commands: Commands) -> None:
+    """Add the command `speed`."""
+    speed = commands.add_parser("speed", help="training throughput, what an SBA step costs, and what attacks cost")
+    speed.set_defaults(command="speed")
+    speed.add_argument("--checkpoint", type=Path, metavar="FILE", help="attack this run's network (default: digits)")
+    speed.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
+    speed.add_argument("--data-root", type=Path, metavar="DIR", help="where the checkpoint's data is looked for first")
+
+
+def names(text: str) -> list[str]:
+    """Parse "a,b".
+
+    Raises:
+        argparse.ArgumentTypeError: there is no name in it.
+    """
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing; write a,b")
+    return found
+
+
+def seeds(text: str) -> list[int]:
+    """Parse "0,1,2", "0-9" or a mixture.
+
+    Raises:
+        argparse.ArgumentTypeError: anything else.
+    """
+    found: list[int] = []
+    for part in names(text):
+        first, _, last = part.partition("-")
+        if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) < int(first):
+            raise argparse.ArgumentTypeError(f"{text!r}: write seeds as 0,1,2 or 0-9")
+        found += range(int(first), int(last or first) + 1)
+    return list(dict.fromkeys(found))

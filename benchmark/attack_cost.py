@@ -1,0 +1,121 @@
+"""What joint evaluation saves: the suite jointly, and each of its attacks on its own on all images, in one run."""
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmark import sanity
+from benchmark.data import data_roots, load_data
+from benchmark.environment import describe_environment
+from benchmark.errors import UsageError
+from benchmark.evaluate import joint_curves, make_subject, standing
+from benchmark.external import load_weights, network
+from benchmark.joint import Radius, Subject, attack_jointly, stands, suite
+from benchmark.plan import make_plan
+from benchmark.preset_files import load_preset
+from benchmark.records import unpack_bits
+from benchmark.settings import Attack, Evaluation
+from benchmark.tables import table
+from benchmark.train import start, train_epoch
+
+# The cpu suite on digits, whose networks stand larger eps.
+DIGITS = (
+    "evaluation.images=500",
+    "evaluation.eps=[2.0, 4.0, 8.0, 16.0, 32.0, 64.0]",
+    'evaluation.attacks=[{name = "fgsm", steps = 1}, {name = "apgd_ce", steps = 20}, {name = "apgd_dlr", steps = 20}]',
+    "evaluation.l2_eps=[0.2, 0.4, 1.0, 2.0]",
+    'evaluation.l2_attacks=[{name = "apgd_dlr", steps = 5}, {name = "apgd_dlr", steps = 20}]',
+    "evaluation.checks={images = 200, square_queries = 1000, repeated = 100, long_steps = 100}",
+)
+
+
+class Spent(NamedTuple):
+    """Seconds and gradient samples of a piece of work."""
+
+    seconds: float
+    gradients: int
+
+
+def attack_cost_table(device: torch.device, checkpoint: Path | None, data_root: Path | None) -> str:
+    """Return a table of the cost of a suite, joint and attack by attack, and how many outcomes differ.
+
+    Args:
+        device: where it runs.
+        checkpoint: of a run whose preset the package has; None trains a network on digits for it.
+        data_root: where the checkpoint's data is looked for first.
+
+    Raises:
+        UsageError, DataError: see `external` and `data.load_data`.
+    """
+    name, subject, settings = digits(device) if checkpoint is None else trained(checkpoint, data_root, device)
+    began = time.perf_counter()
+    outcomes = attack_jointly(subject, settings, lambda _text, _share: None)
+    joint = [Spent(time.perf_counter() - began, sum(outcome["gradients"] for outcome in outcomes))]
+    n, apart, differing = len(subject.clean), [], 0
+    left: dict[Radius, Tensor] = {}
+    for (radius, attack), outcome in zip(suite(settings), outcomes, strict=True):
+        alone, spent = timed_attack(subject, subject.clean, radius, attack)
+        apart.append(spent)
+        left[radius] = left.get(radius, subject.clean) & alone
+        differing += int((left[radius].cpu() != torch.from_numpy(unpack_bits(outcome["correct"], n))).sum())
+    rows = [row(f"suite ({len(outcomes)} attacks)", joint, apart)]
+    if settings.checks:
+        few = subject.part(torch.arange(min(settings.checks.images, n), device=device))
+        radius = sanity.contested("Linf", joint_curves(outcomes, n)["Linf"])
+        square = Attack(name="square", steps=settings.checks.square_queries)
+        stood = standing(outcomes, radius, n).to(device)[: len(few.clean)]
+        joint.append(timed_attack(few, stood, radius, square)[1])
+        apart.append(timed_attack(few, few.clean, radius, square)[1])
+        rows += [row(f"Square at {radius}", joint[-1:], apart[-1:]), row("both", joint, apart)]
+    about = describe_environment(device)
+    headers = ["", "joint, s", "separate, s", "ratio", "joint, gradients", "separate, gradients"]
+    where = f"{about['device_name']} ({about['threads']} threads), torch {about['torch']}, {about['date'][:10]}"
+    return (
+        f"Attacks on {name}, on {where}: {int(subject.clean.sum()):,} of {n:,} images are right without attack, the "
+        f"others are not attacked.\n{differing} of {len(outcomes) * n:,} outcomes differ between joint and separate "
+        f"attacks.\n\n{table(headers, rows)}"
+    )
+
+
+def timed_attack(subject: Subject, left: Tensor, radius: Radius, attack: Attack) -> tuple[Tensor, Spent]:
+    """Make one attack; return what it left standing, (N,) booleans, and what it spent."""
+    before, began = subject.model.gradients, time.perf_counter()
+    stood = stands(subject, left, radius, attack)
+    return stood, Spent(time.perf_counter() - began, subject.model.gradients - before)
+
+
+def row(name: str, joint: list[Spent], apart: list[Spent]) -> list[str]:
+    """Return a row of the table."""
+    ours, theirs = sum(s.seconds for s in joint), sum(s.seconds for s in apart)
+    counts = [f"{sum(s.gradients for s in spent):,}" for spent in (joint, apart)]
+    return [name, f"{ours:.1f}", f"{theirs:.1f}", f"{ours / theirs:.2f}", *counts]
+
+
+def digits(device: torch.device) -> tuple[str, Subject, Evaluation]:
+    """Return a network trained on digits, ready to be attacked."""
+    preset = load_preset("smoke", DIGITS)
+    run = make_plan(preset, ["erm"], preset.seeds[:1])[0]
+    data = load_data(preset.data, []).to(device)
+    state = start(run, data, device)
+    for _ in range(run.epochs):
+        state.epochs.append(train_epoch(run, state, data.train))
+    return "erm on digits", make_subject(preset, 0, state.model, data)[0], preset.evaluation
+
+
+def trained(checkpoint: Path, data_root: Path | None, device: torch.device) -> tuple[str, Subject, Evaluation]:
+    """Return the network of a run's checkpoint, ready to be attacked.
+
+    Raises:
+        UsageError: the checkpoint does not say its run, or does not fit its preset.
+    """
+    weights, told = load_weights(checkpoint)
+    if "preset" not in told:
+        raise UsageError(f"{checkpoint} does not say which run it is of; take one from runs/<preset>/<arm>/.")
+    preset = load_preset(str(told["preset"]))
+    data = load_data(preset.data, data_roots(data_root))
+    model = network(preset, data, None, weights).to(device)
+    subject, _ = make_subject(preset, int(told["seed"]), model, data.to(device))
+    return f"{told['arm']} seed {told['seed']} of {preset.name}", subject, preset.evaluation
