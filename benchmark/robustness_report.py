@@ -17,6 +17,7 @@ from benchmark.robustness_tables import (
     robustness_table,
 )
 from benchmark.schema import CrosscheckRow
+from benchmark.stats import Floats
 from benchmark.study import Study
 from benchmark.tables import code, comparison_table, table
 
@@ -53,25 +54,29 @@ def control(study: Study) -> list[str]:
     if arm is None:
         return []
     at = f"Linf {study.eps[-1]:g}/255"
-    if arm not in study.arms or not study.done(arm):
-        return [
-            f"The positive control {code(arm)} has no finished run yet: nothing shows that these attacks can find"
-            " robustness where there is some."
-        ]
-    last = study.robust[:, :, -1]
-    kept = last[study.arms.index(arm)]
-    others = np.delete(last, study.arms.index(arm), axis=0)
-    seeds = ", ".join(f"{value:.1f}" for value in kept[np.isfinite(kept)])
-    passed = np.nanmin(kept) > CONTROL and np.nanmax(others) < FLOOR
+    last = dict(zip(study.arms, study.robust[:, :, -1], strict=True))  # arm -> (seed,)
+    kept = finite(last.pop(arm, np.array([])))
+    others = finite(np.concatenate([*last.values()]))
+    if not len(kept) or not len(others):
+        missing = f"The positive control {code(arm)}" if not len(kept) else "No arm but the positive control"
+        verb = "has no finished run yet" if not len(kept) else "is finished yet"
+        return [f"{missing} {verb}: nothing shows so far that these attacks can tell a robust network from others."]
+    passed = kept.min() > CONTROL and others.max() < FLOOR
     outcome = (
         "The attacks tell a robust network from others."
         if passed
         else f"**It should keep more than {CONTROL:g}% and the others less than {FLOOR:g}%: do not trust this study.**"
     )
     return [
-        f"Positive control: {code(arm)}, trained on adversarial images and compared with nothing, keeps {seeds}% at "
-        f"{at} (each seed); no run of another arm keeps more than {np.nanmax(others):.1f}% there. {outcome}"
+        f"Positive control: {code(arm)}, trained on adversarial images and compared with nothing, keeps "
+        f"{', '.join(f'{value:.1f}' for value in kept)}% at {at} (each seed); no run of another arm keeps more than "
+        f"{others.max():.1f}% there. {outcome}"
     ]
+
+
+def finite(values: Floats) -> Floats:
+    """Return the values that are numbers."""
+    return values[np.isfinite(values)]
 
 
 def checks(study: Study) -> list[str]:

@@ -85,18 +85,18 @@ def masking_signs(record: Record) -> tuple[float, float]:
 
 def corruption_table(study: Study) -> str:
     """Accuracy under uniform noise and under each corruption (mean over its severities), and their mean, in %."""
-    first = next(record["robustness"] for arm in study.arms for record in attacked(study, arm))
-    kinds = list(dict.fromkeys(row["kind"] for row in first["corruptions"])) if first else []
+    found = [record["robustness"] for record in study.records.values() if record["robustness"]]
+    kinds = list(dict.fromkeys(row["kind"] for robustness in found for row in robustness["corruptions"]))
     largest = f"{study.eps[-1]:g}/255"
     rows = []
     for arm in study.arms:
         runs = attacked(study, arm)
         noise = np.array([noise_accuracy(record) for record in runs])
-        found = np.array([[corrupted_accuracy(record, kind) for kind in kinds] for record in runs])
-        found = found.reshape(len(runs), len(kinds))
-        means = found.mean(axis=1)
+        accuracy = np.array([[corrupted_accuracy(record, kind) for kind in kinds] for record in runs])
+        accuracy = accuracy.reshape(len(runs), len(kinds))
+        means = accuracy.mean(axis=1)
         rows.append(
-            [code(arm), mean_text(noise, 1), *[mean_text(c, 1) for c in found.T], mean_text(means), sd_text(means)]
+            [code(arm), mean_text(noise, 1), *[mean_text(c, 1) for c in accuracy.T], mean_text(means), sd_text(means)]
         )
     names = [kind.replace("_", " ") for kind in kinds]
     return table(["arm", f"uniform noise, {largest}", *names, "mean of corruptions", "sd"], rows)
@@ -145,7 +145,7 @@ def figure_text(runs: Sequence[Record], number: int, key: str, share: bool) -> s
         return "-"
     if share:
         return mean_text(100 * values, 1)
-    images = next(check["figures"]["images"] for check in runs[0]["checks"] if check["number"] == number)
+    images = max(check["figures"]["images"] for run in runs for check in run["checks"] if check["number"] == number)
     return f"{values.mean():.1f} of {images:.0f}"
 
 
