@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from benchmark import registry
 from benchmark.errors import UsageError
-from benchmark.image_streams import Draws, ImageStreams
-from benchmark.models import weights_hash
+from benchmark.image_streams import Draws, ImageStreams, isolated_generators
+from benchmark.models import state_hash
 from benchmark.settings import Attack
 from benchmark.torchvision_ops import ensure_importable
 
@@ -150,13 +150,12 @@ def perturb(
         RuntimeError: the attack changed the network's weights, buffers or modes, or left the ball. This is a defect
             of the attack or of the network: no robustness figure may come from it.
     """
-    before, modes = weights_hash(model), [module.training for module in model.modules()]
-    devices = [images.device] if images.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), ImageStreams(draws.images):
+    before, modes = state_hash(model), [module.training for module in model.modules()]
+    with isolated_generators(), ImageStreams(draws.images):
         torch.manual_seed(draws.shared)
         attack = make_attack(settings, model, norm, radius, classes, draws.shared)
         adversarial: Tensor = attack(images, labels).detach()
-    if weights_hash(model) != before or [module.training for module in model.modules()] != modes:
+    if state_hash(model) != before or [module.training for module in model.modules()] != modes:
         raise RuntimeError(f"attack {settings.name} changed the network's state; its result is void.")
     distance = largest_distance(adversarial - images, norm)
     inside = distance <= radius * (1 + TOLERANCE) + TOLERANCE / 10

@@ -93,6 +93,9 @@ KINDS: dict[str, tuple[Kind, tuple[float, ...]]] = {
 }
 
 
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
 def corrupt(images: NDArray[np.uint8], kind: str, severity: int, generator: np.random.Generator) -> NDArray[np.uint8]:
     """Return corrupted images of the same shape.
 
@@ -101,7 +104,12 @@ def corrupt(images: NDArray[np.uint8], kind: str, severity: int, generator: np.r
         kind: a key of `KINDS`.
         severity: 1 to 5.
         generator: draws the noise.
+
+    Raises:
+        ValueError: another severity.
     """
+    if severity not in SEVERITIES:
+        raise ValueError(f"severity = {severity}: allowed are 1 to 5.")
     change, parameters = KINDS[kind]
     changed = change(images / 255.0, parameters[severity - 1], generator)
     # Cut off, as the authors do; 1e-6 keeps whole values that floats cannot hold.

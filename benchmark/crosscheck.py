@@ -144,7 +144,7 @@ def stands_foolbox(subject: Subject, ball: Radius, attack: Attack) -> Tensor:
     network = foolbox.PyTorchModel(subject.model, bounds=(0, 1), device=subject.images.device)
     after = subject.clean.clone()
     for batch in batches(subject, subject.clean, ball, attack.name):
-        with isolated(batch.images.device), ImageStreams(batch.draws.images):
+        with isolated(), ImageStreams(batch.draws.images):
             _, adversarial, _ = made(network, batch.images, batch.labels, epsilons=ball.pixels)
         stood = predict(subject.model, adversarial, subject.batch_size) == batch.labels
         after[batch.indices] = stood[: len(batch.indices)]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from benchmark import sanity
 from benchmark.attacks import Victim, predict
 from benchmark.calibration import calibration
-from benchmark.corruptions import KINDS, corrupt
+from benchmark.corruptions import KINDS, SEVERITIES, corrupt
 from benchmark.data import Data, stratified_order
 from benchmark.datasets import Split
 from benchmark.errors import UsageError
@@ -24,7 +24,6 @@ from benchmark.streams import stream, stream_seed
 from benchmark.train import autocast, to_float
 
 CLEAN_BATCH = 500
-SEVERITIES = (1, 2, 3, 4, 5)
 
 Surrogate = Callable[[], nn.Module]
 
@@ -184,7 +183,7 @@ def all_checks(
     radius = sanity.contested("Linf", curves["Linf"])
     few = subject.part(torch.arange(min(spend.images if spend else 0, n), device=subject.clean.device))
     lines = {norm: list(curve.values()) for norm, curve in curves.items()}
-    losses = max((o["fooled"] / n for o in outcomes if after_cross_entropy(o, settings)), default=0.0)
+    losses = max((o["fooled"] / n for o in after_cross_entropy(outcomes)), default=None)
     clean = float(subject.clean.float().mean())
     found = [sanity.unchanged(subject), sanity.logits(subject), sanity.nothing_at_zero(subject)]
     progress("check 4", 0.0)
@@ -213,10 +212,16 @@ def run_reference(subject: Subject, left: Tensor, radius: Radius, spend: Checks)
     return sanity.reference(subject, left, radius, spend.reference_steps, spend.reference_queries)
 
 
-def after_cross_entropy(outcome: AttackOutcome, settings: Evaluation) -> bool:
-    """Say whether an outcome is that of APGD-DLR right after APGD-CE at the same radius."""
-    names = [attack.name for attack in (settings.attacks if outcome["norm"] == "Linf" else settings.l2_attacks)]
-    return outcome["attack"] == "apgd_dlr" and "apgd_ce" in names[: names.index("apgd_dlr")]
+def after_cross_entropy(outcomes: list[AttackOutcome]) -> list[AttackOutcome]:
+    """Return the outcomes of APGD-DLR that come after one of APGD-CE at the same radius."""
+    radii, found = set(), []
+    for outcome in outcomes:
+        radius = outcome["norm"], outcome["eps"]
+        if outcome["attack"] == "apgd_ce":
+            radii.add(radius)
+        elif outcome["attack"] == "apgd_dlr" and radius in radii:
+            found.append(outcome)
+    return found
 
 
 def standing(outcomes: list[AttackOutcome], radius: Radius, n: int) -> Tensor:

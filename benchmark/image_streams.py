@@ -1,6 +1,7 @@
 """Random starts that belong to an image and not to the batch it is attacked in."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -27,6 +28,14 @@ def draws(seed: int, images: int) -> Draws:
     return Draws(seed % 2**31, torch.randint(2**31, (images,), generator=generator).tolist())
 
 
+@contextmanager
+def isolated_generators() -> Iterator[None]:
+    """Leave the global generators as they were, those of GPUs too, which attack packages seed wherever they run."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        yield
+
+
 class ImageStreams(TorchFunctionMode):
     """Inside it, draws of a whole batch of images (torch.rand, torch.randn, uniform_) come from each image's generator.
 
@@ -46,6 +55,8 @@ class ImageStreams(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         options = kwargs or {}
+        if options.get("generator") is not None:
+            return func(*args, **options)
         if func in (torch.rand, torch.randn):
             shape = args[0] if len(args) == 1 and not isinstance(args[0], int) else args
             if self._of_the_batch(shape):

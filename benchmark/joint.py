@@ -67,9 +67,10 @@ def suite(settings: Evaluation) -> list[tuple[Radius, Attack]]:
 def attack_jointly(subject: Subject, settings: Evaluation, progress: Progress) -> list[AttackOutcome]:
     """Run every attack at every radius; one attack sees only the images that all earlier ones there left correct.
 
-    An image's outcome does not depend on the others: its draws are its own, and every batch has `batch_size` rows (the
-    last is filled up with copies), because sums of floats depend on the shape of a batch. So joint evaluation finds
-    what attacks made one by one on all images find.
+    Every batch has `batch_size` rows (the last is filled up with copies), because sums of floats depend on the shape
+    of a batch, and an image's draws are its own. So under FGSM, PGD, APGD, FAB-T and Square in Linf an image's outcome
+    does not depend on the others, and joint evaluation finds what these attacks find one by one on all images. APGD-T
+    and Square in L2 draw anew for the images that still stand: there a flag in a hundred may turn with the others.
 
     Raises:
         DataError: images outside [0, 1].

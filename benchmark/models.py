@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -166,9 +166,18 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 
 
 def weights_hash(model: nn.Module) -> str:
-    """Return the SHA-256 (16 hex digits) of all parameters and buffers."""
+    """Return the SHA-256 (16 hex digits) of all parameters and buffers that are saved."""
+    return _hash(model.state_dict())
+
+
+def state_hash(model: nn.Module) -> str:
+    """Return the SHA-256 (16 hex digits) of all parameters and buffers, also those that are not saved."""
+    return _hash(dict(model.named_parameters()) | dict(model.named_buffers()))
+
+
+def _hash(values: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
+    for name, value in sorted(values.items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

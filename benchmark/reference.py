@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from benchmark.attacks import TARGETS, predict
-from benchmark.image_streams import ImageStreams
+from benchmark.image_streams import ImageStreams, isolated_generators
 from benchmark.joint import Radius, Subject, batches
 from benchmark.streams import stream_seed
 
@@ -39,7 +38,7 @@ def stands_reference(subject: Subject, left: Tensor, radius: Radius, steps: int,
         matched(attack, name, steps)
     matched(attack, "square", queries)
     x, y = subject.images[indices], subject.labels[indices]
-    with isolated(subject.images.device):
+    with isolated():
         _, predicted = attack.run_standard_evaluation(x, y, batch_size=subject.batch_size)
     after[indices] = predicted == y
     return after
@@ -58,7 +57,7 @@ def stands_matched(subject: Subject, left: Tensor, radius: Radius, name: str, st
     after = left.clone()
     for batch in batches(subject, left, radius, name):
         attack = matched(autoattack(subject, radius, batch.draws.shared), name, steps)
-        with isolated(batch.images.device), ImageStreams(batch.draws.images):
+        with isolated(), ImageStreams(batch.draws.images):
             adversarial = attack.perturb(batch.images, batch.labels)
         stood = predict(subject.model, adversarial, subject.batch_size) == batch.labels
         after[batch.indices] = stood[: len(batch.indices)]
@@ -81,13 +80,13 @@ def matched(attack: Any, name: str, steps: int) -> Any:
 
 
 @contextmanager
-def isolated(device: torch.device) -> Iterator[None]:
+def isolated() -> Iterator[None]:
     """Leave the global generators as they were, and keep the package's log off the screen (our checks say the same)."""
-    log, devices = logging.getLogger("auto-attack"), [device] if device.type == "cuda" else []
+    log = logging.getLogger("auto-attack")
     disabled = log.disabled
     log.disabled = True
     try:
-        with torch.random.fork_rng(devices=devices):
+        with isolated_generators():
             yield
     finally:
         log.disabled = disabled
