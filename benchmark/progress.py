@@ -29,6 +29,13 @@ def print_line(text: str) -> None:
     sys.stdout.flush()
 
 
+def own_bar(label: str) -> "tqdm[Any]":
+    """Return a bar of 100 parts with a text, where there is a terminal."""
+    look = "{desc}: {percentage:.0f}%|{bar:20}|{postfix}"
+    hidden = not sys.stderr.isatty()
+    return tqdm(total=100, desc=label, disable=hidden, leave=False, dynamic_ncols=True, bar_format=look)
+
+
 class Attacking:
     """Shows an evaluation: what it is doing, the images left and the time left.
 
@@ -41,8 +48,8 @@ class Attacking:
 
     def __init__(self, label: str, bar: "tqdm[Any] | None" = None) -> None:
         self.label = label
-        self.bar = bar or tqdm(total=100, unit="%", desc=label, disable=not sys.stderr.isatty(), leave=False)
         self.own = bar is None
+        self.bar = bar if bar is not None else own_bar(label)
         self.began, self.printed = 0.0, time.monotonic()
 
     def __enter__(self) -> "Attacking":

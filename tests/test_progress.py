@@ -3,11 +3,13 @@
 import io
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
+from benchmark import progress
 from benchmark.plan import Run
-from benchmark.progress import Progress, duration
+from benchmark.progress import Attacking, Progress, duration
 from benchmark.schema import Epoch
 
 EPOCH = Epoch(
@@ -36,10 +38,10 @@ def test_durations_are_for_people(seconds: float, text: str) -> None:
 def test_without_a_terminal_each_epoch_is_a_line(
     make_run: Callable[..., Run], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Progress(make_run("sba", 2), steps=4, position=3, total=7) as progress:
-        progress.step(1)
-        progress.epoch(EPOCH)
-        progress.attacking("pgd", 0.5)
+    with Progress(make_run("sba", 2), steps=4, position=3, total=7) as shown_run:
+        shown_run.step(1)
+        shown_run.epoch(EPOCH)
+        shown_run.attacking("pgd", 0.5)
     out, err = capsys.readouterr()
     assert err == ""
     (line,) = out.splitlines()
@@ -52,14 +54,14 @@ def test_in_a_terminal_a_bar_shows_all_of_it(
 ) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with Progress(make_run("sba", 2), steps=4, position=3, total=7) as progress:
-        progress.bar.mininterval = 0
-        progress.resume(1)
+    with Progress(make_run("sba", 2), steps=4, position=3, total=7) as shown_run:
+        shown_run.bar.mininterval = 0
+        shown_run.resume(1)
         for _ in range(4):
-            progress.step(1)
-        progress.epoch(EPOCH)
-        progress.attacking("apgd_dlr at 8/255, 5 images left", 0.5)
-        progress.bar.refresh()
+            shown_run.step(1)
+        shown_run.epoch(EPOCH)
+        shown_run.attacking("apgd_dlr at 8/255, 5 images left", 0.5)
+        shown_run.bar.refresh()
     shown = terminal.getvalue()
     for text in (
         "[3/7] sba seed 2",
@@ -72,3 +74,31 @@ def test_in_a_terminal_a_bar_shows_all_of_it(
     ):
         assert text in shown
     assert "resuming after epoch 1 of 2" in capsys.readouterr().out
+
+
+def test_an_evaluation_tells_images_and_time_left_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, clock = Terminal(), iter((0.0, 100.0, 130.0, 160.0))
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with Attacking("mine") as attacking:
+        attacking.bar.mininterval = 0
+        attacking("fgsm at Linf 1/255, 400 of 400 images left", 0.0)
+        attacking("apgd_dlr at Linf 1/255, 123 of 400 images left", 0.25)
+        attacking("apgd_dlr at Linf 2/255, 9 of 400 images left", 0.5)
+    shown = terminal.getvalue()
+    assert "mine: 25%" in shown
+    assert "apgd_dlr at Linf 1/255, 123 of 400 images left, about 1 min 30 s left" in shown
+    assert "9 of 400 images left, about 1 min 00 s left" in shown
+
+
+def test_without_a_terminal_an_evaluation_is_a_line_each_half_minute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter((0.0, 10.0, 31.0, 40.0, 70.0))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with Attacking("mine") as attacking:
+        for share, left in ((0.0, 400), (0.25, 123), (0.3, 100), (0.5, 9)):
+            attacking(f"pgd, {left} of 400 images left", share)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "mine: attacking, 25% done: pgd, 123 of 400 images left, about 1 min 03 s left"
+    assert second == "mine: attacking, 50% done: pgd, 9 of 400 images left, about 1 min 00 s left"
