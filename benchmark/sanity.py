@@ -28,9 +28,9 @@ NOISE_DRAWS = 10
 CONTESTED = 0.1  # share of images that must stand at the eps where the checks look for a stronger attack
 
 ZERO_GRADIENTS = 0.01  # limits: share of images
-LOSSES = 0.05
+LOSSES = 0.1  # an adversarially trained network shows 0.03 to 0.05 here and in SCALE, one that hides gradients 0.3
 ODD_IMAGES = 0.02
-SCALE = 0.05
+SCALE = 0.1
 BLACK_BOX = 0.002  # of Square
 
 
@@ -202,15 +202,16 @@ class Scaled(nn.Module):
 def scale_free(subject: Subject, radius: Radius) -> Check:
     """7: PGD finds as much with the logits as they are as with logits x0.1 or x10.
 
-    Where it finds less, the cross-entropy is saturated and PGD and APGD-CE flatter the network; what APGD-DLR finds
-    does not change with the scale. Logits so large that a tenth of them is saturated too pass here and fail check 6.
+    Where it finds less, the cross-entropy is saturated, or too flat, and PGD and APGD-CE flatter the network; what
+    APGD-DLR finds does not change with the scale. Logits so large that a tenth of them is saturated too pass here and
+    fail check 6.
     """
     accuracy = {}
     for scale in SCALES:
         scaled = subject._replace(model=Victim(Scaled(subject.model.model, scale)))
         accuracy[scale] = float(stands(scaled, subject.clean, radius, PGD).float().mean())
     hidden = accuracy[1.0] - min(accuracy.values())
-    flag = f"PGD leaves {hidden:.1%} more images standing at {radius} than with its logits scaled: they are saturated"
+    flag = f"PGD leaves {hidden:.1%} more images standing at {radius} than with its logits scaled: it flatters them"
     figures = {f"PGD, logits x{scale:g}": value for scale, value in accuracy.items()}
     return check(7, "logit scale", figures, flag if hidden > SCALE else None)
 

@@ -93,13 +93,15 @@ def test_every_reading_of_the_ablation_is_a_setting_of_the_card() -> None:
 
 
 def test_what_the_method_card_says_of_our_records_is_what_they_say() -> None:
-    """Higher accuracy under attack in every seed, no higher clean accuracy, no replacement of the augmentation."""
+    """Higher accuracy under attack in every seed, clean accuracy within a point, no replacement of the augmentation."""
     study = load_study("cifar10_jpeg_cpu", read_study(ROOT / "results", "cifar10_jpeg_cpu"))
+    done = [seed in study.seeds_with("sba", "done") for seed in study.seeds]
     clean, area = (
-        {arm: study.values(endpoint)[study.arms.index(arm)] for arm in study.arms} for endpoint in ("clean", "area")
+        {arm: study.values(endpoint)[study.arms.index(arm), done] for arm in study.arms}
+        for endpoint in ("clean", "area")
     )
     assert (area["sba"] > area["standard"]).all()
-    assert clean["sba"].mean() <= clean["standard"].mean()
+    assert abs(clean["sba"].mean() - clean["standard"].mean()) < 1
     assert clean["sba_no_augmentation"].mean() < clean["standard"].mean()
 
 

@@ -383,15 +383,15 @@ def test_noise_far_beyond_the_attacks_fools(judge: Callable[[nn.Module], Subject
 def test_check_6_measures_zero_gradients_margins_and_what_cross_entropy_missed(
     judge: Callable[[nn.Module], Subject], honest: nn.Module
 ) -> None:
-    fine, loud = sanity.gradients(judge(honest), 0.05), sanity.gradients(judge(Scaled(honest, 1e4)), 0.0)
+    fine, loud = sanity.gradients(judge(honest), 0.1), sanity.gradients(judge(Scaled(honest, 1e4)), 0.0)
     assert fine["flag"] is None
     assert fine["figures"]["zero gradients"] == 0
-    assert fine["figures"]["CE - DLR"] == 0.05
+    assert fine["figures"]["CE - DLR"] == 0.1
     assert loud["figures"]["zero gradients"] > 0.5
     assert loud["figures"]["median margin"] == pytest.approx(1e4 * fine["figures"]["median margin"], rel=1e-3)
     assert "cross-entropy gradient of exactly 0" in str(loud["flag"])
-    missed = sanity.gradients(judge(honest), 0.0501)
-    assert missed["flag"] == "APGD-DLR fools 5.0% of the images after APGD-CE failed"
+    missed = sanity.gradients(judge(honest), 0.1001)
+    assert missed["flag"] == "APGD-DLR fools 10.0% of the images after APGD-CE failed"
 
 
 def test_check_6_takes_the_margin_over_the_best_other_class(
@@ -416,9 +416,9 @@ def test_check_7_finds_logits_that_hide_from_pgd(judge: Callable[[nn.Module], Su
     assert list(fine["figures"]) == FIGURES[7]
     assert fine["flag"] is None
     hidden = loud["figures"]["PGD, logits x1"] - loud["figures"]["PGD, logits x0.1"]
-    assert hidden > 0.05
+    assert hidden > 0.1
     assert loud["flag"] == (
-        f"PGD leaves {hidden:.1%} more images standing at Linf 16/255 than with its logits scaled: they are saturated"
+        f"PGD leaves {hidden:.1%} more images standing at Linf 16/255 than with its logits scaled: it flatters them"
     )
 
 
