@@ -348,9 +348,8 @@ def test_the_columns_are_figures_that_the_checks_record() -> None:
     labels = model(images).argmax(1)
     subject = Subject(Victim(model), images, labels, torch.ones(8, dtype=torch.bool), 6, 4, seed=0)
     spend = Checks(images=8, square_queries=2, repeated=4, long_steps=2, reference_steps=2, reference_queries=2)
-    settings = Evaluation(
-        images=8, batch_size=4, eps=(1.0, 2.0), attacks=(Attack(name="apgd_ce", steps=2),), checks=spend
-    )
+    attacks = (Attack(name="apgd_ce", steps=2), Attack(name="apgd_dlr", steps=2))
+    settings = Evaluation(images=8, batch_size=4, eps=(1.0, 2.0), attacks=attacks, checks=spend)
     outcomes = attack_jointly(subject, settings, lambda _text, _share: None)
     curves = joint_curves(outcomes, 8)
     checks = all_checks(subject, settings, outcomes, curves, lambda: other, lambda _text, _share: None)
