@@ -162,6 +162,8 @@ def evaluate_command(options: argparse.Namespace) -> int:
     """Evaluate one network and print its report."""
     from benchmark.evaluate_command import evaluate_network
 
+    if options.output:
+        check_writable(options.output.parent)
     return evaluate_network(options)
 
 
@@ -178,6 +180,7 @@ def crosscheck_command(options: argparse.Namespace) -> int:
     preset = load_preset(family_member(options.preset, device.type), tuple(options.set))
     plan = make_plan(preset, options.arms, options.seeds or preset.seeds[:1])
     places = Places(options.results, options.runs)
+    check_writable(options.results)
     rows = crosscheck.crosscheck(plan, load_data(preset.data, data_roots(options.data_root)), places, device)
     path = options.results / preset.name / crosscheck.FILE
     crosscheck.write_crosscheck(path, rows, device)

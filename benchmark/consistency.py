@@ -1,11 +1,13 @@
 """Whether records belong to one study: same data, settings, analysis, torch and device; paired seeds."""
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from benchmark.errors import UsageError
 from benchmark.schema import Record
+from benchmark.settings import Analysis
 
 ATTACKED = "attacked images"
 
@@ -49,11 +51,17 @@ def shared(record: Record) -> dict[str, Any]:
     for part, value in settings.items():  # the arm's part differs between arms, in its own epochs too
         if part != "arm":
             values |= flat(f"settings.{part}", value)
-    analysis = {"exploratory": False, "positive_control": None, **record["analysis"]}  # old ones lack them
-    values |= flat("analysis", {key: value for key, value in analysis.items() if key != "title"})
+    values |= flat("analysis", {key: value for key, value in named(record).items() if key != "title"})
     if record["robustness"] is not None:
         values[ATTACKED] = record["robustness"]["images"]
     return values
+
+
+def named(record: Record) -> dict[str, Any]:
+    """Return what was named before a run, as JSON values; what older records do not say is the default."""
+    fields = Analysis.model_fields.items()
+    defaults = {key: field.default for key, field in fields if not field.is_required()}
+    return {**json.loads(json.dumps(defaults)), **record["analysis"]}
 
 
 def device_kind(device: str) -> str:

@@ -11,6 +11,7 @@ import torch
 
 from benchmark.assemble import add_evaluation, analysis_of, make_record
 from benchmark.checkpoints import load_checkpoint, save_checkpoint
+from benchmark.consistency import named
 from benchmark.data import Data
 from benchmark.errors import BenchmarkError, RunError, UsageError
 from benchmark.evaluate import Surrogate, accuracy, attacked_images, evaluate, evaluated_split
@@ -157,7 +158,7 @@ def refuse_foreign(runs: Sequence[Run], data: Data, places: Places, device: torc
             "data": record["data"]["fingerprint"],
             "torch": ".".join(environment["torch"].split(".")[:2]),
             "device": environment["device"],
-            "analysis": record["analysis"],
+            "analysis": named(record),
         }
         if changes := differences(there, here):
             listed = "\n".join(f"  {line}" for line in changes)

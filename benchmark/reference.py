@@ -12,8 +12,6 @@ from benchmark.image_streams import ImageStreams, isolated_generators
 from benchmark.joint import Radius, Subject, batches
 from benchmark.streams import stream_seed
 
-NAMES = {"apgd_ce": "apgd-ce", "apgd_dlr": "apgd-dlr", "apgd_t": "apgd-t", "fab_t": "fab-t", "square": "square"}
-
 
 def autoattack(subject: Subject, radius: Radius, seed: int) -> Any:
     """Return the reference AutoAttack, "standard", on 9 targets or as many as there are (it needs 4 classes)."""
@@ -51,7 +49,7 @@ def stands_matched(subject: Subject, left: Tensor, radius: Radius, name: str, st
         subject: what is attacked.
         left: (N,) booleans.
         radius: of the ball.
-        name: an attack of `NAMES`.
+        name: apgd_ce, apgd_dlr, apgd_t, fab_t or square.
         steps: gradient steps, or queries of Square.
     """
     after = left.clone()

@@ -10,6 +10,9 @@ CountOrZero = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Percent = Annotated[float, Field(gt=0, lt=100)]
+# What may be tested: see `Analysis`.
+Endpoint = Literal["clean", "area", "eps", "learning", "images", "seconds"]
 
 
 class Settings(BaseModel):
@@ -111,17 +114,31 @@ class Arm(Settings):
 class Analysis(Settings):
     """What is tested, named before the run.
 
-    The primary endpoint is last-epoch clean accuracy, the second the area under the accuracy-over-eps curve.
-    `treatment` is compared with every arm in `against`; `eps` (1/255) is the one read singly; differences
-    within +-`margin` percentage points count as equivalent. In an exploratory study each arm is compared with the
-    treatment and nothing is decided: it chooses settings. `positive_control` names an adversarially trained arm, which
-    must be robust at the largest eps, or the attacks or the training are broken.
+    `treatment` is compared with every arm in `against` on each of `endpoints`, the primary first; Holm's correction
+    runs over the arms, within an endpoint. `eps` (1/255) and `level` (clean accuracy in %) are those read singly;
+    accuracies that differ by at most `margin` percentage points count as equivalent. In an exploratory study each arm
+    is compared with the treatment and nothing is decided: it chooses settings. `positive_control` names an adversarially
+    trained arm, which must be robust at the largest eps, or the attacks or the training are broken.
+
+    Endpoints: `clean` accuracy after the last epoch; `area` under the curve of accuracy over Linf eps; accuracy at
+    `eps`; `learning`, the area under the curve of accuracy over training; `images` and `seconds` of training until the
+    accuracy reaches `level`. `levels` are tabulated.
     """
 
     treatment: Name
     against: Annotated[tuple[Name, ...], Field(min_length=1)]
     eps: Positive
     margin: Positive
+    endpoints: Annotated[tuple[Endpoint, ...], Field(min_length=1)] = (
+        "clean",
+        "area",
+        "eps",
+        "learning",
+        "images",
+        "seconds",
+    )
+    level: Percent = 70.0
+    levels: Annotated[tuple[Percent, ...], Field(min_length=1)] = (60.0, 70.0, 80.0)
     exploratory: bool = False
     positive_control: Name | None = None
 

@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from benchmark.consistency import name, refuse_mixed
+from benchmark.consistency import name, named, refuse_mixed
 from benchmark.curves import area_under_curve
 from benchmark.errors import RunError, UsageError
 from benchmark.exploratory import benjamini_hochberg, block_t
@@ -51,7 +51,7 @@ class Study:
     @property
     def analysis(self) -> dict[str, Any]:
         """What the preset named before the run: title, treatment, against, eps, margin, seeds."""
-        return self.any_record["analysis"]
+        return named(self.any_record)
 
     @property
     def treatment(self) -> str:
@@ -115,13 +115,13 @@ def load_study(preset: str, records: list[Record]) -> Study:
     if not records:
         raise UsageError(f"study {preset} has no records. Run: python -m benchmark run {preset}")
     refuse_mixed(preset, records)
-    analysis, evaluation = records[0]["analysis"], records[0]["settings"]["evaluation"]
+    analysis, evaluation = named(records[0]), records[0]["settings"]["evaluation"]
     eps = np.array([0.0, *sorted(float(value) for value in evaluation["eps"])])
     l2_eps = np.array([0.0, *sorted(float(value) for value in evaluation.get("l2_eps", ()))])
     if analysis["eps"] not in eps[1:]:
         raise UsageError(f"study {preset} names eps = {analysis['eps']:g}, attacked were {eps[1:].tolist()}")
-    named = [analysis["treatment"], *analysis["against"]]
-    arms = tuple(dict.fromkeys([*named, *sorted(record["arm"] for record in records)]))
+    compared = [analysis["treatment"], *analysis["against"]]
+    arms = tuple(dict.fromkeys([*compared, *sorted(record["arm"] for record in records)]))
     seeds = tuple(sorted(analysis["seeds"]))
     found = {(record["arm"], record["seed"]): record for record in records}
     used = {run: found[run] for run in sorted(found) if run[1] in seeds}
@@ -216,8 +216,8 @@ def contrasts(study: Study, endpoint: Endpoint) -> dict[str, Contrast | None]:
     Returns:
         arm -> contrast, in the order named, or None where no seed is finished in both.
     """
-    named = [study.treatment, *study.against]
-    values = study.values(endpoint)[[study.arms.index(arm) for arm in named]]  # (row, seed), the default first
+    compared = [study.treatment, *study.against]
+    values = study.values(endpoint)[[study.arms.index(arm) for arm in compared]]  # (row, seed), the default first
     both = np.isfinite(values) & np.isfinite(values[0])
     fitted, freedom = block_t(values, 0)
     tests = [t if pairs.any() else None for t, pairs in zip(fitted, both, strict=True)][1:]

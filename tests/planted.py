@@ -7,12 +7,24 @@ from typing import Any
 import numpy as np
 
 from benchmark.records import pack_bits, record_path, write_record
-from benchmark.schema import AttackOutcome, Record
+from benchmark.schema import AttackOutcome, Record, Robustness
 
 TEST_IMAGES, ATTACKED, EPOCHS = 1000, 200, 4
 EPS = (0.25, 0.5, 1.0, 2.0)
 ATTACKS = ({"name": "fgsm", "steps": 1}, {"name": "apgd_dlr", "steps": 20})
 CURVE = (160, 120, 60, 10, 0)  # correct of the attacked images at eps 0 and at each of EPS
+ENVIRONMENT = {
+    "device": "cpu",
+    "torch": "2.13.0",
+    "torchvision": "0.28.0",
+    "torchattacks": "3.5.1",
+    "numpy": "2.4.6",
+    "scipy": "1.17.1",
+    "python": "3.11.9",
+    "platform": "Linux-x86_64",
+    "threads": "2",
+    "commit": "0123456789abcdef",
+}
 
 
 def bits(correct: int, n: int) -> str:
@@ -48,6 +60,24 @@ def attacks(curve: Sequence[int]) -> list[AttackOutcome]:
                 }
             )
     return outcomes
+
+
+def robustness(curve: Sequence[int]) -> Robustness:
+    """Attacked images whose joint robust counts follow `curve`, and what else is measured on them."""
+    return {
+        "n": ATTACKED,
+        "images": bits(ATTACKED, TEST_IMAGES),
+        "clean": bits(curve[0], ATTACKED),
+        "attacks": attacks(curve),
+        "noise": {"eps": EPS[-1], "correct": curve[0] - 2},
+        "corruptions": [
+            {"kind": kind, "severity": severity, "correct": curve[0] - 10 * severity}
+            for kind in ("gaussian_noise", "jpeg")
+            for severity in (1, 2, 3, 4, 5)
+        ],
+        "zero_gradient_share": 0.0,
+        "median_margin": 1.5,
+    }
 
 
 def record(arm: str, seed: int, correct: int, curve: Sequence[int] = CURVE, **changes: Any) -> Record:
@@ -95,20 +125,7 @@ def record(arm: str, seed: int, correct: int, curve: Sequence[int] = CURVE, **ch
         "best_epoch": {"epoch": EPOCHS, "accuracy": accuracy},
         "clean": {"n": TEST_IMAGES, "correct": bits(correct, TEST_IMAGES)},
         "calibration": {"n": TEST_IMAGES, "bins": 15, "ece": 0.04, "nll": 0.6},
-        "robustness": {
-            "n": ATTACKED,
-            "images": bits(ATTACKED, TEST_IMAGES),
-            "clean": bits(curve[0], ATTACKED),
-            "attacks": attacks(curve),
-            "noise": {"eps": EPS[-1], "correct": curve[0] - 2},
-            "corruptions": [
-                {"kind": kind, "severity": severity, "correct": curve[0] - 10 * severity}
-                for kind in ("gaussian_noise", "jpeg")
-                for severity in (1, 2, 3, 4, 5)
-            ],
-            "zero_gradient_share": 0.0,
-            "median_margin": 1.5,
-        },
+        "robustness": robustness(curve),
         "checks": [],
         "flags": [],
         "cost": {
@@ -119,19 +136,7 @@ def record(arm: str, seed: int, correct: int, curve: Sequence[int] = CURVE, **ch
             "attack_gradients": 32000,
             "peak_memory_bytes": 300 * 2**20,
         },
-        "environment": {
-            "device": "cpu",
-            "torch": "2.13.0",
-            "torchvision": "0.28.0",
-            "torchattacks": "3.5.1",
-            "numpy": "2.4.6",
-            "scipy": "1.17.1",
-            "python": "3.11.9",
-            "platform": "Linux-x86_64",
-            "threads": "2",
-            "commit": "0123456789abcdef",
-            "date": f"2026-01-0{seed % 9 + 1}T12:00:00+00:00",
-        },
+        "environment": ENVIRONMENT | {"date": f"2026-01-0{seed % 9 + 1}T12:00:00+00:00"},
         "status": "done",
         "reason": None,
     }

@@ -12,6 +12,7 @@ import numpy as np
 import planted
 import pytest
 import torch
+from around import Around
 from tiny_study import random_states
 from torch import Tensor, nn
 
@@ -27,7 +28,6 @@ from benchmark.models import Normalize, build_model, weights_hash
 from benchmark.plan import make_plan
 from benchmark.preset_files import load_preset, preset_names
 from benchmark.records import unpack_bits
-from benchmark.reference import NAMES as REFERENCE_NAMES
 from benchmark.reference import autoattack, stands_matched
 from benchmark.registry import ATTACKS, MODELS
 from benchmark.report import render
@@ -107,25 +107,13 @@ def left(outcome: AttackOutcome, images: int = IMAGES) -> Tensor:
     return torch.from_numpy(unpack_bits(outcome["correct"], images))
 
 
-class Fresh(nn.Module):
-    """A wrapper made around a network in eval mode: its own flag says training."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.inner(x)
-        return logits
-
-
 # 1. Modes and state.
 
 
 @every_attack
 def test_an_attack_leaves_every_mode_and_all_weights_of_a_freshly_wrapped_network(name: str, norm: Norm) -> None:
     model, images = colours(12)
-    wrapped = Fresh(model)
+    wrapped = Around(model)  # a fresh wrapper's own flag says training
     modes, victim = [module.training for module in wrapped.modules()], Victim(wrapped)
     weights = {key: value.clone() for key, value in victim.state_dict().items()}
     attacked(victim, name, norm, images)
@@ -273,7 +261,7 @@ def test_the_parts_of_autoattack_have_the_parameters_of_the_reference(norm: Norm
         "square": reference.square,
     }
     ours = evaluation.attacks if norm == "Linf" else evaluation.l2_attacks
-    assert [REFERENCE_NAMES[attack.name] for attack in ours] == reference.attacks_to_run
+    assert [attack.name.replace("_", "-") for attack in ours] == reference.attacks_to_run
     for attack in ours:
         made, theirs = made_of(attack, victim, norm, 100), parts[attack.name]
         renamed = type(made).__module__.startswith("torchattacks")
@@ -458,7 +446,7 @@ def test_no_attack_is_told_of_a_normalisation(name: str, norm: Norm, monkeypatch
     attacked(Victim(model), name, norm, images)
 
 
-class RobModel(Fresh):
+class RobModel(Around):
     """A class of this name and these attributes makes the package normalise the images of its own accord."""
 
     def __init__(self, inner: nn.Module) -> None:
@@ -508,7 +496,11 @@ def test_targeted_attacks_try_nine_classes_or_as_many_as_there_are(classes: int,
 @pytest.mark.parametrize("name", ["fgsm", "pgd", "apgd_ce", "fab_t", "square"])
 def test_two_classes_can_be_attacked(name: str) -> None:
     model, images = colours(8, classes=2)
-    attacked(Victim(model), name, "Linf", images, classes=2)
+    victim = Victim(model)
+    moved = attacked(victim, name, "Linf", images, classes=2)
+    before, after = (predict(victim, x, 8) for x in (images, moved))
+    assert before.max() == 1
+    assert (after != before).any()
 
 
 # 9. Gradients of parameters, and graphs.

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from around import Around
 from torch import Tensor, nn
 
 from benchmark import attacks
@@ -112,23 +113,11 @@ def test_the_trained_network_is_not_touched_and_its_copy_is_frozen_in_eval_mode(
     assert all(p.dtype == torch.float32 for p in copy.parameters())
 
 
-class TrainingWrapper(nn.Module):
-    """What goes wrong with torchattacks: a fresh wrapper says training=True, and the attack passes that on."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.inner(x)
-        return logits
-
-
 def test_an_attack_that_leaves_the_network_in_train_mode_is_void(
     victim: Victim, images: Tensor, labels: Tensor
 ) -> None:
     with pytest.raises(RuntimeError, match="changed the network's state"):
-        perturbed(TrainingWrapper(Victim(victim)), SUITE[0], 0.1, images, labels)
+        perturbed(Around(Victim(victim)), SUITE[0], 0.1, images, labels)
 
 
 def test_an_attack_that_leaves_the_ball_is_void(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from around import Around
 from tiny_study import random_states
 from torch import Tensor, nn
 
@@ -101,18 +102,6 @@ def checked(of: Subject, surrogate: nn.Module, chosen: Evaluation | None = None)
 
 def flags(of: dict[int, Check]) -> dict[int, str]:
     return {number: check["flag"] for number, check in of.items() if check["flag"]}
-
-
-class Around(nn.Module):
-    """A network with something done to its images or to its logits."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.model(images)
-        return logits
 
 
 class RoundedImages(Around):
