@@ -117,8 +117,8 @@ class Analysis(Settings):
     `treatment` is compared with every arm in `against` on each of `endpoints`, the primary first; Holm's correction
     runs over the arms, within an endpoint. `eps` (1/255) and `level` (clean accuracy in %) are those read singly;
     accuracies that differ by at most `margin` percentage points count as equivalent. In an exploratory study each arm
-    is compared with the treatment and nothing is decided: it chooses settings. `positive_control` names an adversarially
-    trained arm, which must be robust at the largest eps, or the attacks or the training are broken.
+    is compared with the treatment and nothing is decided: it chooses settings. `positive_control` names an
+    adversarially trained arm, which must be robust at the largest eps, or the attacks or the training are broken.
 
     Endpoints: `clean` accuracy after the last epoch; `area` under the curve of accuracy over Linf eps; accuracy at
     `eps`; `learning`, the area under the curve of accuracy over training; `images` and `seconds` of training until the
