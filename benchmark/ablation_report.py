@@ -6,9 +6,10 @@ from textwrap import fill
 
 from benchmark import prose
 from benchmark.describe import arm_settings, arm_text, changes, common, ran, seed_list, unnamed
+from benchmark.settings import Endpoint
 from benchmark.stats import ALPHA, detectable_difference
-from benchmark.study import ENDPOINTS, Contrast, Endpoint, Status, Study, contrasts
-from benchmark.tables import augmented, code, contrast_table, si, table
+from benchmark.study import Contrast, Status, Study, contrasts
+from benchmark.tables import Table, augmented, code, contrast_table, si
 from benchmark.verdicts import count, p_text, signed
 
 WRAP = 110  # letters in a line
@@ -25,13 +26,15 @@ What it decides, by the rule fixed before the records were analysed: a row repla
 its accuracy is higher at BH p < .05 and its area is not lower at BH p < .05; of several, the one with
 the highest accuracy."""
 
+SHOWN: tuple[Endpoint, ...] = ("clean", "area", "eps")
+
 FIGURE_NOTE = """\
 Each row minus {default}, in points: dots are means over seeds, lines their 95% intervals, small marks the
 single seeds. Grey: the interval includes 0. A dot is filled where BH p < .05. Lines end at the frame; an
 arrow with a number is a mean beyond it."""
 
 
-def section(study: Study, folder: str) -> list[str]:
+def section(study: Study, folder: str) -> list[str | Table]:
     """Return everything about one exploratory study: what it is, what it shows, its figure and tables."""
     default = code(study.treatment)
     return [
@@ -39,7 +42,7 @@ def section(study: Study, folder: str) -> list[str]:
         *prose.synthetic(study),
         what(study),
         reading(study),
-        "\n".join(f"- {finding(study, endpoint)}" for endpoint in ENDPOINTS),
+        "\n".join(f"- {finding(study, endpoint)}" for endpoint in SHOWN),
         *incomplete(study),
         *decision(study),
         f"![{alt(study)}]({folder}/{study.preset}/figures/differences.svg)",
@@ -184,7 +187,7 @@ def alt(study: Study) -> str:
     )
 
 
-def rows_table(study: Study) -> str:
+def rows_table(study: Study) -> Table:
     """What each row sets differently, its training FLOPs relative to the default's, its augmented iterations."""
     default, base = arm_settings(study, study.treatment), study.done(study.treatment)
     rows = []
@@ -197,7 +200,7 @@ def rows_table(study: Study) -> str:
         share = f"{100 * fmean(map(augmented, runs)):.0f}%" if runs else "-"
         rows.append([code(arm), differs or "-", si(fmean(flops)) + relative if flops else "-", share])
     words = f"differs from {code(study.treatment)} in"
-    return table(["row", words, "FLOPs", "augmented"], rows, words=[words])
+    return Table(["row", words, "FLOPs", "augmented"], rows, words=[words])
 
 
 def robustness_note(study: Study) -> str:

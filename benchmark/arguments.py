@@ -32,6 +32,9 @@ def add_run(commands: Commands) -> None:
     run.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
     run.add_argument("--smoke", action="store_true", help="shrink to a tiny subset and 2 seeds, with its own report")
     run.add_argument("--ablation", action="store_true", help="instead of the arms: one arm for each reading of SBA")
+    run.add_argument(
+        "--compute", action="store_true", help="compute mode: each arm spends the FLOPs that plain training spends"
+    )
     run.add_argument("--synthetic", action="store_true", help="with --smoke: made-up images in the official format")
     run.add_argument("--force", action="store_true", help="repeat runs that are done")
 

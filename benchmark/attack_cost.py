@@ -18,7 +18,7 @@ from benchmark.plan import make_plan
 from benchmark.preset_files import load_preset
 from benchmark.records import unpack_bits
 from benchmark.settings import Attack, Evaluation
-from benchmark.tables import table
+from benchmark.tables import Table
 from benchmark.train import start, train_epoch
 
 # The cpu suite on digits, whose networks stand larger eps.
@@ -76,7 +76,7 @@ def attack_cost_table(device: torch.device, checkpoint: Path | None, data_root: 
     return (
         f"Attacks on {name}, on {where}: {int(subject.clean.sum()):,} of {n:,} images are right without attack, the "
         f"others are not attacked.\n{differing} of {len(outcomes) * n:,} outcomes differ between joint and separate "
-        f"attacks.\n\n{table(headers, rows)}"
+        f"attacks.\n\n{Table(headers, rows)}"
     )
 
 

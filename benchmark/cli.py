@@ -44,7 +44,7 @@ def run_command(options: argparse.Namespace) -> int:
     from benchmark.driver import Places, execute, pending, raise_if_unfinished
     from benchmark.environment import choose_device
     from benchmark.memory import keep_freed_memory
-    from benchmark.plan import make_plan
+    from benchmark.plan import at_equal_compute, make_plan
     from benchmark.preset_files import load_preset
 
     keep_freed_memory()
@@ -56,6 +56,8 @@ def run_command(options: argparse.Namespace) -> int:
     preset = load_preset(name, tuple(options.set), shrunk)
     if options.ablation:
         preset = ablate(preset)
+    if options.compute:
+        preset = at_equal_compute(preset)
     places = Places(options.results or (smoke.FOLDER / "results" if options.smoke else Path("results")), options.runs)
     plan = make_plan(preset, options.arms, options.seeds)
     check_writable(places.results, places.runs)

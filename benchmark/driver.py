@@ -22,7 +22,7 @@ from benchmark.progress import Progress, duration
 from benchmark.records import read_record, read_study, record_path, write_record
 from benchmark.schema import Record
 from benchmark.surrogate import train_surrogate
-from benchmark.train import DivergedError, State, start, to_float, train_epoch, train_step
+from benchmark.train import DivergedError, State, budget, start, to_float, train_epoch, train_step
 
 TRIAL_IMAGES, TRIAL_STEPS = 4, 12
 
@@ -191,7 +191,7 @@ def execute_run(
     state = start(run, data, device)
     with Progress(run, steps_per_epoch(run, data), number, total) as progress:
         if load_checkpoint(checkpoint_path(run, places), checkpoint_key(run, data, device), state):
-            progress.resume(len(state.epochs))
+            progress.resume(len(state.epochs), budget(run, state, data.train).share(state))
         try:
             train(run, state, data, places, progress, checkpoint_key(run, data, device))
             record = make_record(run, state, data, device)
@@ -204,12 +204,13 @@ def execute_run(
 
 def train(run: Run, state: State, data: Data, places: Places, progress: Progress, key: str) -> None:
     """Train the epochs that are left; measure accuracy and write a checkpoint after each."""
-    while len(state.epochs) < run.epochs:
+    allowed = budget(run, state, data.train)
+    while not allowed.is_spent(state):
         epoch = train_epoch(run, state, data.train, progress.step)
         epoch["accuracy"] = accuracy(run.preset.recipe, state.model, evaluated_split(run.preset, data))
         state.epochs.append(epoch)
         save_checkpoint(checkpoint_path(run, places), run, key, state)
-        progress.epoch(epoch)
+        progress.epoch(epoch, allowed.share(state))
 
 
 def raise_if_unfinished(plan: Sequence[Run], places: Places, failed: Sequence[str]) -> None:

@@ -18,12 +18,13 @@ from benchmark.memory import keep_freed_memory
 from benchmark.preset_files import load_preset
 from benchmark.progress import Attacking
 from benchmark.records import write_record
-from benchmark.robustness_report import beyond, checks
+from benchmark.robustness_report import beyond, checks, under_l2
 from benchmark.robustness_tables import attack_table, robustness_table
 from benchmark.schema import Record
 from benchmark.settings import Preset
 from benchmark.study import Study, load_study
 from benchmark.surrogate import train_surrogate
+from benchmark.tables import Table
 
 
 def evaluate_network(options: argparse.Namespace) -> int:
@@ -44,7 +45,7 @@ def evaluate_network(options: argparse.Namespace) -> int:
     refuse_unfit(model, data)
     name = str(told.get("arm") or (options.model or options.checkpoint.stem).rpartition(":")[2])
     record = evaluate_one(preset, name, int(told.get("seed", 0)), model, data, device)
-    print("\n\n".join(report(load_study(record["preset"], [record]), record)))
+    print("\n\n".join(map(str, report(load_study(record["preset"], [record]), record))))
     if options.output:
         write_record(options.output, record)
         print(f"\nRecord: {options.output}")
@@ -84,7 +85,7 @@ def evaluate_one(preset: Preset, name: str, seed: int, model: nn.Module, data: D
     return evaluated_record(preset, name, seed, model, data, device, found)
 
 
-def report(study: Study, record: Record) -> list[str]:
+def report(study: Study, record: Record) -> list[str | Table]:
     """Return the paragraphs that are printed."""
     accuracy = study.clean[0, 0]
     flags = "\n".join(f"- {flag}" for flag in record["flags"])
@@ -95,7 +96,7 @@ def report(study: Study, record: Record) -> list[str]:
         robustness_table(study),
         f"Attack by attack at eps = {study.analysis['eps']:g}/255. " + prose.ATTACK_NOTE,
         attack_table(study),
-        *([prose.L2_NOTE, robustness_table(study, "L2")] if len(study.l2_eps) > 1 else []),
+        *under_l2(study),
         *checks(study),
         *beyond(study),
         f"Flags:\n\n{flags}" if flags else "No check raised a flag.",

@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from benchmark.figures import COLOURS, INK, ROW, canvas, svg, wrap
+from benchmark.settings import Endpoint
 from benchmark.stats import ALPHA, Floats
-from benchmark.study import Contrast, Endpoint, Study, contrasts
+from benchmark.study import Contrast, Study, contrasts
 
 ABOVE, BELOW = COLOURS[0], COLOURS[1]
 LETTERS = 20  # of a row's name in one line

@@ -110,4 +110,11 @@ def _settings(preset: Preset, arm: Arm, method: Any) -> dict[str, Any]:
     shared = preset.model_dump(mode="json", include={"data", "model", "recipe", "evaluation"})
     settings = json.loads(json.dumps(dataclasses.asdict(method)))
     chosen = {"method": arm.method, "augmentation": arm.augmentation, "settings": settings, "epochs": arm.epochs}
-    return shared | {"arm": chosen, "numerics": NUMERICS}
+    mode = {"compute": True} if preset.compute else {}  # absent elsewhere: older runs keep their identity
+    return shared | mode | {"arm": chosen, "numerics": NUMERICS}
+
+
+def at_equal_compute(preset: Preset) -> Preset:
+    """Return the study in compute mode, where each arm spends the FLOPs of plain training; its records lie apart."""
+    name, title = f"{preset.name}_compute", f"At equal compute: {preset.title}"
+    return preset.model_copy(update={"name": name, "title": title, "compute": True})

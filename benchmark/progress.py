@@ -87,10 +87,11 @@ class Progress:
 
     def __init__(self, run: Run, steps: int, position: int, total: int) -> None:
         self.label = f"[{position}/{total}] {run.arm} seed {run.seed}"
-        self.epochs, self.steps, self.batch = run.epochs, steps, run.preset.recipe.batch_size
+        self.of = "" if run.preset.compute else f"/{run.epochs}"  # in compute mode nobody knows how many
+        self.steps, self.batch = steps, run.preset.recipe.batch_size
         self.shown = ""
         self.bar = tqdm(
-            total=self.epochs * steps * self.batch,
+            total=run.epochs * steps * self.batch,
             unit=" images",
             unit_scale=True,
             desc=self.label,
@@ -99,7 +100,7 @@ class Progress:
             dynamic_ncols=True,
             smoothing=0.05,
         )
-        self.began, self.done_before = time.monotonic(), 0
+        self.began, self.share_before = time.monotonic(), 0.0
         self.attacking = Attacking(self.label, self.bar)
 
     def __enter__(self) -> "Progress":
@@ -110,27 +111,27 @@ class Progress:
     ) -> None:
         self.bar.close()
 
-    def resume(self, epochs: int) -> None:
-        """Start from the epochs that an earlier start of this run has finished."""
-        self.done_before = epochs
+    def resume(self, epochs: int, share: float) -> None:
+        """Start from the epochs, a share of the training in [0, 1], that an earlier start of this run has finished."""
+        self.share_before = share
         self.bar.update(epochs * self.steps * self.batch)
         if epochs:
-            self.line(f"{self.label}: resuming after epoch {epochs} of {self.epochs}")
+            self.line(f"{self.label}: resuming after epoch {epochs}{self.of}")
 
     def step(self, _done: int) -> None:
         """Count one more optimizer step."""
         self.bar.update(self.batch)
 
-    def epoch(self, epoch: Epoch) -> None:
-        """Show a finished epoch."""
-        number = epoch["epoch"]
-        per_epoch = (time.monotonic() - self.began) / max(number - self.done_before, 1)
+    def epoch(self, epoch: Epoch, share: float) -> None:
+        """Show a finished epoch, after which a share of the training, in [0, 1], is over."""
+        number = f"{epoch['epoch']}{self.of}"
+        spent = time.monotonic() - self.began
         self.shown = f"loss {epoch['train_loss']:.3f}, accuracy {epoch['accuracy']:.2%}"
-        self.bar.set_postfix_str(f"epoch {number}/{self.epochs}, {self.shown}")
+        self.bar.set_postfix_str(f"epoch {number}, {self.shown}")
         if self.bar.disable:
-            left = duration(per_epoch * (self.epochs - number))
+            left = duration(spent / max(share - self.share_before, 1e-9) * (1 - share))
             speed = f"{epoch['images_per_second']:,.0f} images/s"
-            self.line(f"{self.label}: epoch {number}/{self.epochs}, {self.shown}, {speed}, {left} of training left")
+            self.line(f"{self.label}: epoch {number}, {self.shown}, {speed}, {left} of training left")
 
     def line(self, text: str) -> None:
         """Print a line without disturbing the bar."""

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-from benchmark.study import Endpoint, Study
+from benchmark.endpoints import ENDPOINTS
+from benchmark.settings import Endpoint
+from benchmark.study import Study
 
 ASKED = """\
 Stochastic Batch Augmentation (SBA; Li et al., IJCAI 2020, arXiv:2006.15284) decides at random, at every
@@ -37,6 +39,12 @@ How to read the numbers:
   beforehand.
 - Comparisons, eps, margin and seeds were named before the runs and are part of every record; accuracy after
   the last epoch is the primary endpoint of every study."""
+
+CLAIMS_NOTE = """\
+How a claim is judged stands in `benchmark/claims.toml`. *supported*: better than every arm that the claim speaks of,
+after Holm's correction. *contradicted*: worse than one of them. *equivalent*: within the margin of some and better than
+the others. *not resolved*: these seeds cannot tell, or runs are still to come; it never means that there is no
+difference. *not tested*: the study lacks an arm or an endpoint that the claim needs."""
 
 SYNTHETIC = """\
 **Synthetic data: these images were generated to exercise the program. No number of this study says anything
@@ -81,9 +89,21 @@ equal width (Guo et al., ICML 2017; the plug-in estimator, biased upwards), *NLL
 Soft labels change confidence, so both may differ where accuracy does not. Descriptive only."""
 
 CONVERGENCE_NOTE = """\
-Lines are means over seeds, bands reach from the lowest to the highest seed, a cross on the axis is a run
-that diverged. Below: the first epoch at which a run reached an accuracy on the evaluated images, mean over
-the seeds that did (in brackets how many, where not all did). Descriptive only."""
+Strong lines are means over seeds, faint ones the single seeds, a cross on the axis is a run that diverged. *area* is
+that under the learning curve: the mean accuracy over the training, in points, from guessing at the start, linear
+between epochs. Beside it the training images (in thousands) and seconds until a run first reached an accuracy named
+beforehand, mean over the seeds that did (in brackets how many, where not all did). In the tests a run that never did
+counts as its whole training, which can only hide a difference. The learning rate falls over the whole training, so
+these figures speak of this schedule."""
+
+SAME_ARM_NOTE = """\
+An A/A study on these real runs: the first half of each arm's seeds against the second half, by the same tests that
+decide above. Nothing differs but the seeds, so a significant difference would be a false alarm."""
+
+COMPUTE_NOTE = """\
+Left, every arm trained for the same epochs; right, every arm trained until it had spent the FLOPs of plain training, so
+that an arm which costs more sees fewer images, under a learning rate that falls to its end over that budget. FLOPs are
+relative to the reference arm of equal epochs. The tests of the right half stand in its own section."""
 
 CHOSEN = """
   Settings of SBA that an exploratory study chose on validation images may favour SBA: the other arms keep
@@ -114,12 +134,9 @@ def synthetic(study: Study) -> list[str]:
 
 
 def endpoint(study: Study, which: Endpoint) -> str:
-    """Return an endpoint's name."""
-    if which == "clean":
-        return f"accuracy on the {study.split} images after the last epoch"
-    if which == "area":
-        return f"area under the curve of accuracy under these attacks, Linf eps from 0 to {study.eps[-1]:g}/255"
-    return f"accuracy under these attacks at Linf eps = {study.analysis['eps']:g}/255"
+    """Return an endpoint's name in a study."""
+    named = {"eps": study.analysis["eps"], "level": study.analysis["level"], "largest": study.eps[-1]}
+    return ENDPOINTS[which].title.format(split=study.split, **named)
 
 
 def robustness_note(study: Study) -> str:
@@ -161,9 +178,12 @@ bits and close numbers."""
 
 
 def command(study: Study) -> str:
-    """Return what `python -m benchmark run` takes for a study; an ablation is an option of its preset's."""
-    name = study.preset.removesuffix("_ablation")
-    return f"{name} --ablation" if study.exploratory and name != study.preset else study.preset
+    """Return what `python -m benchmark run` takes for a study; ablation and compute mode are options of its preset."""
+    for option in ("ablation", "compute"):
+        name = study.preset.removesuffix(f"_{option}")
+        if name != study.preset and (study.exploratory or study.any_record["settings"].get("compute")):
+            return f"{name} --{option}"
+    return study.preset
 
 
 def limits(studies: Sequence[Study]) -> str:

@@ -5,21 +5,23 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmark import ablation_report, prose, robustness_report
+from benchmark import ablation_report, claims, compute_report, convergence_report, prose, robustness_report, same_arm
 from benchmark.describe import seed_list, unnamed, what
+from benchmark.endpoints import ENDPOINTS
 from benchmark.errors import UsageError
 from benchmark.figures import accuracy_figure, robustness_figure
 from benchmark.forest import differences_figure
 from benchmark.records import read_study
 from benchmark.schema import CrosscheckRow
+from benchmark.settings import Endpoint
 from benchmark.stats import Comparison
-from benchmark.study import ENDPOINTS, Endpoint, Study, comparisons, load_study
+from benchmark.study import Study, comparisons, load_study
 from benchmark.tables import (
+    Table,
     code,
     comparison_table,
     cost_table,
     environment_table,
-    epochs_table,
     mean_text,
     reference,
     seeds_table,
@@ -40,7 +42,7 @@ def render(results: Path, output: Path) -> dict[Path, str]:
     studies = [load_study(preset, read_study(results, preset)) for preset in presets]
     folder = Path(os.path.relpath(results.resolve(), output.resolve().parent)).as_posix()
     compared = robustness_report.crosschecks(results)
-    files = {output: "\n\n".join(document(studies, folder, compared)) + "\n"}
+    files = {output: "\n\n".join(map(str, document(studies, folder, compared))) + "\n"}
     for study in studies:
         drawn = drawings(study)
         files |= {results / study.preset / "figures" / f"{name}.svg": text for name, text in drawn.items()}
@@ -92,7 +94,7 @@ def diff(found: str, expected: str) -> str:
     return ":\n" + "\n".join(line[:LINE_LENGTH] for line in list(lines)[:DIFF_LINES])
 
 
-def document(studies: Sequence[Study], folder: str, compared: Mapping[str, list[CrosscheckRow]]) -> list[str]:
+def document(studies: Sequence[Study], folder: str, compared: Mapping[str, list[CrosscheckRow]]) -> list[str | Table]:
     """Return the paragraphs of RESULTS.md in order; `folder` is the results folder as seen from it.
 
     `compared` are the rows of each preset's crosscheck, where there was one.
@@ -102,6 +104,10 @@ def document(studies: Sequence[Study], folder: str, compared: Mapping[str, list[
     testing = [study for study in studies if not study.exploratory]
     exploring = [study for study in studies if study.exploratory]
     studies = [*testing, *exploring]
+    sections = [
+        study_section(study, folder, compared.get(study.preset, []), compute_report.twin(study, testing))
+        for study in testing
+    ]
     return [
         "# Results",
         prose.generated(folder),
@@ -109,9 +115,9 @@ def document(studies: Sequence[Study], folder: str, compared: Mapping[str, list[
         prose.ASKED,
         prose.HOW_TO_READ,
         "## Verdicts",
-        *[paragraph for study in testing for paragraph in verdict_section(study)],
+        *verdicts(testing),
         *[prose.pointer(study) for study in exploring],
-        *[part for study in testing for part in study_section(study, folder, compared.get(study.preset, []))],
+        *[part for section in sections for part in section],
         *[paragraph for study in exploring for paragraph in ablation_report.section(study, folder)],
         "## Sanity flags",
         *[flags(study) for study in studies],
@@ -123,11 +129,19 @@ def document(studies: Sequence[Study], folder: str, compared: Mapping[str, list[
     ]
 
 
-def verdict_section(study: Study) -> list[str]:
-    """Return a study's verdicts: a sentence for each comparison and endpoint, the primary one first."""
-    paragraphs = [f"### {prose.heading(study)}", *prose.synthetic(study)]
-    for endpoint in ENDPOINTS:
-        rank = "Primary" if endpoint == ENDPOINTS[0] else "Secondary"
+def verdicts(studies: Sequence[Study]) -> list[str | Table]:
+    """Return what the studies say of each claim: a table, then a sentence for each claim and study."""
+    if not studies:
+        return []
+    warnings = [part for study in studies for part in prose.synthetic(study)][:1]
+    return [*warnings, claims.claims_table(studies), prose.CLAIMS_NOTE, *claims.sentences(studies)]
+
+
+def comparison_section(study: Study) -> list[str]:
+    """Return the verdict of every comparison on every endpoint, the primary one first."""
+    paragraphs = ["### Verdict of every comparison"]
+    for endpoint in study.endpoints:
+        rank = "Primary" if endpoint == study.endpoints[0] else "Secondary"
         pairs = comparisons(study, endpoint)
         sentences = [sentence(study, endpoint, arm, pair) for arm, pair in pairs.items()]
         paragraphs += [f"{rank}: {prose.endpoint(study, endpoint)}.", "\n".join(sentences)]
@@ -136,7 +150,7 @@ def verdict_section(study: Study) -> list[str]:
 
 def sentence(study: Study, endpoint: Endpoint, arm: str, pair: Comparison | None) -> str:
     """Return the verdict of one comparison on one endpoint, with the runs that it leaves out."""
-    under = "" if endpoint == "clean" else ", under these attacks"
+    under = ", under these attacks" if ENDPOINTS[endpoint].attacked else ""
     if pair is None:
         return f"- {code(study.treatment)} against {code(arm)}: no seed is finished in both arms yet."
     means = f"{code(study.treatment)} ({pair.treatment:.2f}) against {code(arm)} ({pair.control:.2f})"
@@ -157,8 +171,10 @@ def left_out(study: Study, arm: str) -> str:
     return text
 
 
-def study_section(study: Study, folder: str, compared: list[CrosscheckRow]) -> list[str]:
-    """Return everything about one study: what it is, its tables and its figures."""
+def study_section(
+    study: Study, folder: str, compared: list[CrosscheckRow], at_equal_compute: Study | None
+) -> list[str | Table]:
+    """Return everything about one study: what it is, its tables and its figures; beside it, itself in compute mode."""
     treatment = code(study.treatment)
     figures = f"{folder}/{study.preset}/figures"
     return [
@@ -171,13 +187,13 @@ def study_section(study: Study, folder: str, compared: list[CrosscheckRow]) -> l
         f"### {treatment} against each other arm: accuracy",
         comparison_table(study, "clean"),
         *robustness_report.section(study, figures, alt(study, "area"), compared),
-        "### Convergence",
-        f"![{alt(study, 'clean')}]({figures}/accuracy.svg)",
-        prose.CONVERGENCE_NOTE,
-        epochs_table(study),
+        *convergence_report.section(study, figures, alt(study, "clean")),
         "### Cost",
         prose.cost_note(reference(study)),
         cost_table(study),
+        *compute_report.section(study, at_equal_compute),
+        *comparison_section(study),
+        *same_arm.section(study),
     ]
 
 

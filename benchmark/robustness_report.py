@@ -19,14 +19,14 @@ from benchmark.robustness_tables import (
 from benchmark.schema import CrosscheckRow
 from benchmark.stats import Floats
 from benchmark.study import Study
-from benchmark.tables import code, comparison_table, table
+from benchmark.tables import Table, code, comparison_table
 
 CONTROL = 20.0  # points that a positive control must keep at the largest eps
 COUNTS: tuple[Literal["images", "ours", "theirs", "disagreements"], ...] = ("images", "ours", "theirs", "disagreements")
 FLOOR = 5.0  # points above which an undefended arm there is odd
 
 
-def section(study: Study, figures: str, alt: str, compared: list[CrosscheckRow]) -> list[str]:
+def section(study: Study, figures: str, alt: str, compared: list[CrosscheckRow]) -> list[str | Table]:
     """Return the paragraphs between the headings Robustness and Convergence."""
     treatment = code(study.treatment)
     return [
@@ -41,11 +41,16 @@ def section(study: Study, figures: str, alt: str, compared: list[CrosscheckRow])
         comparison_table(study, "eps"),
         f"Attack by attack at eps = {study.analysis['eps']:g}/255. " + prose.ATTACK_NOTE,
         attack_table(study),
-        *([prose.L2_NOTE, robustness_table(study, "L2")] if len(study.l2_eps) > 1 else []),
+        *under_l2(study),
         *checks(study),
         *crosscheck(compared),
         *beyond(study),
     ]
+
+
+def under_l2(study: Study) -> list[str | Table]:
+    """Return the table of accuracy under the attacks in L2, or nothing where there were none."""
+    return [prose.L2_NOTE, robustness_table(study, "L2")] if len(study.l2_eps) > 1 else []
 
 
 def control(study: Study) -> list[str]:
@@ -54,17 +59,14 @@ def control(study: Study) -> list[str]:
     if arm is None:
         return []
     at = f"Linf {study.eps[-1]:g}/255"
-    last = dict(zip(study.arms, study.robust[:, :, -1], strict=True))  # arm -> (seed,)
-    kept = finite(last.pop(arm, np.array([])))
-    others = finite(np.concatenate([*last.values()]))
+    kept, others = kept_at_largest_eps(study, arm)
     if not len(kept) or not len(others):
         missing = f"The positive control {code(arm)}" if not len(kept) else "No arm but the positive control"
         verb = "has no finished run yet" if not len(kept) else "is finished yet"
         return [f"{missing} {verb}: nothing shows so far that these attacks can tell a robust network from others."]
-    passed = kept.min() > CONTROL and others.max() < FLOOR
     outcome = (
         "The attacks tell a robust network from others."
-        if passed
+        if control_passed(study)
         else f"**It should keep more than {CONTROL:g}% and the others less than {FLOOR:g}%: do not trust this study.**"
     )
     return [
@@ -74,21 +76,38 @@ def control(study: Study) -> list[str]:
     ]
 
 
+def control_passed(study: Study) -> bool | None:
+    """Say whether the positive control is robust at the largest eps and no other arm is; None: not known yet."""
+    if study.positive_control is None:
+        return None
+    kept, others = kept_at_largest_eps(study, study.positive_control)
+    if not len(kept) or not len(others):
+        return None
+    return bool(kept.min() > CONTROL and others.max() < FLOOR)
+
+
+def kept_at_largest_eps(study: Study, arm: str) -> tuple[Floats, Floats]:
+    """Return the points that every run of `arm`, and every run of all other arms, keeps at the largest eps."""
+    last = dict(zip(study.arms, study.robust[:, :, -1], strict=True))  # arm -> (seed,)
+    kept = last.pop(arm, np.array([]))
+    return finite(kept), finite(np.concatenate([*last.values()]))
+
+
 def finite(values: Floats) -> Floats:
     """Return the values that are numbers."""
     return values[np.isfinite(values)]
 
 
-def checks(study: Study) -> list[str]:
+def checks(study: Study) -> list[str | Table]:
     """Return the table of the sanity checks, or nothing where a study made none of the costly ones."""
     if not has(study, lambda record: [check for check in record["checks"] if check["number"] > 6]):
         return []
     return [prose.CHECKS_NOTE, checks_table(study)]
 
 
-def beyond(study: Study) -> list[str]:
+def beyond(study: Study) -> list[str | Table]:
     """Return what is not an attack: noise, corruptions and calibration, where it was recorded."""
-    paragraphs: list[str] = []
+    paragraphs: list[str | Table] = []
     if has(study, lambda record: record["robustness"] and record["robustness"]["corruptions"]):
         paragraphs += [prose.CORRUPTION_NOTE, corruption_table(study)]
     if has(study, lambda record: record["calibration"]):
@@ -111,7 +130,7 @@ def crosschecks(results: Path) -> dict[str, list[CrosscheckRow]]:
     return found
 
 
-def crosscheck(rows: list[CrosscheckRow]) -> list[str]:
+def crosscheck(rows: list[CrosscheckRow]) -> list[str | Table]:
     """Return what other packages found at the same settings and draws, or nothing where none was asked."""
     if not rows:
         return []
@@ -125,7 +144,7 @@ def crosscheck(rows: list[CrosscheckRow]) -> list[str]:
     headers = ["against", "attack", "steps", "norm", "networks", "images", "stand, ours", "stand, theirs", "differ"]
     differing = total(rows, "disagreements")
     outcome = "No image has another outcome." if not differing else f"**{differing:,} outcomes differ.**"
-    return [f"{prose.CROSSCHECK_NOTE} {outcome}", table(headers, lines, words=["attack", "norm"])]
+    return [f"{prose.CROSSCHECK_NOTE} {outcome}", Table(headers, lines, words=["attack", "norm"])]
 
 
 def total(rows: list[CrosscheckRow], key: Literal["images", "ours", "theirs", "disagreements"]) -> int:

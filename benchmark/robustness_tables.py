@@ -9,7 +9,7 @@ from benchmark.records import unpack_bits
 from benchmark.schema import Record
 from benchmark.stats import Floats
 from benchmark.study import Study, attacks_at
-from benchmark.tables import code, mean_text, sd_text, table
+from benchmark.tables import Table, code, mean_text, sd_text
 
 CHECKS = (  # number of the check, its figure, the column, and whether the figure is a share of images
     (4, "at 64/255", "all at 64/255, %", True),
@@ -26,7 +26,7 @@ CHECKS = (  # number of the check, its figure, the column, and whether the figur
 )
 
 
-def robustness_table(study: Study, norm: str = "Linf") -> str:
+def robustness_table(study: Study, norm: str = "Linf") -> Table:
     """Joint robust accuracy at every eps, the area under the curve and the median minimal eps."""
     eps, robust = (study.eps, study.robust) if norm == "Linf" else (study.l2_eps, study.l2_robust)
     rows = []
@@ -34,7 +34,7 @@ def robustness_table(study: Study, norm: str = "Linf") -> str:
         areas = area_under_curve(eps, curves)
         cells = [mean_text(column, 1) for column in curves.T]
         rows.append([code(arm), *cells, mean_text(areas), sd_text(areas), median_text(eps, curves)])
-    return table(["arm", *[f"{value:g}" for value in eps], "area", "sd of area", "median minimal eps"], rows)
+    return Table(["arm", *[f"{value:g}" for value in eps], "area", "sd of area", "median minimal eps"], rows)
 
 
 def median_text(eps: Floats, curves: Floats) -> str:
@@ -46,7 +46,7 @@ def median_text(eps: Floats, curves: Floats) -> str:
     return f"{medians.mean():.3g}" if np.isfinite(medians).all() else f"> {eps[-1]:g}"
 
 
-def attack_table(study: Study) -> str:
+def attack_table(study: Study) -> Table:
     """What is left after each attack at the named eps (joint, in attack order), and two signs of masking."""
     eps = float(study.analysis["eps"])
     first = next((record for record in study.records.values() if record["robustness"]), None)
@@ -58,7 +58,7 @@ def attack_table(study: Study) -> str:
         signs = np.array([masking_signs(record) for record in runs]).reshape(len(runs), 2)
         cells = [mean_text(column, 1) for column in left.T]
         rows.append([code(arm), *cells, mean_text(100 * signs[:, 0], 1), mean_text(signs[:, 1])])
-    return table(["arm", "no attack", *names, "zero gradients, %", "median margin"], rows)
+    return Table(["arm", "no attack", *names, "zero gradients, %", "median margin"], rows)
 
 
 def attacked(study: Study, arm: str) -> list[Record]:
@@ -83,7 +83,7 @@ def masking_signs(record: Record) -> tuple[float, float]:
     return (np.nan, np.nan) if robustness is None else (robustness["zero_gradient_share"], robustness["median_margin"])
 
 
-def corruption_table(study: Study) -> str:
+def corruption_table(study: Study) -> Table:
     """Accuracy under uniform noise and under each corruption (mean over its severities), and their mean, in %."""
     found = [record["robustness"] for record in study.records.values() if record["robustness"]]
     kinds = list(dict.fromkeys(row["kind"] for robustness in found for row in robustness["corruptions"]))
@@ -99,7 +99,7 @@ def corruption_table(study: Study) -> str:
             [code(arm), mean_text(noise, 1), *[mean_text(c, 1) for c in accuracy.T], mean_text(means), sd_text(means)]
         )
     names = [kind.replace("_", " ") for kind in kinds]
-    return table(["arm", f"uniform noise, {largest}", *names, "mean of corruptions", "sd"], rows)
+    return Table(["arm", f"uniform noise, {largest}", *names, "mean of corruptions", "sd"], rows)
 
 
 def noise_accuracy(record: Record) -> float:
@@ -117,17 +117,17 @@ def corrupted_accuracy(record: Record, kind: str) -> float:
     return 100.0 * float(np.mean(found)) / robustness["n"] if robustness and found else np.nan
 
 
-def calibration_table(study: Study) -> str:
+def calibration_table(study: Study) -> Table:
     """Expected calibration error in points and negative log-likelihood of every arm, mean and sd over seeds."""
     rows = []
     for arm in study.arms:
         found = [record["calibration"] for record in study.done(arm) if record["calibration"]]
         ece, nll = (np.array([100 * c["ece"] for c in found]), np.array([c["nll"] for c in found]))
         rows.append([code(arm), mean_text(ece), sd_text(ece), mean_text(nll, 3), sd_text(nll)])
-    return table(["arm", "ECE, %", "sd", "NLL, nats", "sd"], rows)
+    return Table(["arm", "ECE, %", "sd", "NLL, nats", "sd"], rows)
 
 
-def checks_table(study: Study) -> str:
+def checks_table(study: Study) -> Table:
     """What the costly checks measured in each arm, mean over seeds, and how many of its runs raised a flag."""
     rows = []
     for arm in study.arms:
@@ -135,7 +135,7 @@ def checks_table(study: Study) -> str:
         cells = [figure_text(runs, number, key, share) for number, key, _, share in CHECKS]
         flagged = sum(any(check["flag"] for check in record["checks"]) for record in runs)
         rows.append([code(arm), *cells, f"{flagged}/{len(runs)}"])
-    return table(["arm", *[title for _, _, title, _ in CHECKS], "runs with flags"], rows)
+    return Table(["arm", *[title for _, _, title, _ in CHECKS], "runs with flags"], rows)
 
 
 def figure_text(runs: Sequence[Record], number: int, key: str, share: bool) -> str:

@@ -10,7 +10,7 @@ from benchmark.plan import Run, make_plan
 from benchmark.preset_files import load_preset
 from benchmark.settings import Preset
 from benchmark.speed import random_data, timed
-from benchmark.tables import table
+from benchmark.tables import Table
 from benchmark.train import State, start, to_float, train_step
 
 COPIES, SHARES = (1, 2, 4), (0.0, 0.25, 0.5, 1.0)
@@ -36,9 +36,9 @@ def cost_tables(device: torch.device) -> str:
     ratios = ["predicted", "measured", "measured / predicted"]
     return (
         "Cost of a training step, plain training = 1; every step augmented, behind one layer:\n\n"
-        + table(["layer", "copies", *ratios], rows)
+        + str(Table(["layer", "copies", *ratios], rows))
         + f"\n\nA share p of all steps augmented, 1 copy, layers drawn from {drawn}:\n\n"
-        + table(["p", *ratios], mixed)
+        + str(Table(["p", *ratios], mixed))
     )
 
 

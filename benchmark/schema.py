@@ -1,6 +1,6 @@
 """What a record holds: results/<preset>/<arm>/seed-<n>.json."""
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 SCHEMA = 2
 
@@ -25,7 +25,10 @@ class ModelInfo(TypedDict):
 
 
 class Epoch(TypedDict):
-    """One epoch; accuracy in [0, 1] on the test set, `augmented` the share of augmented iterations."""
+    """One epoch; accuracy in [0, 1] on the test set, `augmented` the share of augmented iterations.
+
+    `images` is the number of images trained on, where that is not every whole batch (the last epoch of compute mode).
+    """
 
     epoch: int
     learning_rate: float
@@ -34,6 +37,7 @@ class Epoch(TypedDict):
     images_per_second: float
     seconds: float
     augmented: float
+    images: NotRequired[int]
 
 
 class EpochAccuracy(TypedDict):

@@ -162,7 +162,11 @@ class Ablation(Settings):
 
 
 class Preset(Settings):
-    """A study: everything that decides what its runs compute and how they are compared."""
+    """A study: everything that decides what its runs compute and how they are compared.
+
+    With `compute` no arm trains for its epochs, but each until it has spent the FLOPs that plain training spends in the
+    recipe's; the learning rate then follows the share of FLOPs spent.
+    """
 
     name: Name
     title: str
@@ -174,3 +178,4 @@ class Preset(Settings):
     arms: Annotated[dict[Name, Arm], Field(min_length=1)]
     analysis: Analysis
     ablation: Ablation | None = None
+    compute: bool = False

@@ -1,4 +1,4 @@
-"""Statistics of a few paired seeds: pure functions on arrays of accuracies in percentage points.
+"""Statistics of a few paired seeds: pure functions on arrays of values, such as accuracies in percentage points.
 
 The plan is fixed before any run. The paired t test over seeds decides, after Holm's correction over the
 comparisons that the preset names; everything else is sensitivity or description. Sources: Holm 1979
@@ -24,7 +24,7 @@ EXACT_DIGITS = 9  # points are rounded before they are compared, so that equal c
 
 
 class PairedT(NamedTuple):
-    """Mean, sd and 95% interval of treatment - control in points, and two-sided p; None: undefined."""
+    """Mean, sd and 95% interval of treatment - control, and two-sided p; None: undefined."""
 
     difference: float
     sd: float | None
@@ -35,12 +35,13 @@ class PairedT(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Treatment against control over n paired seeds; accuracies and differences in percentage points.
+    """Treatment against control over n paired seeds; values and differences in `unit`.
 
     `p`, `low`, `high` are the paired t test's; `exact` and `floor` the permutation test's; `welch` and `tost`
     the p of the Welch and the equivalence test; `detectable_sd` the smallest detectable difference in sd of
     the difference, at the level of Holm's first step over `family` comparisons; `holm` and `tost_holm` are p
-    and tost after Holm, set by `correct`. None: the test is undefined (one seed, constant differences).
+    and tost after Holm, set by `correct`. None: the test is undefined (one seed, constant differences) or, of
+    equivalence, no margin was named.
     """
 
     n: int
@@ -58,8 +59,9 @@ class Comparison:
     welch: float | None
     tost: float | None
     detectable_sd: float | None
-    margin: float
+    margin: float | None
     family: int
+    unit: str = "points"
     holm: float | None = None
     tost_holm: float | None = None
 
@@ -73,13 +75,15 @@ class Comparison:
         """Whether both means lie within the margin of 0 or of 100, where equivalence holds whatever the
         methods do.
         """
+        if self.margin is None:
+            return False
         return max(self.treatment, self.control) < self.margin or (
             min(self.treatment, self.control) > 100 - self.margin
         )
 
     @property
     def detectable(self) -> float | None:
-        """Smallest detectable difference in points, taking the sd that was seen for the true one."""
+        """Smallest detectable difference, taking the sd that was seen for the true one."""
         return None if self.detectable_sd is None or self.sd is None else self.detectable_sd * self.sd
 
 
@@ -200,14 +204,17 @@ def detectable_difference(n: int, family: int = 1, freedom: int | None = None) -
     return float(optimize.brentq(shortfall, 0.0, 10 * critical / np.sqrt(n)))
 
 
-def compare(treatment: Floats, control: Floats, margin: float, family: int) -> Comparison:
+def compare(
+    treatment: Floats, control: Floats, margin: float | None, family: int, unit: str = "points"
+) -> Comparison:
     """Run every test of one comparison, before Holm.
 
     Args:
-        treatment: (seed,) in points.
+        treatment: (seed,) in `unit`.
         control: (seed,), the same seeds in the same order.
-        margin: equivalence margin in points.
+        margin: equivalence margin in `unit`; None tests no equivalence.
         family: how many comparisons the preset names, which sets the level of the detectable difference.
+        unit: of the values, for the report.
     """
     t = paired_t(treatment, control)
     difference = differences(treatment, control)
@@ -221,10 +228,11 @@ def compare(treatment: Floats, control: Floats, margin: float, family: int) -> C
         exact=exact_p(treatment, control),
         floor=exact_floor(len(difference)),
         welch=welch_p(treatment, control),
-        tost=tost_p(treatment, control, margin),
+        tost=None if margin is None else tost_p(treatment, control, margin),
         detectable_sd=detectable_difference(len(difference), family),
         margin=margin,
         family=family,
+        unit=unit,
     )
 
 

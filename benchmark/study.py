@@ -1,20 +1,22 @@
 """Records of one study as arrays (arm x seed), refused where they do not belong together."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 
 from benchmark.consistency import name, named, refuse_mixed
+from benchmark.convergence import images_to, learning_area, seconds_to
 from benchmark.curves import area_under_curve
+from benchmark.endpoints import ENDPOINTS, POINTS
 from benchmark.errors import RunError, UsageError
 from benchmark.exploratory import benjamini_hochberg, block_t
 from benchmark.records import unpack_bits
 from benchmark.schema import AttackOutcome, Record
+from benchmark.settings import Endpoint
 from benchmark.stats import Comparison, Floats, PairedT, compare, correct, paired_t
 
-Endpoint = Literal["clean", "area", "eps"]
-ENDPOINTS: tuple[Endpoint, ...] = ("clean", "area", "eps")  # primary first
 Status = Literal["done", "diverged", "missing"]
 
 
@@ -43,6 +45,11 @@ class Study:
     l2_robust: Floats
     records: dict[tuple[str, int], Record]
 
+    def method(self, arm: str) -> str | None:
+        """Return the name of an arm's method, None where the arm has no record."""
+        found = (record["settings"]["arm"]["method"] for (name, _), record in self.records.items() if name == arm)
+        return next(found, None)
+
     @property
     def any_record(self) -> Record:
         """One record, for everything that all of them share."""
@@ -62,6 +69,11 @@ class Study:
     def against(self) -> tuple[str, ...]:
         """The arms the treatment is compared with: the family of Holm's correction."""
         return tuple(self.analysis["against"])
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """What the preset said that it would test, the primary endpoint first."""
+        return cast(tuple[Endpoint, ...], tuple(self.analysis["endpoints"]))
 
     @property
     def exploratory(self) -> bool:
@@ -92,16 +104,25 @@ class Study:
         return [self.records[arm, seed] for seed in self.seeds_with(arm, "done")]
 
     def values(self, endpoint: Endpoint) -> Floats:
-        """Return an endpoint as (arm, seed), in points.
-
-        clean: last-epoch accuracy on all test images. area: area under the Linf curve, see
-            `area_under_curve`. eps: robust accuracy at the one eps named before the study.
-        """
+        """Return an endpoint as (arm, seed), in its unit (`endpoints.ENDPOINTS`); see `Analysis` for what each is."""
+        level = float(self.analysis["level"])
         if endpoint == "clean":
             return self.clean
         if endpoint == "area":
             return area_under_curve(self.eps, self.robust)
-        return self.robust[:, :, int(np.flatnonzero(self.eps == self.analysis["eps"])[0])]
+        if endpoint == "eps":
+            return self.robust[:, :, int(np.flatnonzero(self.eps == self.analysis["eps"])[0])]
+        if endpoint == "learning":
+            return self.each(learning_area)
+        return self.each(lambda record: (images_to if endpoint == "images" else seconds_to)(record, level))
+
+    def each(self, measure: Callable[[Record], float]) -> Floats:
+        """Return what `measure` says of every finished run as (arm, seed), nan elsewhere."""
+        values = np.full((len(self.arms), len(self.seeds)), np.nan)
+        for (arm, seed), record in self.records.items():
+            if record["status"] == "done":
+                values[self.arms.index(arm), self.seeds.index(seed)] = measure(record)
+        return values
 
 
 def load_study(preset: str, records: list[Record]) -> Study:
@@ -181,18 +202,24 @@ def comparisons(study: Study, endpoint: Endpoint) -> dict[str, Comparison | None
 
     Raises:
         ValueError: the study is exploratory, where nothing is decided; see `contrasts`.
+        UsageError: the preset did not name this endpoint before the runs.
     """
     if study.exploratory:
         raise ValueError(f"study {study.preset} is exploratory: it has contrasts and no verdicts")
+    if endpoint not in study.endpoints:
+        raise UsageError(
+            f"study {study.preset} did not name the endpoint {endpoint!r} before its runs; named: "
+            f"{', '.join(study.endpoints)}. A new endpoint needs new runs, of a preset that names it."
+        )
     values = study.values(endpoint)
     treatment = values[study.arms.index(study.treatment)]
+    unit = ENDPOINTS[endpoint].unit
+    margin = float(study.analysis["margin"]) if unit == POINTS else None
     found: list[Comparison | None] = []
     for arm in study.against:
         control = values[study.arms.index(arm)]
         both = np.isfinite(treatment) & np.isfinite(control)
-        margin = float(study.analysis["margin"])
-        pair = compare(treatment[both], control[both], margin, len(study.against)) if both.any() else None
-        found.append(pair)
+        found.append(compare(treatment[both], control[both], margin, len(study.against), unit) if both.any() else None)
     return dict(zip(study.against, correct(found), strict=True))
 
 

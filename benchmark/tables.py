@@ -1,28 +1,37 @@
 """The tables of RESULTS.md: pure functions from a study to Markdown, every number from its records."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
 from tabulate import tabulate
 
 from benchmark.schema import Record
+from benchmark.settings import Endpoint
 from benchmark.stats import Comparison, Floats
-from benchmark.study import Contrast, Endpoint, Study, comparisons, contrasts
+from benchmark.study import Contrast, Study, comparisons, contrasts
 from benchmark.verdicts import outcome, p_text, signed
 
-LEVELS = (50, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99)  # accuracies in %, fixed here before any run
-SHOWN_LEVELS = 5
 PREFIXES = ((15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k"))
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str] = ()) -> str:
-    """Return a GitHub table; the first column and those headed by `words` align left, the others right.
+@dataclass(frozen=True)
+class Table:
+    """A table of texts; its own text is Markdown. The first column and those headed by `words` align left."""
 
-    tabulate's "pipe" is its "github" with the colons that GitHub takes the alignment from.
-    """
-    align = ["left" if header in (headers[0], *words) else "right" for header in headers]
-    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        # tabulate's "pipe" is its "github" with the colons that GitHub takes the alignment from.
+        return self.write("pipe")
+
+    def write(self, tablefmt: str) -> str:
+        """Return the table in one of tabulate's formats."""
+        align = ["left" if header in (self.headers[0], *self.words) else "right" for header in self.headers]
+        return tabulate(self.rows, self.headers, tablefmt=tablefmt, disable_numparse=True, colalign=align)
 
 
 def code(name: str) -> str:
@@ -42,14 +51,14 @@ def sd_text(values: Floats) -> str:
     return f"{finite.std(ddof=1):.2f}" if len(finite) > 1 else "-"
 
 
-def seeds_table(study: Study) -> str:
+def seeds_table(study: Study) -> Table:
     """Last-epoch accuracy of every seed, mean and sd in points; beside them the mean of the best epochs."""
     rows = []
     for arm, values in zip(study.arms, study.values("clean"), strict=True):
         bests = [100 * record["best_epoch"]["accuracy"] for record in study.done(arm) if record["best_epoch"]]
         best = f"{fmean(bests):.2f}" if bests else "-"
         rows.append([code(arm), *seed_cells(study, arm, values), best])
-    return table(["arm", *seed_headers(study), "best epoch"], rows)
+    return Table(["arm", *seed_headers(study), "best epoch"], rows)
 
 
 def seed_headers(study: Study) -> list[str]:
@@ -66,7 +75,7 @@ def seed_cells(study: Study, arm: str, values: Floats) -> list[str]:
     return [*cells, mean_text(values), sd_text(values)]
 
 
-def comparison_table(study: Study, endpoint: Endpoint) -> str:
+def comparison_table(study: Study, endpoint: Endpoint) -> Table:
     """The treatment against each named arm on one endpoint: difference, tests, verdict.
 
     Of an exploratory study, which has no verdicts, the `contrast_table`.
@@ -85,7 +94,7 @@ def comparison_table(study: Study, endpoint: Endpoint) -> str:
     ]
     headers += ["Welch p", "equivalence p", "detectable", "verdict"]
     rows = [comparison_row(arm, pair) for arm, pair in comparisons(study, endpoint).items()]
-    return table(headers, rows, words=["verdict"])
+    return Table(headers, rows, words=["verdict"])
 
 
 def comparison_row(arm: str, pair: Comparison | None) -> list[str]:
@@ -109,7 +118,7 @@ def comparison_row(arm: str, pair: Comparison | None) -> list[str]:
     ]
 
 
-def contrast_table(study: Study, endpoint: Endpoint) -> str:
+def contrast_table(study: Study, endpoint: Endpoint) -> Table:
     """Every seed of an exploratory study on one endpoint, and each row's difference from the default: no verdict."""
     found = contrasts(study, endpoint)
     headers = ["row", *seed_headers(study), "difference", "95% interval", "p", "BH p", "paired p"]
@@ -117,7 +126,7 @@ def contrast_table(study: Study, endpoint: Endpoint) -> str:
         [code(arm), *seed_cells(study, arm, values), *contrast_cells(found.get(arm))]
         for arm, values in zip(study.arms, study.values(endpoint), strict=True)
     ]
-    return table(headers, rows)
+    return Table(headers, rows)
 
 
 def contrast_cells(contrast: Contrast | None) -> list[str]:
@@ -129,31 +138,7 @@ def contrast_cells(contrast: Contrast | None) -> list[str]:
     return [signed(t.difference), interval, p_text(t.p), p_text(contrast.bh), p_text(contrast.paired)]
 
 
-def epochs_table(study: Study) -> str:
-    """The first epoch at which fixed accuracies were reached: mean over the seeds that reached them."""
-    first = {
-        (arm, level): [first_epoch(record, level) for record in study.done(arm)]
-        for arm in study.arms
-        for level in LEVELS
-    }
-    reached = [level for level in LEVELS if any(any(first[arm, level]) for arm in study.arms)][-SHOWN_LEVELS:]
-    rows = []
-    for arm in study.arms:
-        row = [code(arm)]
-        for level in reached:
-            epochs = [epoch for epoch in first[arm, level] if epoch is not None]
-            share = f" ({len(epochs)}/{len(first[arm, level])})" if len(epochs) < len(first[arm, level]) else ""
-            row.append(f"{fmean(epochs):.1f}{share}" if epochs else "-")
-        rows.append(row)
-    return table(["arm", *[f"{level}%" for level in reached]], rows)
-
-
-def first_epoch(record: Record, level: float) -> int | None:
-    """Return the first epoch (from 1) whose test accuracy is at least `level` points, or None."""
-    return next((e["epoch"] for e in record["epochs"] if 100 * e["accuracy"] >= level), None)
-
-
-def cost_table(study: Study) -> str:
+def cost_table(study: Study) -> Table:
     """What a run of each arm spends in training, mean over seeds, and relative to the reference arm."""
     base = reference(study)
     columns: dict[str, tuple[Callable[[Record], float], Callable[[float], str]]] = {
@@ -175,7 +160,7 @@ def cost_table(study: Study) -> str:
             share = f" ({fmean(values) / fmean(bases):.2f}x)" if values and relative else ""
             row.append(write(fmean(values)) + share if values else "-")
         rows.append(row)
-    return table(["arm", *columns], rows)
+    return Table(["arm", *columns], rows)
 
 
 def reference(study: Study) -> str:
@@ -195,7 +180,7 @@ def si(value: float) -> str:
     return f"{short:.{2 if short < 10 else 1 if short < 100 else 0}f} {prefix}".rstrip()
 
 
-def environment_table(studies: Sequence[Study]) -> str:
+def environment_table(studies: Sequence[Study]) -> Table:
     """Versions, device and commit that every study ran with; several values where its runs differ."""
     keys = dict.fromkeys(key for study in studies for record in study.records.values() for key in record["environment"])
     rows = []
@@ -207,4 +192,4 @@ def environment_table(studies: Sequence[Study]) -> str:
             ]
             rows.append([key, *cells])
     presets = [code(study.preset) for study in studies]
-    return table(["", *presets], rows, words=presets)
+    return Table(["", *presets], rows, words=presets)

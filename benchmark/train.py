@@ -1,6 +1,7 @@
 """Training: one loop for every arm, which knows no method by name."""
 
 import copy
+import functools
 import hashlib
 import math
 import time
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark import registry
+from benchmark.cost import training_flops
 from benchmark.data import Data
 from benchmark.datasets import Split
 from benchmark.errors import UsageError
@@ -96,9 +98,49 @@ def order_hash(run: Run, images: int) -> str:
     return digest.hexdigest()[:16]
 
 
-def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """Return the triangular rate of step 0..steps - 1 (see `Recipe`)."""
-    share = step / max(steps - 1, 1)
+@dataclass(frozen=True)
+class Budget:
+    """What a run may spend in training: optimizer steps or, in compute mode, FLOPs.
+
+    Attributes:
+        total: all that it may spend; in compute mode what plain training spends in the recipe's epochs.
+        step: what a plain step costs; training ends when not even that is left.
+        spent: what the state has spent so far.
+    """
+
+    total: int
+    step: int
+    spent: Callable[[State], int]
+
+    def share(self, state: State) -> float:
+        """Return the share of the training that is over, which the learning rate follows: 0 at the first step, 1 at
+        the last plain one; an augmented one may pass it.
+        """
+        return min(self.spent(state) / max(self.total - self.step, 1), 1.0)
+
+    def is_spent(self, state: State) -> bool:
+        """Say whether training is over."""
+        return self.spent(state) + self.step > self.total
+
+
+def budget(run: Run, state: State, train: Split) -> Budget:
+    """Return a run's budget: its epochs of whole batches or, in compute mode, the FLOPs of plain training."""
+    batch = run.preset.recipe.batch_size
+    steps_per_epoch = len(train.labels) // batch
+    if not run.preset.compute:
+        return Budget(run.epochs * steps_per_epoch, 1, lambda state: state.images // batch)
+    image = to_float(train.images[:1])
+    plain = batch * training_flops(state.model, image)
+    behind = functools.cache(lambda layer: training_flops(state.model, image, layer))
+
+    def spent(state: State) -> int:
+        return state.images // batch * plain + sum(n * behind(layer) for layer, n in state.virtual.items())
+
+    return Budget(run.preset.recipe.epochs * steps_per_epoch * plain, plain, spent)
+
+
+def learning_rate(recipe: Recipe, share: float) -> float:
+    """Return the triangular rate (see `Recipe`) where `share` of the training, in [0, 1], is over."""
     if share < recipe.peak:
         factor = recipe.initial + (1 - recipe.initial) * share / recipe.peak
     else:
@@ -136,7 +178,8 @@ def train_step(run: Run, state: State, images: Tensor, labels: Tensor) -> Any:
 def train_epoch(run: Run, state: State, train: Split, after_step: Callable[[int], None] = lambda _step: None) -> Epoch:
     """Train one epoch: a new random order, whole batches only (the rest of the order is left out).
 
-    Nothing waits for the device inside the epoch. Accuracy is filled in by the caller.
+    In compute mode the last epoch ends where the budget does. Nothing waits for the device inside the epoch. Accuracy
+    is filled in by the caller.
 
     Args:
         after_step: called with the number of steps done in this epoch.
@@ -144,16 +187,17 @@ def train_epoch(run: Run, state: State, train: Split, after_step: Callable[[int]
     Raises:
         DivergedError: the epoch's loss or a weight is not finite.
     """
-    recipe, epoch = run.preset.recipe, len(state.epochs)
-    steps = len(train.labels) // recipe.batch_size
+    recipe, epoch, allowed = run.preset.recipe, len(state.epochs), budget(run, state, train)
+    whole = len(train.labels) // recipe.batch_size
     order = torch.randperm(len(train.labels), generator=state.streams["order"])
     order = order.to(train.labels.device)
     augment = augmentation(run)
-    total, augmented, began = torch.zeros((), device=train.labels.device), 0, time.perf_counter()
+    total, augmented, steps = torch.zeros((), device=train.labels.device), 0, 0
+    began = time.perf_counter()
     state.model.train()
-    for i in range(steps):
-        picked = order[i * recipe.batch_size : (i + 1) * recipe.batch_size]
-        rate = learning_rate(recipe, epoch * steps + i, run.epochs * steps)
+    while steps < whole and not allowed.is_spent(state):
+        picked = order[steps * recipe.batch_size : (steps + 1) * recipe.batch_size]
+        rate = learning_rate(recipe, allowed.share(state))
         for group in state.optimizer.param_groups:
             group["lr"] = rate
         images = to_float(augment(train.images[picked], state.streams["augmentation"]))
@@ -163,13 +207,14 @@ def train_epoch(run: Run, state: State, train: Split, after_step: Callable[[int]
         augmented += step.virtual > 0
         if step.virtual:
             state.virtual[step.layer] = state.virtual.get(step.layer, 0) + step.virtual
-        after_step(i + 1)
+        steps += 1
+        after_step(steps)
     loss = float(total) / steps  # the one wait for the device
     seconds = time.perf_counter() - began
     if not math.isfinite(loss) or not all(bool(p.isfinite().all()) for p in state.model.parameters()):
         what = f"the training loss became {loss}" if not math.isfinite(loss) else "weights are no longer finite"
-        raise DivergedError(f"{what} in epoch {epoch + 1} (steps {epoch * steps + 1} to {(epoch + 1) * steps})")
-    return Epoch(
+        raise DivergedError(f"{what} in epoch {epoch + 1} (steps {epoch * whole + 1} to {epoch * whole + steps})")
+    finished = Epoch(
         epoch=epoch + 1,
         learning_rate=round(rate, 8),
         train_loss=round(loss, 6),
@@ -178,6 +223,9 @@ def train_epoch(run: Run, state: State, train: Split, after_step: Callable[[int]
         seconds=round(seconds, 3),
         augmented=round(augmented / steps, 6),
     )
+    if steps < whole:
+        finished["images"] = steps * recipe.batch_size
+    return finished
 
 
 def augmentation(run: Run) -> Callable[[Tensor, torch.Generator], Tensor]:

@@ -48,11 +48,11 @@ def verdict(comparison: Comparison) -> str:
     kind = outcome(c)
     if kind == "description only":
         return (
-            f"{direction(c)}, mean {points(c.difference)}; "
+            f"{direction(c)}, mean {amount(c)}; "
             f"{count(c.n, 'paired seed')} cannot carry a test: description only"
         )
     if kind == "constant differences":
-        same = f", by {points(c.difference)} in each" if c.difference else ""
+        same = f", by {amount(c)} in each" if c.difference else ""
         return f"{direction(c)}{same}: differences are constant, no t test; {exact(c)}"
     if kind == "not resolved":
         return unresolved(c)
@@ -75,7 +75,7 @@ def unresolved(comparison: Comparison) -> str:
         text += f" excludes 0 on its own, but not after Holm over {c.family} comparisons (p {p_equals(c.holm)})"
     else:
         text += f" includes 0 (Holm p {p_equals(c.holm)})"
-    text += f"; differences below MDE = {c.detectable:.2f} points cannot be seen with {c.n} seeds"
+    text += f"; differences below MDE = {c.detectable:.2f} {c.unit} cannot be seen with {c.n} seeds"
     if c.bounded:
         text += f"; both arms lie within {c.margin:g} points of the scale's end, where arms cannot be told apart"
     return text
@@ -92,9 +92,9 @@ def direction(comparison: Comparison) -> str:
 
 
 def interval(comparison: Comparison) -> str:
-    """Write the mean difference with its 95% interval, in points."""
+    """Write the mean difference with its unit and its 95% interval."""
     c = comparison
-    return f"{points(c.difference)} [95% CI {signed(c.low)} to {signed(c.high)}]"
+    return f"{amount(c)} [95% CI {signed(c.low)} to {signed(c.high)}]"
 
 
 def exact(comparison: Comparison) -> str:
@@ -102,9 +102,9 @@ def exact(comparison: Comparison) -> str:
     return f"exact p {p_equals(comparison.exact)} (the exact test cannot go below {p_text(comparison.floor)})"
 
 
-def points(value: float) -> str:
-    """Write a difference: "+0.52 points"."""
-    return f"{signed(value)} points"
+def amount(comparison: Comparison) -> str:
+    """Write the mean difference: "+0.52 points"."""
+    return f"{signed(comparison.difference)} {comparison.unit}"
 
 
 def signed(value: float | None) -> str:

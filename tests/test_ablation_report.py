@@ -41,7 +41,7 @@ def ablation() -> list[Record]:
 
 
 def text_of(records: list[Record]) -> str:
-    return "\n\n".join(section(load_study("planted_ablation", records), "results"))
+    return "\n\n".join(map(str, section(load_study("planted_ablation", records), "results")))
 
 
 def report(folder: Path, records: list[Record]) -> str:
@@ -179,7 +179,7 @@ def test_never_a_verdict(tmp_path: Path, seeds: int) -> None:
     for record in records:
         record["analysis"]["seeds"] = list(range(seeds))
     study = load_study("planted_ablation", records)
-    table = comparison_table(study, "clean")
+    table = str(comparison_table(study, "clean"))
     text = report(tmp_path, records)
     explored = text[text.index("## Verdicts") : text.index("## Sanity flags")]
     assert not [word for word in VERDICTS if word in table or word in explored]

@@ -40,7 +40,7 @@ def test_without_a_terminal_each_epoch_is_a_line(
 ) -> None:
     with Progress(make_run("sba", 2), steps=4, position=3, total=7) as shown_run:
         shown_run.step(1)
-        shown_run.epoch(EPOCH)
+        shown_run.epoch(EPOCH, 0.5)
         shown_run.attacking("pgd", 0.5)
     out, err = capsys.readouterr()
     assert err == ""
@@ -56,10 +56,10 @@ def test_in_a_terminal_a_bar_shows_all_of_it(
     monkeypatch.setattr(sys, "stderr", terminal)
     with Progress(make_run("sba", 2), steps=4, position=3, total=7) as shown_run:
         shown_run.bar.mininterval = 0
-        shown_run.resume(1)
+        shown_run.resume(1, 0.5)
         for _ in range(4):
             shown_run.step(1)
-        shown_run.epoch(EPOCH)
+        shown_run.epoch(EPOCH, 0.5)
         shown_run.attacking("apgd_dlr at 8/255, 5 images left", 0.5)
         shown_run.bar.refresh()
     shown = terminal.getvalue()
@@ -73,7 +73,7 @@ def test_in_a_terminal_a_bar_shows_all_of_it(
         "apgd_dlr at 8/255",
     ):
         assert text in shown
-    assert "resuming after epoch 1 of 2" in capsys.readouterr().out
+    assert "resuming after epoch 1/2" in capsys.readouterr().out
 
 
 def test_an_evaluation_tells_images_and_time_left_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

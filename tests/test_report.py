@@ -32,13 +32,13 @@ def test_order(tmp_path: Path) -> None:
         "# Results",
         "## What was asked",
         "## Verdicts",
-        "### A planted study (`planted`)",
         "## Study: A planted study (`planted`)",
         "### Accuracy of every seed",
         "### `sba` against each other arm: accuracy",
         "### Robustness",
         "### Convergence",
         "### Cost",
+        "### Verdict of every comparison",
         "## Sanity flags",
         "## How to reproduce",
         "## Limits",
@@ -75,11 +75,14 @@ def test_words_that_are_never_written(tmp_path: Path) -> None:
 
 def test_robust_accuracy_is_always_under_these_attacks(tmp_path: Path) -> None:
     text = report(tmp_path, planted.study(CLEAR))
-    verdicts = text[text.index("## Verdicts") : text.index("## Study")]
-    secondary = verdicts[verdicts.index("Secondary: ") :].splitlines()
-    sentences = [line for line in secondary if line.startswith("- ")]
-    assert len(sentences) == 4
-    assert all("under these attacks" in line for line in sentences)
+    verdicts = text[text.index("### Verdict of every comparison") : text.index("## Sanity flags")]
+    named = dict(part.split(".\n\n", 1) for part in verdicts.split("Secondary: ")[1:])
+    attacked = {title: body for title, body in named.items() if "under these attacks" in title}
+    assert len(attacked) == 2
+    for title, body in named.items():
+        lines = [line for line in body.splitlines() if line.startswith("- ")]
+        assert len(lines) == 2
+        assert all(("under these attacks" in line) == (title in attacked) for line in lines)
 
 
 def test_equal_everywhere_is_constant_not_equivalent(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ def test_every_preset_of_the_package_is_a_plan(name: str) -> None:
     assert len(plan) == len(preset.arms) * len(preset.seeds)
     assert len({run.identity for run in plan}) == len(plan)
     assert [run.seed for run in plan] == sorted(run.seed for run in plan)
-    control = {"adversarial"}  # adversarial training is shown beside the others and compared with none
-    assert {preset.analysis.treatment, *preset.analysis.against} == set(preset.arms) - control
+    shown = {"adversarial", "always"}  # beside the others, for the attacks and the cost; compared with none
+    assert {preset.analysis.treatment, *preset.analysis.against} == set(preset.arms) - shown
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -1,0 +1,50 @@
+"""The convergence section of a study: the learning curves, what fixed accuracies took, and the tests on them."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from benchmark import prose
+from benchmark.convergence import images_to, reached, seconds_to
+from benchmark.schema import Record
+from benchmark.settings import Endpoint
+from benchmark.study import Study
+from benchmark.tables import Table, code, comparison_table, mean_text, sd_text
+
+TESTED: tuple[Endpoint, ...] = ("learning", "images", "seconds")
+
+
+def section(study: Study, figures: str, alt: str) -> list[str | Table]:
+    """Return the paragraphs between the headings Convergence and Cost."""
+    paragraphs: list[str | Table] = [
+        "### Convergence",
+        f"![{alt}]({figures}/accuracy.svg)",
+        prose.CONVERGENCE_NOTE,
+        levels_table(study),
+    ]
+    for endpoint in TESTED:
+        if endpoint in study.endpoints:
+            title = f"{code(study.treatment)} against each other arm: {prose.endpoint(study, endpoint)}."
+            paragraphs += [title, comparison_table(study, endpoint)]
+    return paragraphs
+
+
+def levels_table(study: Study) -> Table:
+    """Area under the learning curve, and images and seconds until the accuracies named beforehand, means over seeds."""
+    levels = [float(level) for level in study.analysis["levels"]]
+    areas = study.values("learning")
+    rows = []
+    for arm, area in zip(study.arms, areas, strict=True):
+        runs = study.done(arm)
+        images = [level_text(runs, level, images_to, 1) for level in levels]
+        seconds = [level_text(runs, level, seconds_to, 0) for level in levels]
+        rows.append([code(arm), mean_text(area), sd_text(area), *images, *seconds])
+    headers = ["arm", "area", "sd of area", *(f"k images to {level:g}%" for level in levels)]
+    return Table([*headers, *(f"seconds to {level:g}%" for level in levels)], rows)
+
+
+def level_text(runs: list[Record], level: float, measure: Callable[[Record, float], float], digits: int) -> str:
+    """Write the mean over the runs that reached an accuracy, and in brackets how many did, where not all."""
+    there = [run for run in runs if reached(run, level)]
+    share = f" ({len(there)}/{len(runs)})" if len(there) < len(runs) else ""
+    return mean_text(np.array([measure(run, level) for run in there]), digits) + share

@@ -1,0 +1,27 @@
+"""What is measured of each arm and may be tested: the names, units and directions of the endpoints."""
+
+from typing import NamedTuple
+
+from benchmark.settings import Endpoint
+
+
+class Measure(NamedTuple):
+    """An endpoint: its name in the report, its unit, whether more of it is better, whether attacks take part."""
+
+    title: str
+    unit: str
+    more_is_better: bool
+    attacked: bool
+
+
+POINTS = "points"
+ENDPOINTS: dict[Endpoint, Measure] = {
+    "clean": Measure("accuracy on the {split} images after the last epoch", POINTS, True, False),
+    "area": Measure(
+        "area under the curve of accuracy under these attacks, Linf eps from 0 to {largest:g}/255", POINTS, True, True
+    ),
+    "eps": Measure("accuracy under these attacks at Linf eps = {eps:g}/255", POINTS, True, True),
+    "learning": Measure("area under the learning curve", POINTS, True, False),
+    "images": Measure("training images until {level:g}% accuracy", "thousand images", False, False),
+    "seconds": Measure("seconds of training until {level:g}% accuracy", "seconds", False, False),
+}
