@@ -36,6 +36,9 @@ def add_run(commands: Commands) -> None:
         "--compute", action="store_true", help="compute mode: each arm spends the FLOPs that plain training spends"
     )
     run.add_argument("--synthetic", action="store_true", help="with --smoke: made-up images in the official format")
+    run.add_argument(
+        "--tensorboard", action="store_true", help="write event files to RUNS/tensorboard (needs the package)"
+    )
     run.add_argument("--force", action="store_true", help="repeat runs that are done")
 
 
@@ -47,6 +50,9 @@ def add_report(commands: Commands) -> None:
         "--results", type=Path, metavar="DIR", default=Path("results"), help="records (default: results)"
     )
     report.add_argument("--output", type=Path, metavar="FILE", help="default: RESULTS.md beside the records' folder")
+    report.add_argument("--html", action="store_true", help="also write RESULTS.html, one page for itself")
+    report.add_argument("--csv", action="store_true", help="also write every table as CSV, in the folder tables")
+    report.add_argument("--latex", action="store_true", help="also write every table as LaTeX with booktabs, likewise")
     report.add_argument("--check", action="store_true", help="change nothing; exit 1 where the files differ")
 
 

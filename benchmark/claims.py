@@ -136,7 +136,7 @@ def judge_counts(study: Study, claim: Claim) -> Finding:
     found: list[str] = []
     signs: set[float] = set()
     for arm in claim.against:
-        seeds = [seed for seed in study.seeds_with(study.treatment, "done") if study.status(arm, seed) == "done"]
+        seeds = study.shared_seeds(arm)
         if not seeds:
             return Finding(
                 "not tested", f"no seed is finished both in {code(study.treatment)} and in an arm {code(arm)}"

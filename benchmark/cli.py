@@ -5,9 +5,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmark.arguments import parser
 from benchmark.errors import BenchmarkError, UsageError
+
+if TYPE_CHECKING:
+    from benchmark.report import Form
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,10 +47,13 @@ def run_command(options: argparse.Namespace) -> int:
     from benchmark.data import data_roots, load_data
     from benchmark.driver import Places, execute, pending, raise_if_unfinished
     from benchmark.environment import choose_device
+    from benchmark.events import refuse_without_tensorboard
     from benchmark.memory import keep_freed_memory
     from benchmark.plan import at_equal_compute, make_plan
     from benchmark.preset_files import load_preset
 
+    if options.tensorboard:
+        refuse_without_tensorboard()
     keep_freed_memory()
     device = choose_device(options.device)
     if options.synthetic and not options.smoke:
@@ -58,7 +65,8 @@ def run_command(options: argparse.Namespace) -> int:
         preset = ablate(preset)
     if options.compute:
         preset = at_equal_compute(preset)
-    places = Places(options.results or (smoke.FOLDER / "results" if options.smoke else Path("results")), options.runs)
+    results = options.results or (smoke.FOLDER / "results" if options.smoke else Path("results"))
+    places = Places(results, options.runs, options.runs / "tensorboard" if options.tensorboard else None)
     plan = make_plan(preset, options.arms, options.seeds)
     check_writable(places.results, places.runs)
     todo = pending(plan, places, options.force)
@@ -117,12 +125,19 @@ def print_table(results: Path, preset: str) -> None:
     print(f"\nAccuracy under these attacks at Linf eps (1/255), %\n\n{robustness_table(study)}\n")
 
 
-def write(results: Path, output: Path | None) -> None:
+def write(results: Path, output: Path | None, forms: Sequence["Form"] = ()) -> None:
     """Write the report and say where it is."""
     from benchmark.report import write_report
 
-    paths = write_report(results, output or results.parent / "RESULTS.md")
-    print(f"Report: {paths[0]} and {len(paths) - 1} figures under {results}.", flush=True)
+    paths = write_report(results, output or results.parent / "RESULTS.md", forms)
+    figures = [path for path in paths if path.suffix == ".svg"]
+    print(f"Report: {paths[0]} and {len(figures)} figures under {results}.", flush=True)
+    pages = [path for path in paths if path.suffix == ".html"]
+    tables = [path for path in paths if path.suffix in (".csv", ".tex")]
+    if pages:
+        print(f"The same as one page: {pages[0]}.", flush=True)
+    if tables:
+        print(f"{len(tables)} tables under {tables[0].parent}.", flush=True)
 
 
 def report_command(options: argparse.Namespace) -> int:
@@ -133,10 +148,11 @@ def report_command(options: argparse.Namespace) -> int:
         raise UsageError(
             f"--results {options.results}: there is no such folder. Records are in results/<preset>/<arm>/."
         )
+    forms: list[Form] = [form for form in ("html", "csv", "latex") if getattr(options, form)]
     if not options.check:
-        write(options.results, options.output)
+        write(options.results, options.output, forms)
         return 0
-    problems = check_report(options.results, options.output or options.results.parent / "RESULTS.md")
+    problems = check_report(options.results, options.output or options.results.parent / "RESULTS.md", forms)
     print("\n".join(problems) if problems else "RESULTS.md and its figures are what the records give.")
     return 1 if problems else 0
 
@@ -195,10 +211,13 @@ def speed_command(options: argparse.Namespace) -> int:
     """Print the throughput table and what SBA's steps cost."""
     from benchmark.attack_cost import attack_cost_table
     from benchmark.environment import choose_device
+    from benchmark.events import refuse_without_tensorboard
     from benchmark.memory import keep_freed_memory
     from benchmark.sba_cost import cost_tables
     from benchmark.speed import speed_table
 
+    if options.tensorboard:
+        refuse_without_tensorboard()
     keep_freed_memory()
     device = choose_device(options.device)
     print(speed_table(device))

@@ -15,6 +15,7 @@ from benchmark.consistency import named
 from benchmark.data import Data
 from benchmark.errors import BenchmarkError, RunError, UsageError
 from benchmark.evaluate import Surrogate, accuracy, attacked_images, evaluate, evaluated_split
+from benchmark.events import event_log
 from benchmark.joint import refuse_too_few_classes
 from benchmark.memory import reset_peak_memory
 from benchmark.plan import Run
@@ -29,10 +30,11 @@ TRIAL_IMAGES, TRIAL_STEPS = 4, 12
 
 @dataclass(frozen=True)
 class Places:
-    """Folders: `results` for records, `runs` for checkpoints."""
+    """Folders: `results` for records, `runs` for checkpoints, `events` for TensorBoard's files, if they are wanted."""
 
     results: Path
     runs: Path
+    events: Path | None = None
 
 
 def pending(plan: Sequence[Run], places: Places, force: bool) -> list[Run]:
@@ -205,12 +207,14 @@ def execute_run(
 def train(run: Run, state: State, data: Data, places: Places, progress: Progress, key: str) -> None:
     """Train the epochs that are left; measure accuracy and write a checkpoint after each."""
     allowed = budget(run, state, data.train)
-    while not allowed.is_spent(state):
-        epoch = train_epoch(run, state, data.train, progress.step)
-        epoch["accuracy"] = accuracy(run.preset.recipe, state.model, evaluated_split(run.preset, data))
-        state.epochs.append(epoch)
-        save_checkpoint(checkpoint_path(run, places), run, key, state)
-        progress.epoch(epoch, allowed.share(state))
+    with event_log(run, places.events, len(state.epochs)) as log:
+        while not allowed.is_spent(state):
+            epoch = train_epoch(run, state, data.train, progress.step)
+            epoch["accuracy"] = accuracy(run.preset.recipe, state.model, evaluated_split(run.preset, data))
+            state.epochs.append(epoch)
+            save_checkpoint(checkpoint_path(run, places), run, key, state)
+            log(epoch)
+            progress.epoch(epoch, allowed.share(state))
 
 
 def raise_if_unfinished(plan: Sequence[Run], places: Places, failed: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from benchmark.memory import keep_freed_memory
 from benchmark.preset_files import load_preset
 from benchmark.progress import Attacking
 from benchmark.records import write_record
-from benchmark.robustness_report import beyond, checks, under_l2
+from benchmark.robustness_report import calibration, checks, corruptions, under_l2
 from benchmark.robustness_tables import attack_table, robustness_table
 from benchmark.schema import Record
 from benchmark.settings import Preset
@@ -98,6 +98,7 @@ def report(study: Study, record: Record) -> list[str | Table]:
         attack_table(study),
         *under_l2(study),
         *checks(study),
-        *beyond(study),
+        *corruptions(study),
+        *calibration(study),
         f"Flags:\n\n{flags}" if flags else "No check raised a flag.",
     ]

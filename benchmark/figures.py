@@ -1,4 +1,4 @@
-"""The two figures of a study as SVG text: accuracy over epochs, robust accuracy over eps.
+"""The figures of a study's curves as SVG text: accuracy over epochs, robust accuracy over eps; and how all are drawn.
 
 The same records give the same bytes: ids are salted with a constant, no date and no version is written, and
 the user's matplotlibrc is not read. Text is drawn as paths, because labels are kept apart by their size,
@@ -24,7 +24,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.optimize import isotonic_regression
 
+from benchmark.convergence import learning_curve
 from benchmark.curves import area_under_curve
+from benchmark.schema import Record
 from benchmark.stats import Floats
 from benchmark.study import Study
 
@@ -79,18 +81,18 @@ def style(index: int) -> Style:
 
 
 def accuracy_figure(study: Study) -> str:
-    """Draw test accuracy over epochs: mean line and band from the lowest to the highest seed, for each arm.
+    """Draw accuracy over epochs: every seed faint and the mean strong, for each arm.
 
-    A diverged run is part of neither: it is a cross on the axis, at the last epoch that it finished.
+    In compute mode runs end after different epochs; the mean is that over the epochs that all of an arm's runs have,
+    and then of their ends. A diverged run is a cross on the axis, at the last epoch that it finished.
     """
     with drawing(study.arms) as (figure, axes):
         ends: dict[str, float] = {}
         for index, arm in enumerate(study.arms):
-            runs = [[100 * epoch["accuracy"] for epoch in record["epochs"]] for record in study.done(arm)]
+            runs = [epochs_of(record) for record in study.done(arm)]
             if runs:
-                curves = np.array(runs)  # (seed, epoch)
-                draw(axes, np.arange(1.0, curves.shape[1] + 1), curves, style(index))
-                ends[arm] = float(curves.mean(axis=0)[-1])
+                draw(axes, runs, mean_curve(runs), style(index))
+                ends[arm] = float(np.mean([accuracy[-1] for _, accuracy in runs]))
             for seed in study.seeds_with(arm, "diverged"):
                 last = len(study.records[arm, seed]["epochs"])
                 cross: dict[str, Any] = {"marker": "x", "markersize": 9, "markeredgewidth": 2}
@@ -104,8 +106,22 @@ def accuracy_figure(study: Study) -> str:
         return svg(figure)
 
 
+def epochs_of(record: Record) -> tuple[Floats, Floats]:
+    """Return the epochs trained, a last one in part, and the accuracy after each in points, both (epoch,)."""
+    images, _, accuracy = learning_curve(record)
+    return images[1:] / images[1], accuracy[1:]
+
+
+def mean_curve(runs: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+    """Return the mean over runs after every epoch that all of them have, and after their last."""
+    whole = min(len(accuracy) for _, accuracy in runs) - 1
+    x = [*runs[0][0][:whole], np.mean([epochs[-1] for epochs, _ in runs])]
+    y = [*np.mean([accuracy[:whole] for _, accuracy in runs], axis=0), np.mean([accuracy[-1] for _, accuracy in runs])]
+    return np.array(x), np.array(y)
+
+
 def robustness_figure(study: Study) -> str:
-    """Draw joint robust accuracy over eps: mean line and band from the lowest to the highest seed.
+    """Draw joint robust accuracy over eps: every seed faint and the mean strong, for each arm.
 
     At the largest eps all lines meet near 0, so the labels stand at the top, in the order of the areas.
     """
@@ -115,8 +131,9 @@ def robustness_figure(study: Study) -> str:
             curves = study.robust[index]  # (seed, eps)
             curves = curves[np.isfinite(curves).all(axis=1)]
             if len(curves):
-                draw(axes, study.eps, curves, style(index))
-                areas[arm] = float(area_under_curve(study.eps, curves.mean(axis=0)))
+                mean = curves.mean(axis=0)
+                draw(axes, [(study.eps, curve) for curve in curves], (study.eps, mean), style(index))
+                areas[arm] = float(area_under_curve(study.eps, mean))
         # Doubling eps is one step to the right, and so is the first step from 0.
         axes.set_xscale("symlog", linthresh=study.eps[1], linscale=np.log10(2), base=10)
         axes.set_xticks(study.eps, [f"{value:g}" for value in study.eps])
@@ -150,18 +167,18 @@ def canvas(height: float) -> Iterator[Figure]:
         yield figure
 
 
-def draw(axes: Axes, x: Floats, curves: Floats, look: Style) -> None:
-    """Draw one arm: the mean of curves (seed, x) and the band from the lowest to the highest seed."""
-    axes.fill_between(x, curves.min(axis=0), curves.max(axis=0), color=look.color, alpha=0.2, linewidth=0)
+def draw(axes: Axes, runs: Sequence[tuple[Floats, Floats]], mean: tuple[Floats, Floats], look: Style) -> None:
+    """Draw one arm: a faint line for each run, each x and y (point,), and a strong one for their mean."""
+    for x, y in runs:
+        axes.plot(x, y, color=look.color, alpha=0.35, linewidth=0.8, clip_on=False)
     axes.plot(
-        x,
-        curves.mean(axis=0),
+        *mean,
         color=look.color,
         linestyle=look.linestyle,
         linewidth=look.linewidth,
         marker=look.marker,
         markersize=6,
-        markevery=max(1, len(x) // 10),
+        markevery=max(1, len(mean[0]) // 10),
         clip_on=False,
     )
 

@@ -1,10 +1,11 @@
-"""The figure of an exploratory study as SVG text: every row's difference from the default, on two endpoints.
+"""The figure of differences as SVG text: on two endpoints, each arm's mean, 95% interval and every seed.
 
-Drawn like the other figures (see `figures`): the same bytes for the same records, no background, colours that
-can be told on white and on dark, and never colour alone.
+Of a study that tests, the treatment minus each compared arm, with the margin of equivalence shaded; of an exploratory
+one, each row minus the default. Drawn like the other figures (see `figures`): the same bytes for the same records, no
+background, colours that can be told on white and on dark, and never colour alone.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from benchmark.figures import COLOURS, INK, ROW, canvas, svg, wrap
 from benchmark.settings import Endpoint
 from benchmark.stats import ALPHA, Floats
-from benchmark.study import Contrast, Study, contrasts
+from benchmark.study import Study, comparisons, contrasts
+from benchmark.verdicts import outcome
 
 ABOVE, BELOW = COLOURS[0], COLOURS[1]
 LETTERS = 20  # of a row's name in one line
@@ -24,8 +26,41 @@ PITCH = 1.1  # height of a row, in lines of its name
 FENCE = 3.0  # values further out than so many interquartile ranges do not widen the frame
 
 
+class Row(NamedTuple):
+    """A difference in points: mean, its interval (None: undefined), each seed's, and whether a test is sure of it."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    each: Floats
+    sure: bool
+
+
+def rows(study: Study, endpoint: Endpoint) -> dict[str, Row | None]:
+    """Return arm -> row, in the order named; None where no seed is finished in both.
+
+    Sure means a verdict of higher or lower; in an exploratory study p < .05 after Benjamini and Hochberg.
+    """
+    values = study.values(endpoint)
+    treatment = values[study.arms.index(study.treatment)]
+    found: dict[str, Row | None] = dict.fromkeys(study.against)
+    sign = -1 if study.exploratory else 1
+    each = {arm: sign * (treatment - values[study.arms.index(arm)]) for arm in study.against}
+    seeds = {arm: differences[np.isfinite(differences)] for arm, differences in each.items()}
+    if study.exploratory:
+        for arm, row in contrasts(study, endpoint).items():
+            if row:
+                found[arm] = Row(row.t.difference, row.t.low, row.t.high, seeds[arm], (row.bh or 1.0) < ALPHA)
+    else:
+        for arm, pair in comparisons(study, endpoint).items():
+            if pair:
+                sure = outcome(pair).startswith(("higher", "lower"))
+                found[arm] = Row(pair.difference, pair.low, pair.high, seeds[arm], sure)
+    return found
+
+
 def differences_figure(study: Study) -> str:
-    """Draw every row minus the default: mean, 95% interval and each seed, in accuracy and in robust area."""
+    """Draw every difference: mean, 95% interval and each seed, in accuracy and in robust area."""
     names = [wrap(arm, LETTERS) for arm in study.against]
     heights = PITCH * ROW * np.array([1.0 + name.count("\n") for name in names])
     places = -(np.cumsum(heights) - heights / 2)  # (row,), in inches from the top, downwards
@@ -39,26 +74,28 @@ def differences_figure(study: Study) -> str:
             axes.set_title(title, loc="left")
             axes.set_yticks(places, names if endpoint == "clean" else [""] * len(names), linespacing=1.0)
             axes.tick_params(axis="y", length=0)
-        figure.text(0.98, 0.1 / whole, f"row minus {study.treatment}, points", ha="right", va="bottom")
+        arm = study.treatment
+        label = f"row minus {arm}, points" if study.exploratory else f"{arm} minus row, points"
+        figure.text(0.98, 0.1 / whole, label, ha="right", va="bottom")
         return svg(figure)
 
 
 def draw_panel(axes: Axes, study: Study, endpoint: Endpoint, places: Floats) -> None:
     """Draw all rows on one endpoint at heights `places`, (row,)."""
-    found = contrasts(study, endpoint)
-    values = study.values(endpoint)
-    default = values[study.arms.index(study.treatment)]
-    low, high = frame([pair for pair in found.values() if pair is not None])
+    found = rows(study, endpoint)
+    low, high = frame([row for row in found.values() if row is not None])
     axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.grid(axis="x")
+    if not study.exploratory:
+        margin = float(study.analysis["margin"])
+        axes.axvspan(max(-margin, low), min(margin, high), color=INK, alpha=0.2, linewidth=0)
     axes.axvline(0, color=INK, linewidth=1.2)
-    for place, (arm, pair) in zip(places, found.items(), strict=True):
-        if pair is None:
+    for place, row in zip(places, found.values(), strict=True):
+        if row is None:
             note(axes, float(place), low, "no result", color=INK)
-            continue
-        each = values[study.arms.index(arm)] - default
-        draw_contrast(axes, pair, each[np.isfinite(each)], float(place))
+        else:
+            draw_row(axes, row, float(place))
 
 
 def note(axes: Axes, place: float, edge: float, text: str, color: str, side: str = "left") -> None:
@@ -67,36 +104,34 @@ def note(axes: Axes, place: float, edge: float, text: str, color: str, side: str
     axes.annotate(text, (edge, place), offset, textcoords="offset points", ha=side, va="center", color=color)
 
 
-def draw_contrast(axes: Axes, pair: Contrast, each: Floats, place: float) -> None:
-    """Draw a row's mean, interval and seeds, (seed,); of a mean beyond the frame an arrow and the number."""
+def draw_row(axes: Axes, row: Row, place: float) -> None:
+    """Draw a row's mean, interval and seeds; of a mean beyond the frame an arrow and the number."""
     low, high = axes.get_xlim()
-    look: dict[str, Any] = {"color": colour(pair)}
-    mean = pair.t.difference
-    if mean < low:
-        note(axes, place, low, f"\N{LEFTWARDS ARROW} {mean:.1f}", **look)
+    look: dict[str, Any] = {"color": colour(row)}
+    if row.mean < low:
+        note(axes, place, low, f"\N{LEFTWARDS ARROW} {row.mean:.1f}", **look)
         return
-    if mean > high:
-        note(axes, place, high, f"+{mean:.1f} \N{RIGHTWARDS ARROW}", side="right", **look)
+    if row.mean > high:
+        note(axes, place, high, f"+{row.mean:.1f} \N{RIGHTWARDS ARROW}", side="right", **look)
         return
-    each = each[(each >= low) & (each <= high)]
+    each = row.each[(row.each >= low) & (row.each <= high)]
     axes.plot(each, np.full(len(each), place), linestyle="", marker="|", markersize=7, **look)
-    if pair.t.low is not None and pair.t.high is not None:
-        axes.plot([max(pair.t.low, low), min(pair.t.high, high)], [place, place], linewidth=1.5, **look)
-    filled = pair.bh is not None and pair.bh < ALPHA
-    face = look["color"] if filled else "none"
-    axes.plot(mean, place, marker="o", markersize=6.5, markeredgewidth=1.6, markerfacecolor=face, **look)
+    if row.low is not None and row.high is not None:
+        axes.plot([max(row.low, low), min(row.high, high)], [place, place], linewidth=1.5, **look)
+    face = look["color"] if row.sure else "none"
+    axes.plot(row.mean, place, marker="o", markersize=6.5, markeredgewidth=1.6, markerfacecolor=face, **look)
 
 
-def colour(pair: Contrast) -> str:
+def colour(row: Row) -> str:
     """Return grey where the interval includes 0 or does not exist, else the colour of its side."""
-    if pair.t.low is None or pair.t.high is None or pair.t.low <= 0 <= pair.t.high:
+    if row.low is None or row.high is None or row.low <= 0 <= row.high:
         return INK
-    return ABOVE if pair.t.difference > 0 else BELOW
+    return ABOVE if row.mean > 0 else BELOW
 
 
-def frame(found: list[Contrast]) -> tuple[float, float]:
+def frame(found: list[Row]) -> tuple[float, float]:
     """Return the ends of the axis: all of 0, means and intervals but those far out, with a margin."""
-    ends = np.array([end for pair in found for end in (pair.t.low, pair.t.difference, pair.t.high) if end is not None])
+    ends = np.array([end for row in found for end in (row.low, row.mean, row.high) if end is not None])
     if not len(ends):
         return -1.0, 1.0
     first, third = np.quantile(ends, [0.25, 0.75])

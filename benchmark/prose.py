@@ -31,7 +31,8 @@ How to read the numbers:
   p*, which allows for the number of comparisons made on one endpoint; the endpoints are not corrected for
   each other.
 - *exact p* (all sign flips of the differences) needs no normal distribution, but with few seeds it cannot go
-  below its floor. *Welch p* ignores the pairing. Both show whether a verdict hangs on the choice of test.
+  below its floor. *Welch p* ignores the pairing. From ten seeds on a *bootstrap interval* lets the images vary as well
+  as the seeds. These show whether a verdict hangs on the choice of test.
 - *detectable* (MDE) is the smallest true difference that such a study finds in 80% of cases, at the seen
   spread and the strictest level of Holm. A study that resolves nothing says only that the difference is
   probably smaller.
@@ -139,6 +140,14 @@ def endpoint(study: Study, which: Endpoint) -> str:
     return ENDPOINTS[which].title.format(split=study.split, **named)
 
 
+def differences_note(study: Study) -> str:
+    """Say how to read the figure of differences."""
+    return f"""\
+Dots are means over seeds, lines their 95% intervals, small marks the single seeds; the band is the margin of
+equivalence, {study.analysis["margin"]:g} points. Grey: the interval includes 0. A dot is filled where the
+verdict is higher or lower. Lines end at the frame; an arrow with a number is a mean beyond it."""
+
+
 def robustness_note(study: Study) -> str:
     """Say what the robustness tables show, and under what condition."""
     images = study.any_record["settings"]["evaluation"]["images"]
@@ -156,7 +165,8 @@ def cost_note(reference: str) -> str:
     return f"""\
 Training alone, mean over finished runs, in brackets relative to `{reference}`. FLOPs count forward and
 backward passes, a multiply-add as two; gradient samples are rows that were backpropagated, virtual ones
-included. Seconds may come from a machine that was shared: FLOPs and gradient samples do not depend on it."""
+included. Seconds may come from a machine that was shared: FLOPs and gradient samples do not depend on it. In the figure
+large marks are means and small ones single runs; a positive control is left out."""
 
 
 def pointer(study: Study) -> str:

@@ -2,37 +2,47 @@
 
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
-from benchmark import ablation_report, claims, compute_report, convergence_report, prose, robustness_report, same_arm
-from benchmark.describe import seed_list, unnamed, what
-from benchmark.endpoints import ENDPOINTS
+from benchmark import (
+    ablation_report,
+    claims,
+    compute_report,
+    prose,
+    published,
+    robustness_report,
+)
+from benchmark.cost_figure import cost_figure
 from benchmark.errors import UsageError
+from benchmark.export import exported
 from benchmark.figures import accuracy_figure, robustness_figure
 from benchmark.forest import differences_figure
+from benchmark.html_page import page
 from benchmark.records import read_study
 from benchmark.schema import CrosscheckRow
-from benchmark.settings import Endpoint
-from benchmark.stats import Comparison
-from benchmark.study import Study, comparisons, load_study
+from benchmark.study import Study, load_study
+from benchmark.study_report import study_section
 from benchmark.tables import (
     Table,
     code,
-    comparison_table,
-    cost_table,
     environment_table,
-    mean_text,
-    reference,
-    seeds_table,
 )
-from benchmark.verdicts import count, verdict
+from benchmark.verdicts import count
 
+Form = Literal["html", "csv", "latex"]
 DIFF_LINES, LINE_LENGTH = 20, 200
 
 
-def render(results: Path, output: Path) -> dict[Path, str]:
+def render(results: Path, output: Path, forms: Collection[Form] = ()) -> dict[Path, str]:
     """Return every generated file with its text: `output` and results/<preset>/figures/*.svg.
+
+    Args:
+        results: the folder of the records.
+        output: RESULTS.md.
+        forms: what else to give, beside `output`: "html" is the whole as one page, "csv" and "latex" the tables, in the
+            folder tables.
 
     Raises:
         RunError: a record is damaged.
@@ -46,6 +56,12 @@ def render(results: Path, output: Path) -> dict[Path, str]:
     for study in studies:
         drawn = drawings(study)
         files |= {results / study.preset / "figures" / f"{name}.svg": text for name, text in drawn.items()}
+    figures = {os.path.relpath(path.resolve(), output.resolve().parent): text for path, text in files.items()}
+    for form in forms:
+        if form == "html":
+            files[output.with_suffix(".html")] = page(files[output], figures)
+        else:
+            files |= {output.parent / "tables" / name: text for name, text in exported(studies, form).items()}
     return files
 
 
@@ -53,16 +69,21 @@ def drawings(study: Study) -> dict[str, str]:
     """Return a study's figures, name -> SVG text."""
     if study.exploratory:
         return {"differences": differences_figure(study)}
-    return {"accuracy": accuracy_figure(study), "robustness": robustness_figure(study)}
+    return {
+        "accuracy": accuracy_figure(study),
+        "robustness": robustness_figure(study),
+        "differences": differences_figure(study),
+        "cost": cost_figure(study),
+    }
 
 
-def write_report(results: Path, output: Path) -> list[Path]:
+def write_report(results: Path, output: Path, forms: Collection[Form] = ()) -> list[Path]:
     """Write what `render` returns and return the paths written.
 
     Raises:
         UsageError: a file cannot be written.
     """
-    files = render(results, output)
+    files = render(results, output, forms)
     for path, text in files.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,10 +93,10 @@ def write_report(results: Path, output: Path) -> list[Path]:
     return list(files)
 
 
-def check_report(results: Path, output: Path) -> list[str]:
+def check_report(results: Path, output: Path, forms: Collection[Form] = ()) -> list[str]:
     """Return one message for each file that differs from what `render` returns; nothing is changed."""
     problems = []
-    for path, text in render(results, output).items():
+    for path, text in render(results, output, forms).items():
         try:
             found = path.read_bytes().decode()
         except (OSError, UnicodeDecodeError):
@@ -118,6 +139,9 @@ def document(studies: Sequence[Study], folder: str, compared: Mapping[str, list[
         *verdicts(testing),
         *[prose.pointer(study) for study in exploring],
         *[part for section in sections for part in section],
+        "## Published against measured",
+        published.note(),
+        published.published_table(testing),
         *[paragraph for study in exploring for paragraph in ablation_report.section(study, folder)],
         "## Sanity flags",
         *[flags(study) for study in studies],
@@ -135,74 +159,6 @@ def verdicts(studies: Sequence[Study]) -> list[str | Table]:
         return []
     warnings = [part for study in studies for part in prose.synthetic(study)][:1]
     return [*warnings, claims.claims_table(studies), prose.CLAIMS_NOTE, *claims.sentences(studies)]
-
-
-def comparison_section(study: Study) -> list[str]:
-    """Return the verdict of every comparison on every endpoint, the primary one first."""
-    paragraphs = ["### Verdict of every comparison"]
-    for endpoint in study.endpoints:
-        rank = "Primary" if endpoint == study.endpoints[0] else "Secondary"
-        pairs = comparisons(study, endpoint)
-        sentences = [sentence(study, endpoint, arm, pair) for arm, pair in pairs.items()]
-        paragraphs += [f"{rank}: {prose.endpoint(study, endpoint)}.", "\n".join(sentences)]
-    return paragraphs
-
-
-def sentence(study: Study, endpoint: Endpoint, arm: str, pair: Comparison | None) -> str:
-    """Return the verdict of one comparison on one endpoint, with the runs that it leaves out."""
-    under = ", under these attacks" if ENDPOINTS[endpoint].attacked else ""
-    if pair is None:
-        return f"- {code(study.treatment)} against {code(arm)}: no seed is finished in both arms yet."
-    means = f"{code(study.treatment)} ({pair.treatment:.2f}) against {code(arm)} ({pair.control:.2f})"
-    return f"- {means}{under}: {verdict(pair)}.{left_out(study, arm)}"
-
-
-def left_out(study: Study, arm: str) -> str:
-    """Say which named runs of a comparison diverged or are missing, or nothing."""
-    text = ""
-    for name in (study.treatment, arm):
-        if seeds := study.seeds_with(name, "diverged"):
-            text += (
-                f" But {seed_list(seeds)} of {code(name)} diverged: a failure of that arm, which the test "
-                "leaves out, so the arm's mean is flattered."
-            )
-        if seeds := study.seeds_with(name, "missing"):
-            text += f" Interim: {seed_list(seeds)} of {code(name)} not run yet."
-    return text
-
-
-def study_section(
-    study: Study, folder: str, compared: list[CrosscheckRow], at_equal_compute: Study | None
-) -> list[str | Table]:
-    """Return everything about one study: what it is, its tables and its figures; beside it, itself in compute mode."""
-    treatment = code(study.treatment)
-    figures = f"{folder}/{study.preset}/figures"
-    return [
-        f"## Study: {prose.heading(study)}",
-        *prose.synthetic(study),
-        what(study),
-        "### Accuracy of every seed",
-        prose.SEEDS_NOTE + unnamed(study),
-        seeds_table(study),
-        f"### {treatment} against each other arm: accuracy",
-        comparison_table(study, "clean"),
-        *robustness_report.section(study, figures, alt(study, "area"), compared),
-        *convergence_report.section(study, figures, alt(study, "clean")),
-        "### Cost",
-        prose.cost_note(reference(study)),
-        cost_table(study),
-        *compute_report.section(study, at_equal_compute),
-        *comparison_section(study),
-        *same_arm.section(study),
-    ]
-
-
-def alt(study: Study, endpoint: Endpoint) -> str:
-    """Return a figure's text for those who do not see it: what it shows, and every arm's value."""
-    shown = "Accuracy over epochs" if endpoint == "clean" else "Accuracy under these attacks over eps"
-    values = zip(study.arms, study.values(endpoint), strict=True)
-    listed = ", ".join(f"{arm} {mean_text(row)}" for arm, row in values)
-    return f"{shown}; {prose.endpoint(study, endpoint)}, mean over seeds: {listed}"
 
 
 def flags(study: Study) -> str:

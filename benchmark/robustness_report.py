@@ -44,7 +44,8 @@ def section(study: Study, figures: str, alt: str, compared: list[CrosscheckRow])
         *under_l2(study),
         *checks(study),
         *crosscheck(compared),
-        *beyond(study),
+        *corruptions(study),
+        *calibration(study),
     ]
 
 
@@ -105,14 +106,18 @@ def checks(study: Study) -> list[str | Table]:
     return [prose.CHECKS_NOTE, checks_table(study)]
 
 
-def beyond(study: Study) -> list[str | Table]:
-    """Return what is not an attack: noise, corruptions and calibration, where it was recorded."""
-    paragraphs: list[str | Table] = []
-    if has(study, lambda record: record["robustness"] and record["robustness"]["corruptions"]):
-        paragraphs += [prose.CORRUPTION_NOTE, corruption_table(study)]
-    if has(study, lambda record: record["calibration"]):
-        paragraphs += [prose.CALIBRATION_NOTE, calibration_table(study)]
-    return paragraphs
+def corruptions(study: Study) -> list[str | Table]:
+    """Return accuracy without an adversary, under noise and corruptions, where it was recorded."""
+    if not has(study, lambda record: record["robustness"] and record["robustness"]["corruptions"]):
+        return []
+    return [prose.CORRUPTION_NOTE, corruption_table(study)]
+
+
+def calibration(study: Study) -> list[str | Table]:
+    """Return the calibration of every arm, where it was recorded."""
+    if not has(study, lambda record: record["calibration"]):
+        return []
+    return [prose.CALIBRATION_NOTE, calibration_table(study)]
 
 
 def crosschecks(results: Path) -> dict[str, list[CrosscheckRow]]:

@@ -204,9 +204,7 @@ def detectable_difference(n: int, family: int = 1, freedom: int | None = None) -
     return float(optimize.brentq(shortfall, 0.0, 10 * critical / np.sqrt(n)))
 
 
-def compare(
-    treatment: Floats, control: Floats, margin: float | None, family: int, unit: str = "points"
-) -> Comparison:
+def compare(treatment: Floats, control: Floats, margin: float | None, family: int, unit: str = "points") -> Comparison:
     """Run every test of one comparison, before Holm.
 
     Args:

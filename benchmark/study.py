@@ -94,6 +94,10 @@ class Study:
         """Return the named seeds of an arm that are done, diverged or missing."""
         return [seed for seed in self.seeds if self.status(arm, seed) == status]
 
+    def shared_seeds(self, arm: str) -> list[int]:
+        """Return the named seeds that both the treatment and another arm finished."""
+        return [seed for seed in self.seeds_with(arm, "done") if self.status(self.treatment, seed) == "done"]
+
     @property
     def positive_control(self) -> str | None:
         """The arm that must be robust, or the attacks or the training are broken; None where there is none."""

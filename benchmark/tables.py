@@ -7,6 +7,8 @@ from statistics import fmean
 import numpy as np
 from tabulate import tabulate
 
+from benchmark.bootstrap import FEWEST_SEEDS, two_level_interval
+from benchmark.records import unpack_bits
 from benchmark.schema import Record
 from benchmark.settings import Endpoint
 from benchmark.stats import Comparison, Floats
@@ -94,7 +96,20 @@ def comparison_table(study: Study, endpoint: Endpoint) -> Table:
     ]
     headers += ["Welch p", "equivalence p", "detectable", "verdict"]
     rows = [comparison_row(arm, pair) for arm, pair in comparisons(study, endpoint).items()]
+    if endpoint == "clean" and len(study.seeds) >= FEWEST_SEEDS:
+        headers.insert(-1, "bootstrap interval")
+        for arm, row in zip(study.against, rows, strict=True):
+            row.insert(-1, bootstrap_text(study, arm))
     return Table(headers, rows, words=["verdict"])
+
+
+def bootstrap_text(study: Study, arm: str) -> str:
+    """Write the two-level bootstrap interval of the difference from an arm; a dash with too few seeds in both."""
+    runs = [study.records[name, seed] for name in (study.treatment, arm) for seed in study.shared_seeds(arm)]
+    outcomes = [unpack_bits(run["clean"]["correct"], run["clean"]["n"]) for run in runs if run["clean"]]
+    treatment, control = np.array(outcomes, dtype=bool).reshape(2, len(runs) // 2, -1)  # each (seed, image)
+    found = two_level_interval(treatment, control, np.random.default_rng(0))
+    return "-" if found is None else f"{signed(found[0])} to {signed(found[1])}"
 
 
 def comparison_row(arm: str, pair: Comparison | None) -> list[str]:

@@ -47,10 +47,7 @@ def verdict(comparison: Comparison) -> str:
     c = comparison
     kind = outcome(c)
     if kind == "description only":
-        return (
-            f"{direction(c)}, mean {amount(c)}; "
-            f"{count(c.n, 'paired seed')} cannot carry a test: description only"
-        )
+        return f"{direction(c)}, mean {amount(c)}; {count(c.n, 'paired seed')} cannot carry a test: description only"
     if kind == "constant differences":
         same = f", by {amount(c)} in each" if c.difference else ""
         return f"{direction(c)}{same}: differences are constant, no t test; {exact(c)}"

@@ -15,11 +15,11 @@ from scipy import stats as scipy_stats
 from benchmark.ablation_report import section
 from benchmark.exploratory import block_t
 from benchmark.figures import COLOURS, INK
-from benchmark.forest import differences_figure, frame
+from benchmark.forest import Row, differences_figure, frame
 from benchmark.report import check_report, render, write_report
 from benchmark.schema import Record
-from benchmark.stats import PairedT, detectable_difference
-from benchmark.study import Contrast, load_study
+from benchmark.stats import detectable_difference
+from benchmark.study import load_study
 from benchmark.tables import comparison_table
 from benchmark.verdicts import p_text, signed
 
@@ -292,8 +292,8 @@ def test_figure_without_a_finished_run() -> None:
 
 
 def test_frame_holds_0_and_all_but_what_is_far_out() -> None:
-    def contrast(low: float, mean: float, high: float) -> Contrast:
-        return Contrast(3, PairedT(mean, 1.0, low, high, 0.5), None, 10, None)
+    def contrast(low: float, mean: float, high: float) -> Row:
+        return Row(mean, low, high, np.array([mean]), False)
 
     usual = [contrast(mean - 1, mean, mean + 1) for mean in (0.5, 1.0, 1.5, 2.0)]
     low, high = frame([*usual, contrast(-60.0, -50.0, -40.0)])

@@ -9,7 +9,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-WITHOUT_TORCH = ("stats", "study", "verdicts", "tables", "figures", "prose", "consistency", "report", "records")
+WITHOUT_TORCH = (
+    "stats",
+    "study",
+    "verdicts",
+    "tables",
+    "figures",
+    "prose",
+    "consistency",
+    "report",
+    "records",
+    "claims",
+    "export",
+)
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -18,6 +18,9 @@ CLEAR = {
 }
 
 
+FIGURES = ("differences", "robustness", "accuracy", "cost")
+
+
 def report(folder: Path, records: list[Record]) -> str:
     """RESULTS.md of these records."""
     planted.write(folder / "results", records)
@@ -39,6 +42,7 @@ def test_order(tmp_path: Path) -> None:
         "### Convergence",
         "### Cost",
         "### Verdict of every comparison",
+        "## Published against measured",
         "## Sanity flags",
         "## How to reproduce",
         "## Limits",
@@ -202,9 +206,24 @@ def test_figures_are_linked_from_where_the_report_lies(tmp_path: Path) -> None:
     output = tmp_path / "docs" / "RESULTS.md"
     write_report(tmp_path / "results", output)
     links = re.findall(r"!\[.+\]\((.+)\)", output.read_text())
-    assert links == [f"../results/planted/figures/{name}.svg" for name in ("robustness", "accuracy")]
+    assert links == [f"../results/planted/figures/{name}.svg" for name in FIGURES]
     for link in links:
         ElementTree.parse(output.parent / link)
+
+
+def test_from_ten_seeds_on_a_bootstrap_interval_stands_beside_the_t_interval(tmp_path: Path) -> None:
+    ten = {arm: [*counts, *(count + 1 for count in counts)] for arm, counts in CLEAR.items()}
+    records = planted.study(ten)
+    for record in records:
+        record["analysis"]["seeds"] = list(range(10))
+    text = report(tmp_path / "ten", records)
+    row = next(line for line in text.splitlines() if line.startswith("| `standard`") and "higher" in line)
+    headers = next(line for line in text.splitlines() if "bootstrap interval |" in line)
+    cell = row.split("|")[[name.strip() for name in headers.split("|")].index("bootstrap interval")].strip()
+    low, high = (float(end) for end in cell.split(" to "))
+    assert low < 1.1 < high
+    assert high - low < 2
+    assert "bootstrap interval |" not in report(tmp_path / "five", planted.study(CLEAR))
 
 
 def test_mixed_records_are_refused(tmp_path: Path) -> None:
