@@ -202,7 +202,7 @@ def test_the_headline_is_the_area_which_tells_arms_apart_that_are_equal_at_the_l
     planted.write(tmp_path / "results", records)
     text = render(tmp_path / "results", tmp_path / "RESULTS.md")[tmp_path / "RESULTS.md"]
     compared = re.findall(r"^`sba` against each other arm: (\w+)", text, flags=re.MULTILINE)
-    assert compared == ["area", "accuracy"]
+    assert compared[:2] == ["area", "accuracy"]
     assert "accuracy under these attacks at Linf eps = 1/255" in text
     assert "Linf eps = 2/255" not in text
 
@@ -495,7 +495,7 @@ def test_targeted_attacks_try_nine_classes_or_as_many_as_there_are(classes: int,
 
 @pytest.mark.parametrize("name", ["fgsm", "pgd", "apgd_ce", "fab_t", "square"])
 def test_two_classes_can_be_attacked(name: str) -> None:
-    model, images = colours(8, classes=2)
+    model, images = colours(32, classes=2)
     victim = Victim(model)
     moved = attacked(victim, name, "Linf", images, classes=2)
     before, after = (predict(victim, x, 8) for x in (images, moved))

@@ -22,10 +22,10 @@ def report(study: Study, fresh: Path) -> Path:
     return fresh
 
 
-def test_report_writes_results_md_and_two_svg_figures(report: Path) -> None:
+def test_report_writes_results_md_and_four_svg_figures(report: Path) -> None:
     text = (report / "RESULTS.md").read_text(encoding="utf-8")
     figures = sorted((report / "results").rglob("*.svg"))
-    assert len(figures) == 2
+    assert len(figures) == 4
     for figure in figures:
         assert ElementTree.parse(figure).getroot().tag.endswith("svg")
         assert str(figure.relative_to(report)) in text
