@@ -111,6 +111,12 @@ def cifar10_jpeg(session: nox.Session) -> None:
 
 
 @session
+def cifar10_jpeg_10k(session: nox.Session) -> None:
+    """The study on 10,000 of those images, with as many training steps."""
+    study(session, "cifar10_jpeg_10k")
+
+
+@session
 def tiny_imagenet(session: nox.Session) -> None:
     """The study on 100 classes of Tiny ImageNet, a folder under the data root."""
     study(session, "tiny_imagenet_100")

@@ -55,9 +55,9 @@ def section(study: Study, folder: str) -> list[str | Table]:
         contrast_table(study, "clean"),
         f"### Robustness: each row minus {default}",
         robustness_note(study),
-        f"{capital(prose.endpoint(study, 'area'))}:",
+        f"{capital(study.title('area'))}:",
         contrast_table(study, "area"),
-        f"{capital(prose.endpoint(study, 'eps'))}:",
+        f"{capital(study.title('eps'))}:",
         contrast_table(study, "eps"),
     ]
 
@@ -103,7 +103,7 @@ def finding(study: Study, endpoint: Endpoint) -> str:
     before = {
         arm: pair for arm, pair in found.items() if arm not in after and pair.t.p is not None and pair.t.p < ALPHA
     }
-    text = f"{capital(prose.endpoint(study, endpoint))}: BH p < {p_text(ALPHA)} in {len(after)} of {count(rows, 'row')}"
+    text = f"{capital(study.title(endpoint))}: BH p < {p_text(ALPHA)} in {len(after)} of {count(rows, 'row')}"
     text += f" ({differences(after)})" if after else ""
     text += f"; p < {p_text(ALPHA)}, but not BH p, in {len(before)}" + (f" ({differences(before)})" if before else "")
     return f"{text}. {detectable(found, rows)}"

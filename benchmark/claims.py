@@ -12,7 +12,7 @@ from benchmark import prose
 from benchmark.endpoints import ENDPOINTS
 from benchmark.robustness_report import control_passed
 from benchmark.settings import Endpoint, Settings
-from benchmark.stats import Comparison
+from benchmark.stats import FEWEST, Comparison
 from benchmark.study import Study, comparisons
 from benchmark.tables import Table, code, si
 from benchmark.verdicts import amount, count, interval, outcome, p_equals, signed, verdict
@@ -104,14 +104,14 @@ def numbers(study: Study, endpoint: Endpoint, pairs: dict[str, Comparison | None
     """Write the comparisons that decide: "accuracy ... of `sba` against `standard` (85.22) +0.10 ...; ..."."""
     said = [f"{code(arm)} ({pair.control:.2f}) {verdict(pair)}" for arm, pair in pairs.items() if pair]
     mean = next((f" ({pair.treatment:.2f})" for pair in pairs.values() if pair), "")
-    return f"{prose.endpoint(study, endpoint)}, {code(study.treatment)}{mean} against " + "; against ".join(said)
+    return f"{study.title(endpoint)}, {code(study.treatment)}{mean} against " + "; against ".join(said)
 
 
 def so_far(study: Study, endpoint: Endpoint, pairs: dict[str, Comparison | None]) -> str:
     """Write the differences of an unfinished study, which no test has seen."""
     said = [f"{amount(pair)} from {code(arm)} ({count(pair.n, 'seed')})" for arm, pair in pairs.items() if pair]
     return (
-        f"{prose.endpoint(study, endpoint)} differs so far by " + ", ".join(said) if said else "no seed is finished yet"
+        f"{study.title(endpoint)} differs so far by " + ", ".join(said) if said else "no seed is finished yet"
     )
 
 
@@ -122,13 +122,13 @@ def beside(study: Study, claim: Claim) -> str:
         if endpoint in study.endpoints:
             pairs = comparisons(study, endpoint)
             said = [f"{short(pair)} from {code(arm)}" for arm in claim.against if (pair := pairs[arm])]
-            parts.append(f". Beside it, {prose.endpoint(study, endpoint)} differs by " + ", ".join(said))
+            parts.append(f". Beside it, {study.title(endpoint)} differs by " + ", ".join(said))
     return "".join(parts)
 
 
 def short(pair: Comparison) -> str:
-    """Write a difference with its interval and Holm's p where they exist."""
-    return amount(pair) if pair.low is None else f"{interval(pair)}, Holm p {p_equals(pair.holm)},"
+    """Write a difference, with its interval and Holm's p where a test carries them."""
+    return amount(pair) if pair.low is None or pair.n < FEWEST else f"{interval(pair)}, Holm p {p_equals(pair.holm)},"
 
 
 def judge_counts(study: Study, claim: Claim) -> Finding:

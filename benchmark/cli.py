@@ -113,6 +113,7 @@ def check_writable(*folders: Path) -> None:
 
 def print_table(results: Path, preset: str) -> None:
     """Print the arms' accuracy, their robust accuracy and what SBA's difference carries."""
+    from benchmark.endpoints import ENDPOINTS
     from benchmark.records import read_study
     from benchmark.robustness_tables import robustness_table
     from benchmark.study import load_study
@@ -121,7 +122,8 @@ def print_table(results: Path, preset: str) -> None:
     study = load_study(preset, read_study(results, preset))
     print(f"\nAccuracy after the last epoch, %\n\n{seeds_table(study)}")
     compared = f"Each row minus {study.treatment}" if study.exploratory else f"{study.treatment} against each arm"
-    print(f"\n{compared}, points\n\n{comparison_table(study, 'clean')}")
+    first = study.endpoints[0]
+    print(f"\n{compared}: {study.title(first)}, {ENDPOINTS[first].unit}\n\n{comparison_table(study, first)}")
     print(f"\nAccuracy under these attacks at Linf eps (1/255), %\n\n{robustness_table(study)}\n")
 
 

@@ -7,26 +7,19 @@ import numpy as np
 from benchmark import prose
 from benchmark.convergence import images_to, reached, seconds_to
 from benchmark.schema import Record
-from benchmark.settings import Endpoint
 from benchmark.study import Study
-from benchmark.tables import Table, code, comparison_table, mean_text, sd_text
-
-TESTED: tuple[Endpoint, ...] = ("learning", "images", "seconds")
+from benchmark.tables import Table, code, mean_text, sd_text, tested
 
 
 def section(study: Study, figures: str, alt: str) -> list[str | Table]:
     """Return the paragraphs between the headings Convergence and Cost."""
-    paragraphs: list[str | Table] = [
+    return [
         "### Convergence",
         f"![{alt}]({figures}/accuracy.svg)",
         prose.CONVERGENCE_NOTE,
         levels_table(study),
+        *tested(study, ("learning", "images", "seconds")),
     ]
-    for endpoint in TESTED:
-        if endpoint in study.endpoints:
-            title = f"{code(study.treatment)} against each other arm: {prose.endpoint(study, endpoint)}."
-            paragraphs += [title, comparison_table(study, endpoint)]
-    return paragraphs
 
 
 def levels_table(study: Study) -> Table:

@@ -34,13 +34,11 @@ INK = "#77808b"  # text, axes and grid
 COLOURS = ("#1f7ae0", "#c2570c", "#1a8a4a", "#cf3f96", "#8957e5", "#0e8a94", "#8a7f00", "#77808b")
 DASHES = ("-", (0, (6, 2)), (0, (1.2, 1.2)), (0, (7, 2, 1.5, 2)), (0, (5, 1.5, 1.2, 1.5, 1.2, 1.5)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<")
-WIDTH, HEIGHT = (
-    6.0,
-    4.2,
-)  # inches; 13 pt text is then 11 pixels high where the figure is shown 360 pixels wide
-TEXT = 13.0
+WIDTH, HEIGHT = 6.0, 4.2  # inches
+TEXT = 13.0  # points: 11 pixels where the figure is shown 360 pixels wide
+FAINT = 0.35  # opacity of a single run
 ROW = TEXT * 1.25 / 72  # height of a line of text, in inches
-BOX = (0.10, 0.15, 0.56, 0.73)  # left, bottom, width and height of the axes, as shares of the figure
+BOX = (0.11, 0.15, 0.55, 0.73)  # left, bottom, width and height of the axes, as shares of the figure
 SETTINGS: dict[Any, Any] = {
     "svg.hashsalt": "sba-benchmark",
     "svg.fonttype": "path",
@@ -87,19 +85,20 @@ def accuracy_figure(study: Study) -> str:
     and then of their ends. A diverged run is a cross on the axis, at the last epoch that it finished.
     """
     with drawing(study.arms) as (figure, axes):
-        ends: dict[str, float] = {}
-        for index, arm in enumerate(study.arms):
+        ends: dict[str, tuple[float, float]] = {}
+        for index, arm in on_top(study.arms):
             runs = [epochs_of(record) for record in study.done(arm)]
             if runs:
-                draw(axes, runs, mean_curve(runs), style(index))
-                ends[arm] = float(np.mean([accuracy[-1] for _, accuracy in runs]))
+                epochs, accuracy = mean_curve(runs)
+                draw(axes, runs, (epochs, accuracy), style(index))
+                ends[arm] = float(epochs[-1]), float(accuracy[-1])
             for seed in study.seeds_with(arm, "diverged"):
                 last = len(study.records[arm, seed]["epochs"])
                 cross: dict[str, Any] = {"marker": "x", "markersize": 9, "markeredgewidth": 2}
                 cross |= {"color": style(index).color, "transform": axes.get_xaxis_transform()}
                 axes.plot(last, 0, clip_on=False, **cross)
         axes.margins(x=0)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_title(f"accuracy on the {study.split} images, %", loc="left")
         axes.set_xlabel("epoch")
         label_ends(axes, study.arms, ends)
@@ -127,7 +126,7 @@ def robustness_figure(study: Study) -> str:
     """
     with drawing(study.arms) as (figure, axes):
         areas: dict[str, float] = {}
-        for index, arm in enumerate(study.arms):
+        for index, arm in on_top(study.arms):
             curves = study.robust[index]  # (seed, eps)
             curves = curves[np.isfinite(curves).all(axis=1)]
             if len(curves):
@@ -146,12 +145,18 @@ def robustness_figure(study: Study) -> str:
         return svg(figure)
 
 
+def on_top(arms: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Yield the arms with their numbers, the treatment last: what is drawn last lies on top."""
+    return reversed(list(enumerate(arms)))
+
+
 @contextmanager
 def drawing(arms: Sequence[str]) -> Iterator[tuple[Figure, Axes]]:
     """Give an empty figure, high enough for the arms' labels, and its axes; pyplot is never involved."""
     rows = sum(1 + wrap(arm).count("\n") for arm in arms)
     with canvas(max(HEIGHT, rows * ROW / BOX[3])) as figure:
         axes = figure.add_axes(BOX)
+        axes.yaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
         axes.grid(axis="y")
         yield figure, axes
 
@@ -169,8 +174,8 @@ def canvas(height: float) -> Iterator[Figure]:
 
 def draw(axes: Axes, runs: Sequence[tuple[Floats, Floats]], mean: tuple[Floats, Floats], look: Style) -> None:
     """Draw one arm: a faint line for each run, each x and y (point,), and a strong one for their mean."""
-    for x, y in runs:
-        axes.plot(x, y, color=look.color, alpha=0.35, linewidth=0.8, clip_on=False)
+    for x, y in runs:  # below the means of all arms
+        axes.plot(x, y, color=look.color, alpha=FAINT, linewidth=0.8, clip_on=False, zorder=1.9)
     axes.plot(
         *mean,
         color=look.color,
@@ -183,15 +188,14 @@ def draw(axes: Axes, runs: Sequence[tuple[Floats, Floats]], mean: tuple[Floats, 
     )
 
 
-def label_ends(axes: Axes, arms: Sequence[str], ends: dict[str, float]) -> None:
-    """Name each line beside its right end, whose height `ends` has in data units, and lead to it."""
-    ordered = sorted(ends, key=lambda arm: (ends[arm], -arms.index(arm)))
+def label_ends(axes: Axes, arms: Sequence[str], ends: dict[str, tuple[float, float]]) -> None:
+    """Name each arm to the right of the axes and lead there from the point, in data units, that `ends` has for it."""
+    ordered = sorted(ends, key=lambda arm: (ends[arm][1], -arms.index(arm)))
     low, high = axes.get_ylim()
-    wanted = [(ends[arm] - low) / (high - low) for arm in ordered]
-    rows = spread(wanted, heights(axes, ordered))
-    for arm, end, row in zip(ordered, wanted, rows, strict=True):
-        color = style(arms.index(arm)).color
-        axes.plot([1.01, 1.06], [end, row], linewidth=0.8, color=color, transform=axes.transAxes, clip_on=False)
+    rows = spread([(ends[arm][1] - low) / (high - low) for arm in ordered], heights(axes, ordered))
+    for arm, row in zip(ordered, rows, strict=True):
+        lead = {"arrowstyle": "-", "linewidth": 0.8, "alpha": 0.5, "color": style(arms.index(arm)).color}
+        axes.annotate("", ends[arm], (1.06, row), "data", "axes fraction", lead, annotation_clip=False)
     label(axes, arms, ordered, rows)
 
 
@@ -237,7 +241,8 @@ def spread(wanted: Sequence[float], heights: Sequence[float]) -> Floats:
 
 
 def svg(figure: Figure) -> str:
-    """Return the figure as SVG text with a transparent background."""
+    """Return the figure as SVG text with a transparent background, its curves rounded to hundredths of a point."""
     file = io.StringIO()
     figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+    text = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), file.getvalue())
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.markers import CARETLEFT, CARETRIGHT
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 from benchmark.figures import COLOURS, INK, ROW, canvas, svg, wrap
 from benchmark.settings import Endpoint
@@ -22,8 +24,9 @@ LETTERS = 20  # of a row's name in one line
 PANELS: tuple[tuple[Endpoint, str, float], ...] = (("clean", "accuracy", 0.37), ("area", "robust area", 0.70))
 PANEL = 0.28  # width of a panel, as a share of the figure
 ABOVE_ROWS, BELOW_ROWS = 0.35, 0.75  # inches for the titles, and for ticks and the label
-PITCH = 1.1  # height of a row, in lines of its name
+PITCH, DENSE = 1.5, 1.1  # height of a row, in lines of its name; of an exploratory study's many rows
 FENCE = 3.0  # values further out than so many interquartile ranges do not widen the frame
+SQUEEZE = 2.0  # unless the frame is at most so many times as wide with them
 
 
 class Row(NamedTuple):
@@ -37,7 +40,7 @@ class Row(NamedTuple):
 
 
 def rows(study: Study, endpoint: Endpoint) -> dict[str, Row | None]:
-    """Return arm -> row, in the order named; None where no seed is finished in both.
+    """Return arm -> row, in the order named; None where no seed is finished in both or the endpoint was not named.
 
     Sure means a verdict of higher or lower; in an exploratory study p < .05 after Benjamini and Hochberg.
     """
@@ -51,7 +54,7 @@ def rows(study: Study, endpoint: Endpoint) -> dict[str, Row | None]:
         for arm, row in contrasts(study, endpoint).items():
             if row:
                 found[arm] = Row(row.t.difference, row.t.low, row.t.high, seeds[arm], (row.bh or 1.0) < ALPHA)
-    else:
+    elif endpoint in study.endpoints:
         for arm, pair in comparisons(study, endpoint).items():
             if pair:
                 sure = outcome(pair).startswith(("higher", "lower"))
@@ -62,7 +65,7 @@ def rows(study: Study, endpoint: Endpoint) -> dict[str, Row | None]:
 def differences_figure(study: Study) -> str:
     """Draw every difference: mean, 95% interval and each seed, in accuracy and in robust area."""
     names = [wrap(arm, LETTERS) for arm in study.against]
-    heights = PITCH * ROW * np.array([1.0 + name.count("\n") for name in names])
+    heights = (DENSE if study.exploratory else PITCH) * ROW * np.array([1.0 + name.count("\n") for name in names])
     places = -(np.cumsum(heights) - heights / 2)  # (row,), in inches from the top, downwards
     total = float(heights.sum())
     whole = ABOVE_ROWS + total + BELOW_ROWS
@@ -83,13 +86,13 @@ def differences_figure(study: Study) -> str:
 def draw_panel(axes: Axes, study: Study, endpoint: Endpoint, places: Floats) -> None:
     """Draw all rows on one endpoint at heights `places`, (row,)."""
     found = rows(study, endpoint)
-    low, high = frame([row for row in found.values() if row is not None])
+    margin = 0.0 if study.exploratory else float(study.analysis["margin"])
+    low, high = frame([row for row in found.values() if row is not None], margin)
     axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.grid(axis="x")
-    if not study.exploratory:
-        margin = float(study.analysis["margin"])
-        axes.axvspan(max(-margin, low), min(margin, high), color=INK, alpha=0.2, linewidth=0)
+    if margin:
+        axes.axvspan(-margin, margin, color=INK, alpha=0.2, linewidth=0)
     axes.axvline(0, color=INK, linewidth=1.2)
     for place, row in zip(places, found.values(), strict=True):
         if row is None:
@@ -98,28 +101,45 @@ def draw_panel(axes: Axes, study: Study, endpoint: Endpoint, places: Floats) -> 
             draw_row(axes, row, float(place))
 
 
-def note(axes: Axes, place: float, edge: float, text: str, color: str, side: str = "left") -> None:
-    """Write into a row at the left or right edge of the frame."""
-    offset = (4 if side == "left" else -4, 0)
+def note(axes: Axes, place: float, edge: float, text: str, color: str, side: str = "left", points: float = 4) -> None:
+    """Write into a row, so many points from the left or right edge of the frame."""
+    offset = (points if side == "left" else -points, 0)
     axes.annotate(text, (edge, place), offset, textcoords="offset points", ha=side, va="center", color=color)
 
 
 def draw_row(axes: Axes, row: Row, place: float) -> None:
-    """Draw a row's mean, interval and seeds; of a mean beyond the frame an arrow and the number."""
+    """Draw a row's mean, interval and seeds; a triangle at the edge where some of them lie beyond the frame."""
     low, high = axes.get_xlim()
-    look: dict[str, Any] = {"color": colour(row)}
-    if row.mean < low:
-        note(axes, place, low, f"\N{LEFTWARDS ARROW} {row.mean:.1f}", **look)
+    if not low <= row.mean <= high:
+        draw_far(axes, row, place)
         return
-    if row.mean > high:
-        note(axes, place, high, f"+{row.mean:.1f} \N{RIGHTWARDS ARROW}", side="right", **look)
-        return
-    each = row.each[(row.each >= low) & (row.each <= high)]
-    axes.plot(each, np.full(len(each), place), linestyle="", marker="|", markersize=7, **look)
-    if row.low is not None and row.high is not None:
-        axes.plot([max(row.low, low), min(row.high, high)], [place, place], linewidth=1.5, **look)
-    face = look["color"] if row.sure else "none"
-    axes.plot(row.mean, place, marker="o", markersize=6.5, markeredgewidth=1.6, markerfacecolor=face, **look)
+    ends = [] if row.low is None or row.high is None else [row.low, row.high]
+    axes.plot(ends, [place] * len(ends), color=colour(row), linewidth=1.5)
+    axes.plot(row.each, [place] * len(row.each), linestyle="", marker="|", markersize=9, color=colour(row))
+    for edge, marker, beyond in (
+        (low, CARETLEFT, min([*row.each, *ends]) < low),
+        (high, CARETRIGHT, max([*row.each, *ends]) > high),
+    ):
+        if beyond:
+            axes.plot(edge, place, marker=marker, color=colour(row), clip_on=False)
+    axes.plot(row.mean, place, **dot(row))
+
+
+def draw_far(axes: Axes, row: Row, place: float) -> None:
+    """Draw a mean beyond the frame: its dot just inside the edge, an arrow and the number."""
+    low, high = axes.get_xlim()
+    below = row.mean < low
+    edge, inwards, side = (low, 1, "left") if below else (high, -1, "right")
+    moved = ScaledTranslation(7 * inwards / 72, 0, axes.figure.dpi_scale_trans)  # 7 points
+    axes.plot(edge, place, transform=axes.transData + moved, **dot(row))
+    text = f"\N{LEFTWARDS ARROW} {row.mean:.1f}" if below else f"+{row.mean:.1f} \N{RIGHTWARDS ARROW}"
+    note(axes, place, edge, text, colour(row), side, 14)
+
+
+def dot(row: Row) -> dict[str, Any]:
+    """Return how a mean is drawn: filled where a test is sure of it."""
+    face = colour(row) if row.sure else "none"
+    return {"marker": "o", "markersize": 6.5, "markeredgewidth": 1.6, "color": colour(row), "markerfacecolor": face}
 
 
 def colour(row: Row) -> str:
@@ -129,14 +149,16 @@ def colour(row: Row) -> str:
     return ABOVE if row.mean > 0 else BELOW
 
 
-def frame(found: list[Row]) -> tuple[float, float]:
-    """Return the ends of the axis: all of 0, means and intervals but those far out, with a margin."""
-    ends = np.array([end for row in found for end in (row.low, row.mean, row.high) if end is not None])
-    if not len(ends):
-        return -1.0, 1.0
-    first, third = np.quantile(ends, [0.25, 0.75])
-    fence = FENCE * (third - first) or np.inf
-    inside = ends[(ends >= first - fence) & (ends <= third + fence)]
-    low, high = min(0.0, float(inside.min())), max(0.0, float(inside.max()))
-    margin = 0.06 * (high - low) or 1.0
-    return low - margin, high + margin
+def frame(found: list[Row], margin: float = 0.0) -> tuple[float, float]:
+    """Return the ends of the axis: 0, the margin around it, means, intervals and seeds but those far out, and a rim."""
+    drawn = np.array([end for row in found for end in (row.low, row.mean, row.high, *row.each) if end is not None])
+    low, high = -margin, margin
+    if len(drawn):
+        first, third = np.quantile(drawn, [0.25, 0.75])
+        fence = FENCE * (third - first) or np.inf
+        inside = drawn[(drawn >= first - fence) & (drawn <= third + fence)]
+        near, whole = (np.array([low, high, *ends]) for ends in (inside, drawn))
+        kept = whole if np.ptp(whole) <= SQUEEZE * np.ptp(near) else near
+        low, high = float(kept.min()), float(kept.max())
+    rim = 0.06 * (high - low) or 1.0
+    return low - rim, high + rim

@@ -53,4 +53,4 @@ function makeSortable(body) {
 
 document.querySelectorAll("tbody").forEach(makeSortable);
 // Where the contents stand above the text and not beside it, they would fill the first screen.
-if (!matchMedia("(min-width: 70rem)").matches) document.querySelector("nav details").open = false;
+if (!matchMedia("(min-width: 90rem)").matches) document.querySelector("nav details").open = false;

@@ -179,6 +179,11 @@ def _check_together(preset: Preset, where: str) -> None:
         raise UsageError(f"{where}: evaluation.l2_eps and evaluation.l2_attacks go together: name both or none.")
     if analysis.eps not in evaluation.eps:
         raise UsageError(f"{where}: analysis.eps = {analysis.eps} is not in evaluation.eps = {list(evaluation.eps)}.")
+    levels = list(analysis.levels)
+    if levels != sorted(set(levels)) or analysis.level not in levels:
+        raise UsageError(
+            f"{where}: analysis.levels = {levels} must rise, each once, and hold analysis.level = {analysis.level}."
+        )
     if len(set(preset.seeds)) != len(preset.seeds):
         raise UsageError(f"{where}: seeds = {list(preset.seeds)}: each seed once.")
     if evaluation.split == "validation" and not preset.data.validation_images:

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from benchmark.endpoints import ENDPOINTS
-from benchmark.settings import Endpoint
 from benchmark.study import Study
 
 ASKED = """\
@@ -38,8 +36,8 @@ How to read the numbers:
   probably smaller.
 - *equivalent* means: two one-sided tests, with Holm as well, place the difference inside the margin named
   beforehand.
-- Comparisons, eps, margin and seeds were named before the runs and are part of every record; accuracy after
-  the last epoch is the primary endpoint of every study."""
+- Endpoints (the primary one first), comparisons, eps, margin and seeds were named before the runs and are part of
+  every record."""
 
 CLAIMS_NOTE = """\
 How a claim is judged stands in `benchmark/claims.toml`. *supported*: better than every arm that the claim speaks of,
@@ -50,10 +48,6 @@ difference. *not tested*: the study lacks an arm or an endpoint that the claim n
 SYNTHETIC = """\
 **Synthetic data: these images were generated to exercise the program. No number of this study says anything
 about any method or data set.**"""
-
-SEEDS_NOTE = """\
-Share of all evaluated images that are right after the last epoch, in %: the primary endpoint. *best epoch* is
-the mean of every run's best epoch, chosen on these same images: it flatters every arm and is used nowhere."""
 
 ATTACK_NOTE = """\
 The attacks run in this order, each on the images that all earlier ones left standing; the columns show what
@@ -95,7 +89,7 @@ that under the learning curve: the mean accuracy over the training, in points, f
 between epochs. Beside it the training images (in thousands) and seconds until a run first reached an accuracy named
 beforehand, mean over the seeds that did (in brackets how many, where not all did). In the tests a run that never did
 counts as its whole training, which can only hide a difference. The learning rate falls over the whole training, so
-these figures speak of this schedule."""
+these figures speak of this schedule. Seconds may come from a machine that was shared; images do not depend on it."""
 
 SAME_ARM_NOTE = """\
 An A/A study on these real runs: the first half of each arm's seeds against the second half, by the same tests that
@@ -134,10 +128,12 @@ def synthetic(study: Study) -> list[str]:
     return [SYNTHETIC] if study.any_record["data"]["synthetic"] else []
 
 
-def endpoint(study: Study, which: Endpoint) -> str:
-    """Return an endpoint's name in a study."""
-    named = {"eps": study.analysis["eps"], "level": study.analysis["level"], "largest": study.eps[-1]}
-    return ENDPOINTS[which].title.format(split=study.split, **named)
+def seeds_note(study: Study) -> str:
+    """Say what the table of every seed's accuracy shows."""
+    primary = ": the primary endpoint" if study.endpoints[0] == "clean" else ""
+    return f"""\
+Share of all evaluated images that are right after the last epoch, in %{primary}. *best epoch* is
+the mean of every run's best epoch, chosen on these same images: it flatters every arm and is used nowhere."""
 
 
 def differences_note(study: Study) -> str:

@@ -19,7 +19,7 @@ from benchmark.robustness_tables import (
 from benchmark.schema import CrosscheckRow
 from benchmark.stats import Floats
 from benchmark.study import Study
-from benchmark.tables import Table, code, comparison_table
+from benchmark.tables import Table, code, tested
 
 CONTROL = 20.0  # points that a positive control must keep at the largest eps
 COUNTS: tuple[Literal["images", "ours", "theirs", "disagreements"], ...] = ("images", "ours", "theirs", "disagreements")
@@ -28,17 +28,13 @@ FLOOR = 5.0  # points above which an undefended arm there is odd
 
 def section(study: Study, figures: str, alt: str, compared: list[CrosscheckRow]) -> list[str | Table]:
     """Return the paragraphs between the headings Robustness and Convergence."""
-    treatment = code(study.treatment)
     return [
         "### Robustness",
         prose.robustness_note(study),
         robustness_table(study),
         *control(study),
         f"![{alt}]({figures}/robustness.svg)",
-        f"{treatment} against each other arm: {prose.endpoint(study, 'area')}.",
-        comparison_table(study, "area"),
-        f"{treatment} against each other arm: {prose.endpoint(study, 'eps')}.",
-        comparison_table(study, "eps"),
+        *tested(study, ("area", "eps")),
         f"Attack by attack at eps = {study.analysis['eps']:g}/255. " + prose.ATTACK_NOTE,
         attack_table(study),
         *under_l2(study),

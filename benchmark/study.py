@@ -107,6 +107,11 @@ class Study:
         """Return the finished records of an arm, by seed."""
         return [self.records[arm, seed] for seed in self.seeds_with(arm, "done")]
 
+    def title(self, endpoint: Endpoint) -> str:
+        """Return an endpoint's name in this study."""
+        named = {"eps": self.analysis["eps"], "level": self.analysis["level"], "largest": self.eps[-1]}
+        return ENDPOINTS[endpoint].title.format(split=self.split, **named)
+
     def values(self, endpoint: Endpoint) -> Floats:
         """Return an endpoint as (arm, seed), in its unit (`endpoints.ENDPOINTS`); see `Analysis` for what each is."""
         level = float(self.analysis["level"])

@@ -7,7 +7,7 @@ from benchmark.schema import CrosscheckRow
 from benchmark.settings import Endpoint
 from benchmark.stats import Comparison
 from benchmark.study import Study, comparisons
-from benchmark.tables import Table, code, comparison_table, cost_table, mean_text, reference, seeds_table
+from benchmark.tables import Table, code, cost_table, mean_text, reference, seeds_table, tested
 from benchmark.verdicts import signed, verdict
 
 
@@ -22,12 +22,12 @@ def study_section(
         *prose.synthetic(study),
         what(study),
         "### Accuracy of every seed",
-        prose.SEEDS_NOTE + unnamed(study),
+        prose.seeds_note(study) + unnamed(study),
         seeds_table(study),
         f"### {treatment} against each other arm: accuracy",
         f"![{alt_differences(study)}]({figures}/differences.svg)",
         prose.differences_note(study),
-        comparison_table(study, "clean"),
+        *tested(study, ("clean",)),
         *robustness_report.section(study, figures, alt(study, "area"), compared),
         *convergence_report.section(study, figures, alt(study, "clean")),
         "### Cost",
@@ -47,7 +47,7 @@ def comparison_section(study: Study) -> list[str]:
         rank = "Primary" if endpoint == study.endpoints[0] else "Secondary"
         pairs = comparisons(study, endpoint)
         sentences = [sentence(study, endpoint, arm, pair) for arm, pair in pairs.items()]
-        paragraphs += [f"{rank}: {prose.endpoint(study, endpoint)}.", "\n".join(sentences)]
+        paragraphs += [f"{rank}: {study.title(endpoint)}.", "\n".join(sentences)]
     return paragraphs
 
 
@@ -79,16 +79,16 @@ def alt(study: Study, endpoint: Endpoint) -> str:
     shown = "Accuracy over epochs" if endpoint == "clean" else "Accuracy under these attacks over eps"
     values = zip(study.arms, study.values(endpoint), strict=True)
     listed = ", ".join(f"{arm} {mean_text(row)}" for arm, row in values)
-    return f"{shown}; {prose.endpoint(study, endpoint)}, mean over seeds: {listed}"
+    return f"{shown}; {study.title(endpoint)}, mean over seeds: {listed}"
 
 
 def alt_differences(study: Study) -> str:
     """Return the text of the figure of differences: every mean difference on both of its endpoints."""
     shown: tuple[Endpoint, ...] = ("clean", "area")
     said = []
-    for endpoint in shown:
+    for endpoint in (named for named in shown if named in study.endpoints):
         found = [f"{arm} {signed(pair.difference)}" for arm, pair in comparisons(study, endpoint).items() if pair]
-        said.append(f"{prose.endpoint(study, endpoint)}: {', '.join(found) or 'no result yet'}")
+        said.append(f"{study.title(endpoint)}: {', '.join(found) or 'no result yet'}")
     return f"{study.treatment} minus each other arm, mean over seeds in points; {'; '.join(said)}"
 
 

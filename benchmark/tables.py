@@ -103,6 +103,16 @@ def comparison_table(study: Study, endpoint: Endpoint) -> Table:
     return Table(headers, rows, words=["verdict"])
 
 
+def tested(study: Study, endpoints: Sequence[Endpoint]) -> list[str | Table]:
+    """Return a sentence and the `comparison_table` of each endpoint that the preset named."""
+    parts: list[str | Table] = []
+    for endpoint in endpoints:
+        if endpoint in study.endpoints:
+            parts += [f"{code(study.treatment)} against each other arm: {study.title(endpoint)}."]
+            parts += [comparison_table(study, endpoint)]
+    return parts
+
+
 def bootstrap_text(study: Study, arm: str) -> str:
     """Write the two-level bootstrap interval of the difference from an arm; a dash with too few seeds in both."""
     runs = [study.records[name, seed] for name in (study.treatment, arm) for seed in study.shared_seeds(arm)]

@@ -1,5 +1,6 @@
 """Figures: well-formed, the same bytes every time, with contrast on both of GitHub's backgrounds."""
 
+import functools
 import re
 import subprocess
 import sys
@@ -27,6 +28,12 @@ def study() -> Study:
     return load_study("planted", records)
 
 
+@functools.cache
+def written(draw: Draw) -> str:
+    """The text of a figure of that study, for tests that only read it."""
+    return draw(study())
+
+
 def luminance(colour: str) -> float:
     """Relative luminance of "#rrggbb" (WCAG 2)."""
     channels = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
@@ -43,32 +50,32 @@ def contrast(first: str, second: str) -> float:
 @pytest.mark.parametrize("draw", [accuracy_figure, robustness_figure, differences_figure, cost_figure])
 class TestFigure:
     def test_is_well_formed_and_names_every_arm(self, draw: Draw) -> None:
-        text = draw(study())
+        text = written(draw)
         assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
         texts = re.findall(r"<!-- (.*?) -->", text)  # a label's text stands in front of its paths
         for label in ("sba", "standard", "mixup" if draw is differences_figure else "augmentation"):
             assert any(label in shown for shown in texts)
 
     def test_is_the_same_twice_and_undated(self, draw: Draw) -> None:
-        text = draw(study())
+        text = written(draw)
         assert text == draw(study())
         assert "date" not in text.lower()
         assert matplotlib.__version__ not in text
 
     def test_ignores_the_users_settings_and_leaves_them(self, draw: Draw) -> None:
-        plain = draw(study())
+        plain = written(draw)
         with matplotlib.rc_context({"font.size": 40.0, "lines.linewidth": 9.0}):
             assert draw(study()) == plain
             assert matplotlib.rcParams["font.size"] == 40.0
 
     def test_has_contrast_on_both_backgrounds(self, draw: Draw) -> None:
-        text = draw(study())
+        text = written(draw)
         colours = set(re.findall(r"#[0-9a-f]{6}\b", text))
         assert colours <= {INK, *COLOURS}
         assert min(contrast(colour, back) for colour in colours for back in (LIGHT, DARK)) >= 4
 
     def test_has_no_background(self, draw: Draw) -> None:
-        assert LIGHT not in draw(study())
+        assert LIGHT not in written(draw)
 
     def test_without_a_finished_run(self, draw: Draw) -> None:
         root = ElementTree.fromstring(draw(load_study("planted", [planted.diverged("sba", 0)])))
@@ -81,7 +88,7 @@ FAINT = re.compile(r"(?:stroke-)?opacity: 0\.35")
 
 @pytest.mark.parametrize("draw", [accuracy_figure, robustness_figure])
 def test_every_finished_run_is_a_faint_line(draw: Draw) -> None:
-    assert len(FAINT.findall(draw(study()))) == len([r for r in study().records.values() if r["status"] == "done"])
+    assert len(FAINT.findall(written(draw))) == len([r for r in study().records.values() if r["status"] == "done"])
 
 
 def test_runs_that_end_apart_have_a_mean_of_shared_epochs_and_of_ends() -> None:

@@ -211,6 +211,20 @@ def test_figures_are_linked_from_where_the_report_lies(tmp_path: Path) -> None:
         ElementTree.parse(output.parent / link)
 
 
+@pytest.mark.parametrize("endpoints", [["clean"], ["area", "clean"], ["learning", "seconds"]])
+def test_only_what_was_named_is_tested_and_the_first_is_primary(tmp_path: Path, endpoints: list[str]) -> None:
+    records = planted.study(CLEAR)
+    for record in records:
+        record["analysis"]["endpoints"] = endpoints
+    text = report(tmp_path, records)
+    assert text.count("| against ") == len(endpoints)
+    verdicts = text[text.index("### Verdict of every comparison") :]
+    assert verdicts.count("Primary: ") == 1
+    assert verdicts.count("Secondary: ") == len(endpoints) - 1
+    assert (": the primary endpoint." in text) == (endpoints[0] == "clean")
+    assert text.count("**not tested**") == 5  # no claim here has both its endpoint and all of its arms
+
+
 def test_from_ten_seeds_on_a_bootstrap_interval_stands_beside_the_t_interval(tmp_path: Path) -> None:
     ten = {arm: [*counts, *(count + 1 for count in counts)] for arm, counts in CLEAR.items()}
     records = planted.study(ten)
