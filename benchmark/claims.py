@@ -3,22 +3,24 @@
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 from pydantic import TypeAdapter
 
 from benchmark import prose
+from benchmark.describe import arm_settings
 from benchmark.endpoints import ENDPOINTS
 from benchmark.robustness_report import control_passed
 from benchmark.settings import Endpoint, Settings
 from benchmark.stats import FEWEST, Comparison
 from benchmark.study import Study, comparisons
-from benchmark.tables import Table, code, si
-from benchmark.verdicts import amount, count, interval, outcome, p_equals, signed, verdict
+from benchmark.tables import Table, code, no_comparison, si
+from benchmark.verdicts import amount, count, interval, outcome, signed, verdict
 
 FILE = Path(__file__).with_name("claims.toml")
 Judgement = Literal["supported", "contradicted", "equivalent", "not resolved", "not tested"]
+LEAST = 0.01  # counts that differ by less are the same
 Count = Literal["train_flops", "train_gradients", "train_seconds"]
 COUNTED: dict[Count, str] = {
     "train_flops": "FLOPs",
@@ -28,13 +30,13 @@ COUNTED: dict[Count, str] = {
 
 
 class Claim(Settings):
-    """One claim: the endpoint that decides it (or the counts), the arms it speaks of, and where it is made."""
+    """One claim: the endpoints that decide it (or the counts), the arms it speaks of, and where it is made."""
 
     name: str
     says: str
     source: str
     against: tuple[str, ...]
-    decides: Endpoint | None = None
+    decides: tuple[Endpoint, ...] = ()
     beside: tuple[Endpoint, ...] = ()
     counts: tuple[Count, ...] = ()
 
@@ -48,117 +50,175 @@ class Finding(NamedTuple):
 
 def load_claims() -> tuple[Claim, ...]:
     """Return the claims in the order of the file."""
-    tables = tomllib.loads(FILE.read_text(encoding="utf-8"))["claim"]
-    return TypeAdapter(tuple[Claim, ...]).validate_python(tables, strict=False)
+    return TypeAdapter(tuple[Claim, ...]).validate_python(_tables()["claim"], strict=False)
+
+
+def _tables() -> dict[str, Any]:
+    return tomllib.loads(FILE.read_text(encoding="utf-8"))
 
 
 def judge(study: Study, claim: Claim) -> Finding:
-    """Judge a claim by one study, by the rules in claims.toml.
-
-    "not tested" is said of a study whose treatment is not SBA, or that did not name the endpoint or an arm beforehand.
-    """
-    if study.method(study.treatment) not in ("sba", None):
-        return Finding("not tested", f"the treatment {code(study.treatment)} is not SBA")
-    if claim.decides is None:
-        return judge_counts(study, claim)
-    unnamed = [code(arm) for arm in claim.against if arm not in study.against]
-    if claim.decides not in study.endpoints or unnamed:
-        what = ", ".join(unnamed) or f"the endpoint {claim.decides}"
-        return Finding("not tested", f"the study did not name {what} beforehand")
-    pairs = {arm: pair for arm, pair in comparisons(study, claim.decides).items() if arm in claim.against}
-    if missing := sum(len(study.seeds_with(arm, "missing")) for arm in (study.treatment, *pairs)):
-        interim = f"interim, {count(missing, 'named run')} still to come: {so_far(study, claim.decides, pairs)}"
-        return Finding("not resolved", interim)
-    if not all(pairs.values()):
-        return Finding("not resolved", "every run of an arm diverged")
-    judgement, reason = decide(study, claim.decides, pairs)
-    return Finding(judgement, f"{reason}{numbers(study, claim.decides, pairs)}{beside(study, claim)}")
+    """Judge a claim by one study, by the rules in claims.toml."""
+    if reason := untestable(study, claim):
+        return Finding("not tested", reason)
+    return judge_endpoints(study, claim) if claim.decides else judge_counts(study, claim)
 
 
-def decide(study: Study, endpoint: Endpoint, pairs: dict[str, Comparison | None]) -> tuple[Judgement, str]:
-    """Return the judgement over comparisons on the endpoint that decides, and why it is withheld where it is."""
-    diverged = study.seeds_with(study.treatment, "diverged")
-    if ENDPOINTS[endpoint].attacked and control_passed(study) is False:
-        return "not resolved", "the positive control is not robust, so the attacks or the training are broken; "
-    found = {standing(endpoint, pair) for pair in pairs.values()}
-    if "worse" in found:
-        return "contradicted", ""
-    if "open" in found:
-        return "not resolved", ""
-    if diverged:
-        return "not resolved", f"{count(len(diverged), 'run')} of {code(study.treatment)} diverged; "
-    return ("equivalent" if "equivalent" in found else "supported"), ""
+def untestable(study: Study, claim: Claim) -> str | None:
+    """Say why a study cannot test a claim: arms that are not what the claim speaks of, or were not named; else None."""
+    unnamed = [code(arm) for arm in claim.against if claim.decides and arm not in study.against]
+    unnamed += [f"the endpoint {endpoint}" for endpoint in claim.decides if endpoint not in study.endpoints]
+    if unnamed:
+        return f"the study did not name {', '.join(unnamed)} beforehand"
+    absent = [code(arm) for arm in claim.against if arm_settings(study, arm) is None and arm not in study.against]
+    if absent:
+        return f"no run of an arm {', '.join(absent)}"
+    if claim.counts and study.any_record["settings"].get("compute"):
+        return "at equal compute all arms spend the same"
+    expected = _tables()["arms"]
+    for arm, role in ((study.treatment, "sba"), *((arm, arm) for arm in claim.against)):
+        spec = arm_settings(study, arm)
+        if spec and not matches(spec, expected[role]):
+            return f"the arm {code(arm)} is not what the claim speaks of"
+    return None
 
 
-def standing(endpoint: Endpoint, pair: Comparison | None) -> Literal["better", "worse", "equivalent", "open"]:
-    """Say how the treatment stands in one comparison, in the direction that is better for its endpoint."""
+def matches(spec: dict[str, Any], expected: dict[str, Any]) -> bool:
+    """Say whether an arm's settings have the values expected of it, in nested tables as well."""
+    return all(
+        matches(spec.get(key, {}), value) if isinstance(value, dict) else spec.get(key) == value
+        for key, value in expected.items()
+    )
+
+
+def judge_endpoints(study: Study, claim: Claim) -> Finding:
+    """Judge a claim by the comparisons on the endpoints that decide it."""
+    missing = [arm for arm in (study.treatment, *study.against) if study.seeds_with(arm, "missing")]
+    if missing:
+        to_come = count(sum(len(study.seeds_with(arm, "missing")) for arm in missing), "named run")
+        return Finding("not resolved", f"interim, {to_come} still to come: {so_far(study, claim)}")
+    said = "; ".join(numbers(study, claim, endpoint) for endpoint in claim.decides) + beside(study, claim)
+    if reason := withheld(study, claim):
+        return Finding("not resolved", f"{reason}; {said}")
+    found = {standing(study, endpoint, arm) for endpoint in claim.decides for arm in claim.against}
+    judgement: Judgement = "supported"
+    for worst, meaning in (("worse", "contradicted"), ("open", "not resolved"), ("equivalent", "equivalent")):
+        if worst in found:
+            judgement = cast(Judgement, meaning)
+            break
+    return Finding(judgement, said)
+
+
+def withheld(study: Study, claim: Claim) -> str | None:
+    """Say why a finished study judges nothing: runs of the treatment diverged, or the attacks are not to be trusted."""
+    if diverged := study.seeds_with(study.treatment, "diverged"):
+        return f"{count(len(diverged), 'run')} of {code(study.treatment)} diverged"
+    attacked = any(ENDPOINTS[endpoint].attacked for endpoint in claim.decides)
+    if attacked and study.positive_control and not control_passed(study):
+        return "nothing shows that these attacks tell a robust network from others (see the positive control)"
+    return None
+
+
+def standing(study: Study, endpoint: Endpoint, arm: str) -> Literal["better", "worse", "equivalent", "open"]:
+    """Say how the treatment stands against an arm, in the direction that is better for the endpoint."""
+    pair = comparisons(study, endpoint)[arm]
     kind = outcome(pair) if pair else "not resolved"
-    if kind == "equivalent":
+    if kind == "equivalent" or kind.endswith("within margin"):
         return "equivalent"
-    if kind.startswith(("higher", "lower")):
-        return "better" if kind.startswith("higher") == ENDPOINTS[endpoint].more_is_better else "worse"
-    return "open"
+    if not kind.startswith(("higher", "lower")):
+        return "open"
+    if kind.startswith("higher") == ENDPOINTS[endpoint].more_is_better:
+        return "better"
+    return "open" if study.seeds_with(arm, "diverged") else "worse"  # the runs that survived flatter their arm
 
 
-def numbers(study: Study, endpoint: Endpoint, pairs: dict[str, Comparison | None]) -> str:
-    """Write the comparisons that decide: "accuracy ... of `sba` against `standard` (85.22) +0.10 ...; ..."."""
-    said = [f"{code(arm)} ({pair.control:.2f}) {verdict(pair)}" for arm, pair in pairs.items() if pair]
-    mean = next((f" ({pair.treatment:.2f})" for pair in pairs.values() if pair), "")
-    return f"{study.title(endpoint)}, {code(study.treatment)}{mean} against " + "; against ".join(said)
+def numbers(study: Study, claim: Claim, endpoint: Endpoint) -> str:
+    """Write the comparisons on an endpoint: "accuracy, 85.12 against 85.22 of `standard`: not resolved ...; ..."."""
+    pairs, said = comparisons(study, endpoint), []
+    for arm in claim.against:
+        if pair := pairs[arm]:
+            values = f"{pair.treatment:.2f} against {pair.control:.2f} of {code(arm)}"
+            said.append(f"{values}: {verdict(pair)}{flagged(study, endpoint, arm)}")
+        else:
+            said.append(f"{code(arm)}: {no_comparison(study, endpoint, arm)}")
+        if diverged := study.seeds_with(arm, "diverged"):
+            said.append(f"{count(len(diverged), 'run')} of {code(arm)} diverged")
+    return f"{study.title(endpoint)}, " + "; ".join(said)
 
 
-def so_far(study: Study, endpoint: Endpoint, pairs: dict[str, Comparison | None]) -> str:
-    """Write the differences of an unfinished study, which no test has seen."""
+def flagged(study: Study, endpoint: Endpoint, arm: str) -> str:
+    """Say how many runs of a comparison under attack raised a sanity flag, or nothing."""
+    runs = [run for name in (study.treatment, arm) for run in study.done(name)]
+    flags = sum(bool(run["flags"]) for run in runs)
+    return f" ({flags} of the {len(runs)} runs raised a flag)" if flags and ENDPOINTS[endpoint].attacked else ""
+
+
+def so_far(study: Study, claim: Claim) -> str:
+    """Write the differences of an unfinished study on the first deciding endpoint, which no test has seen."""
+    pairs = {arm: pair for arm, pair in comparisons(study, claim.decides[0]).items() if arm in claim.against}
     said = [f"{amount(pair)} from {code(arm)} ({count(pair.n, 'seed')})" for arm, pair in pairs.items() if pair]
     return (
-        f"{study.title(endpoint)} differs so far by " + ", ".join(said) if said else "no seed is finished yet"
+        f"{study.title(claim.decides[0])} differs so far by " + ", ".join(said) if said else "no seed is finished yet"
     )
 
 
 def beside(study: Study, claim: Claim) -> str:
-    """Write the endpoints that are reported beside the one that decides, shortly."""
+    """Write the endpoints that are reported beside those that decide, shortly."""
     parts = []
     for endpoint in claim.beside:
         if endpoint in study.endpoints:
             pairs = comparisons(study, endpoint)
             said = [f"{short(pair)} from {code(arm)}" for arm in claim.against if (pair := pairs[arm])]
-            parts.append(f". Beside it, {study.title(endpoint)} differs by " + ", ".join(said))
+            if said:
+                parts.append(f". Beside it, the mean difference in {study.title(endpoint)}: " + ", ".join(said))
     return "".join(parts)
 
 
 def short(pair: Comparison) -> str:
-    """Write a difference, with its interval and Holm's p where a test carries them."""
-    return amount(pair) if pair.low is None or pair.n < FEWEST else f"{interval(pair)}, Holm p {p_equals(pair.holm)},"
+    """Write a mean difference, with its interval and the kind of its verdict where a test carries them."""
+    return amount(pair) if pair.low is None or pair.n < FEWEST else f"{interval(pair)}, {outcome(pair)},"
 
 
 def judge_counts(study: Study, claim: Claim) -> Finding:
     """Judge a claim about counts: the first must be lower in every seed; no test is needed."""
-    found: list[str] = []
-    signs: set[float] = set()
-    for arm in claim.against:
-        seeds = study.shared_seeds(arm)
-        if not seeds:
-            return Finding(
-                "not tested", f"no seed is finished both in {code(study.treatment)} and in an arm {code(arm)}"
-            )
-        ours, theirs = (
-            np.array([[study.records[name, s]["cost"][c] for s in seeds] for c in claim.counts])
-            for name in (study.treatment, arm)
+    missing = [arm for arm in (study.treatment, *claim.against) if len(study.done(arm)) < len(study.seeds)]
+    seeds = [
+        seed
+        for seed in study.seeds
+        if all(study.status(arm, seed) == "done" for arm in (study.treatment, *claim.against))
+    ]
+    if not seeds:
+        return Finding("not resolved", f"no seed is finished in {' and in '.join(map(code, missing))}")
+    found, signs = zip(*(counted(study, claim, arm, seeds) for arm in claim.against), strict=True)
+    if missing:
+        return Finding(
+            "not resolved", f"missing or diverged runs of {', '.join(map(code, missing))}; {'; '.join(found)}"
         )
-        signs |= set(np.sign(ours[0] - theirs[0]))
-        shares = [
-            f"{si(a.mean())} {COUNTED[c]} against {si(b.mean())} ({a.mean() / b.mean():.2f}x)"
-            for c, a, b in zip(claim.counts, ours, theirs, strict=True)
-        ]
-        accuracy = dict(zip(study.arms, study.clean, strict=True))
-        at = [study.seeds.index(seed) for seed in seeds]
-        difference = float((accuracy[study.treatment] - accuracy[arm])[at].mean())
-        found.append(
-            f"against {code(arm)} over {count(len(seeds), 'seed')}: {', '.join(shares)}; accuracy differs by "
-            f"{signed(difference)} points, which was not tested"
-        )
-    judgement: Judgement = "supported" if signs == {-1.0} else "contradicted" if signs == {1.0} else "not resolved"
+    seen = set().union(*signs)
+    judgement: Judgement = "supported" if seen == {-1} else "contradicted" if seen == {1} else "not resolved"
     return Finding(judgement, "; ".join(found))
+
+
+def counted(study: Study, claim: Claim, arm: str, seeds: Sequence[int]) -> tuple[str, set[int]]:
+    """Return the counts of the treatment beside an arm's as a text, and the signs of the first's differences."""
+    ours, theirs = (
+        np.array([[study.records[name, seed]["cost"][c] for seed in seeds] for c in claim.counts])  # (count, seed)
+        for name in (study.treatment, arm)
+    )
+    relative = ours[0] / theirs[0] - 1
+    shares = [
+        f"{si(a.mean())} {COUNTED[c]} against {si(b.mean())} ({a.mean() / b.mean():.2f}x)"
+        for c, a, b in zip(claim.counts, ours, theirs, strict=True)
+    ]
+    rows = [
+        study.clean[study.arms.index(name), [study.seeds.index(seed) for seed in seeds]]
+        for name in (study.treatment, arm)
+    ]
+    text = (
+        f"against {code(arm)} over {count(len(seeds), 'seed')}: {', '.join(shares)}; accuracy differs by "
+        f"{signed(float((rows[0] - rows[1]).mean()))} points, which was not tested"
+    )
+    return text, {int(sign) for sign in np.sign(np.where(np.abs(relative) > LEAST, relative, 0))}
 
 
 def claims_table(studies: Sequence[Study]) -> Table:

@@ -1,8 +1,7 @@
 """How fast a run learned, from its record: the learning curve, its area, and what an accuracy took.
 
 The learning curve is the accuracy on the evaluated images after each epoch, linear in between, and starts from guessing
-(100 / classes) at 0 images. Its area is the mean accuracy over the training. A run that never reaches an accuracy
-counts as its whole training, which is a lower bound: it can only hide a difference, not make one.
+(100 / classes) at 0 images. Its area is the mean accuracy over the training.
 """
 
 import numpy as np
@@ -37,26 +36,26 @@ def reached(record: Record, level: float) -> bool:
 
 
 def images_to(record: Record, level: float) -> float:
-    """Return the training images, in thousands, until the learning curve first reaches `level` points."""
+    """Return the training images, in thousands, until the learning curve first reaches `level` points; nan if never."""
     images, _, accuracy = learning_curve(record)
     return first_crossing(images, accuracy, level)
 
 
 def seconds_to(record: Record, level: float) -> float:
-    """Return the seconds of training until the learning curve first reaches `level` points."""
+    """Return the seconds of training until the learning curve first reaches `level` points; nan if never."""
     _, seconds, accuracy = learning_curve(record)
     return first_crossing(seconds, accuracy, level)
 
 
 def first_crossing(x: Floats, y: Floats, level: float) -> float:
-    """Return where the line through the points (x, y), both (point,), first reaches `level`; else the last x.
+    """Return where the line through the points (x, y), both (point,), first reaches `level`; nan if never.
 
     >>> first_crossing(np.array([0.0, 1.0, 2.0]), np.array([10.0, 30.0, 20.0]), 15.0)
     0.25
     """
     above = np.flatnonzero(y >= level)
     if not len(above):
-        return float(x[-1])
+        return float("nan")
     at = int(above[0])
     if at == 0:
         return float(x[0])

@@ -37,7 +37,8 @@ def levels_table(study: Study) -> Table:
 
 
 def level_text(runs: list[Record], level: float, measure: Callable[[Record, float], float], digits: int) -> str:
-    """Write the mean over the runs that reached an accuracy, and in brackets how many did, where not all."""
-    there = [run for run in runs if reached(run, level)]
-    share = f" ({len(there)}/{len(runs)})" if len(there) < len(runs) else ""
-    return mean_text(np.array([measure(run, level) for run in there]), digits) + share
+    """Write the mean over all runs or, where some never reached the accuracy, how many did."""
+    there = sum(reached(run, level) for run in runs)
+    if there < len(runs):
+        return f"({there}/{len(runs)})"
+    return mean_text(np.array([measure(run, level) for run in runs]), digits)

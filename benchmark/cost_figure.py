@@ -31,7 +31,7 @@ def cost_figure(study: Study) -> str:
         axes.set_xlim(widened(axes.get_xlim(), NARROWEST[0]))
         axes.set_ylim(widened(axes.get_ylim(), NARROWEST[1]))
         axes.set_title(f"accuracy on the {study.split} images, %", loc="left")
-        axes.set_xlabel(f"training FLOPs, {reference(study)} = 1")
+        axes.set_xlabel("relative training FLOPs")
         label_ends(axes, study.arms, means)
         return svg(figure)
 

@@ -15,7 +15,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from benchmark.figures import COLOURS, INK, ROW, canvas, svg, wrap
 from benchmark.settings import Endpoint
-from benchmark.stats import ALPHA, Floats
+from benchmark.stats import ALPHA, FEWEST, Floats
 from benchmark.study import Study, comparisons, contrasts
 from benchmark.verdicts import outcome
 
@@ -53,12 +53,16 @@ def rows(study: Study, endpoint: Endpoint) -> dict[str, Row | None]:
     if study.exploratory:
         for arm, row in contrasts(study, endpoint).items():
             if row:
-                found[arm] = Row(row.t.difference, row.t.low, row.t.high, seeds[arm], (row.bh or 1.0) < ALPHA)
+                found[arm] = Row(
+                    row.t.difference, row.t.low, row.t.high, seeds[arm], row.bh is not None and row.bh < ALPHA
+                )
     elif endpoint in study.endpoints:
         for arm, pair in comparisons(study, endpoint).items():
             if pair:
-                sure = outcome(pair).startswith(("higher", "lower"))
-                found[arm] = Row(pair.difference, pair.low, pair.high, seeds[arm], sure)
+                tested = pair.n >= FEWEST and not study.interim
+                low, high = (pair.low, pair.high) if tested else (None, None)
+                sure = tested and outcome(pair).startswith(("higher", "lower"))
+                found[arm] = Row(pair.difference, low, high, seeds[arm], sure)
     return found
 
 

@@ -87,13 +87,14 @@ CONVERGENCE_NOTE = """\
 Strong lines are means over seeds, faint ones the single seeds, a cross on the axis is a run that diverged. *area* is
 that under the learning curve: the mean accuracy over the training, in points, from guessing at the start, linear
 between epochs. Beside it the training images (in thousands) and seconds until a run first reached an accuracy named
-beforehand, mean over the seeds that did (in brackets how many, where not all did). In the tests a run that never did
-counts as its whole training, which can only hide a difference. The learning rate falls over the whole training, so
-these figures speak of this schedule. Seconds may come from a machine that was shared; images do not depend on it."""
+beforehand, mean over the seeds; in brackets how many did, where not all: then there is neither mean nor test. The area
+also rises with the final accuracy. The learning rate falls over the whole training, so these figures speak of this
+schedule. Seconds may come from a machine that was shared; images do not depend on it."""
 
 SAME_ARM_NOTE = """\
 An A/A study on these real runs: the first half of each arm's seeds against the second half, by the same tests that
-decide above. Nothing differs but the seeds, so a significant difference would be a false alarm."""
+decide above. Nothing differs but the seeds, so a significant difference would be a false alarm; up to one study in ten
+has one by chance (5% for each endpoint)."""
 
 COMPUTE_NOTE = """\
 Left, every arm trained for the same epochs; right, every arm trained until it had spent the FLOPs of plain training, so

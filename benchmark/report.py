@@ -56,7 +56,9 @@ def render(results: Path, output: Path, forms: Collection[Form] = ()) -> dict[Pa
     for study in studies:
         drawn = drawings(study)
         files |= {results / study.preset / "figures" / f"{name}.svg": text for name, text in drawn.items()}
-    figures = {os.path.relpath(path.resolve(), output.resolve().parent): text for path, text in files.items()}
+    figures = {
+        Path(os.path.relpath(path.resolve(), output.resolve().parent)).as_posix(): text for path, text in files.items()
+    }
     for form in forms:
         if form == "html":
             files[output.with_suffix(".html")] = page(files[output], figures)

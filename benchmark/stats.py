@@ -236,10 +236,11 @@ def compare(treatment: Floats, control: Floats, margin: float | None, family: in
 
 
 def correct(comparisons: Sequence[Comparison | None]) -> list[Comparison | None]:
-    """Set `holm` and `tost_holm` over one endpoint's named comparisons; None (not run) counts as p = 1."""
-    p = holm([None if c is None else c.p for c in comparisons])
+    """Set `holm` and `tost_holm` over one endpoint's named comparisons; what cannot be tested counts as p = 1."""
+    able = [c if c is not None and c.n >= FEWEST else None for c in comparisons]  # others are never tested
+    p = holm([None if c is None else c.p for c in able])
     # Where both arms are near 0 or 100 equivalence is certain from the start and carries nothing.
-    tost = holm([None if c is None or c.bounded else c.tost for c in comparisons])
+    tost = holm([None if c is None or c.bounded else c.tost for c in able])
     return [
         None if c is None else replace(c, holm=a, tost_holm=b) for c, a, b in zip(comparisons, p, tost, strict=True)
     ]

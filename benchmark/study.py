@@ -9,7 +9,7 @@ import numpy as np
 from benchmark.consistency import name, named, refuse_mixed
 from benchmark.convergence import images_to, learning_area, seconds_to
 from benchmark.curves import area_under_curve
-from benchmark.endpoints import ENDPOINTS, POINTS
+from benchmark.endpoints import ENDPOINTS, REACHED
 from benchmark.errors import RunError, UsageError
 from benchmark.exploratory import benjamini_hochberg, block_t
 from benchmark.records import unpack_bits
@@ -22,11 +22,9 @@ Status = Literal["done", "diverged", "missing"]
 
 @dataclass(frozen=True)
 class Study:
-    """One preset's records; accuracies in percentage points, nan where a run is missing, diverged or
-    unattacked.
+    """One preset's records; accuracies in percentage points, nan where a run is missing, diverged or unattacked.
 
-    `arms`: the treatment, the arms it is compared with, then any other, named ones also where no run exists
-    yet.
+    `arms`: the treatment, the arms it is compared with, then any other, named ones also where no run exists yet.
     `seeds`: those named before the study; `unnamed` lists the runs with other seeds, which no number uses.
     `eps`: (eps,), in 1/255, from 0. `clean`: (arm, seed), on all test images after the last epoch.
     `robust`: (arm, seed, eps), on the attacked images; correct without attack and under every attack of Linf, so
@@ -74,6 +72,11 @@ class Study:
     def endpoints(self) -> tuple[Endpoint, ...]:
         """What the preset said that it would test, the primary endpoint first."""
         return cast(tuple[Endpoint, ...], tuple(self.analysis["endpoints"]))
+
+    @property
+    def interim(self) -> bool:
+        """Whether a named run is still to come: until then nothing is decided."""
+        return any(self.seeds_with(arm, "missing") for arm in (self.treatment, *self.against))
 
     @property
     def exploratory(self) -> bool:
@@ -203,11 +206,11 @@ def attacks_at(record: Record, norm: str, eps: float) -> list[AttackOutcome]:
 
 
 def comparisons(study: Study, endpoint: Endpoint) -> dict[str, Comparison | None]:
-    """Compare the treatment with each named arm over the seeds that both finished; Holm over these
-    comparisons.
+    """Compare the treatment with each named arm over the seeds that both finished; Holm over these comparisons.
 
     Returns:
-        control arm -> comparison, or None where no seed is finished in both.
+        control arm -> comparison, or None where no seed is finished in both, or a run never reached the accuracy that
+        its images or seconds are counted to: leaving it out would flatter its arm.
 
     Raises:
         ValueError: the study is exploratory, where nothing is decided; see `contrasts`.
@@ -223,12 +226,15 @@ def comparisons(study: Study, endpoint: Endpoint) -> dict[str, Comparison | None
     values = study.values(endpoint)
     treatment = values[study.arms.index(study.treatment)]
     unit = ENDPOINTS[endpoint].unit
-    margin = float(study.analysis["margin"]) if unit == POINTS else None
+    margin = float(study.analysis["margin"]) if ENDPOINTS[endpoint].margin else None
     found: list[Comparison | None] = []
     for arm in study.against:
         control = values[study.arms.index(arm)]
         both = np.isfinite(treatment) & np.isfinite(control)
-        found.append(compare(treatment[both], control[both], margin, len(study.against), unit) if both.any() else None)
+        if not both.any() or (endpoint in REACHED and both.sum() < len(study.shared_seeds(arm))):
+            found.append(None)
+        else:
+            found.append(compare(treatment[both], control[both], margin, len(study.against), unit))
     return dict(zip(study.against, correct(found), strict=True))
 
 

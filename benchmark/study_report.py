@@ -7,8 +7,8 @@ from benchmark.schema import CrosscheckRow
 from benchmark.settings import Endpoint
 from benchmark.stats import Comparison
 from benchmark.study import Study, comparisons
-from benchmark.tables import Table, code, cost_table, mean_text, reference, seeds_table, tested
-from benchmark.verdicts import signed, verdict
+from benchmark.tables import Table, code, comparison_table, cost_table, mean_text, no_comparison, reference, seeds_table
+from benchmark.verdicts import amount, direction, signed, verdict
 
 
 def study_section(
@@ -27,7 +27,7 @@ def study_section(
         f"### {treatment} against each other arm: accuracy",
         f"![{alt_differences(study)}]({figures}/differences.svg)",
         prose.differences_note(study),
-        *tested(study, ("clean",)),
+        *([comparison_table(study, "clean")] if "clean" in study.endpoints else []),
         *robustness_report.section(study, figures, alt(study, "area"), compared),
         *convergence_report.section(study, figures, alt(study, "clean")),
         "### Cost",
@@ -55,9 +55,11 @@ def sentence(study: Study, endpoint: Endpoint, arm: str, pair: Comparison | None
     """Return the verdict of one comparison on one endpoint, with the runs that it leaves out."""
     under = ", under these attacks" if ENDPOINTS[endpoint].attacked else ""
     if pair is None:
-        return f"- {code(study.treatment)} against {code(arm)}: no seed is finished in both arms yet."
+        why = no_comparison(study, endpoint, arm)
+        return f"- {code(study.treatment)} against {code(arm)}: {why}.{left_out(study, arm)}"
     means = f"{code(study.treatment)} ({pair.treatment:.2f}) against {code(arm)} ({pair.control:.2f})"
-    return f"- {means}{under}: {verdict(pair)}.{left_out(study, arm)}"
+    said = f"so far {direction(pair)}, mean {amount(pair)}" if study.interim else verdict(pair)
+    return f"- {means}{under}: {said}.{left_out(study, arm)}"
 
 
 def left_out(study: Study, arm: str) -> str:

@@ -8,10 +8,11 @@ import numpy as np
 from tabulate import tabulate
 
 from benchmark.bootstrap import FEWEST_SEEDS, two_level_interval
+from benchmark.endpoints import REACHED
 from benchmark.records import unpack_bits
 from benchmark.schema import Record
 from benchmark.settings import Endpoint
-from benchmark.stats import Comparison, Floats
+from benchmark.stats import FEWEST, Comparison, Floats
 from benchmark.study import Contrast, Study, comparisons, contrasts
 from benchmark.verdicts import outcome, p_text, signed
 
@@ -95,7 +96,12 @@ def comparison_table(study: Study, endpoint: Endpoint) -> Table:
         "exact p (floor)",
     ]
     headers += ["Welch p", "equivalence p", "detectable", "verdict"]
-    rows = [comparison_row(arm, pair) for arm, pair in comparisons(study, endpoint).items()]
+    rows = [
+        comparison_row(arm, pair, study.interim)
+        if pair
+        else [code(arm), *["-"] * 10, no_comparison(study, endpoint, arm)]
+        for arm, pair in comparisons(study, endpoint).items()
+    ]
     if endpoint == "clean" and len(study.seeds) >= FEWEST_SEEDS:
         headers.insert(-1, "bootstrap interval")
         for arm, row in zip(study.against, rows, strict=True):
@@ -122,17 +128,14 @@ def bootstrap_text(study: Study, arm: str) -> str:
     return "-" if found is None else f"{signed(found[0])} to {signed(found[1])}"
 
 
-def comparison_row(arm: str, pair: Comparison | None) -> list[str]:
-    """One row of `comparison_table`; dashes where a test is undefined or no seed is finished in both arms."""
-    if pair is None:
-        return [code(arm), "0", *["-"] * 9, "not run yet"]
-    interval = "-" if pair.low is None else f"{signed(pair.low)} to {signed(pair.high)}"
+def comparison_row(arm: str, pair: Comparison, interim: bool) -> list[str]:
+    """One row of `comparison_table`; dashes where a test is undefined, too few seeds carry one, or runs are to come."""
+    row = [code(arm), str(pair.n), f"{pair.wins}/{pair.n}", signed(pair.difference)]
+    if interim or pair.n < FEWEST:
+        return [*row, *["-"] * 7, "interim" if interim else outcome(pair)]
     return [
-        code(arm),
-        str(pair.n),
-        f"{pair.wins}/{pair.n}",
-        signed(pair.difference),
-        interval,
+        *row,
+        "-" if pair.low is None else f"{signed(pair.low)} to {signed(pair.high)}",
         p_text(pair.p),
         p_text(pair.holm),
         f"{p_text(pair.exact)} ({p_text(pair.floor)})",
@@ -141,6 +144,20 @@ def comparison_row(arm: str, pair: Comparison | None) -> list[str]:
         "-" if pair.constant or pair.detectable is None else f"{pair.detectable:.2f}",
         outcome(pair),
     ]
+
+
+def no_comparison(study: Study, endpoint: Endpoint, arm: str) -> str:
+    """Say why there is no comparison with an arm on an endpoint."""
+    if study.shared_seeds(arm):
+        if endpoint not in REACHED:
+            return "nothing was attacked"
+        finite = np.isfinite(study.values(endpoint)).sum(axis=1)
+        named = [name for name in (study.treatment, arm) if finite[study.arms.index(name)] < len(study.done(name))]
+        return f"{' and '.join(map(code, named))} did not reach it in every seed"
+    for name in (study.treatment, arm):
+        if not study.seeds_with(name, "missing") and not study.done(name):
+            return f"every run of {code(name)} diverged"
+    return "no seed is finished in both"
 
 
 def contrast_table(study: Study, endpoint: Endpoint) -> Table:

@@ -119,7 +119,7 @@ class TestCost:
             (marks,) = faint(axes, index)
             assert [point for point in points(marks) if np.isfinite(point).all()] == [pytest.approx(r) for r in runs]
             assert points(strong(axes, index)) == [pytest.approx(tuple(np.mean(runs, axis=0)))]
-        assert axes.get_xlabel() == "training FLOPs, standard = 1"
+        assert axes.get_xlabel() == "relative training FLOPs"
 
     def test_the_positive_control_is_left_out_and_the_frame_does_not_hold_it(self) -> None:
         shown = drawn(cost_figure, self.cost({"adversarial": [9 * 10**12] * 2}, "adversarial"))

@@ -43,7 +43,7 @@ def wide() -> Study:
 
 def far() -> Study:
     """Arms far out on either side, one without a result, and a diverged run."""
-    near = {f"near_{i}": [858 + i, 861, 857, 862 - i] for i in range(9)}
+    near = {f"near_{i}_with_a_rather_long_name": [858 + i, 861, 857, 862 - i] for i in range(9)}
     counts = {"sba": [870, 874, 868, 871], **near, "far_below": [300, 310, 305, 320]}
     records = [*planted.study(counts), planted.diverged("gone", 1)]
     return study_of(records, against=[*near, "far_below", "gone"], seeds=[0, 1, 2, 3])

@@ -70,13 +70,13 @@ def test_the_second_panel_shows_the_area_under_the_curves() -> None:
 
 
 def test_0_and_the_margin_around_it_are_marked_in_both_panels() -> None:
-    for axes in panels(planted_study(COUNTS, margin=0.7)):
+    for axes in panels(planted_study(COUNTS, margin=3.0)):
         (band,) = (patch for patch in axes.patches if isinstance(patch, Rectangle))
-        assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((-0.7, 0.7))
+        assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((-3, 3))
         (zero,) = (line for line in axes.lines if line.get_transform() != axes.transData)
         assert points(zero) == [(0, 0), (0, 1)]
         low, high = axes.get_xlim()
-        assert low < -0.7 < 0.7 < high
+        assert low < -3 < 3 < high
 
 
 def test_one_seed_and_constant_differences_have_no_interval_and_an_open_dot() -> None:

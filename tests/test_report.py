@@ -117,7 +117,7 @@ def test_missing_seeds_make_it_interim(tmp_path: Path) -> None:
 
 def test_a_named_arm_that_never_ran(tmp_path: Path) -> None:
     text = report(tmp_path, planted.study({"sba": CLEAR["sba"], "standard": CLEAR["standard"]}))
-    assert "- `sba` against `mixup`: no seed is finished in both arms yet." in text
+    assert "- `sba` against `mixup`: no seed is finished in both." in text
     assert "`mixup` (no run yet)" in text
 
 
@@ -131,7 +131,7 @@ def test_diverged_run_is_a_failure_that_stays(tmp_path: Path) -> None:
 
 
 def test_only_diverged_runs(tmp_path: Path) -> None:
-    assert "no seed is finished in both arms yet" in report(tmp_path, [planted.diverged("sba", 0)])
+    assert "no seed is finished in both" in report(tmp_path, [planted.diverged("sba", 0)])
 
 
 def test_flags_and_unnamed_seeds_are_listed(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def flips(differences: Floats) -> Floats:
     return sums
 
 
-@pytest.mark.parametrize("n", [5, 6, 7])
+@pytest.mark.parametrize("n", [5, 8, 10])
 def test_the_exact_test_is_valid_where_nothing_is_normal_and_stops_at_its_floor(n: int) -> None:
     rng = np.random.default_rng(50 + n)
     d = rng.choice([-1.0, 1.0], (STUDIES, n)) * rng.exponential(1.0, (STUDIES, n)) ** 2
@@ -173,6 +173,13 @@ def test_where_eight_areas_are_all_higher_the_exact_p_is_its_floor() -> None:
     steps = np.random.default_rng(62).integers(1, 4000, (200, 8))
     p = [stats.exact_p(d, np.zeros(8)) for d in steps * 0.1 / 64]  # areas of 1,000 images up to eps 8 / 255
     assert p == [stats.exact_floor(8)] * 200
+
+
+@pytest.mark.xfail(reason="sevenths are rounded before they are summed, which parts equal sums: p is too small")
+def test_ties_of_means_over_seven_epochs_are_ties() -> None:
+    steps = np.random.default_rng(63).integers(-30, 60, (100, 8))
+    p = [(np.abs(flips(row)) >= abs(row.sum())).mean() for row in steps]  # whole numbers: sums are exact
+    assert [stats.exact_p(d, np.zeros(8)) for d in steps / 7] == p
 
 
 def test_sampled_flips_give_nearly_the_p_of_all_flips() -> None:

@@ -88,6 +88,19 @@ def test_a_seed_that_was_not_named_is_left_out() -> None:
     assert study.clean.shape == (3, 5)
 
 
+def test_records_that_do_not_say_it_named_what_was_named_in_their_time() -> None:
+    records = planted.study(COUNTS)
+    for record in records:
+        for key in ("endpoints", "level", "levels"):
+            del record["analysis"][key]
+    study = load_study("planted", records)
+    assert study.endpoints == ("clean", "area", "eps")
+    with pytest.raises(
+        UsageError, match="did not name the endpoint 'learning' before its runs; named: clean, area, eps"
+    ):
+        comparisons(study, "learning")
+
+
 def test_an_arm_that_was_not_named_is_shown_and_not_compared() -> None:
     study = load_study("planted", planted.study({**COUNTS, "cutmix": [860] * 5}))
     assert study.arms[-1] == "cutmix"

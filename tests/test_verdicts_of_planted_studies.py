@@ -47,7 +47,8 @@ def study(counts: Counts, **analysis: Any) -> list[Record]:
     records = planted.study(counts, analysis.pop("curves", None))
     seeds = list(range(max(map(len, counts.values()))))
     for record in records:
-        record["settings"]["arm"]["method"] = "sba" if record["arm"] == "sba" else "erm"
+        record["settings"]["arm"]["method"] = record["arm"] if record["arm"] in ("sba", "mixup") else "erm"
+        record["settings"]["arm"]["augmentation"] = "none" if record["arm"] == "erm" else "standard"
         record["analysis"] |= {"against": list(AGAINST), "seeds": seeds, "level": 70.0, **analysis}
     return records
 
