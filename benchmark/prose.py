@@ -29,8 +29,8 @@ How to read the numbers:
   p*, which allows for the number of comparisons made on one endpoint; the endpoints are not corrected for
   each other.
 - *exact p* (all sign flips of the differences) needs no normal distribution, but with few seeds it cannot go
-  below its floor. *Welch p* ignores the pairing. From ten seeds on a *bootstrap interval* lets the images vary as well
-  as the seeds. These show whether a verdict hangs on the choice of test.
+  below its floor. *Welch p* ignores the pairing. From ten seeds on a *bootstrap interval* also resamples the images
+  within each seed, as if every seed had its own. These show whether a verdict hangs on the choice of test.
 - *detectable* (MDE) is the smallest true difference that such a study finds in 80% of cases, at the seen
   spread and the strictest level of Holm. A study that resolves nothing says only that the difference is
   probably smaller.

@@ -124,11 +124,12 @@ def exact_p(treatment: Floats, control: Floats) -> float:
 
     Exact up to 16 seeds; beyond, a sample of 65,536 flips with a fixed seed.
     """
-    # Whole numbers, whose sums are exact: flips that tie with the observed tie in every order of summation.
-    difference = np.round(differences(treatment, control) * 10**EXACT_DIGITS)
+    difference = np.round(differences(treatment, control) * 10**EXACT_DIGITS)  # whole numbers, whose sums are exact
+    observed = difference.sum()
 
     def total(first: Floats, second: Floats, axis: int) -> Floats:
-        return np.asarray((first - second).sum(axis=axis))
+        # Flips that tie with the observed become 0, far from where rounding could part them: ties stay ties.
+        return np.asarray(np.round(((first - second).sum(axis=axis) - observed) / 100))
 
     if len(difference) == 1:  # SciPy wants two; both flips reach the observed
         return 1.0

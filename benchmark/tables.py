@@ -121,7 +121,10 @@ def tested(study: Study, endpoints: Sequence[Endpoint]) -> list[str | Table]:
 
 def bootstrap_text(study: Study, arm: str) -> str:
     """Write the two-level bootstrap interval of the difference from an arm; a dash with too few seeds in both."""
-    runs = [study.records[name, seed] for name in (study.treatment, arm) for seed in study.shared_seeds(arm)]
+    seeds = study.shared_seeds(arm)
+    if len(seeds) < FEWEST_SEEDS:
+        return "-"
+    runs = [study.records[name, seed] for name in (study.treatment, arm) for seed in seeds]
     outcomes = [unpack_bits(run["clean"]["correct"], run["clean"]["n"]) for run in runs if run["clean"]]
     treatment, control = np.array(outcomes, dtype=bool).reshape(2, len(runs) // 2, -1)  # each (seed, image)
     found = two_level_interval(treatment, control, np.random.default_rng(0))

@@ -238,6 +238,9 @@ def test_from_ten_seeds_on_a_bootstrap_interval_stands_beside_the_t_interval(tmp
     assert low < 1.1 < high
     assert high - low < 2
     assert "bootstrap interval |" not in report(tmp_path / "five", planted.study(CLEAR))
+    for record in records:
+        record["analysis"]["against"] = ["standard", "mixup", "erm"]  # of which no seed was run
+    assert "bootstrap interval |" in report(tmp_path / "one_missing", records)
 
 
 def test_mixed_records_are_refused(tmp_path: Path) -> None:

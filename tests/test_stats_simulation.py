@@ -175,7 +175,6 @@ def test_where_eight_areas_are_all_higher_the_exact_p_is_its_floor() -> None:
     assert p == [stats.exact_floor(8)] * 200
 
 
-@pytest.mark.xfail(reason="sevenths are rounded before they are summed, which parts equal sums: p is too small")
 def test_ties_of_means_over_seven_epochs_are_ties() -> None:
     steps = np.random.default_rng(63).integers(-30, 60, (100, 8))
     p = [(np.abs(flips(row)) >= abs(row.sum())).mean() for row in steps]  # whole numbers: sums are exact
