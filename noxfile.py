@@ -112,8 +112,8 @@ def cifar10_jpeg(session: nox.Session) -> None:
 
 @session
 def cifar10_jpeg_10k(session: nox.Session) -> None:
-    """The study on 10,000 of those images, with as many training steps."""
-    study(session, "cifar10_jpeg_10k")
+    """The study on 10,000 of those images, with as many training steps; the small network on every device."""
+    study(session, "cifar10_jpeg_10k_cpu")
 
 
 @session

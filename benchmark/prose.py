@@ -142,7 +142,7 @@ def differences_note(study: Study) -> str:
     return f"""\
 Dots are means over seeds, lines their 95% intervals, small marks the single seeds; the band is the margin of
 equivalence, {study.analysis["margin"]:g} points. Grey: the interval includes 0. A dot is filled where the
-verdict is higher or lower. Lines end at the frame; an arrow with a number is a mean beyond it."""
+verdict is higher or lower. A triangle: it goes on beyond the frame; an arrow with a number is a mean beyond it."""
 
 
 def robustness_note(study: Study) -> str:

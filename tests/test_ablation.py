@@ -91,7 +91,7 @@ def test_the_command_trains_rows_and_reports_them_as_exploratory(fresh: Path, sa
     )
     said = say("run", "smoke", "--ablation", *arms, *small)
     assert said.code == 0
-    assert "Each row minus default, points" in said.out
+    assert "Each row minus default: accuracy on the validation images after the last epoch, points" in said.out
     folder = fresh / "results" / "smoke_ablation"
     records = {arm: read(folder / arm / "seed-0.json") for arm in ("default", "noise_1", "erm", "erm_equal_compute")}
     assert [len(record["epochs"]) for record in records.values()] == [1, 1, 1, 2]

@@ -350,7 +350,7 @@ def test_another_batch_size_gives_the_same_flags(name: str, norm: Norm, written:
         attacked_so = written._replace(batch_size=size)
         found.append(stands(attacked_so, written.clean, radius, attack_of(name)))
     assert torch.equal(found[0], found[1])
-    allowed = 4 if (name, norm) in SHARED_DRAWS else 1
+    allowed = 8 if (name, norm) in SHARED_DRAWS else 1
     assert int((found[0] != found[2]).sum()) <= allowed
 
 
