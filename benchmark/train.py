@@ -186,8 +186,11 @@ def train_epoch(run: Run, state: State, train: Split, after_step: Callable[[int]
 
     Raises:
         DivergedError: the epoch's loss or a weight is not finite.
+        ValueError: the run's training is over.
     """
     recipe, epoch, allowed = run.preset.recipe, len(state.epochs), budget(run, state, train)
+    if allowed.is_spent(state):
+        raise ValueError(f"the training of {run.arm} seed {run.seed} is over: nothing of its budget is left")
     whole = len(train.labels) // recipe.batch_size
     order = torch.randperm(len(train.labels), generator=state.streams["order"])
     order = order.to(train.labels.device)

@@ -70,6 +70,13 @@ def test_an_arm_that_costs_twice_as_much_trains_half_as_long_at_the_whole_schedu
     assert state.epochs[-1]["learning_rate"] < 0.5 * peak  # it has come down with the budget
 
 
+def test_a_training_that_is_over_is_not_gone_on_with(make_run: MakeRun, digits: Data) -> None:
+    run = make_run("erm", 0, "recipe.epochs=1")
+    state = trained(run, digits)
+    with pytest.raises(ValueError, match="the training of erm seed 0 is over"):
+        train_epoch(run, state, digits.train)
+
+
 def test_an_epoch_that_is_cut_short_says_so(make_run: MakeRun, digits: Data) -> None:
     run = at_compute(make_run("sba", 0, "recipe.epochs=3", "recipe.batch_size=20"))
     state = trained(run, digits)
