@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -27,6 +27,15 @@ COUNTED: dict[Count, str] = {
     "train_gradients": "gradient samples",
     "train_seconds": "seconds",
 }
+
+
+Standing = Literal["better", "worse", "equivalent", "open"]
+WORST_FIRST: tuple[tuple[Standing, Judgement], ...] = (
+    ("worse", "contradicted"),
+    ("open", "not resolved"),
+    ("equivalent", "equivalent"),
+    ("better", "supported"),
+)
 
 
 class Claim(Settings):
@@ -101,12 +110,7 @@ def judge_endpoints(study: Study, claim: Claim) -> Finding:
     if reason := withheld(study, claim):
         return Finding("not resolved", f"{reason}; {said}")
     found = {standing(study, endpoint, arm) for endpoint in claim.decides for arm in claim.against}
-    judgement: Judgement = "supported"
-    for worst, meaning in (("worse", "contradicted"), ("open", "not resolved"), ("equivalent", "equivalent")):
-        if worst in found:
-            judgement = cast(Judgement, meaning)
-            break
-    return Finding(judgement, said)
+    return Finding(next(meaning for worst, meaning in WORST_FIRST if worst in found), said)
 
 
 def withheld(study: Study, claim: Claim) -> str | None:
@@ -119,7 +123,7 @@ def withheld(study: Study, claim: Claim) -> str | None:
     return None
 
 
-def standing(study: Study, endpoint: Endpoint, arm: str) -> Literal["better", "worse", "equivalent", "open"]:
+def standing(study: Study, endpoint: Endpoint, arm: str) -> Standing:
     """Say how the treatment stands against an arm, in the direction that is better for the endpoint."""
     pair = comparisons(study, endpoint)[arm]
     kind = outcome(pair) if pair else "not resolved"

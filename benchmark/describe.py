@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from benchmark.endpoints import REACHED
 from benchmark.prose import DATA_NOTES
 from benchmark.study import Study
 from benchmark.verdicts import count
@@ -11,10 +12,12 @@ from benchmark.verdicts import count
 def what(study: Study) -> str:
     """Say what a study is: data, network, training, attacks, arms, what was named beforehand, when."""
     compared = ", ".join(f"`{arm}`" for arm in study.against)
+    reach = f"accuracy to reach {study.analysis['level']:g}%; " if {*REACHED} & {*study.endpoints} else ""
     lines = [
         *common(study),
         "Arms: " + "; ".join(arm_text(study, arm) for arm in study.arms) + ".",
-        f"Named before the runs: `{study.treatment}` against {compared}; eps = {study.analysis['eps']:g}/255; "
+        f"Named before the runs: `{study.treatment}` against {compared}; endpoints {', '.join(study.endpoints)}, the "
+        f"first primary; eps = {study.analysis['eps']:g}/255; {reach}"
         f"margin of equivalence {study.analysis['margin']:g} points; seeds {', '.join(map(str, study.seeds))}.",
         ran(study),
     ]
