@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, distributed, nn
+from process_groups import in_process_group
+from torch import Tensor, nn
 
 from baselines.adversarial import Adversarial
 
@@ -154,12 +155,13 @@ def test_a_compiled_network_keeps_its_running_statistics_too() -> None:
 
 
 def test_the_attack_goes_around_distributed_data_parallel(tmp_path: Path) -> None:
-    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
-    try:
-        wrapped, calls = nn.parallel.DistributedDataParallel(network()), list[str]()
+    calls = list[str]()
+
+    def work() -> None:
+        wrapped = nn.parallel.DistributedDataParallel(network())
         wrapped.register_forward_pre_hook(lambda *_: calls.append("wrapped"))
         wrapped.module.register_forward_pre_hook(lambda *_: calls.append("network"))
         Adversarial(steps=3)(wrapped, *images(), generator=generator()).loss.backward()
-    finally:
-        distributed.destroy_process_group()
+
+    in_process_group(tmp_path, work)
     assert calls == ["network"] * 3 + ["wrapped", "network"]

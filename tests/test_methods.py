@@ -1,13 +1,13 @@
 """The contract that every registered method keeps; a new row in the registry is tested by being there."""
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, distributed, nn
+from process_groups import in_process_group
+from torch import Tensor, nn
 
 from benchmark import registry
 
@@ -122,27 +122,22 @@ def test_the_memory_format_does_not_change_what_is_computed(method: Any) -> None
     torch.testing.assert_close(*losses, rtol=0.05, atol=0)  # noise is drawn in the order of the memory
 
 
-@pytest.fixture
-def process_group(tmp_path: Path) -> Iterator[None]:
-    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
-    yield
-    distributed.destroy_process_group()
+def test_it_works_under_distributed_data_parallel(method: Any, tmp_path: Path) -> None:
+    def work() -> None:
+        plain = network()
+        wrapped = nn.parallel.DistributedDataParallel(network())
+        for _ in range(2):  # the second step fails where the first left a forward pass without its backward pass
+            losses = []
+            for model in (plain, wrapped):
+                step = method(model, *batch(), generator=generator())
+                step.loss.backward()
+                losses.append(step.loss.detach())
+            assert torch.equal(*losses)
+        gradients = [[parameter.grad for parameter in model.parameters()] for model in (plain, wrapped.module)]
+        for of_plain, of_wrapped in zip(*gradients, strict=True):
+            torch.testing.assert_close(of_plain, of_wrapped)
 
-
-@pytest.mark.usefixtures("process_group")
-def test_it_works_under_distributed_data_parallel(method: Any) -> None:
-    plain = network()
-    wrapped = nn.parallel.DistributedDataParallel(network())
-    for _ in range(2):  # the second step fails where the first left a forward pass without its backward pass
-        losses = []
-        for model in (plain, wrapped):
-            step = method(model, *batch(), generator=generator())
-            step.loss.backward()
-            losses.append(step.loss.detach())
-        assert torch.equal(*losses)
-    gradients = [[parameter.grad for parameter in model.parameters()] for model in (plain, wrapped.module)]
-    for of_plain, of_wrapped in zip(*gradients, strict=True):
-        torch.testing.assert_close(of_plain, of_wrapped)
+    in_process_group(tmp_path, work)
 
 
 def test_it_works_under_torch_compile(method: Any) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import two_processes
+from process_groups import in_process_group
 from sba_cases import batch, generator, gradients, image_network, images, make, network
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
@@ -86,9 +87,7 @@ def test_with_two_processes_gradients_are_the_mean_of_what_each_would_have_alone
 
 
 def test_wrappers_need_no_prefix_whatever_their_order(tmp_path: Path) -> None:
-    store = (tmp_path / "store").as_uri()
-    torch.distributed.init_process_group("gloo", init_method=store, rank=0, world_size=1)
-    try:
+    def work() -> None:
         model = network()
         wrapped: list[Any] = [DistributedDataParallel(model), torch.compile(model, backend="eager")]
         wrapped += [torch.compile(wrapped[0], backend="eager"), DistributedDataParallel(wrapped[1])]
@@ -96,8 +95,8 @@ def test_wrappers_need_no_prefix_whatever_their_order(tmp_path: Path) -> None:
             SBA(layers=("input", "2")).check(outer)
             with pytest.raises(ValueError, match="'22'"):
                 SBA(layers=("22",)).check(outer)
-    finally:
-        torch.distributed.destroy_process_group()
+
+    in_process_group(tmp_path, work)
 
 
 def test_processes_seeded_alike_decide_alike_and_draw_noise_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
+from process_groups import in_process_group
 from sba_cases import batch, generator, gradients, make, network, traces
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -27,9 +27,8 @@ def half(rank: int) -> tuple[Tensor, Tensor]:
 def work(rank: int, folder: str) -> None:
     """Take one step of each case, and save what it gave to a file of this rank."""
     torch.set_num_threads(1)
-    store = (Path(folder) / "store").as_uri()
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
-    try:
+
+    def cases() -> None:
         model = network()
         parallel = DistributedDataParallel(model)
         found = {}
@@ -42,5 +41,5 @@ def work(rank: int, folder: str) -> None:
             layer = "none" if step.layer is None else step.layer
             found[name] = {"gradients": gradients(model), "layer": layer, "clean": traces(parallel) == before}
         torch.save(found, Path(folder) / f"rank-{rank}.pt")
-    finally:
-        dist.destroy_process_group()
+
+    in_process_group(Path(folder), cases, rank, processes=2)
