@@ -11,7 +11,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     top = argparse.ArgumentParser(prog="sba-benchmark", description="Does Stochastic Batch Augmentation hold?")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    for add in (add_run, add_report, add_evaluate, add_crosscheck, add_list, add_speed):
+    for add in (add_run, add_status, add_report, add_evaluate, add_crosscheck, add_list, add_speed):
         add(commands)
     return top
 
@@ -20,26 +20,48 @@ def add_run(commands: Commands) -> None:
     """Add the command `run`."""
     run = commands.add_parser("run", help="train, evaluate and record every run of a preset that is not done yet")
     run.set_defaults(command="run")
-    run.add_argument("preset", help="a name from `list presets`, or path/to/mine.toml")
-    run.add_argument("--arms", type=names, help="only these arms: a,b")
-    run.add_argument("--seeds", type=seeds, help="only these seeds: 0,1,2 or 0-9")
-    run.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one setting")
+    add_choice(run)
     run.add_argument("--data-root", type=Path, metavar="DIR", help="where data is looked for first")
-    run.add_argument(
-        "--results", type=Path, metavar="DIR", help="records (default: results, for smoke runs runs/smoke)"
-    )
-    run.add_argument("--runs", type=Path, metavar="DIR", help="checkpoints (default: runs)", default=Path("runs"))
-    run.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
-    run.add_argument("--smoke", action="store_true", help="shrink to a tiny subset and 2 seeds, with its own report")
-    run.add_argument("--ablation", action="store_true", help="instead of the arms: one arm for each reading of SBA")
-    run.add_argument(
-        "--compute", action="store_true", help="compute mode: each arm spends the FLOPs that plain training spends"
-    )
     run.add_argument("--synthetic", action="store_true", help="with --smoke: made-up images in the official format")
     run.add_argument(
         "--tensorboard", action="store_true", help="write event files to RUNS/tensorboard (needs the package)"
     )
     run.add_argument("--force", action="store_true", help="repeat runs that are done")
+    run.add_argument("--retry-failed", action="store_true", help="repeat runs that failed or diverged")
+    run.add_argument("--jobs", type=count, default=1, metavar="N", help="runs at a time, in N processes (default: 1)")
+    run.add_argument("--checkpoint-steps", type=count, default=500, metavar="N", help="also save every N steps")
+    run.add_argument("--worker-of", type=int, help=argparse.SUPPRESS)  # of this process; set by --jobs
+    run.add_argument("--since", type=float, help=argparse.SUPPRESS)  # seconds since 1970; set by --jobs
+
+
+def add_status(commands: Commands) -> None:
+    """Add the command `status`."""
+    status = commands.add_parser("status", help="done, running, pending, diverged, failed; and the time left")
+    status.set_defaults(command="status", synthetic=False)
+    add_choice(status)
+
+
+def add_choice(command: argparse.ArgumentParser) -> None:
+    """Add what says which runs are meant, and where they live."""
+    command.add_argument("preset", help="a name from `list presets`, or path/to/mine.toml")
+    command.add_argument("--arms", type=names, help="only these arms: a,b")
+    command.add_argument("--seeds", type=seeds, help="only these seeds: 0,1,2 or 0-9")
+    command.add_argument("--shard", type=shard, metavar="I/N", help="only the I-th of N parts, for job arrays: 1/8")
+    command.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one setting")
+    command.add_argument(
+        "--results", type=Path, metavar="DIR", help="records (default: results, for smoke runs runs/smoke)"
+    )
+    command.add_argument(
+        "--runs", type=Path, metavar="DIR", help="checkpoints, logs (default: runs)", default=Path("runs")
+    )
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
+    command.add_argument(
+        "--smoke", action="store_true", help="shrink to a tiny subset and 2 seeds, with its own report"
+    )
+    command.add_argument("--ablation", action="store_true", help="instead of the arms: one arm for each reading of SBA")
+    command.add_argument(
+        "--compute", action="store_true", help="compute mode: each arm spends the FLOPs that plain training spends"
+    )
 
 
 def add_report(commands: Commands) -> None:
@@ -111,6 +133,29 @@ def names(text: str) -> list[str]:
     if not found:
         raise argparse.ArgumentTypeError(f"{text!r} names nothing; write a,b")
     return found
+
+
+def count(text: str) -> int:
+    """Parse a whole number from 1 on.
+
+    Raises:
+        argparse.ArgumentTypeError: anything else.
+    """
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: write a whole number from 1 on")
+    return int(text)
+
+
+def shard(text: str) -> tuple[int, int]:
+    """Parse "i/n" with 1 <= i <= n.
+
+    Raises:
+        argparse.ArgumentTypeError: anything else.
+    """
+    numbers = [count(number) for number in text.split("/")]
+    if len(numbers) != 2 or numbers[0] > numbers[1]:
+        raise argparse.ArgumentTypeError(f"{text!r}: write i/n with i from 1 to n, for example 1/8")
+    return numbers[0], numbers[1]
 
 
 def seeds(text: str) -> list[int]:

@@ -14,7 +14,8 @@ from benchmark.models import weights_hash
 from benchmark.plan import NUMERICS, Run
 from benchmark.schema import SCHEMA, Cost, DataInfo, EpochAccuracy, ModelInfo, Record
 from benchmark.settings import Preset
-from benchmark.train import State, order_hash, to_float
+from benchmark.state import State
+from benchmark.train import order_hash, to_float
 
 
 def make_record(run: Run, state: State, data: Data, device: torch.device, reason: str | None = None) -> Record:

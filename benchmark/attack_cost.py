@@ -18,8 +18,9 @@ from benchmark.plan import make_plan
 from benchmark.preset_files import load_preset
 from benchmark.records import unpack_bits
 from benchmark.settings import Attack, Evaluation
+from benchmark.state import start
 from benchmark.tables import Table
-from benchmark.train import start, train_epoch
+from benchmark.train import train_epoch
 
 # The cpu suite on digits, whose networks stand larger eps.
 DIGITS = (

@@ -1,18 +1,25 @@
-"""Checkpoints: the whole state of a run after each epoch, loaded without unpickling code."""
+"""Checkpoints: the whole state of a run, also in the middle of an epoch; sealed, and loaded without unpickling code."""
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from benchmark.errors import RunError
-from benchmark.files import DamagedFileError, load_tensors, write_whole
+from benchmark.files import DamagedFileError, load_tensors, remove_leftovers, save_tensors
 from benchmark.plan import Run
 from benchmark.records import unwritable
-from benchmark.train import State
+from benchmark.state import Position, State
+
+
+def previous(path: Path) -> Path:
+    """Return where the checkpoint before the one at `path` is kept."""
+    return path.with_suffix(".previous.pt")
 
 
 def save_checkpoint(path: Path, run: Run, key: str, state: State) -> None:
     """Write the state whole or not at all, with the run's preset, arm and seed, so that `evaluate` knows it.
+
+    The checkpoint before is kept beside it.
 
     Raises:
         UsageError: the folder cannot be written.
@@ -28,29 +35,45 @@ def save_checkpoint(path: Path, run: Run, key: str, state: State) -> None:
         "epochs": [dict(epoch) for epoch in state.epochs],
         "images": state.images,
         "virtual": state.virtual,
+        "position": None if state.position is None else vars(state.position),
     }
     try:
-        write_whole(path, lambda file: torch.save(values, file))
+        save_tensors(path, values, previous(path))
     except (OSError, RuntimeError) as error:
         raise unwritable(path.parent, error) from error
 
 
-def load_checkpoint(path: Path, key: str, state: State) -> bool:
-    """Fill a fresh state from a checkpoint; return whether there was one of this run.
+def load_checkpoint(path: Path, key: str, state: State, say: Callable[[str], object]) -> bool:
+    """Fill a fresh state from a checkpoint, or from the one before where it is damaged; return whether there was one.
 
     A checkpoint with another key (settings, data, torch, device) is not used; the run's next one replaces it.
 
-    Raises:
-        RunError: the file is damaged.
+    Args:
+        path: the newest checkpoint's.
+        key: what it must share with the run.
+        state: of a run that has not begun.
+        say: told what is damaged, moved aside or not used.
     """
-    if not path.is_file():
-        return False
-    try:
-        values = load_tensors(path)
-    except DamagedFileError as error:
-        raise RunError(f"checkpoint {path} cannot be read ({error}). Delete it to train that run again.") from error
-    if values.get("key") != key:
-        return False
+    remove_leftovers(path)
+    for candidate in (path, previous(path)):
+        if not candidate.is_file():
+            continue
+        try:
+            values = load_tensors(candidate)
+        except DamagedFileError as error:
+            aside = candidate.replace(candidate.with_suffix(".damaged"))
+            say(f"the checkpoint {candidate} is damaged ({error}); it is now {aside.name}, the one before is tried")
+            continue
+        if values.get("key") != key:
+            say(f"the checkpoint {candidate} is of other data, another torch or another kind of device: not used")
+            return False
+        _fill(state, values)
+        return True
+    return False
+
+
+def _fill(state: State, values: dict[str, Any]) -> None:
+    device = next(state.model.parameters()).device
     state.model.load_state_dict(values["model"])
     state.optimizer.load_state_dict(values["optimizer"])
     if values["method"]:
@@ -59,4 +82,14 @@ def load_checkpoint(path: Path, key: str, state: State) -> bool:
         generator.set_state(values["streams"][name])
     state.weights_hash = values["weights_hash"]
     state.epochs, state.images, state.virtual = values["epochs"], values["images"], values["virtual"]
-    return True
+    if values["position"] is not None:
+        position = Position(**values["position"])
+        state.position = dataclasses.replace(
+            position, order=position.order.to(device), losses=position.losses.to(device)
+        )
+
+
+def remove_checkpoints(path: Path) -> None:
+    """Remove a run's checkpoints, so that it starts anew."""
+    for candidate in (path, previous(path)):
+        candidate.unlink(missing_ok=True)

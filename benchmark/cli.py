@@ -4,23 +4,20 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from benchmark.arguments import parser
 from benchmark.errors import BenchmarkError, UsageError
-
-if TYPE_CHECKING:
-    from benchmark.report import Form
+from benchmark.stopping import Stopped
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
     0: done. 1: a run failed or diverged, or `report --check` differs. 2: wrong usage or settings. 3: data missing.
-    130: interrupted; finished epochs and runs are kept.
+    130, 143: stopped by SIGINT or SIGTERM; everything up to the last step is kept.
     """
     options = parser().parse_args(arguments)
+    options.line = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = COMMANDS[options.command](options)
         sys.stdout.flush()
@@ -31,120 +28,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        print(
-            "\ninterrupted. Finished epochs and runs are kept; the same command goes on from there.",
-            file=sys.stderr,
-        )
-        return 130
+    except (KeyboardInterrupt, Stopped) as stopped:
+        print("\ninterrupted. What was done is kept; the same command goes on from there.", file=sys.stderr)
+        return stopped.exit_code if isinstance(stopped, Stopped) else 130
 
 
 def run_command(options: argparse.Namespace) -> int:
-    """Plan, load data, run what is pending, and print the table."""
-    # Imported here, as in the other commands: torch takes seconds, and a report or a list does not need it.
-    from benchmark import smoke
-    from benchmark.ablation import ablate
-    from benchmark.data import data_roots, load_data
-    from benchmark.driver import Places, execute, pending, raise_if_unfinished
-    from benchmark.environment import choose_device
-    from benchmark.events import refuse_without_tensorboard
-    from benchmark.memory import keep_freed_memory
-    from benchmark.plan import at_equal_compute, make_plan
-    from benchmark.preset_files import load_preset
+    """Train, evaluate and record what is pending, and print the tables."""
+    from benchmark.run_command import run_preset
 
-    if options.tensorboard:
-        refuse_without_tensorboard()
-    keep_freed_memory()
-    device = choose_device(options.device)
-    if options.synthetic and not options.smoke:
-        raise UsageError("--synthetic is for --smoke runs only; made-up images have no place in a study.")
-    name = family_member(options.preset, device.type)
-    shrunk = smoke.shrink(load_preset(name), options.synthetic) if options.smoke else ()
-    preset = load_preset(name, tuple(options.set), shrunk)
-    if options.ablation:
-        preset = ablate(preset)
-    if options.compute:
-        preset = at_equal_compute(preset)
-    results = options.results or (smoke.FOLDER / "results" if options.smoke else Path("results"))
-    places = Places(results, options.runs, options.runs / "tensorboard" if options.tensorboard else None)
-    plan = make_plan(preset, options.arms, options.seeds)
-    check_writable(places.results, places.runs)
-    todo = pending(plan, places, options.force)
-    print(
-        f"{preset.name}: {len(plan)} runs, {len(plan) - len(todo)} done, {len(todo)} to do, on {device}.",
-        flush=True,
-    )
-    failed = []
-    if todo:
-        root = smoke.write_synthetic(preset, smoke.FOLDER / "data") if options.synthetic else options.data_root
-        failed = execute(todo, load_data(preset.data, data_roots(root)), places, device, options.force)
-    if len(failed) < len(plan):
-        print_table(places.results, preset.name)
-    if options.smoke and len(failed) < len(plan):
-        write(places.results, places.results / "RESULTS.md" if options.results else smoke.FOLDER / "RESULTS.md")
-    raise_if_unfinished(plan, places, failed)
+    run_preset(options)
     return 0
 
 
-def family_member(name: str, device: str) -> str:
-    """Return the preset for a study's name: "cifar10" is cifar10_gpu where CUDA is used, else cifar10_cpu."""
-    from benchmark.preset_files import preset_names
+def status_command(options: argparse.Namespace) -> int:
+    """Say how each run stands."""
+    from benchmark.status import status
 
-    member = f"{name}_{'gpu' if device == 'cuda' else 'cpu'}"
-    if name in preset_names() or member not in preset_names():
-        return name
-    print(f"Preset {member}, because the device is {device}.", flush=True)
-    return member
-
-
-def check_writable(*folders: Path) -> None:
-    """Refuse folders that cannot be written before hours are spent."""
-    import tempfile
-
-    from benchmark.records import unwritable
-
-    for folder in folders:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
-        except OSError as error:
-            raise unwritable(folder, error) from error
-
-
-def print_table(results: Path, preset: str) -> None:
-    """Print the arms' accuracy, their robust accuracy and what SBA's difference carries."""
-    from benchmark.endpoints import ENDPOINTS
-    from benchmark.records import read_study
-    from benchmark.robustness_tables import robustness_table
-    from benchmark.study import load_study
-    from benchmark.tables import comparison_table, seeds_table
-
-    study = load_study(preset, read_study(results, preset))
-    print(f"\nAccuracy after the last epoch, %\n\n{seeds_table(study)}")
-    compared = f"Each row minus {study.treatment}" if study.exploratory else f"{study.treatment} against each arm"
-    first = study.endpoints[0]
-    print(f"\n{compared}: {study.title(first)}, {ENDPOINTS[first].unit}\n\n{comparison_table(study, first)}")
-    print(f"\nAccuracy under these attacks at Linf eps (1/255), %\n\n{robustness_table(study)}\n")
-
-
-def write(results: Path, output: Path | None, forms: Sequence["Form"] = ()) -> None:
-    """Write the report and say where it is."""
-    from benchmark.report import write_report
-
-    paths = write_report(results, output or results.parent / "RESULTS.md", forms)
-    figures = [path for path in paths if path.suffix == ".svg"]
-    print(f"Report: {paths[0]} and {len(figures)} figures under {results}.", flush=True)
-    pages = [path for path in paths if path.suffix == ".html"]
-    tables = [path for path in paths if path.suffix in (".csv", ".tex")]
-    if pages:
-        print(f"The same as one page: {pages[0]}.", flush=True)
-    if tables:
-        print(f"{len(tables)} tables under {tables[0].parent}.", flush=True)
+    print(status(options))
+    return 0
 
 
 def report_command(options: argparse.Namespace) -> int:
     """Write or check the report."""
-    from benchmark.report import check_report
+    from benchmark.printed import write
+    from benchmark.report import Form, check_report
 
     if not options.results.is_dir():
         raise UsageError(
@@ -181,6 +89,7 @@ def list_command(options: argparse.Namespace) -> int:
 def evaluate_command(options: argparse.Namespace) -> int:
     """Evaluate one network and print its report."""
     from benchmark.evaluate_command import evaluate_network
+    from benchmark.records import check_writable
 
     if options.output:
         check_writable(options.output.parent)
@@ -191,10 +100,11 @@ def crosscheck_command(options: argparse.Namespace) -> int:
     """Compare the attack packages on trained runs; 1 where any image has another outcome."""
     from benchmark import crosscheck
     from benchmark.data import data_roots, load_data
-    from benchmark.driver import Places
     from benchmark.environment import choose_device
+    from benchmark.places import Places
     from benchmark.plan import make_plan
-    from benchmark.preset_files import load_preset
+    from benchmark.preset_files import family_member, load_preset
+    from benchmark.records import check_writable
 
     device = choose_device(options.device)
     preset = load_preset(family_member(options.preset, device.type), tuple(options.set))
@@ -230,6 +140,7 @@ def speed_command(options: argparse.Namespace) -> int:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run_command,
+    "status": status_command,
     "report": report_command,
     "evaluate": evaluate_command,
     "crosscheck": crosscheck_command,

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from benchmark.attacks import Norm, by_reference, predict
 from benchmark.data import Data
-from benchmark.driver import Places, checkpoint_path
 from benchmark.environment import describe_environment
 from benchmark.errors import UsageError
 from benchmark.evaluate import make_subject
@@ -27,6 +26,7 @@ from benchmark.files import write_whole
 from benchmark.image_streams import ImageStreams
 from benchmark.joint import Radius, Subject, batches, stands
 from benchmark.models import build_model
+from benchmark.places import Places, checkpoint_path
 from benchmark.plan import Run
 from benchmark.records import read_record, record_path
 from benchmark.reference import isolated, stands_matched

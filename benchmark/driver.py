@@ -1,234 +1,222 @@
-"""The driver: takes a plan's runs one by one through train, evaluate and record."""
+"""The driver: takes a plan's runs one by one through train, evaluate and record; several drivers may share a plan."""
 
 import functools
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import torch
+from filelock import SoftFileLease
 
-from benchmark.assemble import add_evaluation, analysis_of, make_record
-from benchmark.checkpoints import load_checkpoint, save_checkpoint
-from benchmark.consistency import named
+from benchmark.assemble import add_evaluation, make_record
+from benchmark.checkpoints import load_checkpoint, previous, remove_checkpoints, save_checkpoint
 from benchmark.data import Data
-from benchmark.errors import BenchmarkError, RunError, UsageError
-from benchmark.evaluate import Surrogate, accuracy, attacked_images, evaluate, evaluated_split
+from benchmark.errors import BenchmarkError, RunError
+from benchmark.evaluate import Surrogate, accuracy, evaluate, evaluated_split
 from benchmark.events import event_log
-from benchmark.joint import refuse_too_few_classes
+from benchmark.files import remove_leftovers
+from benchmark.journal import Journal
+from benchmark.locks import LostError, claimed, lock_path, make_lock, raise_if_lost
+from benchmark.logs import failure, log, mark_failed, tail
 from benchmark.memory import reset_peak_memory
+from benchmark.models import state_hash
+from benchmark.pending import Again, is_pending, starts_anew
+from benchmark.places import Places, checkpoint_key, checkpoint_path, journal_path
 from benchmark.plan import Run
-from benchmark.progress import Progress, duration
-from benchmark.records import read_record, read_study, record_path, write_record
+from benchmark.progress import Progress, duration, print_line
+from benchmark.records import read_record, record_path, write_record
+from benchmark.refusals import refuse_early, refuse_foreign, steps_per_epoch
 from benchmark.schema import Record
+from benchmark.state import State, start
+from benchmark.stopping import Stop
 from benchmark.surrogate import train_surrogate
-from benchmark.train import DivergedError, State, budget, start, to_float, train_epoch, train_step
+from benchmark.train import DivergedError, budget, raise_if_diverged, train_epoch
 
-TRIAL_IMAGES, TRIAL_STEPS = 4, 12
+POLL = 1.0  # seconds between looks at runs that others are at
 
 
 @dataclass(frozen=True)
-class Places:
-    """Folders: `results` for records, `runs` for checkpoints, `events` for TensorBoard's files, if they are wanted."""
+class Worker:
+    """What a process works with: data, folders, device, when to stop, what to repeat, steps between checkpoints."""
 
-    results: Path
-    runs: Path
-    events: Path | None = None
-
-
-def pending(plan: Sequence[Run], places: Places, force: bool) -> list[Run]:
-    """Return the runs that have no finished record yet.
-
-    Args:
-        force: every run is to be repeated, whatever is there.
-
-    Raises:
-        UsageError: a record was made with other settings; overwriting it silently would mix studies.
-    """
-    todo = []
-    for run in plan:
-        path = record_path(places.results, run.preset.name, run.arm, run.seed)
-        if force or not path.is_file():
-            todo.append(run)
-        elif (record := read_record(path))["settings_hash"] != run.identity:
-            changes = "\n".join(f"  {line}" for line in differences(record["settings"], run.settings))
-            raise UsageError(
-                f"{path} was made with other settings (there -> now; numerics: the code's own version):\n{changes}\n"
-                "Choose another folder with --results DIR, or repeat the runs with --force."
-            )
-    return todo
+    data: Data
+    places: Places
+    device: torch.device
+    stop: Stop
+    again: Again
+    checkpoint_steps: int
 
 
-def differences(old: object, new: object, key: str = "") -> list[str]:
-    """Return "key: old -> new" for every value in which two nested dictionaries differ."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = [*old, *(k for k in new if k not in old)]
-        return [line for k in keys for line in differences(old.get(k), new.get(k), f"{key}.{k}".lstrip("."))]
-    return [] if old == new else [f"{key}: {old!r} -> {new!r}"]
-
-
-def checkpoint_path(run: Run, places: Places) -> Path:
-    """Return where a run keeps its state; other settings keep theirs in another file."""
-    return run.path(places.runs, f"-{run.identity}.pt")
-
-
-def checkpoint_key(run: Run, data: Data, device: torch.device) -> str:
-    """Return what a checkpoint must share with a run to be gone on from: settings, data, torch, kind of device."""
-    return f"{run.identity} {data.fingerprint} {torch.__version__} {device.type}"
-
-
-def execute(runs: Sequence[Run], data: Data, places: Places, device: torch.device, force: bool = False) -> list[str]:
+def execute(runs: Sequence[Run], worker: Worker) -> None:
     """Train, evaluate and record runs one after the other; each record is written as soon as its run ends.
 
-    Args:
-        force: start each run anew, without its checkpoint; its old record stays until the new one replaces it.
-
-    Returns:
-        One line for each run that failed; the others went on.
+    A run that fails is marked and the others go on. Runs that another worker is at are waited for, so that they can be
+    taken over if it dies.
 
     Raises:
         BenchmarkError: something the user must mend first, such as a full disk.
+        Stopped: somebody asked to stop; the state is saved.
     """
-    data = data.to(device)
-    refuse_early(runs, data, device)
-    if not force:
-        refuse_foreign(runs, data, places, device)
-    surrogate = functools.cache(lambda: train_surrogate(runs[0].preset, data, device))  # one for all runs
-    failed, began = [], time.monotonic()
-    for number, run in enumerate(runs, start=1):
-        name = f"[{number}/{len(runs)}] {run.arm} seed {run.seed}"
-        if force:
-            checkpoint_path(run, places).unlink(missing_ok=True)
-        try:
-            record = execute_run(run, data, places, device, surrogate, number, len(runs))
-        except BenchmarkError:
-            raise
-        except Exception as error:  # whatever went wrong in one run, the others go on
-            failed.append(f"{run.arm} seed {run.seed}: failed, {error} (details: {log_failure(run, places)})")
-            print(f"{name}: failed, {error}", flush=True)
-            continue
-        write_record(record_path(places.results, run.preset.name, run.arm, run.seed), record)
-        left = (time.monotonic() - began) / number * (len(runs) - number)
-        outcome = f"accuracy {record['last_epoch']['accuracy']:.2%}" if record["last_epoch"] else record["reason"]
-        rest = f"; about {duration(left)} left, {len(runs) - number} to go" if number < len(runs) else ""
-        print(f"{name}: {record['status']}, {outcome}{rest}", flush=True)
-    return failed
+    if not runs:
+        return
+    refuse_before(runs, worker)
+    worker = replace(worker, data=worker.data.to(worker.device))
+    surrogate = functools.cache(lambda: train_surrogate(runs[0].preset, worker.data, worker.device))  # one for all
+    waiting = [(make_lock(run, worker.places.results), run) for run in runs]
+    began, waited = time.monotonic(), False
+    with worker.stop.gently():
+        while waiting := [(lock, run) for lock, run in waiting if is_pending(run, worker.places, worker.again)]:
+            for lock, run in waiting:
+                worker.stop()
+                with claimed(lock) as mine:
+                    if not mine or not is_pending(run, worker.places, worker.again):
+                        continue
+                    number, left = len(runs) - len(waiting) + 1, len(waiting) - 1
+                    label = f"[{number}/{len(runs)}] {run.arm} seed {run.seed}"
+                    outcome = finish_run(run, worker, lock, surrogate, label)
+                rest = duration((time.monotonic() - began) / number * left)
+                print_line(f"{label}: {outcome}" + (f"; about {rest} left, {left} to go" if left else ""))
+                break
+            else:
+                if not waited:
+                    print_line(f"Waiting for {len(waiting)} runs that other workers are at.")
+                waited = True
+                time.sleep(POLL)
 
 
-def log_failure(run: Run, places: Places) -> Path:
-    """Write the traceback of the exception being handled beside the run's checkpoint; return the file."""
-    path = run.path(places.runs, ".error.log")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(traceback.format_exc(), encoding="utf-8")
-    return path
-
-
-def refuse_early(runs: Sequence[Run], data: Data, device: torch.device) -> None:
-    """Find what would stop a run after hours, before the first one: one trial of each arm.
+def refuse_before(runs: Sequence[Run], worker: Worker) -> None:
+    """Refuse, before the first run, what would stop one of them late or could not stand beside the records there.
 
     Raises:
-        UsageError: a batch larger than the data, more attacked images than there are, fewer classes than an attack
-            needs, a network that does not take the images, a method that does not fit the network.
+        UsageError: see `benchmark.refusals`.
     """
-    for run in {run.arm: run for run in runs}.values():
-        attacked_images(run.preset, evaluated_split(run.preset, data))
-        steps_per_epoch(run, data)
-        refuse_too_few_classes(run.preset.evaluation, data.classes)
-        state = start(run, data, device)
-        images, labels = to_float(data.train.images[:TRIAL_IMAGES]), data.train.labels[:TRIAL_IMAGES]
-        for _ in range(TRIAL_STEPS):  # enough that a method which acts at random acts
-            train_step(run, state, images, labels)
+    refuse_early(runs, worker.data.to(worker.device), worker.device)
+    if worker.again.what != "all":
+        refuse_foreign(runs, worker.data, worker.places, worker.device)
 
 
-def refuse_foreign(runs: Sequence[Run], data: Data, places: Places, device: torch.device) -> None:
-    """Refuse to add runs to records that they could not be compared with, before anything is trained.
-
-    Raises:
-        UsageError: data, torch version, kind of device, or what was named beforehand differ.
-    """
-    run = runs[0]
-    here = {
-        "data": data.fingerprint,
-        "torch": ".".join(torch.__version__.split(".")[:2]),
-        "device": device.type,
-        "analysis": analysis_of(run),
-    }
-    for record in read_study(places.results, run.preset.name):
-        environment = record["environment"]
-        there = {
-            "data": record["data"]["fingerprint"],
-            "torch": ".".join(environment["torch"].split(".")[:2]),
-            "device": environment["device"],
-            "analysis": named(record),
-        }
-        if changes := differences(there, here):
-            listed = "\n".join(f"  {line}" for line in changes)
-            raise UsageError(
-                f"the records in {places.results / run.preset.name} were made under other conditions (there -> now):\n"
-                f"{listed}\nChoose another folder with --results DIR, or repeat all runs with --force."
-            )
+def finish_run(run: Run, worker: Worker, lock: SoftFileLease, surrogate: Surrogate, label: str) -> str:
+    """Take a run to its record, or note why it failed; return how it ended, for people."""
+    places = worker.places
+    say = functools.partial(log, run, places.runs)
+    try:
+        record = execute_run(run, worker, lock, surrogate, label)
+        raise_if_lost(lock)
+    except BenchmarkError:
+        raise
+    except LostError as lost:
+        return str(lost)
+    except Exception as error:  # whatever went wrong in one run, the others go on
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        details = mark_failed(run, places.runs, reason, traceback.format_exc())
+        say(f"failed, {reason} (details: {details})")
+        return f"failed, {reason}"
+    write_record(record_path(places.results, run.preset.name, run.arm, run.seed), record)
+    tidy(run, places)
+    outcome = f"accuracy {record['last_epoch']['accuracy']:.2%}" if record["last_epoch"] else record["reason"]
+    say(f"{record['status']}, {outcome}")
+    return f"{record['status']}, {outcome}"
 
 
-def steps_per_epoch(run: Run, data: Data) -> int:
-    """Return the whole batches in an epoch.
-
-    Raises:
-        UsageError: there is none.
-    """
-    batch, images = run.preset.recipe.batch_size, len(data.train.labels)
-    if batch > images:
-        raise UsageError(
-            f"recipe.batch_size = {batch} is larger than the {images} training images of {data.name}; "
-            "set it to at most that."
-        )
-    return images // batch
+def tidy(run: Run, places: Places) -> None:
+    """Remove what a run that has a record needs no more; the last checkpoint stays, for `evaluate`."""
+    journal_path(run, places).unlink(missing_ok=True)
+    previous(checkpoint_path(run, places)).unlink(missing_ok=True)
+    remove_leftovers(checkpoint_path(run, places))
+    remove_leftovers(record_path(places.results, run.preset.name, run.arm, run.seed))
 
 
-def execute_run(
-    run: Run, data: Data, places: Places, device: torch.device, surrogate: Surrogate, number: int, total: int
-) -> Record:
+def execute_run(run: Run, worker: Worker, lock: SoftFileLease, surrogate: Surrogate, label: str) -> Record:
     """Take one run from its last checkpoint, or its first step, to its record."""
+    data, places, device = worker.data, worker.places, worker.device
+    path, key = checkpoint_path(run, places), checkpoint_key(run, data, device)
+    if starts_anew(run, places, worker.again):
+        remove_checkpoints(path)
+        journal_path(run, places).unlink(missing_ok=True)
     reset_peak_memory(device)
     state = start(run, data, device)
-    with Progress(run, steps_per_epoch(run, data), number, total) as progress:
-        if load_checkpoint(checkpoint_path(run, places), checkpoint_key(run, data, device), state):
-            progress.resume(len(state.epochs), budget(run, state, data.train).share(state))
+    say = functools.partial(log, run, places.runs)
+    with Progress(run, steps_per_epoch(run, data), label, say) as progress:
+        if load_checkpoint(path, key, state, progress.line):
+            steps = state.position.steps if state.position else 0
+            progress.resume(len(state.epochs), steps, budget(run, state, data.train).share(state))
+        else:
+            say("starts")
         try:
-            train(run, state, data, places, progress, checkpoint_key(run, data, device))
+            train(run, state, worker, lock, progress)
             record = make_record(run, state, data, device)
-            evaluated = evaluate(run.preset, run.seed, state.model, data, surrogate, progress.attacking)
+            journal = Journal(journal_path(run, places), f"{key} {state_hash(state.model)}")
+
+            def attacking(text: str, share: float) -> None:
+                worker.stop()
+                progress.attacking(text, share)
+
+            evaluated = evaluate(run.preset, run.seed, state.model, data, surrogate, attacking, journal)
         except (DivergedError, FloatingPointError) as diverged:
             return make_record(run, state, data, device, reason=str(diverged))
-    add_evaluation(record, evaluated)
+    add_evaluation(record, evaluated._replace(seconds=evaluated.seconds + journal.resumed))
     return record
 
 
-def train(run: Run, state: State, data: Data, places: Places, progress: Progress, key: str) -> None:
-    """Train the epochs that are left; measure accuracy and write a checkpoint after each."""
-    allowed = budget(run, state, data.train)
-    with event_log(run, places.events, len(state.epochs)) as log:
-        while not allowed.is_spent(state):
-            epoch = train_epoch(run, state, data.train, progress.step)
+def train(run: Run, state: State, worker: Worker, lock: SoftFileLease, progress: Progress) -> None:
+    """Train the epochs that are left; write a checkpoint after each, every so many steps, and before stopping."""
+    data, path = worker.data, checkpoint_path(run, worker.places)
+    key, allowed = checkpoint_key(run, data, worker.device), budget(run, state, data.train)
+
+    def save() -> None:
+        raise_if_lost(lock)
+        save_checkpoint(path, run, key, state)
+
+    def after_step(steps: int) -> None:
+        progress.step(steps)
+        if worker.stop.asked or steps % worker.checkpoint_steps == 0:
+            raise_if_diverged(state)
+            save()
+        worker.stop()
+
+    with event_log(run, worker.places.events, len(state.epochs)) as events:
+        while state.position is not None or not allowed.is_spent(state):  # perhaps only an epoch's end is left
+            epoch = train_epoch(run, state, data.train, after_step)
             epoch["accuracy"] = accuracy(run.preset.recipe, state.model, evaluated_split(run.preset, data))
             state.epochs.append(epoch)
-            save_checkpoint(checkpoint_path(run, places), run, key, state)
-            log(epoch)
+            save()
+            events(epoch)
             progress.epoch(epoch, allowed.share(state))
 
 
-def raise_if_unfinished(plan: Sequence[Run], places: Places, failed: Sequence[str]) -> None:
-    """Raise RunError (exit code 1) that names the runs that failed or diverged; records of the latter are kept.
+def tidy_after_kills(plan: Sequence[Run], places: Places) -> None:
+    """Tidy up after workers that were killed when their run's record was written and its lock not yet given back."""
+    for run in plan:
+        recorded = record_path(places.results, run.preset.name, run.arm, run.seed).is_file()
+        if recorded and lock_path(run, places.results).is_file():
+            with claimed(make_lock(run, places.results)) as mine:
+                if mine:
+                    tidy(run, places)
+
+
+def summarize(plan: Sequence[Run], places: Places) -> None:
+    """Print how many runs of a plan are done, diverged, failed or open; raise where not all ended well.
 
     Raises:
-        RunError: there is one.
+        RunError: some diverged (their records are kept) or failed (with the last lines of their logs) or are open.
     """
-    paths = [record_path(places.results, run.preset.name, run.arm, run.seed) for run in plan]
-    records = [read_record(path) for path in paths if path.is_file()]
-    lines = [f"{r['arm']} seed {r['seed']}: diverged, {r['reason']}" for r in records if r["status"] == "diverged"]
-    lines += failed
-    if lines:
-        listed = "\n  ".join(lines)
-        raise RunError(
-            f"these runs did not end well; the report shows diverged runs as failures of their arm:\n  {listed}"
+    lines, counts = list[str](), dict.fromkeys(("done", "diverged", "failed", "open"), 0)
+    for run in plan:
+        path, name = record_path(places.results, run.preset.name, run.arm, run.seed), f"{run.arm} seed {run.seed}"
+        reason = failure(run, places.runs)
+        if path.is_file():
+            record = read_record(path)
+            counts[record["status"]] += 1
+            lines += [f"{name}: diverged, {record['reason']}"] if record["status"] == "diverged" else []
+        else:
+            counts["open" if reason is None else "failed"] += 1
+        if reason is not None:
+            lines.append(f"{name}: failed, {reason}{tail(run, places.runs)}")
+    print_line(f"{len(plan)} runs: " + ", ".join(f"{n} {what}" for what, n in counts.items() if n) + ".")
+    if lines or counts["open"]:
+        hint = (
+            "the report shows diverged runs as failures of their arm; --retry-failed repeats them and those that failed"
         )
+        listed = "".join(f"\n  {line}" for line in lines)
+        raise RunError(f"these runs did not end well ({hint}):{listed}" if lines else "not all runs are done.")

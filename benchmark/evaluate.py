@@ -15,7 +15,7 @@ from benchmark.corruptions import KINDS, SEVERITIES, corrupt
 from benchmark.data import Data, stratified_order
 from benchmark.datasets import Split
 from benchmark.errors import UsageError
-from benchmark.joint import Progress, Radius, Subject, attack_jointly
+from benchmark.joint import Keep, Progress, Radius, Subject, at_once, attack_jointly
 from benchmark.models import eval_mode
 from benchmark.records import pack_bits, unpack_bits
 from benchmark.schema import AttackOutcome, Calibration, Check, Corrupted, Noise, Outcomes, Robustness
@@ -81,7 +81,13 @@ def attacked_images(preset: Preset, split: Split) -> list[int]:
 
 
 def evaluate(
-    preset: Preset, seed: int, model: nn.Module, data: Data, surrogate: Surrogate, progress: Progress
+    preset: Preset,
+    seed: int,
+    model: nn.Module,
+    data: Data,
+    surrogate: Surrogate,
+    progress: Progress,
+    kept: Keep = at_once,
 ) -> Evaluated:
     """Evaluate a network: clean accuracy and calibration on the whole split, then everything on the attacked images.
 
@@ -91,7 +97,8 @@ def evaluate(
         model: logits from uint8-scaled images in [0, 1]; it is not changed.
         data: on the model's device.
         surrogate: gives the network of the transfer attack; called only where the preset asks for the checks.
-        progress: told what is going on.
+        progress: told what is going on; what it raises ends the evaluation.
+        kept: computes the costly parts, or has kept them.
 
     Raises:
         FloatingPointError: the network's logits are not finite.
@@ -102,12 +109,16 @@ def evaluate(
     logits = clean_logits(preset.recipe, model, split)
     began = time.perf_counter()
     subject, chosen = make_subject(preset, seed, model, data)
-    outcomes = attack_jointly(subject, settings, lambda text, share: progress(text, 0.7 * share))
+    outcomes = attack_jointly(subject, settings, lambda text, share: progress(text, 0.7 * share), kept)
     curves = joint_curves(outcomes, len(chosen))
     progress("corruptions", 0.7)
-    corrupted = count_corrupted(subject, split.images[chosen], stream_seed(preset.data.dataset, 0, "corruptions"))
-    noisy = sanity.stands_noise(subject, Radius("Linf", settings.eps[-1]))
-    checks = all_checks(subject, settings, outcomes, curves, surrogate, lambda text, s: progress(text, 0.75 + 0.25 * s))
+    draws = stream_seed(preset.data.dataset, 0, "corruptions")
+    corrupted = kept("corruptions", lambda: count_corrupted(subject, split.images[chosen], draws))
+    largest = Radius("Linf", settings.eps[-1])
+    noisy = kept("noise", lambda: int(sanity.stands_noise(subject, largest).sum()))
+    checks = all_checks(
+        subject, settings, outcomes, curves, surrogate, lambda text, s: progress(text, 0.75 + 0.25 * s), kept
+    )
     gradients = next(check["figures"] for check in checks if check["number"] == 6)
     in_order = np.argsort(chosen)  # records list images in the split's order
     return Evaluated(
@@ -118,7 +129,7 @@ def evaluate(
             images=pack_bits(np.isin(np.arange(len(logits)), chosen)),
             clean=pack_bits(subject.clean.cpu().numpy()[in_order]),
             attacks=[{**o, "correct": reordered(o["correct"], in_order)} for o in outcomes],
-            noise=Noise(eps=settings.eps[-1], correct=int(noisy.sum())),
+            noise=Noise(eps=settings.eps[-1], correct=noisy),
             corruptions=corrupted,
             zero_gradient_share=gradients["zero gradients"],
             median_margin=gradients["median margin"],
@@ -177,6 +188,7 @@ def all_checks(
     curves: dict[str, dict[float, float]],
     surrogate: Surrogate,
     progress: Progress,
+    kept: Keep = at_once,
 ) -> list[Check]:
     """Return the outcomes of all sanity checks, of the costly ones only where the settings ask for them."""
     spend, n = settings.checks, len(subject.clean)
@@ -187,7 +199,8 @@ def all_checks(
     clean = float(subject.clean.float().mean())
     found = [sanity.unchanged(subject), sanity.logits(subject), sanity.nothing_at_zero(subject)]
     progress("check 4", 0.0)
-    found.append(sanity.falls(clean, lines, sanity.extreme(few, settings) if spend else None))
+    extreme = kept("check 4", lambda: sanity.extreme(few, settings)) if spend else None
+    found.append(sanity.falls(clean, lines, extreme))
     found.append(sanity.gradients(subject, losses))
     if spend is None:
         return found
@@ -203,7 +216,7 @@ def all_checks(
     ]
     for number, (text, run) in enumerate(costly, start=1):
         progress(f"{text} at {radius}", number / (len(costly) + 1))
-        found.append(run())
+        found.append(kept(text, run))
     return sorted(found, key=lambda check: check["number"])
 
 

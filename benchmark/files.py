@@ -1,23 +1,29 @@
-"""Files that are written whole or not at all, and read without running code from them."""
+"""Files that are written whole or not at all, sealed with a checksum, and read without running code from them."""
 
+import hashlib
+import io
+import json
 import os
 import pickle
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
+
+SEAL = 64  # hex digits of SHA-256
 
 
 class DamagedFileError(Exception):
     """A file of ours that cannot be read; the text says why, in one line."""
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_whole(path: Path, write: Callable[[BinaryIO], object], previous: Path | None = None) -> None:
     """Write a file through a temporary one beside it, synced and renamed, so that no reader ever sees a part.
 
     Args:
         path: the file; its folder is made.
         write: writes the content into the open temporary file.
+        previous: where the file that was there is kept; at every moment one of both is whole.
 
     Raises:
         OSError, RuntimeError: what writing raised; nothing is left behind. (torch.save reports a full disk as
@@ -30,27 +36,69 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
             write(file)
             file.flush()
             os.fsync(file.fileno())
+        if previous is not None and path.is_file():
+            path.replace(previous)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the new name survives a power cut
+        finally:
+            os.close(folder)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of writers of `path` that were killed; nobody may be writing it now."""
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+def checksum(values: Mapping[str, Any]) -> str:
+    """Return the SHA-256 (64 hex digits) of a dictionary of JSON values, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def save_tensors(path: Path, values: Mapping[str, Any], previous: Path | None = None) -> None:
+    """Write a dictionary of tensors and plain values by torch.save, whole or not at all, sealed with its SHA-256.
+
+    The seal is the comment that a zip archive may end in, so that torch.load reads the file as any other.
+
+    Raises:
+        OSError, RuntimeError: see `write_whole`.
+    """
+    import torch  # records are written and read without torch
+
+    buffer = io.BytesIO()
+    torch.save(dict(values), buffer)
+    archive = buffer.getbuffer()[:-2].tobytes() + SEAL.to_bytes(2, "little")  # its last field: length of the comment
+    seal = hashlib.sha256(archive).hexdigest().encode()
+    write_whole(path, lambda file: file.write(archive + seal), previous)
 
 
 def load_tensors(path: Path, mmap: bool = False) -> dict[str, Any]:
     """Load a dictionary of tensors and plain values that torch.save wrote; never runs code (weights_only).
 
+    Where the file is sealed, its content is compared with the seal.
+
     Raises:
         DamagedFileError: the file is truncated, changed or something else than that.
     """
-    import torch  # records are written and read without torch
+    import torch
 
-    if not zipfile.is_zipfile(path):  # torch.save writes zip archives; anything else would meet older unpicklers
-        raise DamagedFileError("it is not a whole file of torch.save")
     try:
+        if not zipfile.is_zipfile(path):  # torch.save writes zip archives; anything else would meet older unpicklers
+            raise DamagedFileError("it is not a whole file of torch.save")
+        with zipfile.ZipFile(path) as archive:
+            seal = archive.comment
+        if seal and hashlib.sha256(path.read_bytes()[:-SEAL]).hexdigest().encode() != seal:
+            raise DamagedFileError("its checksum differs")
         values = torch.load(path, weights_only=True, mmap=mmap, map_location="cpu")
     except pickle.UnpicklingError as error:
         raise DamagedFileError("it is damaged, or loading it would run pickled code") from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, LookupError, zipfile.BadZipFile) as error:
         raise DamagedFileError(str(error).partition("\n")[0] or type(error).__name__) from error
     if not isinstance(values, dict):
         raise DamagedFileError("it holds something else than a dictionary")

@@ -1,7 +1,8 @@
 """Joint evaluation: an image that one attack fooled is not attacked again at that eps."""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,12 +10,18 @@ from torch import Tensor
 from benchmark.attacks import CLASSES_NEEDED, Norm, Victim, perturb, predict, refuse_impossible
 from benchmark.errors import DataError, UsageError
 from benchmark.image_streams import Draws, draws
-from benchmark.records import pack_bits
+from benchmark.records import pack_bits, unpack_bits
 from benchmark.schema import AttackOutcome
 from benchmark.settings import Attack, Evaluation
 from benchmark.streams import stream_seed
 
 Progress = Callable[[str, float], None]  # told what is going on and what share of the work is done
+Keep = Callable[[str, Callable[[], Any]], Any]  # computes a part under a name, or has kept it from an earlier start
+
+
+def at_once(_name: str, compute: Callable[[], Any]) -> Any:
+    """Compute a part and keep nothing."""
+    return compute()
 
 
 class Subject(NamedTuple):
@@ -64,7 +71,9 @@ def suite(settings: Evaluation) -> list[tuple[Radius, Attack]]:
     return linf + [(Radius("L2", eps), attack) for eps in settings.l2_eps for attack in settings.l2_attacks]
 
 
-def attack_jointly(subject: Subject, settings: Evaluation, progress: Progress) -> list[AttackOutcome]:
+def attack_jointly(
+    subject: Subject, settings: Evaluation, progress: Progress, kept: Keep = at_once
+) -> list[AttackOutcome]:
     """Run every attack at every radius; one attack sees only the images that all earlier ones there left correct.
 
     Every batch has `batch_size` rows (the last is filled up with copies), because sums of floats depend on the shape
@@ -78,29 +87,42 @@ def attack_jointly(subject: Subject, settings: Evaluation, progress: Progress) -
     refuse_out_of_range(subject.images)
     steps = suite(settings)
     work = sum(attack.steps for _, attack in steps)
-    outcomes, robust, at, done = [], subject.clean, None, 0
-    for radius, attack in steps:
+    outcomes: list[AttackOutcome] = []
+    robust, at, done = subject.clean, None, 0
+    for number, (radius, attack) in enumerate(steps):
         robust, at = (subject.clean if radius != at else robust), radius
-        left, before = int(robust.sum()), subject.model.gradients
-        text = f"{attack.name} at {radius}, {left} of {len(robust)} images left"
-        after = robust.clone()
-        for batch, stood in attack_left(subject, robust, radius, attack):
-            progress(text, (done + batch.share * attack.steps) / work)
-            after[batch.indices] = stood
-        robust, done = after, done + attack.steps
-        outcomes.append(
-            AttackOutcome(
-                attack=attack.name,
-                norm=radius.norm,
-                eps=radius.eps,
-                steps=attack.steps,
-                correct=pack_bits(robust.cpu().numpy()),
-                fooled=left - int(robust.sum()),
-                gradients=subject.model.gradients - before,
-            )
+        told = partial(_tell, progress, done / work, attack.steps / work)
+        outcome = kept(
+            f"{number}: {attack.name} at {radius}", partial(attack_once, subject, robust, radius, attack, told)
         )
+        outcomes.append(outcome)
+        robust = torch.from_numpy(unpack_bits(outcome["correct"], len(robust))).to(robust.device)
+        done += attack.steps
     progress("done", 1.0)
     return outcomes
+
+
+def _tell(progress: Progress, before: float, part: float, text: str, share: float) -> None:
+    """Tell the progress of a part of the work, given the share of the work before it and its own."""
+    progress(text, before + part * share)
+
+
+def attack_once(subject: Subject, robust: Tensor, radius: Radius, attack: Attack, progress: Progress) -> AttackOutcome:
+    """Attack the images marked in `robust`, (N,) booleans, which all earlier attacks left correct."""
+    left, before = int(robust.sum()), subject.model.gradients
+    after = robust.clone()
+    for batch, stood in attack_left(subject, robust, radius, attack):
+        progress(f"{attack.name} at {radius}, {left} of {len(robust)} images left", batch.share)
+        after[batch.indices] = stood
+    return AttackOutcome(
+        attack=attack.name,
+        norm=radius.norm,
+        eps=radius.eps,
+        steps=attack.steps,
+        correct=pack_bits(after.cpu().numpy()),
+        fooled=left - int(after.sum()),
+        gradients=subject.model.gradients - before,
+    )
 
 
 class Batch(NamedTuple):

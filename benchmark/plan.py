@@ -77,6 +77,12 @@ def make_plan(preset: Preset, arms: Sequence[str] | None, seeds: Sequence[int] |
     ]
 
 
+def part(plan: Sequence[Run], shard: tuple[int, int] | None) -> list[Run]:
+    """Return the i-th of n parts of a plan, every n-th run, for (i, n) with i from 1 to n; the whole for None."""
+    first, step = (1, 1) if shard is None else shard
+    return list(plan[first - 1 :: step])
+
+
 def make_method(preset_name: str, arm_name: str, arm: Arm) -> Any:
     """Build an arm's method from its settings.
 

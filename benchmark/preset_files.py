@@ -32,6 +32,15 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.toml"))
 
 
+def family_member(name: str, device: str) -> str:
+    """Return the preset for a study's name: "cifar10" is cifar10_gpu where CUDA is used, else cifar10_cpu."""
+    member = f"{name}_{'gpu' if device == 'cuda' else 'cpu'}"
+    if name in preset_names() or member not in preset_names():
+        return name
+    print(f"Preset {member}, because the device is {device}.", flush=True)
+    return member
+
+
 def load_preset(name: str, overrides: tuple[str, ...] = (), shrunk: tuple[str, ...] = ()) -> Preset:
     """Load a preset of the package by name, or the user's own TOML file by path.
 

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -75,21 +76,21 @@ class Attacking:
 
 
 class Progress:
-    """Shows one run: arm, seed, epoch, loss, accuracy, images/s and the time left of the run and of the study.
+    """Shows one run: arm, seed, epoch, loss, accuracy, images/s and the time left of its training.
 
-    In a terminal one bar moves with the steps; elsewhere each finished epoch is a line.
+    In a terminal one bar moves with the steps; elsewhere each finished epoch is a line. The log has the lines anyway.
 
     Args:
         run: the run shown.
         steps: optimizer steps of an epoch.
-        position: which run this is, from 1, of `total` runs still to do.
+        label: names the run.
+        log: is given every line.
     """
 
-    def __init__(self, run: Run, steps: int, position: int, total: int) -> None:
-        self.label = f"[{position}/{total}] {run.arm} seed {run.seed}"
+    def __init__(self, run: Run, steps: int, label: str, log: Callable[[str], object]) -> None:
+        self.label, self.log = label, log
         self.of = "" if run.preset.compute else f"/{run.epochs}"  # in compute mode nobody knows how many
         self.steps, self.batch = steps, run.preset.recipe.batch_size
-        self.shown = ""
         self.bar = tqdm(
             total=run.epochs * steps * self.batch,
             unit=" images",
@@ -111,12 +112,11 @@ class Progress:
     ) -> None:
         self.bar.close()
 
-    def resume(self, epochs: int, share: float) -> None:
-        """Start from the epochs, a share of the training in [0, 1], that an earlier start of this run has finished."""
+    def resume(self, epochs: int, steps: int, share: float) -> None:
+        """Start from the epochs and steps, a share of the training in [0, 1], that an earlier start has finished."""
         self.share_before = share
-        self.bar.update(epochs * self.steps * self.batch)
-        if epochs:
-            self.line(f"{self.label}: resuming after epoch {epochs}{self.of}")
+        self.bar.update((epochs * self.steps + steps) * self.batch)
+        self.line(f"resuming after epoch {epochs}{self.of}" + (f" and {steps} steps of the next" if steps else ""))
 
     def step(self, _done: int) -> None:
         """Count one more optimizer step."""
@@ -124,15 +124,18 @@ class Progress:
 
     def epoch(self, epoch: Epoch, share: float) -> None:
         """Show a finished epoch, after which a share of the training, in [0, 1], is over."""
-        number = f"{epoch['epoch']}{self.of}"
-        spent = time.monotonic() - self.began
-        self.shown = f"loss {epoch['train_loss']:.3f}, accuracy {epoch['accuracy']:.2%}"
-        self.bar.set_postfix_str(f"epoch {number}, {self.shown}")
+        number, spent = f"{epoch['epoch']}{self.of}", time.monotonic() - self.began
+        shown = f"loss {epoch['train_loss']:.3f}, accuracy {epoch['accuracy']:.2%}"
+        self.bar.set_postfix_str(f"epoch {number}, {shown}")
+        left = duration(spent / max(share - self.share_before, 1e-9) * (1 - share))
+        speed = f"{epoch['images_per_second']:,.0f} images/s"
+        text = f"epoch {number}, {shown}, {speed}, {left} of training left"
         if self.bar.disable:
-            left = duration(spent / max(share - self.share_before, 1e-9) * (1 - share))
-            speed = f"{epoch['images_per_second']:,.0f} images/s"
-            self.line(f"{self.label}: epoch {number}, {self.shown}, {speed}, {left} of training left")
+            self.line(text)
+        else:
+            self.log(text)
 
     def line(self, text: str) -> None:
-        """Print a line without disturbing the bar."""
-        print_line(text)
+        """Print and log a line without disturbing the bar."""
+        self.log(text)
+        print_line(f"{self.label}: {text}")

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import RunError, UsageError
-from benchmark.files import write_whole
+from benchmark.files import checksum, write_whole
 from benchmark.schema import SCHEMA, Record
+
+
+class DamagedRecordError(RunError):
+    """A record that cannot be read, or is not what was written; `reason` says why, in one line."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"record {path} is damaged ({reason}). Start its study again: the file is moved aside and its run repeated."
+        )
+        self.reason = reason
 
 
 def pack_bits(correct: Sequence[bool] | NDArray[np.bool_]) -> str:
@@ -55,10 +66,14 @@ def write_record(path: Path, record: Record) -> None:
 def format_record(record: Record) -> str:
     """Return a record as JSON, a line for each field and for each entry of a list of tables: small, and good in diffs.
 
+    The last field, sha256, is the checksum of the others.
+
     Raises:
         ValueError: a number is not finite.
     """
-    lines = ",\n".join(f"{json.dumps(key)}: {_format_value(value)}" for key, value in record.items())
+    lines = ",\n".join(
+        f"{json.dumps(key)}: {_format_value(value)}" for key, value in (*record.items(), ("sha256", checksum(record)))
+    )
     return f"{{\n{lines}\n}}\n"
 
 
@@ -83,34 +98,50 @@ def unwritable(folder: Path, error: OSError | RuntimeError) -> UsageError:
     )
 
 
-def read_record(path: Path) -> Record:
-    """Read one record.
+def check_writable(*folders: Path) -> None:
+    """Refuse folders that cannot be written before hours are spent.
 
     Raises:
-        RunError: the file is damaged or of another schema; the message names it.
+        UsageError: names the folder.
+    """
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise unwritable(folder, error) from error
+
+
+def read_record(path: Path) -> Record:
+    """Read one record; those of older code have no checksum.
+
+    Raises:
+        DamagedRecordError: it is no record, or not the one that was written; the message names it.
+        RunError: it is of another schema.
     """
     try:
-        record: Record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise RunError(f"record {path} cannot be read ({error}). Delete it to repeat its run.") from error
-    found = record.get("schema") if isinstance(record, dict) else None
-    if found == 1:
-        record, found = _upgraded(record), SCHEMA
-    missing = sorted(Record.__required_keys__ - record.keys()) if found == SCHEMA else []
-    if found != SCHEMA or missing:
-        detail = (
-            f"lacks {', '.join(missing)}" if missing else f"has schema {found!r}, this version reads 1 and {SCHEMA}"
-        )
-        raise RunError(f"record {path} {detail}. Delete it to repeat its run.")
-    return record
+        record: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedRecordError(path, f"it cannot be read: {error}") from error
+    if not isinstance(record, dict) or "schema" not in record:
+        raise DamagedRecordError(path, "it is no record")
+    seal = record.pop("sha256", None)
+    if seal is not None and seal != checksum(record):
+        raise DamagedRecordError(path, "its checksum differs")
+    if record["schema"] not in (1, SCHEMA):
+        raise RunError(f"record {path} has schema {record['schema']!r}; this version reads 1 and {SCHEMA}.")
+    whole: Any = _upgraded(record) if record["schema"] == 1 else record
+    if wrong := sorted(Record.__required_keys__ ^ whole.keys()):
+        raise DamagedRecordError(path, f"fields missing or unknown: {', '.join(wrong)}")
+    return whole  # type: ignore[no-any-return]  # with the keys of a record
 
 
-def _upgraded(record: Record) -> Record:
+def _upgraded(record: dict[str, Any]) -> dict[str, Any]:
     """Return a record of schema 1, which had only Linf attacks and no checks, as one of today's."""
-    upgraded: Any = {**record, "schema": SCHEMA, "calibration": None, "checks": []}
+    upgraded = {**record, "schema": SCHEMA, "calibration": None, "checks": []}
     if upgraded.get("robustness"):
         upgraded["robustness"] = {**upgraded["robustness"], "noise": None, "corruptions": []}
-    return upgraded  # type: ignore[no-any-return]  # complete but for what `read_record` finds missing
+    return upgraded
 
 
 def read_study(results: Path, preset: str) -> list[Record]:

@@ -10,8 +10,9 @@ from benchmark.plan import Run, make_plan
 from benchmark.preset_files import load_preset
 from benchmark.settings import Preset
 from benchmark.speed import random_data, timed
+from benchmark.state import State, start
 from benchmark.tables import Table
-from benchmark.train import State, start, to_float, train_step
+from benchmark.train import to_float, train_step
 
 COPIES, SHARES = (1, 2, 4), (0.0, 0.25, 0.5, 1.0)
 TURNS, STEPS = 7, 4

@@ -13,7 +13,8 @@ from benchmark.datasets import Split
 from benchmark.environment import describe_environment
 from benchmark.plan import Run, make_plan
 from benchmark.preset_files import load_preset
-from benchmark.train import State, autocast, start, to_float, train_epoch
+from benchmark.state import State, start
+from benchmark.train import autocast, to_float, train_epoch
 
 STEPS, REPEATS, SECONDS_WARM = 16, 5, 2
 

@@ -6,7 +6,8 @@ from torch import nn
 from benchmark.data import Data
 from benchmark.plan import Run, make_method
 from benchmark.settings import Arm, Preset
-from benchmark.train import start, train_epoch
+from benchmark.state import start
+from benchmark.train import train_epoch
 
 SEED = 1_000_003  # no study names it
 ARM = Arm(method="erm", augmentation="none")

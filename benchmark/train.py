@@ -1,91 +1,31 @@
 """Training: one loop for every arm, which knows no method by name."""
 
-import copy
 import functools
 import hashlib
 import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark import registry
 from benchmark.cost import training_flops
-from benchmark.data import Data
 from benchmark.datasets import Split
 from benchmark.errors import UsageError
-from benchmark.models import build_model, weights_hash
 from benchmark.plan import Run
 from benchmark.schema import Epoch
 from benchmark.settings import Recipe
-from benchmark.streams import stream, stream_seed
-
-PURPOSES = ("order", "augmentation", "method")
-
-
-@dataclass
-class State:
-    """All that changes while a run trains, and all that a checkpoint holds.
-
-    Attributes:
-        model, optimizer: what is trained.
-        method: the arm's method; it may keep a state of its own (`state_dict`), so each run has its own.
-        streams: one generator for each purpose.
-        weights_hash: hash of the initial weights.
-        epochs: what is recorded of each finished epoch.
-        images: number of images trained on so far.
-        virtual: number of virtual samples so far, for each layer behind which they joined the batch.
-    """
-
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    method: Any
-    streams: dict[str, torch.Generator]
-    weights_hash: str
-    epochs: list[Epoch] = field(default_factory=list)
-    images: int = 0
-    virtual: dict[str, int] = field(default_factory=dict)
+from benchmark.state import Position, State
+from benchmark.streams import stream
 
 
 class DivergedError(Exception):
-    """The training loss is not finite; the text says where."""
-
-
-def start(run: Run, data: Data, device: torch.device) -> State:
-    """Return the state before the first step.
-
-    Raises:
-        UsageError: the network does not exist, or lacks a layer that the method names.
-    """
-    name, recipe = run.preset.data.dataset, run.preset.recipe
-    model = build_model(run.preset.model.name, data.train.images, data.classes, stream_seed(name, run.seed, "weights"))
-    initial = weights_hash(model)
-    _check_method(run, model)
-    model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub lacks it
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.SGD(
-        trained,
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.momentum > 0,
-    )
-    method = copy.deepcopy(run.method)
-    return State(model, optimizer, method, {p: stream(name, run.seed, p) for p in PURPOSES}, initial)
-
-
-def _check_method(run: Run, model: nn.Module) -> None:
-    """Let the method refuse the network before the first step, where it has a `check`."""
-    check = getattr(run.method, "check", None)
-    try:
-        if check is not None:
-            check(model)
-    except ValueError as error:
-        raise UsageError(f"arm {run.arm}, network {run.preset.model.name}: {error}") from error
+    """The training loss or a weight is not finite; the text says where."""
 
 
 def order_hash(run: Run, images: int) -> str:
@@ -176,59 +116,96 @@ def train_step(run: Run, state: State, images: Tensor, labels: Tensor) -> Any:
 
 
 def train_epoch(run: Run, state: State, train: Split, after_step: Callable[[int], None] = lambda _step: None) -> Epoch:
-    """Train one epoch: a new random order, whole batches only (the rest of the order is left out).
+    """Train one epoch, or what is left of it: a new random order, whole batches only (the rest is left out).
 
     In compute mode the last epoch ends where the budget does. Nothing waits for the device inside the epoch. Accuracy
     is filled in by the caller.
 
     Args:
-        after_step: called with the number of steps done in this epoch.
+        run: what is trained.
+        state: is changed in place, `position` at every step.
+        train: the training images.
+        after_step: called with the number of steps done in this epoch; what it raises leaves a state to go on from.
 
     Raises:
-        DivergedError: the epoch's loss or a weight is not finite.
+        DivergedError: a loss or a weight is not finite.
         ValueError: the run's training is over.
     """
-    recipe, epoch, allowed = run.preset.recipe, len(state.epochs), budget(run, state, train)
-    if allowed.is_spent(state):
+    recipe, allowed = run.preset.recipe, budget(run, state, train)
+    if state.position is None and allowed.is_spent(state):
         raise ValueError(f"the training of {run.arm} seed {run.seed} is over: nothing of its budget is left")
     whole = len(train.labels) // recipe.batch_size
-    order = torch.randperm(len(train.labels), generator=state.streams["order"])
-    order = order.to(train.labels.device)
+    position = state.position = state.position or _begin_epoch(state, train, whole)
     augment = augmentation(run)
-    total, augmented, steps = torch.zeros((), device=train.labels.device), 0, 0
-    began = time.perf_counter()
     state.model.train()
-    while steps < whole and not allowed.is_spent(state):
-        picked = order[steps * recipe.batch_size : (steps + 1) * recipe.batch_size]
-        rate = learning_rate(recipe, allowed.share(state))
+    while position.steps < whole and not allowed.is_spent(state):
+        began = time.perf_counter()
+        picked = position.order[position.steps * recipe.batch_size : (position.steps + 1) * recipe.batch_size]
         for group in state.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = learning_rate(recipe, allowed.share(state))
         images = to_float(augment(train.images[picked], state.streams["augmentation"]))
         step = train_step(run, state, images, train.labels[picked])
-        total += step.loss.detach()
+        position.losses[position.steps] = step.loss.detach()
         state.images += len(picked)
-        augmented += step.virtual > 0
+        position.augmented += step.virtual > 0
         if step.virtual:
             state.virtual[step.layer] = state.virtual.get(step.layer, 0) + step.virtual
-        steps += 1
-        after_step(steps)
-    loss = float(total) / steps  # the one wait for the device
-    seconds = time.perf_counter() - began
-    if not math.isfinite(loss) or not all(bool(p.isfinite().all()) for p in state.model.parameters()):
-        what = f"the training loss became {loss}" if not math.isfinite(loss) else "weights are no longer finite"
-        raise DivergedError(f"{what} in epoch {epoch + 1} (steps {epoch * whole + 1} to {epoch * whole + steps})")
+        position.steps += 1
+        position.seconds += time.perf_counter() - began
+        after_step(position.steps)
+    return _end_epoch(state, recipe, whole)
+
+
+def _begin_epoch(state: State, train: Split, whole: int) -> Position:
+    device = train.labels.device
+    order = torch.randperm(len(train.labels), generator=state.streams["order"])
+    return Position(order.to(device), torch.zeros(whole, device=device))
+
+
+def _end_epoch(state: State, recipe: Recipe, whole: int) -> Epoch:
+    """Return what is recorded of the epoch whose last step is done."""
+    position = state.position
+    assert position is not None
+    began = time.perf_counter()
+    raise_if_diverged(state)  # the one wait for the device
+    position.seconds += time.perf_counter() - began
+    total = np.add.accumulate(position.losses[: position.steps].cpu().numpy())[-1]
     finished = Epoch(
-        epoch=epoch + 1,
-        learning_rate=round(rate, 8),
-        train_loss=round(loss, 6),
+        epoch=len(state.epochs) + 1,
+        learning_rate=round(state.optimizer.param_groups[0]["lr"], 8),
+        train_loss=round(float(total) / position.steps, 6),
         accuracy=0.0,
-        images_per_second=round(steps * recipe.batch_size / seconds, 1),
-        seconds=round(seconds, 3),
-        augmented=round(augmented / steps, 6),
+        images_per_second=round(position.steps * recipe.batch_size / position.seconds, 1),
+        seconds=round(position.seconds, 3),
+        augmented=round(position.augmented / position.steps, 6),
     )
-    if steps < whole:
-        finished["images"] = steps * recipe.batch_size
+    if position.steps < whole:
+        finished["images"] = position.steps * recipe.batch_size
+    state.position = None
     return finished
+
+
+def raise_if_diverged(state: State) -> None:
+    """Look at the losses of the epoch in progress and at the weights; waits for the device.
+
+    Raises:
+        DivergedError: one is not finite; the text names step and values.
+    """
+    position = state.position
+    assert position is not None
+    losses = position.losses[: position.steps].tolist()
+    where = f"epoch {len(state.epochs) + 1}, step"
+    rate = f"learning rate {state.optimizer.param_groups[0]['lr']:.4g} in the last step"
+    for step, loss in enumerate(losses, start=1):
+        if not math.isfinite(loss):
+            before = f"{losses[step - 2]:.4g} in the step before, " if step > 1 else ""
+            raise DivergedError(f"the training loss became {loss} in {where} {step} ({before}{rate})")
+    broken = [name for name, value in state.model.named_parameters() if not bool(value.isfinite().all())]
+    if broken:
+        raise DivergedError(
+            f"weights are no longer finite after {where} {position.steps}, {broken[0]} among {len(broken)} tensors "
+            f"(loss {losses[-1]:.4g}, {rate})"
+        )
 
 
 def augmentation(run: Run) -> Callable[[Tensor, torch.Generator], Tensor]:

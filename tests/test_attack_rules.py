@@ -33,9 +33,10 @@ from benchmark.registry import ATTACKS, MODELS
 from benchmark.report import render
 from benchmark.schema import AttackOutcome
 from benchmark.settings import Attack, Checks, Evaluation
+from benchmark.state import start
 from benchmark.study import comparisons, load_study
 from benchmark.torchvision_ops import ensure_importable
-from benchmark.train import start, to_float, train_epoch
+from benchmark.train import to_float, train_epoch
 
 STEPS = {"fgsm": 1, "pgd": 3, "apgd_ce": 3, "apgd_dlr": 3, "apgd_t": 2, "fab_t": 2, "square": 10}
 LINF: list[tuple[str, Norm]] = [(name, "Linf") for name in STEPS]

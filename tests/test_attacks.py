@@ -20,7 +20,8 @@ from benchmark.preset_files import load_preset
 from benchmark.records import unpack_bits
 from benchmark.schema import AttackOutcome
 from benchmark.settings import Attack, Evaluation
-from benchmark.train import start, to_float, train_epoch
+from benchmark.state import start
+from benchmark.train import to_float, train_epoch
 
 NAMES = ("fgsm", "pgd", "apgd_ce", "apgd_dlr")
 SUITE = tuple(Attack(name=name, steps=1 if name == "fgsm" else 5) for name in NAMES)

@@ -119,18 +119,38 @@ DAMAGE: dict[str, Callable[[str], str]] = {
     "cut off": lambda text: text[: len(text) // 2],
     "empty": lambda _text: "",
     "a list": lambda _text: "[]",
-    "another schema": lambda text: json.dumps(json.loads(text) | {"schema": 999}),
+    "changed": lambda text: text.replace('"accuracy": 0.', '"accuracy": 0.1', 1),
     "a field gone": lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "clean"}),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damaged_record_is_named_with_the_way_out(say: Say, record: Path, damage: str) -> None:
+def test_damaged_record_is_named_then_moved_aside_and_its_run_repeated(say: Say, record: Path, damage: str) -> None:
+    whole = json.loads(record.read_text(encoding="utf-8"))
     record.write_text(DAMAGE[damage](record.read_text(encoding="utf-8")), encoding="utf-8")
-    for command in ([*ONE_RUN, *TINY], ["report"], ["report", "--check"]):
+    damaged = record.read_bytes()
+    for command in (["report"], ["report", "--check"]):
         said = say(*command)
         assert said.code == 1
-        assert said.has(str(record), "Delete it")
+        assert said.has(str(record), "damaged", "Start its study again")
+    assert "damaged" in say("status", *ONE_RUN[1:], *TINY).out
+    assert record.read_bytes() == damaged
+    said = say(*ONE_RUN, *TINY)
+    assert said.code == 0
+    assert f"The record {record} is damaged" in said.out
+    assert record.with_name("seed-0.json.damaged").read_bytes() == damaged
+    assert json.loads(record.read_text(encoding="utf-8"))["clean"] == whole["clean"]
+
+
+def test_record_of_another_schema_is_refused_and_stays_where_it_is(say: Say, record: Path) -> None:
+    values = json.loads(record.read_text(encoding="utf-8"))
+    del values["sha256"]
+    record.write_text(json.dumps(values | {"schema": 999}), encoding="utf-8")
+    for command in ([*ONE_RUN, *TINY], ["report"]):
+        said = say(*command)
+        assert said.code == 1
+        assert said.has(str(record), "schema 999", "this version reads")
+    assert "999" in record.read_text(encoding="utf-8")
 
 
 def test_record_whose_outcome_bits_are_damaged_is_named(say: Say, record: Path) -> None:
@@ -142,10 +162,13 @@ def test_record_whose_outcome_bits_are_damaged_is_named(say: Say, record: Path) 
     assert said.has("smoke/erm/seed-0.json")
 
 
-def test_damaged_checkpoint_is_named_with_the_way_out(say: Say, record: Path) -> None:
+def test_damaged_checkpoint_is_named_and_moved_aside_and_training_starts_anew(say: Say, record: Path) -> None:
+    before = json.loads(record.read_text(encoding="utf-8"))
     record.unlink()
-    checkpoint = next(Path("runs").rglob("*.pt"))
+    (checkpoint,) = Path("runs").rglob("*.pt")
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     said = say(*ONE_RUN, *TINY)
-    assert said.code in (1, 2)
-    assert said.has(str(checkpoint), "Delete it")
+    assert said.code == 0
+    assert f"the checkpoint {checkpoint} is damaged" in said.out
+    assert checkpoint.with_suffix(".damaged").stat().st_size == 1000
+    assert json.loads(record.read_text(encoding="utf-8"))["clean"] == before["clean"]

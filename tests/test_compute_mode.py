@@ -6,16 +6,19 @@ from unittest.mock import Mock
 
 import pytest
 import torch
+from tiny_study import worker
 
 from benchmark.assemble import training_cost
 from benchmark.cost import training_flops
 from benchmark.data import Data
-from benchmark.driver import Places, execute
+from benchmark.driver import execute
 from benchmark.models import weights_hash
+from benchmark.places import Places
 from benchmark.plan import Run, at_equal_compute, make_plan
 from benchmark.progress import Progress
 from benchmark.records import read_record, record_path
-from benchmark.train import State, budget, start, to_float, train_epoch
+from benchmark.state import State, start
+from benchmark.train import budget, to_float, train_epoch
 
 MakeRun = Callable[..., Run]
 CPU = torch.device("cpu")
@@ -92,12 +95,12 @@ def test_going_on_from_a_checkpoint_ends_where_the_whole_training_does(
 ) -> None:
     run = at_compute(make_run("sba", 0, "recipe.epochs=4"))
     whole, cut = Places(tmp_path / "a", tmp_path / "a"), Places(tmp_path / "b", tmp_path / "b")
-    execute([run], digits, whole, CPU)
+    execute([run], worker(digits, whole))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Progress, "epoch", Mock(side_effect=KeyboardInterrupt))  # after the first epoch's checkpoint
         with pytest.raises(KeyboardInterrupt):
-            execute([run], digits, cut, CPU)
-    execute([run], digits, cut, CPU)
+            execute([run], worker(digits, cut))
+    execute([run], worker(digits, cut))
     first, second = (read_record(record_path(p.results, run.preset.name, "sba", 0)) for p in (whole, cut))
     assert first["clean"] == second["clean"]
     assert [e["train_loss"] for e in first["epochs"]] == [e["train_loss"] for e in second["epochs"]]

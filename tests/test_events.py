@@ -5,13 +5,14 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
-import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_study import worker
 
 from benchmark.cli import main
 from benchmark.data import Data
-from benchmark.driver import Places, execute
+from benchmark.driver import execute
 from benchmark.events import SCALARS
+from benchmark.places import Places
 from benchmark.plan import Run
 from benchmark.progress import Progress
 from benchmark.records import read_record, record_path
@@ -25,8 +26,8 @@ def test_scalars_are_those_of_the_record_also_after_an_interruption(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Progress, "epoch", Mock(side_effect=[None, KeyboardInterrupt]))
         with pytest.raises(KeyboardInterrupt):
-            execute([run], digits, places, torch.device("cpu"))
-    execute([run], digits, places, torch.device("cpu"))
+            execute([run], worker(digits, places))
+    execute([run], worker(digits, places))
     record = read_record(record_path(places.results, run.preset.name, "sba", 0))
     found = EventAccumulator(str(tmp_path / "events" / run.preset.name / "sba" / "seed-0")).Reload()
     assert set(found.Tags()["scalars"]) == set(SCALARS)
@@ -37,7 +38,7 @@ def test_scalars_are_those_of_the_record_also_after_an_interruption(
 
 def test_without_the_option_nothing_is_written(make_run: Callable[..., Run], digits: Data, tmp_path: Path) -> None:
     run = make_run("erm", 0, "recipe.epochs=1")
-    execute([run], digits, Places(tmp_path / "results", tmp_path / "runs"), torch.device("cpu"))
+    execute([run], worker(digits, Places(tmp_path / "results", tmp_path / "runs")))
     assert not list(tmp_path.rglob("events.out*"))
 
 

@@ -38,7 +38,8 @@ def test_durations_are_for_people(seconds: float, text: str) -> None:
 def test_without_a_terminal_each_epoch_is_a_line(
     make_run: Callable[..., Run], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Progress(make_run("sba", 2), steps=4, position=3, total=7) as shown_run:
+    logged = list[str]()
+    with Progress(make_run("sba", 2), 4, "[3/7] sba seed 2", logged.append) as shown_run:
         shown_run.step(1)
         shown_run.epoch(EPOCH, 0.5)
         shown_run.attacking("pgd", 0.5)
@@ -47,6 +48,7 @@ def test_without_a_terminal_each_epoch_is_a_line(
     (line,) = out.splitlines()
     assert line.startswith("[3/7] sba seed 2: epoch 1/2, loss 1.234, accuracy 87.65%, 4,321 images/s, ")
     assert line.endswith("of training left")
+    assert logged == [line.removeprefix("[3/7] sba seed 2: ")]
 
 
 def test_in_a_terminal_a_bar_shows_all_of_it(
@@ -54,9 +56,10 @@ def test_in_a_terminal_a_bar_shows_all_of_it(
 ) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with Progress(make_run("sba", 2), steps=4, position=3, total=7) as shown_run:
+    logged = list[str]()
+    with Progress(make_run("sba", 2), 4, "[3/7] sba seed 2", logged.append) as shown_run:
         shown_run.bar.mininterval = 0
-        shown_run.resume(1, 0.5)
+        shown_run.resume(1, 2, 0.5)
         for _ in range(4):
             shown_run.step(1)
         shown_run.epoch(EPOCH, 0.5)
@@ -73,7 +76,11 @@ def test_in_a_terminal_a_bar_shows_all_of_it(
         "apgd_dlr at 8/255",
     ):
         assert text in shown
-    assert "resuming after epoch 1/2" in capsys.readouterr().out
+    assert "[3/7] sba seed 2: resuming after epoch 1/2 and 2 steps of the next" in capsys.readouterr().out
+    assert [line.partition(",")[0] for line in logged] == [
+        "resuming after epoch 1/2 and 2 steps of the next",
+        "epoch 1/2",
+    ]
 
 
 def test_an_evaluation_tells_images_and_time_left_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,8 @@ from benchmark.records import unpack_bits
 from benchmark.sanity import Scaled
 from benchmark.schema import Check
 from benchmark.settings import Attack, Checks, Evaluation
-from benchmark.train import start, to_float, train_epoch
+from benchmark.state import start
+from benchmark.train import to_float, train_epoch
 
 IMAGES = 64
 NEAR = Radius("Linf", 16.0)

@@ -24,7 +24,7 @@ def test_the_table_has_loop_limit_and_ratio_for_each_arm(monkeypatch: pytest.Mon
 def test_the_limit_does_the_work_of_a_step(cpu: torch.device) -> None:
     from benchmark.plan import make_plan
     from benchmark.preset_files import load_preset
-    from benchmark.train import start
+    from benchmark.state import start
 
     run = make_plan(load_preset("cifar10_cpu"), ["standard"], [0])[0]
     data = speed.random_data(8, cpu)

@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark.checkpoints import load_checkpoint, save_checkpoint
+from benchmark.checkpoints import load_checkpoint, previous, save_checkpoint
 from benchmark.data import Data
-from benchmark.errors import RunError, UsageError
+from benchmark.errors import UsageError
 from benchmark.models import weights_hash
 from benchmark.plan import Run
 from benchmark.settings import Recipe
+from benchmark.state import State, start
 from benchmark.streams import stream, stream_seed
-from benchmark.train import DivergedError, State, learning_rate, order_hash, start, train_epoch
+from benchmark.train import DivergedError, learning_rate, order_hash, train_epoch
 
 MakeRun = Callable[..., Run]
 
@@ -122,7 +123,7 @@ def test_training_goes_on_from_a_checkpoint_as_if_nothing_had_happened(
     half.epochs.append(train_epoch(run, half, digits.train))
     save_checkpoint(path, run, run.identity, half)
     resumed = start(run, digits, torch.device("cpu"))
-    assert load_checkpoint(path, run.identity, resumed)
+    assert load_checkpoint(path, run.identity, resumed, refuse_to_say)
     resumed.epochs.append(train_epoch(run, resumed, digits.train))
     assert weights_hash(resumed.model) == weights_hash(whole.model)
     assert [e["train_loss"] for e in resumed.epochs] == [e["train_loss"] for e in whole.epochs]
@@ -152,12 +153,85 @@ def test_a_checkpoint_of_other_settings_is_not_used(make_run: MakeRun, digits: D
     save_checkpoint(path, run, "another identity", two_epochs(run, digits))
     state = start(run, digits, torch.device("cpu"))
     before = weights_hash(state.model)
-    assert not load_checkpoint(path, run.identity, state)
+    said = list[str]()
+    assert not load_checkpoint(path, run.identity, state, said.append)
     assert weights_hash(state.model) == before
+    assert len(said) == 1
+    assert "not used" in said[0]
 
 
-def test_a_damaged_checkpoint_is_named(make_run: MakeRun, digits: Data, tmp_path: Path) -> None:
-    run, path = make_run("erm"), tmp_path / "run.pt"
-    path.write_bytes(b"not a checkpoint")
-    with pytest.raises(RunError, match=r"run\.pt cannot be read.*Delete it"):
-        load_checkpoint(path, run.identity, start(run, digits, torch.device("cpu")))
+class EnoughError(Exception):
+    """Raised after a step."""
+
+
+def test_training_goes_on_in_the_middle_of_an_epoch_to_the_last_bit(
+    make_run: MakeRun, digits: Data, tmp_path: Path
+) -> None:
+    run, path = make_run("sba", 0, *SCHEDULED), tmp_path / "run.pt"
+    whole, state = two_epochs(run, digits), start(run, digits, torch.device("cpu"))
+
+    def after_step(_steps: int) -> None:
+        save_checkpoint(path, run, run.identity, state)
+        raise EnoughError
+
+    interruptions = 0
+    while len(state.epochs) < 2:
+        try:
+            state.epochs.append(train_epoch(run, state, digits.train, after_step))
+        except EnoughError:
+            interruptions += 1
+            state = start(run, digits, torch.device("cpu"))
+            assert load_checkpoint(path, run.identity, state, refuse_to_say)
+    assert interruptions == 8  # every step of both epochs
+    assert weights_hash(state.model) == weights_hash(whole.model)
+    times = ("seconds", "images_per_second")
+    for one, other in zip(state.epochs, whole.epochs, strict=True):
+        assert {k: v for k, v in one.items() if k not in times} == {k: v for k, v in other.items() if k not in times}
+    assert (state.images, state.virtual, state.position) == (whole.images, whole.virtual, None)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda whole: whole[: len(whole) // 2], lambda whole: flipped(whole), lambda _: b""]
+)
+def test_after_a_damaged_checkpoint_comes_the_one_before(
+    damage: Callable[[bytes], bytes], make_run: MakeRun, digits: Data, tmp_path: Path
+) -> None:
+    run, path, said = make_run("erm"), tmp_path / "run.pt", list[str]()
+    state = start(run, digits, torch.device("cpu"))
+    for _ in range(2):
+        state.epochs.append(train_epoch(run, state, digits.train))
+        save_checkpoint(path, run, run.identity, state)
+    path.write_bytes(damage(path.read_bytes()))
+    resumed = start(run, digits, torch.device("cpu"))
+    assert load_checkpoint(path, run.identity, resumed, said.append)
+    assert len(resumed.epochs) == 1
+    assert "run.pt is damaged" in said[0]
+    assert "run.damaged" in said[0]
+    resumed.epochs.append(train_epoch(run, resumed, digits.train))
+    assert weights_hash(resumed.model) == weights_hash(state.model)
+    save_checkpoint(path, run, run.identity, resumed)
+    assert load_checkpoint(path, run.identity, start(run, digits, torch.device("cpu")), refuse_to_say)
+
+
+def test_where_every_checkpoint_is_damaged_training_starts_anew(
+    make_run: MakeRun, digits: Data, tmp_path: Path
+) -> None:
+    run, path, said = make_run("erm"), tmp_path / "run.pt", list[str]()
+    for damaged in (path, previous(path)):
+        damaged.write_bytes(b"not a checkpoint")
+    state = start(run, digits, torch.device("cpu"))
+    assert not load_checkpoint(path, run.identity, state, said.append)
+    assert len(said) == 2
+    assert state.epochs == []
+
+
+def flipped(whole: bytes) -> bytes:
+    """The bytes with one bit in the middle turned."""
+    turned = bytearray(whole)
+    turned[len(whole) // 2] ^= 1
+    return bytes(turned)
+
+
+def refuse_to_say(text: str) -> None:
+    """Stands where nothing should be said."""
+    raise AssertionError(text)

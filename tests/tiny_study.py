@@ -11,6 +11,11 @@ import pytest
 import torch
 
 from benchmark.cli import main
+from benchmark.data import Data
+from benchmark.driver import Worker
+from benchmark.pending import Again
+from benchmark.places import Places
+from benchmark.stopping import Stop
 
 ARMS, SEEDS = ("erm", "standard", "mixup", "sba"), (0, 1)
 ATTACKS = ("fgsm", "pgd", "apgd_ce", "apgd_dlr")
@@ -31,6 +36,11 @@ def run(*arguments: str) -> int:
     return main(["run", "smoke", *TINY, *arguments])
 
 
+def worker(data: Data, places: Places, checkpoint_steps: int = 500) -> Worker:
+    """A worker on the CPU that nobody stops and that repeats nothing."""
+    return Worker(data, places, torch.device("cpu"), Stop(), Again(), checkpoint_steps)
+
+
 def path_of(arm: str, seed: int, results: Path = Path("results")) -> Path:
     """Where the contract puts a record of the preset smoke."""
     return results / "smoke" / arm / f"seed-{seed}.json"
@@ -49,6 +59,7 @@ def without_times(record: dict[str, Any]) -> dict[str, Any]:
     for key in ("train_seconds", "attack_seconds", "peak_memory_bytes"):
         del kept["cost"][key]
     del kept["environment"]["date"]
+    kept.pop("sha256", None)
     return kept
 
 

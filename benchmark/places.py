@@ -1,0 +1,33 @@
+"""Where a study keeps things: records, checkpoints, journals, logs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from benchmark.data import Data
+from benchmark.plan import Run
+
+
+@dataclass(frozen=True)
+class Places:
+    """Folders: `results` for records, `runs` for checkpoints, `events` for TensorBoard's files, if they are wanted."""
+
+    results: Path
+    runs: Path
+    events: Path | None = None
+
+
+def checkpoint_path(run: Run, places: Places) -> Path:
+    """Return where a run keeps its state; other settings keep theirs in another file."""
+    return run.path(places.runs, f"-{run.identity}.pt")
+
+
+def journal_path(run: Run, places: Places) -> Path:
+    """Return where a run keeps what is finished of its evaluation, until it has a record."""
+    return run.path(places.runs, f"-{run.identity}.evaluation.json")
+
+
+def checkpoint_key(run: Run, data: Data, device: torch.device) -> str:
+    """Return what a checkpoint must share with a run to be gone on from: settings, data, torch, kind of device."""
+    return f"{run.identity} {data.fingerprint} {torch.__version__} {device.type}"

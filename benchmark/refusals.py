@@ -1,0 +1,88 @@
+"""What is refused before the first run: whatever would stop a study after hours, or spoil its records."""
+
+from collections.abc import Sequence
+
+import torch
+
+from benchmark.assemble import analysis_of
+from benchmark.consistency import named
+from benchmark.data import Data
+from benchmark.errors import UsageError
+from benchmark.evaluate import attacked_images, evaluated_split
+from benchmark.joint import refuse_too_few_classes
+from benchmark.places import Places
+from benchmark.plan import Run
+from benchmark.records import read_study
+from benchmark.state import start
+from benchmark.train import to_float, train_step
+
+TRIAL_IMAGES, TRIAL_STEPS = 4, 12
+
+
+def refuse_early(runs: Sequence[Run], data: Data, device: torch.device) -> None:
+    """Find what would stop a run after hours, before the first one: one trial of each arm.
+
+    Raises:
+        UsageError: a batch larger than the data, more attacked images than there are, fewer classes than an attack
+            needs, a network that does not take the images, a method that does not fit the network.
+    """
+    for run in {run.arm: run for run in runs}.values():
+        attacked_images(run.preset, evaluated_split(run.preset, data))
+        steps_per_epoch(run, data)
+        refuse_too_few_classes(run.preset.evaluation, data.classes)
+        state = start(run, data, device)
+        images, labels = to_float(data.train.images[:TRIAL_IMAGES]), data.train.labels[:TRIAL_IMAGES]
+        for _ in range(TRIAL_STEPS):  # enough that a method which acts at random acts
+            train_step(run, state, images, labels)
+
+
+def refuse_foreign(runs: Sequence[Run], data: Data, places: Places, device: torch.device) -> None:
+    """Refuse to add runs to records that they could not be compared with, before anything is trained.
+
+    Raises:
+        UsageError: data, torch version, kind of device, or what was named beforehand differ.
+    """
+    run = runs[0]
+    here = {
+        "data": data.fingerprint,
+        "torch": ".".join(torch.__version__.split(".")[:2]),
+        "device": device.type,
+        "analysis": analysis_of(run),
+    }
+    for record in read_study(places.results, run.preset.name):
+        environment = record["environment"]
+        there = {
+            "data": record["data"]["fingerprint"],
+            "torch": ".".join(environment["torch"].split(".")[:2]),
+            "device": environment["device"],
+            "analysis": named(record),
+        }
+        if changes := differences(there, here):
+            listed = "\n".join(f"  {line}" for line in changes)
+            raise UsageError(
+                f"the records in {places.results / run.preset.name} were made under other conditions (there -> now):\n"
+                f"{listed}\nChoose another folder with --results DIR, or repeat all runs with --force."
+            )
+
+
+def steps_per_epoch(run: Run, data: Data) -> int:
+    """Return the whole batches in an epoch.
+
+    Raises:
+        UsageError: there is none.
+    """
+    batch, images = run.preset.recipe.batch_size, len(data.train.labels)
+    if batch > images:
+        raise UsageError(
+            f"recipe.batch_size = {batch} is larger than the {images} training images of {data.name}; "
+            "set it to at most that."
+        )
+    return images // batch
+
+
+def differences(old: object, new: object, key: str = "") -> list[str]:
+    """Return "key: old -> new" for every value in which two nested dictionaries differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*old, *(k for k in new if k not in old)]
+        return [line for k in keys for line in differences(old.get(k), new.get(k), f"{key}.{k}".lstrip("."))]
+    return [] if old == new else [f"{key}: {old!r} -> {new!r}"]

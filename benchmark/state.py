@@ -1,0 +1,95 @@
+"""The state of a run in training: all that changes, where it starts, and where an epoch in progress stands."""
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.data import Data
+from benchmark.errors import UsageError
+from benchmark.models import build_model, weights_hash
+from benchmark.plan import Run
+from benchmark.schema import Epoch
+from benchmark.streams import stream, stream_seed
+
+PURPOSES = ("order", "augmentation", "method")
+
+
+@dataclass
+class Position:
+    """Where an epoch in progress stands.
+
+    Attributes:
+        order: (N,) the epoch's order of the training images.
+        losses: (steps of a whole epoch,) float32, the loss of each step done.
+        steps: steps done.
+        augmented: of these, those in which the method augmented.
+        seconds: the time that they took.
+    """
+
+    order: Tensor
+    losses: Tensor
+    steps: int = 0
+    augmented: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class State:
+    """All that changes while a run trains, and all that a checkpoint holds.
+
+    Attributes:
+        model, optimizer: what is trained.
+        method: the arm's method; it may keep a state of its own (`state_dict`), so each run has its own.
+        streams: one generator for each purpose.
+        weights_hash: hash of the initial weights.
+        epochs: what is recorded of each finished epoch.
+        images: number of images trained on so far.
+        virtual: number of virtual samples so far, for each layer behind which they joined the batch.
+        position: where the epoch in progress stands; None between epochs.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    method: Any
+    streams: dict[str, torch.Generator]
+    weights_hash: str
+    epochs: list[Epoch] = field(default_factory=list)
+    images: int = 0
+    virtual: dict[str, int] = field(default_factory=dict)
+    position: Position | None = None
+
+
+def start(run: Run, data: Data, device: torch.device) -> State:
+    """Return the state before the first step.
+
+    Raises:
+        UsageError: the network does not exist, or lacks a layer that the method names.
+    """
+    name, recipe = run.preset.data.dataset, run.preset.recipe
+    model = build_model(run.preset.model.name, data.train.images, data.classes, stream_seed(name, run.seed, "weights"))
+    initial = weights_hash(model)
+    _check_method(run, model)
+    model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub lacks it
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(
+        trained,
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.momentum > 0,
+    )
+    method = copy.deepcopy(run.method)
+    return State(model, optimizer, method, {p: stream(name, run.seed, p) for p in PURPOSES}, initial)
+
+
+def _check_method(run: Run, model: nn.Module) -> None:
+    """Let the method refuse the network before the first step, where it has a `check`."""
+    check = getattr(run.method, "check", None)
+    try:
+        if check is not None:
+            check(model)
+    except ValueError as error:
+        raise UsageError(f"arm {run.arm}, network {run.preset.model.name}: {error}") from error
