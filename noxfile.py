@@ -142,6 +142,18 @@ def crosscheck(session: nox.Session) -> None:
     write_report(session)
 
 
+# What is tested by hand-made accidents instead: full disks, read-only folders, damaged files, failures, locks, signals.
+DAMAGES = [f"tests/test_{name}.py" for name in ("full_disk", "bad_files", "failures", "workers", "stopping")]
+
+
+@session
+def faults(session: nox.Session) -> None:
+    """Kill studies of digits at random moments, 200 times (-- --kills N), compare their records; then the damages."""
+    install(session)
+    session.run("python", "tests/faults.py", *session.posargs, env={"PYTHONPATH": "."})
+    session.run("pytest", "--verbose", *DAMAGES)
+
+
 @session
 def speed(session: nox.Session) -> None:
     """Measure training throughput against its limit, on synthetic images."""

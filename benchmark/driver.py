@@ -34,6 +34,7 @@ from benchmark.surrogate import train_surrogate
 from benchmark.train import DivergedError, budget, raise_if_diverged, train_epoch
 
 POLL = 1.0  # seconds between looks at runs that others are at
+NOT_DONE = "not all runs are done; the same command goes on with them."
 
 
 @dataclass(frozen=True)
@@ -219,4 +220,4 @@ def summarize(plan: Sequence[Run], places: Places) -> None:
             "the report shows diverged runs as failures of their arm; --retry-failed repeats them and those that failed"
         )
         listed = "".join(f"\n  {line}" for line in lines)
-        raise RunError(f"these runs did not end well ({hint}):{listed}" if lines else "not all runs are done.")
+        raise RunError(f"these runs did not end well ({hint}):{listed}" if lines else NOT_DONE)
