@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_study import path_of, read, run, worker
+from faults import workers_of
+from tiny_study import TINY, path_of, read, run, worker
 
 from benchmark import driver, locks
 from benchmark.cli import main
@@ -152,3 +154,26 @@ def test_what_a_worker_repeats_no_other_worker_repeats(trained: list[tuple[str, 
     assert run(*one, "--force", "--worker-of", str(os.getppid()), "--since", repr(since)) == 0
     assert trained == [("erm", 0)]
     assert Again("all", since + 1000).covers(record, {"status": "done"})  # type: ignore[typeddict-item]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_interrupting_many_workers_stops_them_all_and_keeps_what_was_done(fresh: Path) -> None:
+    command = [sys.executable, "-m", "benchmark", "run", "smoke", *TINY, "--set=recipe.epochs=300", "--jobs", "2"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as study:
+        assert study.stdout is not None
+        for line in study.stdout:
+            if ": epoch 1/300" in line:
+                break
+        workers = workers_of(study.pid)
+        study.send_signal(signal.SIGINT)
+        _, error = study.communicate(timeout=60)
+    assert study.returncode == 130
+    assert "the same command goes on" in error
+    assert "Traceback" not in error
+    assert len(workers) == 2
+    for worker_id in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker_id, 0)
+    assert not list(fresh.rglob("*.lock"))
+    assert list(fresh.rglob("*.pt"))
