@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TypeAlias
 
+from benchmark.settings import MAX_SEEDS
+
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -124,5 +126,7 @@ def seeds(text: str) -> list[int]:
         first, _, last = part.partition("-")
         if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) < int(first):
             raise argparse.ArgumentTypeError(f"{text!r}: write seeds as 0,1,2 or 0-9")
+        if int(last or first) - int(first) >= MAX_SEEDS:
+            raise argparse.ArgumentTypeError(f"{text!r}: a study has at most {MAX_SEEDS} seeds")
         found += range(int(first), int(last or first) + 1)
     return list(dict.fromkeys(found))
