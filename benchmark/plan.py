@@ -85,7 +85,8 @@ def make_method(preset_name: str, arm_name: str, arm: Arm) -> Any:
     Raises:
         UsageError: a setting is unknown, missing, of a wrong type or out of range.
     """
-    kind = registry.look_up(arm.method, registry.methods())
+    # Reading the entry points of all packages takes long, once an arm.
+    kind = registry.look_up(arm.method, registry.METHODS if arm.method in registry.METHODS else registry.methods())
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         raise UsageError(f"{preset_name}: arms.{arm_name}.method = {arm.method!r}: it is no dataclass of settings.")
     where = f"{preset_name}: arms.{arm_name}.settings"
