@@ -41,6 +41,9 @@ def add_run(commands: Commands) -> None:
     run.add_argument(
         "--tensorboard", action="store_true", help="write event files to RUNS/tensorboard (needs the package)"
     )
+    run.add_argument(
+        "--deterministic", action="store_true", help="only operations of torch that give the same result each time"
+    )
     run.add_argument("--force", action="store_true", help="repeat runs that are done")
 
 

@@ -40,8 +40,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_command(options: argparse.Namespace) -> int:
-    """Plan, load data, run what is pending, and print the table."""
+    """Run the study, with deterministic operations where they are asked for."""
     # Imported here, as in the other commands: torch takes seconds, and a report or a list does not need it.
+    from benchmark.environment import DETERMINISTIC, deterministic
+
+    if options.deterministic:
+        print(DETERMINISTIC, flush=True)
+    with deterministic(options.deterministic):
+        return run_study(options)
+
+
+def run_study(options: argparse.Namespace) -> int:
+    """Plan, load data, run what is pending, and print the table."""
     from benchmark import smoke
     from benchmark.ablation import ablate
     from benchmark.data import data_roots, load_data
