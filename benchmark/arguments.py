@@ -13,7 +13,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     top = argparse.ArgumentParser(prog="sba-benchmark", description="Does Stochastic Batch Augmentation hold?")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    for add in (add_run, add_report, add_evaluate, add_crosscheck, add_list, add_speed):
+    for add in (add_run, add_report, add_evaluate, add_crosscheck, add_list, add_speed, add_doctor):
         add(commands)
     return top
 
@@ -104,6 +104,13 @@ def add_speed(commands: Commands) -> None:
     speed.add_argument("--checkpoint", type=Path, metavar="FILE", help="attack this run's network (default: digits)")
     speed.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
     speed.add_argument("--data-root", type=Path, metavar="DIR", help="where the checkpoint's data is looked for first")
+
+
+def add_doctor(commands: Commands) -> None:
+    """Add the command `doctor`."""
+    doctor = commands.add_parser("doctor", help="versions, devices, data, disk, and what each preset would take here")
+    doctor.set_defaults(command="doctor")
+    doctor.add_argument("--data-root", type=Path, metavar="DIR", help="where data is looked for first")
 
 
 def names(text: str) -> list[str]:

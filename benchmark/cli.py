@@ -238,6 +238,14 @@ def speed_command(options: argparse.Namespace) -> int:
     return 0
 
 
+def doctor_command(options: argparse.Namespace) -> int:
+    """Print what this machine has and what the presets would take on it."""
+    from benchmark.doctor import doctor
+
+    print(doctor(options.data_root))
+    return 0
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run_command,
     "report": report_command,
@@ -245,4 +253,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "crosscheck": crosscheck_command,
     "list": list_command,
     "speed": speed_command,
+    "doctor": doctor_command,
 }
