@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TypeAlias
 
+from benchmark.settings import MAX_SEEDS
+
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -11,7 +13,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     top = argparse.ArgumentParser(prog="sba-benchmark", description="Does Stochastic Batch Augmentation hold?")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    for add in (add_run, add_status, add_report, add_evaluate, add_crosscheck, add_list, add_speed):
+    for add in (add_run, add_status, add_report, add_evaluate, add_crosscheck, add_list, add_speed, add_doctor):
         add(commands)
     return top
 
@@ -25,6 +27,9 @@ def add_run(commands: Commands) -> None:
     run.add_argument("--synthetic", action="store_true", help="with --smoke: made-up images in the official format")
     run.add_argument(
         "--tensorboard", action="store_true", help="write event files to RUNS/tensorboard (needs the package)"
+    )
+    run.add_argument(
+        "--deterministic", action="store_true", help="only operations of torch that give the same result each time"
     )
     run.add_argument("--force", action="store_true", help="repeat runs that are done")
     run.add_argument("--retry-failed", action="store_true", help="repeat runs that failed or diverged")
@@ -123,6 +128,13 @@ def add_speed(commands: Commands) -> None:
     speed.add_argument("--data-root", type=Path, metavar="DIR", help="where the checkpoint's data is looked for first")
 
 
+def add_doctor(commands: Commands) -> None:
+    """Add the command `doctor`."""
+    doctor = commands.add_parser("doctor", help="versions, devices, data, disk, and what each preset would take here")
+    doctor.set_defaults(command="doctor")
+    doctor.add_argument("--data-root", type=Path, metavar="DIR", help="where data is looked for first")
+
+
 def names(text: str) -> list[str]:
     """Parse "a,b".
 
@@ -169,5 +181,7 @@ def seeds(text: str) -> list[int]:
         first, _, last = part.partition("-")
         if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) < int(first):
             raise argparse.ArgumentTypeError(f"{text!r}: write seeds as 0,1,2 or 0-9")
+        if int(last or first) - int(first) >= MAX_SEEDS:
+            raise argparse.ArgumentTypeError(f"{text!r}: a study has at most {MAX_SEEDS} seeds")
         found += range(int(first), int(last or first) + 1)
     return list(dict.fromkeys(found))

@@ -35,9 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_command(options: argparse.Namespace) -> int:
     """Train, evaluate and record what is pending, and print the tables."""
+    # Imported here, as in the other commands: torch takes seconds, and a report or a list does not need it.
+    from benchmark.environment import DETERMINISTIC, deterministic
     from benchmark.run_command import run_preset
 
-    run_preset(options)
+    if options.deterministic and not options.worker_of:
+        print(DETERMINISTIC, flush=True)
+    with deterministic(options.deterministic):
+        run_preset(options)
     return 0
 
 
@@ -138,6 +143,14 @@ def speed_command(options: argparse.Namespace) -> int:
     return 0
 
 
+def doctor_command(options: argparse.Namespace) -> int:
+    """Print what this machine has and what the presets would take on it."""
+    from benchmark.doctor import doctor
+
+    print(doctor(options.data_root))
+    return 0
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run_command,
     "status": status_command,
@@ -146,4 +159,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "crosscheck": crosscheck_command,
     "list": list_command,
     "speed": speed_command,
+    "doctor": doctor_command,
 }

@@ -1,8 +1,11 @@
 """Where a run ran: device, versions, commit, date; and the choice of the device."""
 
 import functools
+import os
 import platform
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +14,10 @@ import torch
 
 from benchmark.errors import UsageError
 
+DETERMINISTIC = (
+    "--deterministic: torch uses only operations that give the same result each time, and fails where it has none.\n"
+    "It does not promise the same result with another torch or CUDA version, device, or number of threads."
+)
 PACKAGES = ("torch", "torchvision", "torchattacks", "numpy", "scipy")
 
 
@@ -38,12 +45,34 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+@contextmanager
+def deterministic(wanted: bool) -> Iterator[None]:
+    """Let torch use deterministic operations only, if wanted, until the block ends; to be entered before CUDA starts.
+
+    Raises:
+        UsageError: torch has no deterministic form of an operation that the block needs on its device.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it once, when it starts
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    except RuntimeError as error:
+        if not wanted or "deterministic" not in str(error):
+            raise
+        raise UsageError(f"--deterministic: {error}") from error
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
 def describe_environment(device: torch.device) -> dict[str, str]:
-    """Return device, versions, threads, git commit of this code and the date (UTC), all as text."""
+    """Return device, threads, whether torch is deterministic, versions, commit of this code and date (UTC), as text."""
     return {
         "device": device.type,
         "device_name": device_name(device),
         "threads": str(torch.get_num_threads()),
+        "deterministic": "on" if torch.are_deterministic_algorithms_enabled() else "off",
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         **{package: version(package) for package in PACKAGES},

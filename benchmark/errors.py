@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+LISTED = 40  # names, at most, that a message lists
+
 
 class BenchmarkError(Exception):
     """A mistake or an accident that the user can mend; its text is the whole message."""
@@ -28,6 +30,16 @@ class RunError(BenchmarkError):
     exit_code = 1
 
 
+def shorten(text: str, limit: int = 200) -> str:
+    """Return the text, its middle left out where it has more than `limit` characters, so that a message stays readable.
+
+    Example:
+        >>> shorten("0123456789", 6)
+        '0123...89'
+    """
+    return text if len(text) <= limit else f"{text[: limit - limit // 3]}...{text[-(limit // 3) :]}"
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Name the valid names nearest to `name`, as the end of an error message.
 
@@ -39,6 +51,7 @@ def nearest(name: str, valid: Iterable[str]) -> str:
         "did you mean 'x'? Allowed: ..." or "allowed: ...".
     """
     names = sorted(valid)
-    allowed = f"llowed: {', '.join(names) if names else 'none'}."
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    allowed = f"llowed: {', '.join(names[:LISTED]) if names else 'none'}{more}."
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(repr(n) for n in close)}? A{allowed}" if close else f"a{allowed}"

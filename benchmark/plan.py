@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from benchmark import registry
-from benchmark.errors import UsageError, nearest
+from benchmark.errors import UsageError, nearest, shorten
+from benchmark.preset_checks import dotted, shown
 from benchmark.settings import Arm, Preset
 
 # Raised whenever the code changes what the same settings compute, so that old records do not count as done.
@@ -64,8 +65,9 @@ def make_plan(preset: Preset, arms: Sequence[str] | None, seeds: Sequence[int] |
             raise UsageError(f"preset {preset.name} has no arm {name!r}; {nearest(name, preset.arms)}")
     unnamed = [seed for seed in seeds or () if seed not in preset.seeds]
     if unnamed:
+        named = shorten(", ".join(map(str, preset.seeds)))
         raise UsageError(
-            f"preset {preset.name} names the seeds {', '.join(map(str, preset.seeds))}; not {unnamed[0]}. Seeds are "
+            f"preset {preset.name} names the seeds {named}; not {unnamed[0]}. Seeds are "
             "named before a study: change them in a preset of your own, or by --set seeds=[...] with another --results."
         )
     chosen = {name: arm for name, arm in preset.arms.items() if arms is None or name in arms}
@@ -89,26 +91,28 @@ def make_method(preset_name: str, arm_name: str, arm: Arm) -> Any:
     Raises:
         UsageError: a setting is unknown, missing, of a wrong type or out of range.
     """
-    kind = registry.look_up(arm.method, registry.methods())
+    # Reading the entry points of all packages takes long, once an arm.
+    kind = registry.look_up(arm.method, registry.METHODS if arm.method in registry.METHODS else registry.methods())
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         raise UsageError(f"{preset_name}: arms.{arm_name}.method = {arm.method!r}: it is no dataclass of settings.")
     where = f"{preset_name}: arms.{arm_name}.settings"
     names = [field.name for field in dataclasses.fields(kind)]
     for key in arm.settings:
         if key not in names:
-            raise UsageError(f"{where}.{key}: method {arm.method!r} has no such setting; {nearest(key, names)}")
+            message = f"{where}.{dotted([key])}: method {arm.method!r} has no such setting; {nearest(key, names)}"
+            raise UsageError(message)
     for field in dataclasses.fields(kind):
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and field.name not in arm.settings:
             raise UsageError(f"{where}.{field.name}: method {arm.method!r} needs this setting.")
     try:
-        return TypeAdapter(kind).validate_json(json.dumps(arm.settings, default=str), strict=True)
+        return TypeAdapter(kind).validate_json(json.dumps(arm.settings), strict=True)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        key = ".".join(map(str, (where, *problem["loc"])))
+        key = ".".join((where, *([dotted(problem["loc"])] if problem["loc"] else [])))
         own = problem["type"] == "value_error"  # the method's own sentence, which names the setting and its value
-        text = problem["msg"].removeprefix("Value error, ") if own else f"{problem['input']!r}: {problem['msg']}."
-        raise UsageError(f"{key}: {text}" if own else f"{key} = {text}") from error
+        text = shorten(problem["msg"].removeprefix("Value error, "), 1000)
+        raise UsageError(f"{key}: {text}" if own else f"{key} = {shown(problem['input'])}: {text}.") from error
 
 
 def _settings(preset: Preset, arm: Arm, method: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
-from benchmark.errors import UsageError, nearest
+from benchmark.errors import UsageError, nearest, shorten
 
 
 class Row(NamedTuple):
@@ -80,7 +80,7 @@ def methods() -> dict[str, Row]:
 def check(kind: str, name: str, rows: dict[str, Row], where: str) -> None:
     """Raise UsageError, with the nearest names, where `rows` lacks `name`; `where` is the setting's file and key."""
     if name not in rows:
-        raise UsageError(f"{where} = {name!r}: there is no such {kind}; {nearest(name, rows)}")
+        raise UsageError(f"{where} = {shorten(repr(name))}: there is no such {kind}; {nearest(name, rows)}")
 
 
 def look_up(name: str, rows: dict[str, Row]) -> Any:

@@ -2,15 +2,28 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]  # becomes a folder's name
+MAX_SEEDS = 1000  # of a study, which names each of them in its records and tables
+# Windows opens a device where one of these names a folder.
+DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+
+
+def _no_device(name: str) -> str:
+    if name in DEVICES:
+        raise ValueError("Windows keeps this name for a device, so it can name no folder")
+    return name
+
+
+Text = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60), AfterValidator(_no_device)]  # of a folder
 Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Percent = Annotated[float, Field(gt=0, lt=100)]
+Seeds = Annotated[tuple[CountOrZero, ...], Field(min_length=1, max_length=MAX_SEEDS)]
 # What may be tested: see `Analysis`.
 Endpoint = Literal["clean", "area", "eps", "learning", "images", "seconds"]
 
@@ -24,7 +37,7 @@ class Settings(BaseModel):
 class DataSettings(Settings):
     """Which images; 0 training images means all that the validation split leaves."""
 
-    dataset: str
+    dataset: Text
     pixels: Count = 32
     train_images: CountOrZero = 0
     test_images: CountOrZero = 0
@@ -35,7 +48,7 @@ class DataSettings(Settings):
 class ModelSettings(Settings):
     """Which network."""
 
-    name: str
+    name: Text
 
 
 class Recipe(Settings):
@@ -62,7 +75,7 @@ class Recipe(Settings):
 class Attack(Settings):
     """One attack; `steps` are gradient steps (1 for FGSM), for Square queries."""
 
-    name: str
+    name: Text
     steps: Count
 
 
@@ -105,7 +118,7 @@ class Arm(Settings):
     `epochs` replaces the recipe's, for an arm that is to spend as much as another.
     """
 
-    method: str
+    method: Text
     augmentation: Literal["none", "standard"]
     settings: dict[str, Any] = {}
     epochs: Count | None = None
@@ -150,12 +163,12 @@ class Ablation(Settings):
     network's stages.
     """
 
-    seeds: Annotated[tuple[CountOrZero, ...], Field(min_length=1)]
+    seeds: Seeds
     train_images: Count
     validation_images: Count
     epochs: Count
     equal_compute_epochs: Count
-    all_layers: Annotated[tuple[str, ...], Field(min_length=1)]
+    all_layers: Annotated[tuple[Text, ...], Field(min_length=1)]
     attacked_images: Count
     eps: Annotated[tuple[Positive, ...], Field(min_length=1)]
     attacks: Annotated[tuple[Attack, ...], Field(min_length=1)]
@@ -169,8 +182,8 @@ class Preset(Settings):
     """
 
     name: Name
-    title: str
-    seeds: Annotated[tuple[CountOrZero, ...], Field(min_length=1)]
+    title: Text
+    seeds: Seeds
     data: DataSettings
     model: ModelSettings
     recipe: Recipe

@@ -50,7 +50,7 @@ def shrink(preset: Preset, synthetic: bool = False) -> tuple[str, ...]:
         }
     shrunk = {"attacks": evaluation.attacks} | ({"l2_attacks": evaluation.l2_attacks} if evaluation.l2_attacks else {})
     return (
-        *(f"{key}={json.dumps(value)}" for key, value in values.items()),
+        *(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items()),
         *(f"evaluation.{key}=[{', '.join(few_steps(attack) for attack in listed)}]" for key, listed in shrunk.items()),
     )
 
