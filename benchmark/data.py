@@ -144,14 +144,26 @@ def _cached(source: Source, name: str) -> tuple[Split, Split, str]:
     path = user_cache_path("sba-benchmark") / "decoded" / f"{label}-{source.key[:16]}.pt"
     if path.is_file():
         try:
-            kept = load_tensors(path, mmap=True)
-            return Split(*kept["train"]), Split(*kept["test"]), kept["fingerprint"]
-        except (DamagedFileError, KeyError) as error:
+            return _load(path)
+        except DamagedFileError as error:
             print(f"The decoded images in {path} are damaged ({error}); decoding again.", flush=True)
     print(f"Decoding {name} (once; kept in {path.parent}).", flush=True)
     train, test = source.read()
     fingerprint = _fingerprint(train, test)
     _keep(path, {"train": tuple(train), "test": tuple(test), "fingerprint": fingerprint})
+    return train, test, fingerprint
+
+
+def _load(path: Path) -> tuple[Split, Split, str]:
+    """Return both splits and their fingerprint from the cache, only if they are what was written."""
+    kept = load_tensors(path, mmap=True)
+    try:
+        train, test, fingerprint = Split(*kept["train"]), Split(*kept["test"]), kept["fingerprint"]
+        unchanged = _fingerprint(train, test) == fingerprint
+    except (KeyError, TypeError, AttributeError) as error:  # a changed byte in the part that says what is where
+        raise DamagedFileError("it holds something else than images and labels") from error
+    if not unchanged:
+        raise DamagedFileError("its images or labels have changed")
     return train, test, fingerprint
 
 

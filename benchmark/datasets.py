@@ -87,7 +87,7 @@ def _cifar(kind: str, title: str, size: str, roots: Sequence[Path], pixels: int)
     folder = (found or list(roots))[0] / official.base_folder
     synthetic = checksums(folder)
     if synthetic:
-        official = type(kind, (official,), _with_checksums(official, synthetic))
+        official = type(kind, (official,), with_checksums(official, synthetic))
     files = [*official.train_list, *official.test_list, [official.meta["filename"], official.meta["md5"]]]
     damaged = [name for name, md5 in files if not check_integrity(str(folder / name), md5)]
     if damaged:
@@ -104,7 +104,7 @@ def _cifar(kind: str, title: str, size: str, roots: Sequence[Path], pixels: int)
     return Source(key, official(str(folder.parent), train=False).classes, read, bool(synthetic))
 
 
-def _with_checksums(official: Any, sums: dict[str, str]) -> dict[str, Any]:
+def with_checksums(official: Any, sums: dict[str, str]) -> dict[str, Any]:
     """Return the class attributes of a torchvision CIFAR class with the checksums of made-up files."""
     return {
         "train_list": [[name, sums[name]] for name, _ in official.train_list if name in sums],
@@ -114,14 +114,24 @@ def _with_checksums(official: Any, sums: dict[str, str]) -> dict[str, Any]:
 
 
 def _download(official: Any, title: str, size: str, roots: Sequence[Path]) -> None:
-    """Download into the first data root, or explain how to get the data."""
-    target = roots[0]
-    print(f"{title} is in none of {', '.join(map(str, roots))}; downloading {size} to {target}.", flush=True)
+    """Download into the first data root, or unpack the archive that is there, or explain how to get the data."""
+    from benchmark.download import DownloadError, fetch, source_of, unpack  # seconds that only a download needs
+
+    target, url = roots[0], source_of(official.url)
+    archive = target / official.filename
+    print(
+        f"{title} is in none of {', '.join(map(str, roots))}; getting {archive.name} ({size}) into {target}.",
+        flush=True,
+    )
     try:
         target.mkdir(parents=True, exist_ok=True)
-        official(str(target), download=True)
-    except (OSError, RuntimeError) as error:
-        raise missing_data(title, official.base_folder, size, roots, f"The download failed: {error}.") from error
+        fetch(url, official.tgz_md5, archive)
+        unpack(archive, target / official.base_folder)
+    except DownloadError as error:
+        raise missing_data(title, official.base_folder, size, roots, str(error)) from error
+    except OSError as error:
+        how = f"{target} cannot hold it: {error}. Make room there, allow writing, or choose another folder."
+        raise missing_data(title, official.base_folder, size, roots, how) from error
 
 
 def missing_data(title: str, folder: str, size: str, roots: Sequence[Path], how: str) -> DataError:

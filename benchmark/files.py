@@ -78,6 +78,18 @@ def save_tensors(path: Path, values: Mapping[str, Any], previous: Path | None = 
     write_whole(path, lambda file: file.write(archive + seal), previous)
 
 
+def refuse_broken_seal(path: Path) -> None:
+    """Compare a zip archive with its seal, if it has one.
+
+    Raises:
+        DamagedFileError: they differ.
+    """
+    with zipfile.ZipFile(path) as archive:
+        seal = archive.comment
+    if seal and hashlib.sha256(path.read_bytes()[:-SEAL]).hexdigest().encode() != seal:
+        raise DamagedFileError("its checksum differs")
+
+
 def load_tensors(path: Path, mmap: bool = False) -> dict[str, Any]:
     """Load a dictionary of tensors and plain values that torch.save wrote; never runs code (weights_only).
 
@@ -89,17 +101,18 @@ def load_tensors(path: Path, mmap: bool = False) -> dict[str, Any]:
     import torch
 
     try:
-        if not zipfile.is_zipfile(path):  # torch.save writes zip archives; anything else would meet older unpicklers
-            raise DamagedFileError("it is not a whole file of torch.save")
-        with zipfile.ZipFile(path) as archive:
-            seal = archive.comment
-        if seal and hashlib.sha256(path.read_bytes()[:-SEAL]).hexdigest().encode() != seal:
-            raise DamagedFileError("its checksum differs")
-        values = torch.load(path, weights_only=True, mmap=mmap, map_location="cpu")
+        whole = zipfile.is_zipfile(path)  # torch.save writes zip archives; anything else would meet older unpicklers
+        if whole:
+            refuse_broken_seal(path)
+        values = torch.load(path, weights_only=True, mmap=mmap, map_location="cpu") if whole else None
+    except DamagedFileError:
+        raise
     except pickle.UnpicklingError as error:
         raise DamagedFileError("it is damaged, or loading it would run pickled code") from error
-    except (OSError, RuntimeError, EOFError, ValueError, LookupError, zipfile.BadZipFile) as error:
+    except Exception as error:  # one changed bit ends the readers in an IndexError, a TypeError, a BadZipFile, ...
         raise DamagedFileError(str(error).partition("\n")[0] or type(error).__name__) from error
+    if not whole:
+        raise DamagedFileError("it is not a whole file of torch.save")
     if not isinstance(values, dict):
         raise DamagedFileError("it holds something else than a dictionary")
     return values

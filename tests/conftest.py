@@ -1,19 +1,25 @@
 """What several tests share: tiny studies on digits, folders to work in, and the command line."""
 
-from collections.abc import Callable
+import hashlib
+import tarfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import torch
+from archive_server import Server, pack, serving
 from saying import Said, Say
 from tiny_study import ARMS, SEEDS, Study, path_of, random_states, read, run, work_in
 
 from benchmark import driver, train
 from benchmark.cli import main
 from benchmark.data import Data, load_data
+from benchmark.datasets import with_checksums
 from benchmark.plan import Run, make_plan
 from benchmark.preset_files import load_preset
+from benchmark.synthetic import MARKER, checksums, write_cifar
+from benchmark.torchvision_ops import ensure_importable
 
 TINY = ("data.train_images=256", "recipe.epochs=2", "evaluation.images=32", "evaluation.batch_size=16")
 
@@ -95,3 +101,35 @@ def say(capsys: pytest.CaptureFixture[str]) -> Say:
         return Said(code, printed.out, printed.err)
 
     return call
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server that is the official site of both CIFAR data sets; no pause between tries to reach it."""
+    ensure_importable()
+    from torchvision import datasets as tv  # imported here: few tests need it
+
+    with serving() as served:
+        for kind in (tv.CIFAR10, tv.CIFAR100):
+            monkeypatch.setattr(kind, "url", f"{served.url}/official/{kind.filename}")
+        monkeypatch.setattr("benchmark.download.PAUSES", (0.0, 0.0, 0.0))
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        monkeypatch.delenv("SBA_DATA_MIRROR", raising=False)
+        yield served
+
+
+@pytest.fixture
+def official(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., bytes]:
+    """Give a maker of a tiny CIFAR archive that is from now on the official one, on the server."""
+    from torchvision import datasets as tv
+
+    def make(*odd: tarfile.TarInfo, kind: Any = tv.CIFAR10) -> bytes:
+        folder = write_cifar(tmp_path / "made up", 100 if kind is tv.CIFAR100 else 10, train=50, test=10)
+        for name, value in with_checksums(kind, checksums(folder)).items():
+            monkeypatch.setattr(kind, name, value)
+        (folder / MARKER).unlink()
+        server.content["archive"] = pack(folder, *odd)
+        monkeypatch.setattr(kind, "tgz_md5", hashlib.md5(server.content["archive"]).hexdigest())
+        return server.content["archive"]
+
+    return make

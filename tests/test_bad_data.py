@@ -1,18 +1,17 @@
 """Data that is missing, damaged or of no use: a message that says what and where, never a traceback."""
 
 import struct
-import urllib.error
-import urllib.request
 import zlib
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 import pytest
+import requests
 import torch
 from saying import ONE_RUN, TINY, Say, in_a_process
 
-from benchmark import registry
+from benchmark import download, registry
 from benchmark.attacks import Victim
 from benchmark.datasets import Source, Split
 from benchmark.errors import BenchmarkError
@@ -29,7 +28,7 @@ CIFAR = ("run", "cifar10_cpu", "--arms", "erm", "--seeds", "0")
 
 def no_network(*_arguments: object, **_named: object) -> NoReturn:
     """A machine without a network."""
-    raise urllib.error.URLError("no network in tests")
+    raise requests.ConnectionError("no network in tests")
 
 
 def test_missing_data_says_where_it_looked_in_order_how_to_get_it_and_its_size(
@@ -57,7 +56,8 @@ def test_missing_tiny_imagenet_says_where_to_get_it(say: Say) -> None:
 def test_download_that_fails_says_where_it_looked_and_why(
     say: Say, monkeypatch: pytest.MonkeyPatch, preset: str, folder: str
 ) -> None:
-    monkeypatch.setattr(urllib.request, "urlopen", no_network)
+    monkeypatch.setattr(requests, "get", no_network)
+    monkeypatch.setattr(download, "PAUSES", (0.0,))
     said = say("run", f"{preset}_cpu")
     assert said.code == 3
     assert said.has(f"data/{folder}", "MB", "no network in tests", "--data-root", "SBA_DATA_ROOT")

@@ -178,6 +178,32 @@ def test_a_changed_file_and_a_damaged_cache_are_decoded_again(
     assert load_data(settings(folder), []).fingerprint != first.fingerprint
 
 
+def test_no_byte_of_the_cache_can_change_the_images(tmp_path: Path, cache: Path) -> None:
+    folder = write_image_folder(tmp_path / "set", 2, train=4, test=2, pixels=8)
+    first = load_data(settings(folder), [])
+    kept = next(cache.iterdir())
+    whole = kept.read_bytes()
+    for place in range(0, len(whole), 61):
+        kept.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        again = load_data(settings(folder), [])
+        assert again.fingerprint == first.fingerprint
+        assert torch.equal(again.train.images, first.train.images)
+        assert torch.equal(again.test.labels, first.test.labels)
+
+
+def test_a_flipped_bit_in_the_cache_is_told(tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_image_folder(tmp_path / "set", 2, train=4, test=2, pixels=8)
+    first = load_data(settings(folder), [])
+    kept = next(cache.iterdir())
+    whole = bytearray(kept.read_bytes())
+    whole[whole.index(first.test.images.numpy().tobytes()) + 5] ^= 1
+    kept.write_bytes(whole)
+    capsys.readouterr()
+    assert torch.equal(load_data(settings(folder), []).test.images, first.test.images)
+    assert "damaged (its images or labels have changed); decoding again" in capsys.readouterr().out
+    assert kept.read_bytes() != bytes(whole)
+
+
 def test_more_images_than_there_are_is_a_settings_error(tmp_path: Path) -> None:
     folder = write_image_folder(tmp_path / "set", 2, train=8, test=4, pixels=8)
     with pytest.raises(UsageError, match=r"has 8 training images.*validation_images = 4.*train_images = 5"):

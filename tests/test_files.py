@@ -45,6 +45,19 @@ def test_a_damaged_file_is_one_error_of_one_line(content: bytes, tmp_path: Path)
     assert "\n" not in str(caught.value)
 
 
+def test_whatever_byte_has_changed_a_file_is_read_or_is_one_error(tmp_path: Path) -> None:
+    write_whole(tmp_path / "t", lambda file: torch.save({"a": (torch.arange(3), torch.ones(2)), "b": "text"}, file))
+    whole = (tmp_path / "t").read_bytes()
+    damaged, pickled = 0, 400  # bytes of the pickle, at the beginning, which says what is where
+    for place in range(0, pickled, 3):
+        (tmp_path / "t").write_bytes(whole[:place] + bytes([whole[place] ^ 8]) + whole[place + 1 :])
+        try:
+            load_tensors(tmp_path / "t")
+        except DamagedFileError:
+            damaged += 1
+    assert 0 < damaged < pickled / 3
+
+
 def test_pickled_code_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"a": Payload()}, tmp_path / "t")

@@ -9,7 +9,7 @@ import pytest
 
 from benchmark import progress
 from benchmark.plan import Run
-from benchmark.progress import Attacking, Progress, duration
+from benchmark.progress import Attacking, Progress, Transfer, duration
 from benchmark.schema import Epoch
 
 EPOCH = Epoch(
@@ -109,3 +109,35 @@ def test_without_a_terminal_an_evaluation_is_a_line_each_half_minute(
     first, second = capsys.readouterr().out.splitlines()
     assert first == "mine: attacking, 25% done: pgd, 123 of 400 images left, about 1 min 03 s left"
     assert second == "mine: attacking, 50% done: pgd, 9 of 400 images left, about 1 min 00 s left"
+
+
+def test_without_a_terminal_a_download_is_a_line_each_five_seconds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter((0.0, 4.0, 10.0, 14.0, 20.0, 21.0))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    shown = Transfer("data.tar.gz")
+    for total in (0, 0, 170_000_000, 170_000_000):  # a server that tells the size, after one that does not
+        shown.total = total
+        shown.update(10_000_000)
+    shown.reset()
+    shown.update(170_000_000)
+    shown.close()
+    out, err = capsys.readouterr()
+    first, second = out.splitlines()
+    assert err == ""
+    assert first == "data.tar.gz: 20.0 MB, 2.0 MB/s"
+    assert second == "data.tar.gz: 40.0 of 170.0 MB, 2.0 MB/s, 1 min 05 s left"
+
+
+def test_in_a_terminal_a_download_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    shown = Transfer("data.tar.gz")
+    shown.bar.mininterval = 0
+    shown.total = 170_000_000
+    shown.update(17_000_000)
+    shown.close()
+    for text in ("data.tar.gz:  10%", "17.0M/170M", "B/s"):
+        assert text in terminal.getvalue()
+    assert capsys.readouterr().out == ""
