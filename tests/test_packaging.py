@@ -24,7 +24,7 @@ REQUIRED = [Requirement(line) for line in PROJECT["dependencies"]]
 DEVELOPMENT = [Requirement(line) for line in PROJECT["optional-dependencies"]["dev"]]
 PACKAGES = ("sba", "baselines", "benchmark")
 CONTRACT = {"smoke", "cifar10", "cifar100", "cifar10_jpeg", "tiny_imagenet", "ablation", "speed", "results"}
-CONTRACT |= {"tests", "lint", "types", "lock"}
+CONTRACT |= {"tests", "lint", "types", "lock", "audit"}
 
 
 def installed_below(requirement: Requirement, seen: set[str]) -> Iterator[str]:
