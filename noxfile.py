@@ -170,9 +170,9 @@ def results(session: nox.Session) -> None:
 
 @session
 def tests(session: nox.Session) -> None:
-    """Run the test suite and the doctests."""
+    """Run the test suite and the doctests, one test a core at a time (-- --numprocesses 0: in one process)."""
     install(session)
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "--numprocesses", "auto", "--dist", "worksteal", *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 @session

@@ -494,7 +494,7 @@ def test_an_unknown_schema_is_refused_by_the_files_name(tmp_path: Path) -> None:
     planted.write(tmp_path / "results", planted.study(COUNTS))
     later: dict[str, Any] = {**planted.record("sba", 3, 870), "schema": 3}
     path = write_raw(tmp_path, later)
-    message = f"record {re.escape(str(path))} has schema 3, this version reads 1 and 2"
+    message = f"record {re.escape(str(path))} has schema 3; this version reads 1 and 2"
     with pytest.raises(RunError, match=message):
         read_record(path)
     with pytest.raises(RunError, match=message):
