@@ -172,7 +172,8 @@ def results(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the test suite and the doctests, one test a core at a time (-- --numprocesses 0: in one process)."""
     install(session)
-    session.run("pytest", "--numprocesses", "auto", "--dist", "worksteal", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    processes = ["--numprocesses", "auto", "--dist", "worksteal"]
+    session.run("pytest", *processes, *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 @session
