@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import torch
 from tiny_study import ARMS, path_of, read, without_times
 
 from benchmark.workers import cores
@@ -217,6 +218,6 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, default=3, help="of each arm in a study, 1 to 3")
     parser.add_argument("--draw", type=int, default=0, help="seed of the moments")
     options = parser.parse_args()
-    os.environ |= THREADS
+    torch.set_num_threads(int(THREADS["OMP_NUM_THREADS"]))  # what is forked from here has as many
     with tempfile.TemporaryDirectory() as scratch:
         inject(options.kills, options.seeds, options.draw, Path(scratch))
