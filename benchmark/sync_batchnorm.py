@@ -4,8 +4,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from baselines.processes import Processes
 
 
 class SyncBatchNorm(_BatchNorm):
@@ -22,18 +23,20 @@ class SyncBatchNorm(_BatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (N, C, ...)."""
         group = self.process_group
-        if not self.training or not distributed.is_initialized() or distributed.get_world_size(group) == 1:
+        among_processes = distributed.is_available() and distributed.is_initialized()
+        if not self.training or not among_processes or distributed.get_world_size(group) == 1:
             return super().forward(input)
         self._check_input_dim(input)
         x = input.to(torch.promote_types(input.dtype, torch.float32))
-        others = [0, *range(2, x.dim())]
-        here = x.new_full((1,), x.numel() / x.shape[1])
-        total = _sum(torch.cat([x.sum(others), here]), group)  # (C + 1,)
-        mean, count = total[:-1] / total[-1], total[-1].detach()
-        shape = (1, -1) + (1,) * (x.dim() - 2)
-        # The variance does not change with the mean it is taken around, to first order: nothing to backpropagate.
-        var = _sum((x - mean.detach().view(shape)).square().sum(others), group) / count  # (C,)
+        processes = Processes(distributed.get_rank(group), distributed.get_world_size(group), group)
+        var, mean = torch.var_mean(x, [0, *range(2, x.dim())], correction=0)  # (C,)
+        count = mean.new_full((1,), x.numel() / len(mean))
+        means, variances, counts = processes.gather(torch.cat([mean, var, count])[None]).split([len(mean)] * 2 + [1], 1)
+        shares, count = (counts / counts.sum()).detach(), counts.detach().sum()  # (W, 1), ()
+        mean = (shares * means).sum(0)
+        var = (shares * (variances + (means - mean).square())).sum(0)  # (C,)
         self._track(mean.detach(), var.detach() * count / (count - 1))
+        shape = (1, -1) + (1,) * (x.dim() - 2)
         scale = (var + self.eps).rsqrt() if self.weight is None else self.weight * (var + self.eps).rsqrt()
         shift = -mean * scale if self.bias is None else self.bias - mean * scale
         return torch.addcmul(shift.view(shape), x, scale.view(shape)).to(input.dtype)
@@ -53,27 +56,6 @@ class SyncBatchNorm(_BatchNorm):
         self.running_var.lerp_(var.to(self.running_var.dtype), share)
 
 
-class _Sum(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, group: Any) -> Tensor:
-        ctx.group = group
-        total = values.clone()
-        distributed.all_reduce(total, group=group)
-        return total
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        total = gradient.clone(memory_format=torch.contiguous_format)
-        distributed.all_reduce(total, group=ctx.group)
-        return total, None
-
-
-def _sum(values: Tensor, group: Any) -> Tensor:
-    """Return the sum over all processes; its gradient is the sum of theirs."""
-    return _Sum.apply(values, group)  # type: ignore[no-any-return, no-untyped-call]
-
-
 def synchronised(model: nn.Module, group: Any = None) -> nn.Module:
     """Let every BatchNorm of a network normalise over the batches of all processes, by torch's SyncBatchNorm on GPUs.
 
@@ -91,5 +73,6 @@ def synchronised(model: nn.Module, group: Any = None) -> nn.Module:
     if not any(values.is_cuda for values in (*model.parameters(), *model.buffers())):
         for module in model.modules():
             if isinstance(module, nn.SyncBatchNorm):
-                module.__class__ = SyncBatchNorm  # both are a _BatchNorm that knows its process group
+                # Both are a _BatchNorm that knows its process group.
+                module.__class__ = SyncBatchNorm  # type: ignore[assignment]
     return model

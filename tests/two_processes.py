@@ -42,11 +42,12 @@ READINGS: dict[str, dict[str, Any]] = {
     "every second": {"p": 0.5, "scheduler": "every_nth"},
     "ramps": {"p": 0.9, "ramp": "cosine_up", "ramp_steps": 15, "kl_ramp_steps": 10, "warmup_steps": 2},
 }
+SMALL = ("copies", "ball", "interpolation, copies", "channels", "similarity")
 ROWS = 10  # of the whole batch; 245 activations each, so that the 16 parts of the noise end within rows
 CASES: dict[str, tuple[str, dict[str, Any], int]] = (  # method, settings, rows of the whole batch
     {name: (name, settings, ROWS) for name, settings in METHODS.items()}
     | {f"sba: {name}": ("sba", {"layers": ("2", "5"), "p": 1.0} | row, ROWS) for name, row in READINGS.items()}
-    | {f"sba, one row each: {name}": ("sba", {"layers": ("2",), "p": 1.0, **READINGS[name]}, 2) for name in READINGS}
+    | {f"sba, one row each: {name}": ("sba", {"layers": ("2",), "p": 1.0, **READINGS[name]}, 2) for name in SMALL}
 )
 PAIRING = {name: CASES[name] for name in ("mixup", "cutmix", "manifold_mixup", "sba: interpolation")}
 NORMS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
@@ -162,7 +163,7 @@ def gathered(processes: Processes | BaselinesProcesses, rank: int | None, last: 
 def work(rank: int, folder: str) -> None:
     """Do everything once, and save what came of it to a file of this rank."""
     torch.set_num_threads(1)
-    found: dict[str, Any] = {}
+    found: dict[Any, Any] = {}
 
     def cases() -> None:
         pair = distributed.group.WORLD
