@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from baselines import checks, draws
 from baselines.layers import INPUT, unwrap
+from baselines.processes import processes_of
 from baselines.step import Step
 
 
@@ -53,22 +54,23 @@ class Adversarial:
             labels: (N,) class indices.
             generator: CPU generator that seeds the random start.
         """
-        # The attack needs no gradient of the weights, so it goes around what exchanges them between processes.
-        distributed = isinstance(getattr(model, "_orig_mod", model), nn.parallel.DistributedDataParallel)
-        attacked = unwrap(model) if distributed else model
-        adversarial = self.attack(attacked, images, labels, generator)
+        adversarial = self.attack(model, images, labels, generator)
         logits = model(adversarial).float()  # (N, classes)
         return Step(F.cross_entropy(logits, labels), logits, self.steps * len(images), INPUT)
 
     def attack(self, model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Return images of the same shape in [0, 1], each pixel within eps / 255 of the given image."""
         eps, step_size = self.eps / 255, self.step_size / 255
-        start = torch.empty_like(images).uniform_(-eps, eps, generator=draws.on_device(images.device, generator))
+        processes = processes_of(model, images, generator)
+        # The attack needs no gradient of the weights, so it goes around what exchanges them between processes.
+        attacked = unwrap(model) if processes.group is not None else model
+        of_images = draws.on_device(images.device, generator)
+        start = processes.own(draws.empty_batch(images, processes).uniform_(-eps, eps, generator=of_images))
         x = (images + start).clamp(0, 1)
-        with fixed_running_statistics(model):
+        with fixed_running_statistics(attacked):
             for _ in range(self.steps):
                 x.requires_grad_()
-                loss = F.cross_entropy(model(x).float(), labels, reduction="sum")
+                loss = F.cross_entropy(attacked(x).float(), labels, reduction="sum")
                 (gradient,) = torch.autograd.grad(loss, x)
                 x = x.detach() + step_size * gradient.sign()
                 x = x.clamp(images - eps, images + eps).clamp(0, 1)

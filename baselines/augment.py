@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from baselines.processes import Processes
+
 
 def crop_and_flip(images: Tensor, *, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
     """Shift each image by a padded random crop and, if `flip`, mirror it with probability 1/2.
@@ -20,10 +22,16 @@ def crop_and_flip(images: Tensor, *, padding: int, flip: bool, generator: torch.
     Returns:
         (N, C, H, W) augmented images of the same dtype, in channels_last memory format.
     """
+    return crop_rows(images, Processes(), padding=padding, flip=flip, generator=generator)
+
+
+def crop_rows(images: Tensor, processes: Processes, *, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """Return what `crop_and_flip` of a batch that several processes share gives for the images (N, C, H, W) here."""
     n, _, height, width = images.shape
-    tops = torch.randint(2 * padding + 1, (n, 1), generator=generator).to(images.device)
-    lefts = torch.randint(2 * padding + 1, (n, 1), generator=generator).to(images.device)
-    mirrored = (torch.randint(2, (n, 1), generator=generator).bool() & flip).to(images.device)
+    whole = (n * processes.size, 1)
+    tops = processes.own(torch.randint(2 * padding + 1, whole, generator=generator)).to(images.device)  # (N, 1)
+    lefts = processes.own(torch.randint(2 * padding + 1, whole, generator=generator)).to(images.device)
+    mirrored = (processes.own(torch.randint(2, whole, generator=generator)).bool() & flip).to(images.device)
     rows = tops + torch.arange(height, device=images.device)  # (N, H)
     columns = lefts + torch.arange(width, device=images.device)  # (N, W)
     columns = torch.where(mirrored, columns.flip(1), columns)

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines import checks
-from baselines.augment import crop_and_flip
+from baselines.augment import crop_rows
 from baselines.layers import INPUT
+from baselines.processes import processes_of
 from baselines.step import Step
 
 
@@ -50,8 +51,10 @@ class BatchAugmentation:
             labels: (N,) class indices.
             generator: CPU generator of every copy's crops and flips.
         """
+        processes = processes_of(model, images, generator)
         copies = [
-            crop_and_flip(images, padding=self.padding, flip=self.flip, generator=generator) for _ in range(self.copies)
+            crop_rows(images, processes, padding=self.padding, flip=self.flip, generator=generator)
+            for _ in range(self.copies)
         ]
         logits = model(torch.cat(copies)).float()  # (M * N, classes)
         loss = F.cross_entropy(logits, labels.repeat(self.copies))

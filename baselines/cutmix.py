@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines import checks, draws
+from baselines.processes import processes_of
 from baselines.step import Step
 
 
@@ -49,19 +50,21 @@ class CutMix:
             labels: (N,) class indices.
             generator: CPU generator of the decision and, for a mixed batch, lam, the permutation and the centre.
         """
+        processes = processes_of(model, images, generator)
         if float(torch.rand((), generator=generator)) >= self.p:
             logits = model(images).float()  # (N, classes)
             return Step(F.cross_entropy(logits, labels), logits)
         height, width = images.shape[2:]
         lam = draws.beta(self.alpha, generator)
-        partners = torch.randperm(len(images), generator=generator).to(images.device)  # (N,)
+        partners = draws.partners(images, processes, generator)  # (N,)
         row, column = (int(torch.randint(size, (), generator=generator)) for size in (height, width))
         top, bottom, left, right = box(lam, row, column, height, width)
         mixed = images.clone()
-        mixed[:, :, top:bottom, left:right] = images[partners, :, top:bottom, left:right]
+        mixed[:, :, top:bottom, left:right] = processes.gather(images)[partners, :, top:bottom, left:right]
         lam = 1 - (bottom - top) * (right - left) / (height * width)
         logits = model(mixed).float()  # (N, classes)
-        loss = lam * F.cross_entropy(logits, labels) + (1 - lam) * F.cross_entropy(logits, labels[partners])
+        others = processes.gather(labels)[partners]
+        loss = lam * F.cross_entropy(logits, labels) + (1 - lam) * F.cross_entropy(logits, others)
         return Step(loss, logits)
 
 

@@ -3,6 +3,9 @@
 import random
 
 import torch
+from torch import Tensor
+
+from baselines.processes import Processes
 
 
 def beta(alpha: float, generator: torch.Generator) -> float:
@@ -27,3 +30,23 @@ def beta(alpha: float, generator: torch.Generator) -> float:
 def on_device(device: torch.device, generator: torch.Generator) -> torch.Generator:
     """Return a generator on the device, seeded by one draw of a CPU generator: nothing is copied or waited for."""
     return torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
+
+
+def partners(images: Tensor, processes: Processes, generator: torch.Generator) -> Tensor:
+    """Draw another row of the whole batch for each of this process's rows, by a permutation of the whole batch.
+
+    Args:
+        images: (N, ...) rows of this process.
+        processes: those that share the batch.
+        generator: CPU generator.
+
+    Returns:
+        (N,) indices into the rows of all processes, on the images' device.
+    """
+    order = torch.randperm(len(images) * processes.size, generator=generator)
+    return processes.own(order).to(images.device)
+
+
+def empty_batch(images: Tensor, processes: Processes) -> Tensor:
+    """Return a tensor to fill, of the whole batch's shape (W * N, ...) and in the memory format of the images here."""
+    return torch.empty_like(torch.cat([images] * processes.size) if processes.size > 1 else images)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from baselines import checks, draws
 from baselines.layers import find_layer
+from baselines.processes import Processes, processes_of
 from baselines.step import Step
 
 
@@ -66,15 +67,19 @@ class ManifoldMixup:
         Raises:
             ValueError: the layer does not exist, is not called exactly once or returns no tensor of N examples.
         """
+        processes = processes_of(model, images, generator)
         lam = draws.beta(self.alpha, generator)
-        partners = torch.randperm(len(images), generator=generator).to(images.device)  # (N,)
+        partners = draws.partners(images, processes, generator)  # (N,)
         layer = self.layers[int(torch.randint(len(self.layers), (), generator=generator))]
-        logits = forward_mixed(model, layer, images, partners, lam).float()  # (N, classes)
-        loss = lam * F.cross_entropy(logits, labels) + (1 - lam) * F.cross_entropy(logits, labels[partners])
+        logits = forward_mixed(model, layer, images, partners, lam, processes).float()  # (N, classes)
+        others = processes.gather(labels)[partners]
+        loss = lam * F.cross_entropy(logits, labels) + (1 - lam) * F.cross_entropy(logits, others)
         return Step(loss, logits)
 
 
-def forward_mixed(model: nn.Module, layer: str, images: Tensor, partners: Tensor, lam: float) -> Tensor:
+def forward_mixed(
+    model: nn.Module, layer: str, images: Tensor, partners: Tensor, lam: float, processes: Processes
+) -> Tensor:
     """Run the model with lam * h + (1 - lam) * h[partners] in place of the layer's activation h.
 
     A forward hook mixes; it is removed whatever happens. What torch.compile has compiled runs uncompiled in this
@@ -84,8 +89,9 @@ def forward_mixed(model: nn.Module, layer: str, images: Tensor, partners: Tensor
         model: network, wrapped or not.
         layer: name of a module, or "input".
         images: (N, ...) batch.
-        partners: (N,) indices of the second examples.
+        partners: (N,) indices of the second examples among the rows of all processes.
         lam: weight of the first examples, from 0 to 1.
+        processes: those that share the batch.
 
     Returns:
         (N, classes) logits.
@@ -100,11 +106,11 @@ def forward_mixed(model: nn.Module, layer: str, images: Tensor, partners: Tensor
         calls += 1
         if calls > 1 or not isinstance(activation, Tensor) or len(activation) != len(images):
             raise ValueError(f"layers: {layer!r} must be called once and return one tensor of {len(images)} examples.")
-        return torch.lerp(activation[partners], activation, lam)
+        return torch.lerp(processes.gather(activation)[partners], activation, lam)
 
     module = find_layer(model, layer)
     if module is None:
-        return model(torch.lerp(images[partners], images, lam))  # type: ignore[no-any-return]
+        return model(torch.lerp(processes.gather(images)[partners], images, lam))  # type: ignore[no-any-return]
     hook = module.register_forward_hook(mix)
     try:
         with torch.compiler.set_stance("force_eager"):

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines import checks, draws
+from baselines.processes import processes_of
 from baselines.step import Step
 
 
@@ -41,8 +42,10 @@ class Mixup:
             labels: (N,) class indices.
             generator: CPU generator of lam and the permutation.
         """
+        processes = processes_of(model, images, generator)
         lam = draws.beta(self.alpha, generator)
-        partners = torch.randperm(len(images), generator=generator).to(images.device)  # (N,)
-        logits = model(torch.lerp(images[partners], images, lam)).float()  # (N, classes)
-        loss = lam * F.cross_entropy(logits, labels) + (1 - lam) * F.cross_entropy(logits, labels[partners])
+        partners = draws.partners(images, processes, generator)  # (N,)
+        logits = model(torch.lerp(processes.gather(images)[partners], images, lam)).float()  # (N, classes)
+        others = processes.gather(labels)[partners]
+        loss = lam * F.cross_entropy(logits, labels) + (1 - lam) * F.cross_entropy(logits, others)
         return Step(loss, logits)

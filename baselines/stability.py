@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from baselines import checks, draws
 from baselines.layers import INPUT
+from baselines.processes import processes_of
 from baselines.step import Step
 
 
@@ -51,7 +52,9 @@ class Stability:
         if self.weight == 0:
             logits = model(images).float()  # (N, classes)
             return Step(F.cross_entropy(logits, labels), logits)
-        noise = torch.empty_like(images).normal_(0, self.noise, generator=draws.on_device(images.device, generator))
+        processes = processes_of(model, images, generator)
+        of_images = draws.on_device(images.device, generator)
+        noise = processes.own(draws.empty_batch(images, processes).normal_(0, self.noise, generator=of_images))
         clean, noisy = model(torch.cat([images, images + noise])).float().chunk(2)  # (N, classes) each
         divergence = F.kl_div(noisy.log_softmax(1), clean.log_softmax(1), reduction="batchmean", log_target=True)
         return Step(F.cross_entropy(clean, labels) + self.weight * divergence, clean, len(images), INPUT)

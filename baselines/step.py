@@ -11,7 +11,7 @@ class Step(NamedTuple):
     Attributes:
         loss: scalar to backpropagate.
         logits: (N, classes) logits of the batch, float32.
-        virtual: number of additional samples that were backpropagated in this step.
+        virtual: number of additional samples that were backpropagated in this step, of this process's batch.
         layer: the layer behind which they joined the batch ("input" for the input), None where there are none.
     """
 

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from sba.checks import check_call, check_logits, check_settings
 from sba.joint_pass import forward_with_copies
 from sba.layers import find_layer
+from sba.processes import Processes, processes_of
 from sba.scheduler import Decision, Ramp, SchedulerState, augments, probability
 from sba.separate_batchnorm import BatchNorm
 from sba.soft_label import Divergence, SoftLabel, soft_label_loss
 from sba.vicinity import NoiseKind, NoiseUnit, virtual_activations
-
-RANKS_APART = 2**20  # between the seeds of two processes; a CPU generator heeds the lowest 32 bits alone
 
 
 class Step(NamedTuple):
@@ -25,7 +24,7 @@ class Step(NamedTuple):
     Attributes:
         loss: scalar to backpropagate.
         logits: (N, classes) logits of the originals, float32.
-        virtual: number of virtual samples in this step, 0 where it was not augmented.
+        virtual: number of virtual samples in this step (of this process), 0 where it was not augmented.
         layer: the layer behind which the virtual samples joined the batch, None where there are none.
     """
 
@@ -148,23 +147,26 @@ class SBA:
             model: any network that returns logits (N, classes); it is not changed.
             images: (N, ...) input batch on the model's device.
             labels: (N,) class indices.
-            generator: CPU generator of the method's draws (decision, layer, seed of the noise).
+            generator: CPU generator of the method's draws (decision, layer, seed of the noise). Under
+                DistributedDataParallel it is seeded alike in every process, and a step is one of a single process with
+                the batches of all in the order of their ranks; they have as many rows.
 
         Raises:
             ValueError: arguments of another kind; a layer that does not exist or cannot be widened
-                (`forward_with_copies`); a model that does not return logits.
+                (`forward_with_copies`); a model that does not return logits; processes that disagree (`processes_of`).
         """
         check_call(images, labels, generator)
         step = self._scheduler_state.steps
         if step == 0:
             self.check(model)  # now, and not at the step that draws the layer
+        processes = processes_of(model, images, generator)
         p = probability(self.p, self.ramp, self.ramp_steps, self.warmup_steps, step)
         if not augments(self.scheduler, p, self._scheduler_state, generator):
             logits = check_logits(model(images), len(images)).float()  # (N, classes)
             return Step(F.cross_entropy(logits, labels), logits, 0)
         layer = self.layers[int(torch.randint(len(self.layers), (), generator=generator))]
-        seed = int(torch.randint(2**62, (), generator=generator)) + process_rank() * RANKS_APART
-        joint, distance = self._joint_pass(model, layer, images, seed)
+        seed = int(torch.randint(2**62, (), generator=generator))
+        joint, distance = self._joint_pass(model, layer, images, seed, processes)
         logits, virtual = joint[: len(images)], joint[len(images) :]
         loss = F.cross_entropy(logits, labels)
         if self.alpha:
@@ -174,7 +176,9 @@ class SBA:
             loss = loss + self.kl_weight * ramp * self._soft_label_loss(logits, virtual, labels, distance)
         return Step(loss, logits, len(virtual), layer)
 
-    def _joint_pass(self, model: nn.Module, layer: str, images: Tensor, seed: int) -> tuple[Tensor, Tensor | None]:
+    def _joint_pass(
+        self, model: nn.Module, layer: str, images: Tensor, seed: int, processes: Processes
+    ) -> tuple[Tensor, Tensor | None]:
         """Return ((1 + M) * N, classes) logits and the virtual samples' distances, if they are needed."""
         distances: list[Tensor | None] = []
 
@@ -188,6 +192,7 @@ class SBA:
                 jitter=self.noise_jitter,
                 copies=self.copies,
                 distance=self.similarity_tau is not None,
+                processes=processes,
             )
             distances.append(distance)
             return virtual
@@ -217,12 +222,3 @@ class SBA:
             divergence=self.divergence,
             weights=None if tau is None or distance is None else torch.exp(-(distance**2) / (2 * tau**2)),
         )
-
-
-def process_rank() -> int:
-    """Return this process's rank in distributed training, else 0.
-
-    Processes whose generators are seeded alike decide alike, and so none waits for another; their noise must differ.
-    """
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_rank() if distributed else 0

@@ -1,4 +1,4 @@
-"""SBA on wrapped networks: torch.compile, and DistributedDataParallel with two processes."""
+"""SBA on wrapped networks: torch.compile, and DistributedDataParallel in one process."""
 
 import copy
 from collections import Counter
@@ -7,15 +7,12 @@ from typing import Any, cast
 
 import pytest
 import torch
-import torch.nn.functional as F
-import two_processes
 from process_groups import in_process_group
-from sba_cases import batch, generator, gradients, image_network, images, make, network
+from sba_cases import generator, gradients, image_network, images, make, network
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
-from sba import SBA, method
+from sba import SBA
 
 
 class Counting:
@@ -59,33 +56,6 @@ def test_a_compiled_network_follows_every_change_and_stops_compiling(settings: d
         torch.testing.assert_close(one, other)
 
 
-def test_with_two_processes_gradients_are_the_mean_of_what_each_would_have_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spawn(two_processes.work, (str(tmp_path),), nprocs=2)
-    ranks = [torch.load(tmp_path / f"rank-{rank}.pt", weights_only=True) for rank in (0, 1)]
-    layers = set()
-    for name, (settings, seeds) in two_processes.CASES.items():
-        alone = []
-        for rank, seed in enumerate(seeds):
-            model = network()
-            monkeypatch.setattr(method, "process_rank", lambda rank=rank: rank)
-            step = make(**settings)(model, *two_processes.half(rank), generator=generator(seed))
-            step.loss.backward()
-            alone.append(gradients(model))
-            layers.add(step.layer)
-            assert ranks[rank][name]["layer"] == (step.layer or "none"), name
-            assert ranks[rank][name]["clean"], f"{name}: something is left on the modules"
-        for first, second, *parts in zip(*(found[name]["gradients"] for found in ranks), *alone, strict=True):
-            assert torch.equal(first, second), f"{name}: the ranks differ"
-            torch.testing.assert_close(first, sum(parts) / 2, atol=1e-6, rtol=1e-5, msg=name)
-    assert len(layers) >= 3, layers
-    joint = network()
-    F.cross_entropy(joint(batch(8)[0]), batch(8)[1]).backward()
-    for one, other in zip(ranks[0]["not augmented"]["gradients"], gradients(joint), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
-
-
 def test_wrappers_need_no_prefix_whatever_their_order(tmp_path: Path) -> None:
     def work() -> None:
         model = network()
@@ -97,18 +67,6 @@ def test_wrappers_need_no_prefix_whatever_their_order(tmp_path: Path) -> None:
                 SBA(layers=("22",)).check(outer)
 
     in_process_group(tmp_path, work)
-
-
-def test_processes_seeded_alike_decide_alike_and_draw_noise_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    sba, data = make(layers=("input", "2", "5"), p=0.5), batch()
-    steps: list[list[Any]] = []
-    for rank in (0, 1):
-        monkeypatch.setattr(method, "process_rank", lambda rank=rank: rank)
-        draws = generator()
-        steps.append([sba(network(), *data, generator=draws) for _ in range(20)])
-    assert [step.layer for step in steps[0]] == [step.layer for step in steps[1]]
-    same = [torch.equal(one.loss, other.loss) for one, other in zip(*steps, strict=True)]
-    assert same == [step.virtual == 0 for step in steps[0]]
 
 
 def test_data_parallel_is_refused_with_the_way_out() -> None:

@@ -1,0 +1,107 @@
+"""The processes of DistributedDataParallel, whose batches together are one."""
+
+import hashlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakSet
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.parallel import DistributedDataParallel
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+# Wrappers at whose first step the processes agreed. Methods are frozen and cannot remember it, and to ask at every step
+# would make the host wait for the device.
+_AGREED: WeakSet[DistributedDataParallel] = WeakSet()
+
+
+class Processes(NamedTuple):
+    """This process among W that share a batch of W * n rows, of which rank r holds [r * n, (r + 1) * n).
+
+    Attributes:
+        rank: r, from 0 to W - 1.
+        size: W; with 1, the rows here are the whole batch, and nothing is exchanged.
+        group: what they exchange tensors by.
+    """
+
+    rank: int = 0
+    size: int = 1
+    group: "ProcessGroup | None" = None
+
+    def own(self, whole: Tensor) -> Tensor:
+        """Return the rows (n, ...) of this process in values (W * n, ...) of the whole batch."""
+        return whole.chunk(self.size)[self.rank]
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Return the rows (W * n, ...) of all processes, in the memory format of those here (n, ...).
+
+        The gradient flows to whatever process a row came from, where those of all processes are summed. Each process's
+        loss is the mean over its rows and DistributedDataParallel averages gradients, so what the weights get is the
+        gradient of the mean over the whole batch.
+        """
+        if self.size == 1:
+            return rows
+        last = rows.dim() > 2 and not rows.is_contiguous() and rows.movedim(1, -1).is_contiguous()  # channels last
+        dense = rows.movedim(1, -1) if last else rows.contiguous()
+        whole: Tensor = _Gather.apply(dense, self)  # type: ignore[no-untyped-call]
+        return whole.movedim(-1, 1) if last else whole
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, processes: Processes) -> Tensor:
+        ctx.processes = processes
+        parts = [torch.empty_like(rows) for _ in range(processes.size)]
+        distributed.all_gather(parts, rows, group=processes.group)
+        return torch.cat(parts)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total, group=ctx.processes.group)
+        return ctx.processes.own(total), None
+
+
+def processes_of(model: nn.Module, images: Tensor, generator: torch.Generator) -> Processes:
+    """Return the processes that train a network together; this one alone unless DistributedDataParallel wraps it.
+
+    Args:
+        model: the network, wrapped or not.
+        images: (n, ...) rows of this process.
+        generator: what the method draws from, in the same state in every process.
+
+    Raises:
+        ValueError: at the first step of a wrapped network, in every process: they hold different numbers of rows, or
+            their generators differ.
+    """
+    while not isinstance(model, DistributedDataParallel):
+        inner = getattr(model, "_orig_mod", None)  # of torch.compile
+        if not isinstance(inner, nn.Module):
+            return Processes()
+        model = inner
+    group = model.process_group
+    processes = Processes(distributed.get_rank(group), distributed.get_world_size(group), group)
+    if processes.size > 1 and model not in _AGREED:
+        _check_agreement(processes, images, generator)
+        _AGREED.add(model)
+    return processes
+
+
+def _check_agreement(processes: Processes, images: Tensor, generator: torch.Generator) -> None:
+    """Raise ValueError, in all processes, unless they hold as many rows and their generators are in the same state."""
+    digest = hashlib.sha256(generator.get_state().numpy().tobytes()).digest()
+    mine = torch.tensor([[len(images), int.from_bytes(digest[:7], "big")]], device=images.device)
+    rows, states = processes.gather(mine).T.tolist()  # W numbers each
+    if len(set(rows)) > 1:
+        raise ValueError(
+            f"images: the processes hold {', '.join(map(str, rows))} of them; give every process as many, as "
+            "DistributedSampler does."
+        )
+    if len(set(states)) > 1:
+        raise ValueError(
+            "generator: it is not in the same state in every process, so that they would take different steps; seed "
+            "every process's generator alike, without its rank."
+        )
