@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from benchmark.cost import forward_flops, training_flops
-from benchmark.data import Data
+from benchmark.data import Data, to_float
 from benchmark.environment import describe_environment
 from benchmark.evaluate import Evaluated, evaluated_split
 from benchmark.memory import peak_memory
@@ -15,7 +15,7 @@ from benchmark.plan import NUMERICS, Run
 from benchmark.schema import SCHEMA, Cost, DataInfo, EpochAccuracy, ModelInfo, Record
 from benchmark.settings import Preset
 from benchmark.state import State
-from benchmark.train import order_hash, to_float
+from benchmark.train import order_hash
 
 
 def make_record(run: Run, state: State, data: Data, device: torch.device, reason: str | None = None) -> Record:

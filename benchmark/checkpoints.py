@@ -24,9 +24,16 @@ def save_checkpoint(path: Path, run: Run, key: str, state: State) -> None:
     Raises:
         UsageError: the folder cannot be written.
     """
-    values = {
-        "run": {"preset": run.preset.name, "arm": run.arm, "seed": run.seed},
-        "key": key,
+    about = {"run": {"preset": run.preset.name, "arm": run.arm, "seed": run.seed}, "key": key}
+    try:
+        save_tensors(path, about | snapshot(state), previous(path))
+    except (OSError, RuntimeError) as error:
+        raise unwritable(path.parent, error) from error
+
+
+def snapshot(state: State) -> dict[str, Any]:
+    """Return all of a state that changes in training, as tensors and plain values."""
+    return {
         "model": state.model.state_dict(),
         "optimizer": state.optimizer.state_dict(),
         "method": state.method.state_dict() if hasattr(state.method, "state_dict") else {},
@@ -37,10 +44,6 @@ def save_checkpoint(path: Path, run: Run, key: str, state: State) -> None:
         "virtual": state.virtual,
         "position": None if state.position is None else vars(state.position),
     }
-    try:
-        save_tensors(path, values, previous(path))
-    except (OSError, RuntimeError) as error:
-        raise unwritable(path.parent, error) from error
 
 
 def load_checkpoint(path: Path, key: str, state: State, say: Callable[[str], object]) -> bool:
@@ -67,12 +70,13 @@ def load_checkpoint(path: Path, key: str, state: State, say: Callable[[str], obj
         if values.get("key") != key:
             say(f"the checkpoint {candidate} is of other data, another torch or another kind of device: not used")
             return False
-        _fill(state, values)
+        fill(state, values)
         return True
     return False
 
 
-def _fill(state: State, values: dict[str, Any]) -> None:
+def fill(state: State, values: dict[str, Any]) -> None:
+    """Put what `snapshot` returned into a fresh state of the same run."""
     device = next(state.model.parameters()).device
     state.model.load_state_dict(values["model"])
     state.optimizer.load_state_dict(values["optimizer"])

@@ -24,13 +24,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return ended(error.exit_code)
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (KeyboardInterrupt, Stopped) as stopped:
-        print("\ninterrupted. What was done is kept; the same command goes on from there.", file=sys.stderr)
-        return stopped.exit_code if isinstance(stopped, Stopped) else 130
+        if os.environ.get("RANK", "0") == "0":  # of torchrun's processes one is enough
+            print("\ninterrupted. What was done is kept; the same command goes on from there.", file=sys.stderr)
+        return ended(stopped.exit_code if isinstance(stopped, Stopped) else 130)
+
+
+def ended(code: int) -> int:
+    """Return an exit code; one of torchrun's processes ends with it at once, see `benchmark.distributed.joined`."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def run_command(options: argparse.Namespace) -> int:

@@ -109,6 +109,11 @@ def _subset(test: Split, settings: DataSettings) -> Split:
     return _take(test, order[: settings.test_images].sort().values)
 
 
+def to_float(images: Tensor) -> Tensor:
+    """Turn uint8 images into float32 in [0, 1], channels_last."""
+    return images.to(torch.float32, memory_format=torch.channels_last).div_(255)
+
+
 def stratified_order(labels: Tensor, generator: torch.Generator) -> Tensor:
     """Return a random order of which every beginning has the classes in proportion.
 

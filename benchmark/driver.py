@@ -2,51 +2,23 @@
 
 import functools
 import time
-import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import torch
-from filelock import SoftFileLease
-
-from benchmark.assemble import add_evaluation, make_record
-from benchmark.checkpoints import load_checkpoint, previous, remove_checkpoints, save_checkpoint
-from benchmark.data import Data
-from benchmark.errors import BenchmarkError, RunError
-from benchmark.evaluate import Surrogate, accuracy, evaluate, evaluated_split
-from benchmark.events import event_log
-from benchmark.files import remove_leftovers
-from benchmark.journal import Journal
-from benchmark.locks import LostError, claimed, lock_path, make_lock, raise_if_lost
-from benchmark.logs import failure, log, mark_failed, tail
-from benchmark.memory import reset_peak_memory
-from benchmark.models import state_hash
-from benchmark.pending import Again, is_pending, starts_anew
-from benchmark.places import Places, checkpoint_key, checkpoint_path, journal_path
+from benchmark.errors import RunError
+from benchmark.locks import claimed, lock_path, make_lock
+from benchmark.logs import failure, tail
+from benchmark.one_run import Worker, finish_run, take_part, tidy
+from benchmark.pending import is_pending
+from benchmark.places import Places
 from benchmark.plan import Run
-from benchmark.progress import Progress, duration, print_line
-from benchmark.records import read_record, record_path, write_record
-from benchmark.refusals import refuse_early, refuse_foreign, steps_per_epoch
-from benchmark.schema import Record
-from benchmark.state import State, start
-from benchmark.stopping import Stop
+from benchmark.progress import duration, print_line
+from benchmark.records import read_record, record_path
+from benchmark.refusals import refuse_early, refuse_foreign, refuse_indivisible
 from benchmark.surrogate import train_surrogate
-from benchmark.train import DivergedError, budget, raise_if_diverged, train_epoch
 
 POLL = 1.0  # seconds between looks at runs that others are at
 NOT_DONE = "not all runs are done; the same command goes on with them."
-
-
-@dataclass(frozen=True)
-class Worker:
-    """What a process works with: data, folders, device, when to stop, what to repeat, steps between checkpoints."""
-
-    data: Data
-    places: Places
-    device: torch.device
-    stop: Stop
-    again: Again
-    checkpoint_steps: int
 
 
 def execute(runs: Sequence[Run], worker: Worker) -> None:
@@ -61,8 +33,28 @@ def execute(runs: Sequence[Run], worker: Worker) -> None:
     """
     if not runs:
         return
-    refuse_before(runs, worker)
+    worker.group.agree(lambda: refuse_before(runs, worker))
     worker = replace(worker, data=worker.data.to(worker.device))
+    if worker.group.leads:
+        lead(runs, worker)
+        worker.group.share(None)
+    else:
+        follow(runs, worker)
+
+
+def follow(runs: Sequence[Run], worker: Worker) -> None:
+    """Take part in the training of each run that the first process of the group names."""
+    try:
+        with worker.stop.gently():
+            while (number := worker.group.share(0)) is not None:
+                take_part(runs[number], worker)
+    except RuntimeError:  # the first process is gone, perhaps by the signal that came here as well
+        worker.stop()
+        raise
+
+
+def lead(runs: Sequence[Run], worker: Worker) -> None:
+    """Take the runs that no other worker is at to their records, one after the other, until none is left."""
     surrogate = functools.cache(lambda: train_surrogate(runs[0].preset, worker.data, worker.device))  # one for all
     waiting = [(make_lock(run, worker.places.results), run) for run in runs]
     began, waited = time.monotonic(), False
@@ -75,6 +67,7 @@ def execute(runs: Sequence[Run], worker: Worker) -> None:
                         continue
                     number, left = len(runs) - len(waiting) + 1, len(waiting) - 1
                     label = f"[{number}/{len(runs)}] {run.arm} seed {run.seed}"
+                    worker.group.share(runs.index(run))
                     outcome = finish_run(run, worker, lock, surrogate, label)
                 rest = duration((time.monotonic() - began) / number * left)
                 print_line(f"{label}: {outcome}" + (f"; about {rest} left, {left} to go" if left else ""))
@@ -92,98 +85,10 @@ def refuse_before(runs: Sequence[Run], worker: Worker) -> None:
     Raises:
         UsageError: see `benchmark.refusals`.
     """
+    refuse_indivisible(runs[0].preset.recipe, worker.group.size)
     refuse_early(runs, worker.data.to(worker.device), worker.device)
     if worker.again.what != "all":
         refuse_foreign(runs, worker.data, worker.places, worker.device)
-
-
-def finish_run(run: Run, worker: Worker, lock: SoftFileLease, surrogate: Surrogate, label: str) -> str:
-    """Take a run to its record, or note why it failed; return how it ended, for people."""
-    places = worker.places
-    say = functools.partial(log, run, places.runs)
-    try:
-        record = execute_run(run, worker, lock, surrogate, label)
-        raise_if_lost(lock)
-    except BenchmarkError:
-        raise
-    except LostError as lost:
-        return str(lost)
-    except Exception as error:  # whatever went wrong in one run, the others go on
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        details = mark_failed(run, places.runs, reason, traceback.format_exc())
-        say(f"failed, {reason} (details: {details})")
-        return f"failed, {reason}"
-    write_record(record_path(places.results, run.preset.name, run.arm, run.seed), record)
-    tidy(run, places)
-    outcome = f"accuracy {record['last_epoch']['accuracy']:.2%}" if record["last_epoch"] else record["reason"]
-    say(f"{record['status']}, {outcome}")
-    return f"{record['status']}, {outcome}"
-
-
-def tidy(run: Run, places: Places) -> None:
-    """Remove what a run that has a record needs no more; the last checkpoint stays, for `evaluate`."""
-    journal_path(run, places).unlink(missing_ok=True)
-    previous(checkpoint_path(run, places)).unlink(missing_ok=True)
-    remove_leftovers(checkpoint_path(run, places))
-    remove_leftovers(record_path(places.results, run.preset.name, run.arm, run.seed))
-
-
-def execute_run(run: Run, worker: Worker, lock: SoftFileLease, surrogate: Surrogate, label: str) -> Record:
-    """Take one run from its last checkpoint, or its first step, to its record."""
-    data, places, device = worker.data, worker.places, worker.device
-    path, key = checkpoint_path(run, places), checkpoint_key(run, data, device)
-    if starts_anew(run, places, worker.again):
-        remove_checkpoints(path)
-        journal_path(run, places).unlink(missing_ok=True)
-    reset_peak_memory(device)
-    state = start(run, data, device)
-    say = functools.partial(log, run, places.runs)
-    with Progress(run, steps_per_epoch(run, data), label, say) as progress:
-        if load_checkpoint(path, key, state, progress.line):
-            steps = state.position.steps if state.position else 0
-            progress.resume(len(state.epochs), steps, budget(run, state, data.train).share(state))
-        else:
-            say("starts")
-        try:
-            train(run, state, worker, lock, progress)
-            record = make_record(run, state, data, device)
-            journal = Journal(journal_path(run, places), f"{key} {state_hash(state.model)}")
-
-            def attacking(text: str, share: float) -> None:
-                worker.stop()
-                progress.attacking(text, share)
-
-            evaluated = evaluate(run.preset, run.seed, state.model, data, surrogate, attacking, journal)
-        except (DivergedError, FloatingPointError) as diverged:
-            return make_record(run, state, data, device, reason=str(diverged))
-    add_evaluation(record, evaluated._replace(seconds=evaluated.seconds + journal.resumed))
-    return record
-
-
-def train(run: Run, state: State, worker: Worker, lock: SoftFileLease, progress: Progress) -> None:
-    """Train the epochs that are left; write a checkpoint after each, every so many steps, and before stopping."""
-    data, path = worker.data, checkpoint_path(run, worker.places)
-    key, allowed = checkpoint_key(run, data, worker.device), budget(run, state, data.train)
-
-    def save() -> None:
-        raise_if_lost(lock)
-        save_checkpoint(path, run, key, state)
-
-    def after_step(steps: int) -> None:
-        progress.step(steps)
-        if worker.stop.asked or steps % worker.checkpoint_steps == 0:
-            raise_if_diverged(state)
-            save()
-        worker.stop()
-
-    with event_log(run, worker.places.events, len(state.epochs)) as events:
-        while state.position is not None or not allowed.is_spent(state):  # perhaps only an epoch's end is left
-            epoch = train_epoch(run, state, data.train, after_step)
-            epoch["accuracy"] = accuracy(run.preset.recipe, state.model, evaluated_split(run.preset, data))
-            state.epochs.append(epoch)
-            save()
-            events(epoch)
-            progress.epoch(epoch, allowed.share(state))
 
 
 def tidy_after_kills(plan: Sequence[Run], places: Places) -> None:

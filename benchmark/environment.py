@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from benchmark.distributed import launched, local_rank
 from benchmark.errors import UsageError
 
 DETERMINISTIC = (
@@ -31,16 +32,17 @@ def choose_device(name: str) -> torch.device:
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(name)
+        device = torch.device(f"cuda:{local_rank()}" if name == "cuda" and launched() else name)
     except RuntimeError:
         device = torch.device("meta")
     if device.type not in ("cpu", "cuda"):
         raise UsageError(f"--device {name!r}: allowed are auto, cpu, cuda and cuda:0, cuda:1, ...")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(
-            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices. Use --device cpu."
+            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices, {device} is not one of them. "
+            "Use --device cpu, or as many processes as there are devices."
         )
     return device
 
@@ -72,6 +74,7 @@ def describe_environment(device: torch.device) -> dict[str, str]:
         "device": device.type,
         "device_name": device_name(device),
         "threads": str(torch.get_num_threads()),
+        **({"processes": os.environ["WORLD_SIZE"]} if launched() else {}),
         "deterministic": "on" if torch.are_deterministic_algorithms_enabled() else "off",
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",

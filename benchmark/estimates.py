@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from benchmark.attacks import TARGETS
 from benchmark.corruptions import KINDS, SEVERITIES
+from benchmark.data import to_float
 from benchmark.joint import suite
 from benchmark.models import build_model
 from benchmark.plan import Run, make_plan
@@ -16,7 +17,7 @@ from benchmark.progress import duration
 from benchmark.sanity import PGD
 from benchmark.settings import Attack, DataSettings, Preset, Recipe
 from benchmark.tables import Table
-from benchmark.train import autocast, to_float
+from benchmark.train import autocast
 
 BATCH, REPEATS, LONG = 8, 5, 0.5  # images; timed passes; seconds of the first pass after which it is the only one
 FORWARD = 1 / 3  # of a forward and backward pass

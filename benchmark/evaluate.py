@@ -12,8 +12,9 @@ from benchmark import sanity
 from benchmark.attacks import Victim, predict
 from benchmark.calibration import calibration
 from benchmark.corruptions import KINDS, SEVERITIES, corrupt
-from benchmark.data import Data, stratified_order
+from benchmark.data import Data, stratified_order, to_float
 from benchmark.datasets import Split
+from benchmark.distributed import ALONE, Group
 from benchmark.errors import UsageError
 from benchmark.joint import Keep, Progress, Radius, Subject, at_once, attack_jointly
 from benchmark.models import eval_mode
@@ -21,7 +22,7 @@ from benchmark.records import pack_bits, unpack_bits
 from benchmark.schema import AttackOutcome, Calibration, Check, Corrupted, Noise, Outcomes, Robustness
 from benchmark.settings import Checks, Evaluation, Preset, Recipe
 from benchmark.streams import stream, stream_seed
-from benchmark.train import autocast, to_float
+from benchmark.train import autocast
 
 CLEAN_BATCH = 500
 
@@ -60,9 +61,22 @@ def clean_logits(recipe: Recipe, model: nn.Module, split: Split) -> Tensor:
     return logits
 
 
-def accuracy(recipe: Recipe, model: nn.Module, split: Split) -> float:
-    """Return the share of the split's images that are classified correctly, in [0, 1]."""
-    return int((clean_logits(recipe, model, split).argmax(1) == split.labels).sum()) / len(split.labels)
+def accuracy(recipe: Recipe, model: nn.Module, split: Split, group: Group = ALONE) -> float:
+    """Return the share of the split's images that are classified correctly, in [0, 1]; a group divides them.
+
+    Raises:
+        FloatingPointError: logits are not finite, in any process.
+    """
+    mine = range(len(split.labels))[group.rank :: group.size]
+    part = split if group.size == 1 else Split(split.images[mine], split.labels[mine])
+    right, problem = 0, ""
+    try:
+        right = int((clean_logits(recipe, model, part).argmax(1) == part.labels).sum())
+    except FloatingPointError as error:
+        problem = str(error)
+    if group.any(bool(problem)):
+        raise FloatingPointError(problem or "the network's logits are not finite in another process")
+    return group.sum(right)[0] / len(split.labels)
 
 
 def attacked_images(preset: Preset, split: Split) -> list[int]:

@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmark.data import Data
+from benchmark.data import Data, to_float
 from benchmark.errors import RunError, UsageError
 from benchmark.files import DamagedFileError, load_tensors
 from benchmark.models import build_model, eval_mode
 from benchmark.settings import Preset
-from benchmark.train import to_float
 
 LISTED = 4  # names of weights in a message
 SAVE = "Only tensors and plain values are loaded, never pickled code: save model.state_dict() with torch.save."

@@ -50,6 +50,15 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], previous: Path 
             os.close(folder)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text, as UTF-8, whole or not at all.
+
+    Raises:
+        OSError: what writing raised.
+    """
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
 def remove_leftovers(path: Path) -> None:
     """Remove the temporary files of writers of `path` that were killed; nobody may be writing it now."""
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):

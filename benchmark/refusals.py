@@ -6,15 +6,16 @@ import torch
 
 from benchmark.assemble import analysis_of
 from benchmark.consistency import named
-from benchmark.data import Data
-from benchmark.errors import UsageError
+from benchmark.data import Data, to_float
+from benchmark.errors import UsageError, shorten
 from benchmark.evaluate import attacked_images, evaluated_split
 from benchmark.joint import refuse_too_few_classes
 from benchmark.places import Places
 from benchmark.plan import Run
 from benchmark.records import read_study
+from benchmark.settings import Recipe
 from benchmark.state import start
-from benchmark.train import to_float, train_step
+from benchmark.train import train_step
 
 TRIAL_IMAGES, TRIAL_STEPS = 4, 12
 
@@ -34,6 +35,25 @@ def refuse_early(runs: Sequence[Run], data: Data, device: torch.device) -> None:
         images, labels = to_float(data.train.images[:TRIAL_IMAGES]), data.train.labels[:TRIAL_IMAGES]
         for _ in range(TRIAL_STEPS):  # enough that a method which acts at random acts
             train_step(run, state, images, labels)
+
+
+def refuse_indivisible(recipe: Recipe, processes: int) -> None:
+    """Refuse a global batch that cannot be divided evenly among processes and parts of gradient accumulation.
+
+    Raises:
+        UsageError: names the numbers of processes that divide it.
+    """
+    batch, parts = recipe.batch_size, recipe.accumulate
+    if batch % (parts * processes) == 0:
+        return
+    if batch % parts:
+        raise UsageError(f"recipe.accumulate = {parts} does not divide recipe.batch_size = {batch}; it has to.")
+    allowed = ", ".join(str(n) for n in range(1, batch // parts + 1) if batch % (parts * n) == 0)
+    raise UsageError(
+        f"recipe.batch_size = {batch} (the global batch) in {parts} parts cannot be divided evenly among {processes} "
+        f"processes; start one of {shorten(allowed)}. If the memory of so few is too small for their share, gradient "
+        f"accumulation takes it in N parts, one after the other: --set recipe.accumulate=N."
+    )
 
 
 def refuse_foreign(runs: Sequence[Run], data: Data, places: Places, device: torch.device) -> None:

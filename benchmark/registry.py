@@ -31,6 +31,7 @@ MODELS = {
     "small": Row("benchmark.models:small_net", "three convolutions for 8x8 digits (ours)"),
     "fast": Row("benchmark.models:fast_net", "after airbench, arXiv:2404.00498, narrower"),
     "preact_resnet18": Row("benchmark.preact_resnet:preact_resnet18", "He et al., ECCV 2016, arXiv:1603.05027"),
+    "resnet50": Row("benchmark.resnet:resnet50", "He et al., CVPR 2016, arXiv:1512.03385 (torchvision's)"),
 }
 DATASETS = {
     "digits": Row("benchmark.datasets:digits", "UCI handwritten digits, 8x8, embedded in scikit-learn"),

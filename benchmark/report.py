@@ -18,6 +18,7 @@ from benchmark.cost_figure import cost_figure
 from benchmark.errors import UsageError
 from benchmark.export import exported
 from benchmark.figures import accuracy_figure, robustness_figure
+from benchmark.files import write_text
 from benchmark.forest import differences_figure
 from benchmark.html_page import page
 from benchmark.records import read_study
@@ -88,8 +89,7 @@ def write_report(results: Path, output: Path, forms: Collection[Form] = ()) -> l
     files = render(results, output, forms)
     for path, text in files.items():
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(text.encode())
+            write_text(path, text)
         except OSError as error:
             raise UsageError(f"cannot write {path}: {error.strerror or error}. Choose another --output.") from error
     return list(files)

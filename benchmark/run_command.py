@@ -1,6 +1,9 @@
 """The command `run`: plan, data, everything that is still to do, and the tables."""
 
 import argparse
+import contextlib
+import io
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +13,14 @@ import torch
 from benchmark import smoke
 from benchmark.ablation import ablate
 from benchmark.data import Data, data_roots, load_data
-from benchmark.driver import Worker, execute, refuse_before, summarize, tidy_after_kills
+from benchmark.distributed import Group, joined, launched
+from benchmark.driver import execute, refuse_before, summarize, tidy_after_kills
 from benchmark.environment import choose_device
 from benchmark.errors import UsageError
 from benchmark.events import refuse_without_tensorboard
 from benchmark.logs import forget_failure
 from benchmark.memory import keep_freed_memory
+from benchmark.one_run import Worker
 from benchmark.pending import Again, What, pending
 from benchmark.places import Places
 from benchmark.plan import Run, at_equal_compute, make_plan, part
@@ -37,32 +42,65 @@ def run_preset(options: argparse.Namespace) -> None:
         BenchmarkError: wrong settings, missing data; a run failed or diverged.
         Stopped: by a signal.
     """
+    refuse_contradictions(options)
+    keep_freed_memory()
+    with joined() as group, contextlib.redirect_stdout(sys.stdout if group.leads else io.StringIO()):
+        device = group.agree(lambda: choose_device(options.device))
+        plan, places = group.agree(lambda: planned(options, device))
+        options.since = options.since or time.time()
+        again = Again(repeated(options), options.since)
+        todo = group.agree(lambda: to_do(plan, places, again, options) if group.leads else [])
+        todo = [plan[number] for number in group.share([plan.index(run) for run in todo])]
+        if not options.worker_of:
+            done = len(plan) - len(todo)
+            together = f" x {group.size} processes" if group.size > 1 else ""
+            name = plan[0].preset.name if plan else options.preset
+            print(f"{name}: {len(plan)} runs, {done} done, {len(todo)} to do, on {device}{together}.", flush=True)
+        if todo:
+            with stoppable(options.worker_of or 0) as stop:
+                data = load_in_turn(options, todo[0].preset, group)
+                work(todo, options, Worker(data, places, device, stop, again, options.checkpoint_steps, group))
+        if group.leads and not options.worker_of:  # a worker is one of several; the one that started them does the rest
+            conclude(plan, places, options)
+
+
+def refuse_contradictions(options: argparse.Namespace) -> None:
+    """Refuse options that exclude one another.
+
+    Raises:
+        UsageError: names them.
+    """
     if options.tensorboard:
         refuse_without_tensorboard()
     if options.synthetic and not options.smoke:
         raise UsageError("--synthetic is for --smoke runs only; made-up images have no place in a study.")
-    keep_freed_memory()
-    device = choose_device(options.device)
+    if options.jobs > 1 and launched():
+        raise UsageError("torchrun's processes train each run together, those of --jobs one each: leave one out.")
+
+
+def planned(options: argparse.Namespace, device: torch.device) -> tuple[list[Run], Places]:
+    """Return the plan and its folders.
+
+    Raises:
+        UsageError: wrong settings.
+    """
     preset = chosen_preset(options, device)
     results = options.results or (smoke.FOLDER / "results" if options.smoke else Path("results"))
     places = Places(results, options.runs, options.runs / "tensorboard" if options.tensorboard else None)
-    plan = part(make_plan(preset, options.arms, options.seeds), options.shard)
+    return part(make_plan(preset, options.arms, options.seeds), options.shard), places
+
+
+def to_do(plan: Sequence[Run], places: Places, again: Again, options: argparse.Namespace) -> list[Run]:
+    """Return the runs of the plan that are to be started.
+
+    Raises:
+        UsageError: folders that cannot be written, records of other settings.
+    """
     check_writable(places.results, places.runs)
-    again = Again(repeated(options), options.since or time.time())
-    if options.worker_of:  # one of several; the one that started them does the rest
-        with stoppable(options.worker_of) as stop:
-            todo = pending(plan, places, again)
-            execute(todo, Worker(load(options, preset), places, device, stop, again, options.checkpoint_steps))
-        return
-    if again.what != "nothing":
+    if again.what != "nothing" and not options.worker_of:
         for run in plan:
             forget_failure(run, places.runs)
-    todo = pending(plan, places, again)
-    print(f"{preset.name}: {len(plan)} runs, {len(plan) - len(todo)} done, {len(todo)} to do, on {device}.", flush=True)
-    if todo:
-        with stoppable() as stop:
-            work(todo, options, Worker(load(options, preset), places, device, stop, again, options.checkpoint_steps))
-    conclude(plan, places, options)
+    return pending(plan, places, again)
 
 
 def repeated(options: argparse.Namespace) -> What:
@@ -70,13 +108,19 @@ def repeated(options: argparse.Namespace) -> What:
     return "all" if options.force else "diverged" if options.retry_failed else "nothing"
 
 
-def load(options: argparse.Namespace, preset: Preset) -> Data:
+def load(options: argparse.Namespace, preset: Preset, first: bool = True) -> Data:
     """Load the preset's data, or made-up images in its format, which the first process of the command writes."""
     root = options.data_root
     if options.synthetic:
         folder = smoke.FOLDER / "data"
-        root = folder if options.worker_of else smoke.write_synthetic(preset, folder)
+        root = smoke.write_synthetic(preset, folder) if first and not options.worker_of else folder
     return load_data(preset.data, data_roots(root))
+
+
+def load_in_turn(options: argparse.Namespace, preset: Preset, group: Group) -> Data:
+    """Load the data in the first process of a group, which may decode them, then in the others, from its cache."""
+    loaded = group.agree(lambda: load(options, preset) if group.leads else None)
+    return group.agree(lambda: loaded or load(options, preset, first=False))
 
 
 def work(todo: Sequence[Run], options: argparse.Namespace, worker: Worker) -> None:

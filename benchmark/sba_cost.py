@@ -6,13 +6,14 @@ from statistics import mean, median
 import torch
 
 from benchmark.cost import INPUT, training_flops
+from benchmark.data import to_float
 from benchmark.plan import Run, make_plan
 from benchmark.preset_files import load_preset
 from benchmark.settings import Preset
 from benchmark.speed import random_data, timed
 from benchmark.state import State, start
 from benchmark.tables import Table
-from benchmark.train import to_float, train_step
+from benchmark.train import train_step
 
 COPIES, SHARES = (1, 2, 4), (0.0, 0.25, 0.5, 1.0)
 TURNS, STEPS = 7, 4
@@ -66,7 +67,7 @@ def cost(preset: Preset, device: torch.device, changes: dict[str, object]) -> li
 
         def take(run: Run, state: State) -> None:
             for _ in range(STEPS):
-                step = train_step(run, state, images, labels)
+                (step,) = train_step(run, state, images, labels)
                 added.append(step.virtual / len(images) * share(step.layer) if step.virtual else 0.0)
 
         plain, sba = (timed(functools.partial(take, *pair), device) for pair in zip(runs, states, strict=True))

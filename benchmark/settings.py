@@ -52,11 +52,15 @@ class ModelSettings(Settings):
 
 
 class Recipe(Settings):
-    """Nesterov SGD with a triangular learning rate.
+    """Nesterov SGD with a triangular learning rate, or one that falls in steps.
 
     The rate rises linearly from `initial` x learning_rate to learning_rate at the share `peak` of all steps and
-    falls linearly to `final` x learning_rate at the last. `padding` and `flip` are the standard augmentation's: a
-    random crop of the image padded by so many pixels, and mirroring, for arms that use it.
+    falls linearly to `final` x learning_rate at the last; with `drops` it instead stays where it is and falls tenfold
+    at each of these shares. `padding` and `flip` are the standard augmentation's: a random crop of the image padded by
+    so many pixels, and mirroring, for arms that use it.
+
+    `batch_size` images make a step, however many processes share them. With `accumulate` they are taken in so many
+    parts, one after the other (gradient accumulation), each of which is a batch to the method and to BatchNorm.
     """
 
     epochs: Count
@@ -70,6 +74,8 @@ class Recipe(Settings):
     padding: CountOrZero = 4
     flip: bool = True
     precision: Literal["float32", "bfloat16"] = "bfloat16"
+    drops: tuple[Share, ...] = ()
+    accumulate: Count = 1
 
 
 class Attack(Settings):

@@ -9,6 +9,7 @@ from benchmark.synthetic import write_cifar, write_image_folder
 
 FOLDER = Path("runs/smoke")  # records and report of smoke runs, apart from those of studies
 TRAIN, TEST, ATTACKED, BATCH, EPOCHS, STEPS, SEEDS = 600, 200, 32, 50, 2, 3, 2
+PIXELS = 64  # at most
 QUERIES, FEW = 20, 4  # of the sanity checks: Square's queries, images for the reference AutoAttack
 
 
@@ -23,6 +24,7 @@ def shrink(preset: Preset, synthetic: bool = False) -> tuple[str, ...]:
         "name": f"{preset.name}-smoke" + ("-synthetic" if synthetic else ""),
         "title": f"Smoke run, far too small to mean anything: {preset.title}",
         "seeds": preset.seeds[:SEEDS],
+        "data.pixels": min(PIXELS, preset.data.pixels),
         "data.train_images": TRAIN,
         "data.test_images": TEST,
         "data.validation_images": min(TEST, preset.data.validation_images),

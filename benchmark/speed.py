@@ -8,13 +8,13 @@ import torch
 from tabulate import tabulate
 from torch.nn import functional as F
 
-from benchmark.data import Data
+from benchmark.data import Data, to_float
 from benchmark.datasets import Split
 from benchmark.environment import describe_environment
 from benchmark.plan import Run, make_plan
 from benchmark.preset_files import load_preset
 from benchmark.state import State, start
-from benchmark.train import autocast, to_float, train_epoch
+from benchmark.train import autocast, train_epoch
 
 STEPS, REPEATS, SECONDS_WARM = 16, 5, 2
 

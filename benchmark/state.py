@@ -6,13 +6,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from benchmark.data import Data
+from benchmark.distributed import ALONE, Group
 from benchmark.errors import UsageError
 from benchmark.models import build_model, weights_hash
 from benchmark.plan import Run
 from benchmark.schema import Epoch
 from benchmark.streams import stream, stream_seed
+from benchmark.sync_batchnorm import synchronised
 
 PURPOSES = ("order", "augmentation", "method")
 
@@ -25,7 +28,7 @@ class Position:
         order: (N,) the epoch's order of the training images.
         losses: (steps of a whole epoch,) float32, the loss of each step done.
         steps: steps done.
-        augmented: of these, those in which the method augmented.
+        augmented: batches that the method augmented; a step takes one, with gradient accumulation several.
         seconds: the time that they took.
     """
 
@@ -42,6 +45,8 @@ class State:
 
     Attributes:
         model, optimizer: what is trained.
+        network: the model as methods call it: itself or, with several processes, what exchanges their gradients.
+        group: the processes that train it.
         method: the arm's method; it may keep a state of its own (`state_dict`), so each run has its own.
         streams: one generator for each purpose.
         weights_hash: hash of the initial weights.
@@ -52,6 +57,8 @@ class State:
     """
 
     model: nn.Module
+    network: nn.Module
+    group: Group
     optimizer: torch.optim.Optimizer
     method: Any
     streams: dict[str, torch.Generator]
@@ -62,8 +69,8 @@ class State:
     position: Position | None = None
 
 
-def start(run: Run, data: Data, device: torch.device) -> State:
-    """Return the state before the first step.
+def start(run: Run, data: Data, device: torch.device, group: Group = ALONE) -> State:
+    """Return the state before the first step, the same in every process of the group.
 
     Raises:
         UsageError: the network does not exist, or lacks a layer that the method names.
@@ -73,6 +80,8 @@ def start(run: Run, data: Data, device: torch.device) -> State:
     initial = weights_hash(model)
     _check_method(run, model)
     model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub lacks it
+    if group.size > 1:
+        model = synchronised(model)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(
         trained,
@@ -82,7 +91,16 @@ def start(run: Run, data: Data, device: torch.device) -> State:
         nesterov=recipe.momentum > 0,
     )
     method = copy.deepcopy(run.method)
-    return State(model, optimizer, method, {p: stream(name, run.seed, p) for p in PURPOSES}, initial)
+    streams = {purpose: stream(name, run.seed, purpose) for purpose in PURPOSES}
+    return State(model, _network(model, device, group), group, optimizer, method, streams, initial)
+
+
+def _network(model: nn.Module, device: torch.device, group: Group) -> nn.Module:
+    """Return what methods call: the model, or what exchanges its gradients between processes."""
+    if group.size == 1:
+        return model
+    devices = [device] if device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=devices)
 
 
 def _check_method(run: Run, model: nn.Module) -> None:

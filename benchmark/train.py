@@ -1,23 +1,24 @@
 """Training: one loop for every arm, which knows no method by name."""
 
-import functools
+import contextlib
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from benchmark import registry
-from benchmark.cost import training_flops
+from benchmark.data import to_float
 from benchmark.datasets import Split
 from benchmark.errors import UsageError
 from benchmark.plan import Run
+from benchmark.schedule import budget, learning_rate
 from benchmark.schema import Epoch
 from benchmark.settings import Recipe
 from benchmark.state import Position, State
@@ -38,81 +39,43 @@ def order_hash(run: Run, images: int) -> str:
     return digest.hexdigest()[:16]
 
 
-@dataclass(frozen=True)
-class Budget:
-    """What a run may spend in training: optimizer steps or, in compute mode, FLOPs.
-
-    Attributes:
-        total: all that it may spend; in compute mode what plain training spends in the recipe's epochs.
-        step: what a plain step costs; training ends when not even that is left.
-        spent: what the state has spent so far.
-    """
-
-    total: int
-    step: int
-    spent: Callable[[State], int]
-
-    def share(self, state: State) -> float:
-        """Return the share of the training that is over, which the learning rate follows: 0 at the first step, 1 at
-        the last plain one; an augmented one may pass it.
-        """
-        return min(self.spent(state) / max(self.total - self.step, 1), 1.0)
-
-    def is_spent(self, state: State) -> bool:
-        """Say whether training is over."""
-        return self.spent(state) + self.step > self.total
-
-
-def budget(run: Run, state: State, train: Split) -> Budget:
-    """Return a run's budget: its epochs of whole batches or, in compute mode, the FLOPs of plain training."""
-    batch = run.preset.recipe.batch_size
-    steps_per_epoch = len(train.labels) // batch
-    if not run.preset.compute:
-        return Budget(run.epochs * steps_per_epoch, 1, lambda state: state.images // batch)
-    image = to_float(train.images[:1])
-    plain = batch * training_flops(state.model, image)
-    behind = functools.cache(lambda layer: training_flops(state.model, image, layer))
-
-    def spent(state: State) -> int:
-        return state.images // batch * plain + sum(n * behind(layer) for layer, n in state.virtual.items())
-
-    return Budget(run.preset.recipe.epochs * steps_per_epoch * plain, plain, spent)
-
-
-def learning_rate(recipe: Recipe, share: float) -> float:
-    """Return the triangular rate (see `Recipe`) where `share` of the training, in [0, 1], is over."""
-    if share < recipe.peak:
-        factor = recipe.initial + (1 - recipe.initial) * share / recipe.peak
-    else:
-        factor = 1 + (recipe.final - 1) * (share - recipe.peak) / max(1 - recipe.peak, 1e-12)
-    return recipe.learning_rate * factor
-
-
 def autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:
     """Return the precision of training: bfloat16 autocast or plain float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
 
 
-def to_float(images: Tensor) -> Tensor:
-    """Turn uint8 images into float32 in [0, 1], channels_last."""
-    return images.to(torch.float32, memory_format=torch.channels_last).div_(255)
+def train_step(run: Run, state: State, images: Tensor, labels: Tensor) -> list[Any]:
+    """Take one optimizer step; return what the method returned for each batch: one, or each part of `accumulate`.
 
-
-def train_step(run: Run, state: State, images: Tensor, labels: Tensor) -> Any:
-    """Take one optimizer step on float images (N, C, H, W) in [0, 1]; return what the method returned.
+    Args:
+        run: what is trained.
+        state: is changed in place.
+        images: (N, C, H, W) float images in [0, 1], this process's share of the step's.
+        labels: (N,) their labels.
 
     Raises:
         UsageError: the method does not fit the network, for example a layer inside a skip connection.
     """
-    try:
-        with autocast(run.preset.recipe, images.device):
-            step = state.method(state.model, images, labels, generator=state.streams["method"])
-    except ValueError as error:  # a method's word that it does not fit this network
-        raise UsageError(f"arm {run.arm}: {error}") from error
+    parts, taken = min(run.preset.recipe.accumulate, len(labels)), list[Any]()
     state.optimizer.zero_grad(set_to_none=True)
-    step.loss.backward()
+    for some, theirs in zip(images.chunk(parts), labels.chunk(parts), strict=True):
+        with gradients_exchanged(state, last=len(taken) == parts - 1):
+            try:
+                with autocast(run.preset.recipe, images.device):
+                    step = state.method(state.network, some, theirs, generator=state.streams["method"])
+            except ValueError as error:  # a method's word that it does not fit this network
+                raise UsageError(f"arm {run.arm}: {error}") from error
+            (step.loss if parts == 1 else step.loss / parts).backward()
+        taken.append(step)
     state.optimizer.step()
-    return step
+    return taken
+
+
+def gradients_exchanged(state: State, last: bool) -> AbstractContextManager[Any]:
+    """Let several processes exchange gradients in a step's last part alone, when all of them are summed up."""
+    if isinstance(state.network, DistributedDataParallel) and not last:
+        return state.network.no_sync()
+    return contextlib.nullcontext()
 
 
 def train_epoch(run: Run, state: State, train: Split, after_step: Callable[[int], None] = lambda _step: None) -> Epoch:
@@ -136,24 +99,31 @@ def train_epoch(run: Run, state: State, train: Split, after_step: Callable[[int]
         raise ValueError(f"the training of {run.arm} seed {run.seed} is over: nothing of its budget is left")
     whole = len(train.labels) // recipe.batch_size
     position = state.position = state.position or _begin_epoch(state, train, whole)
-    augment = augmentation(run)
     state.model.train()
-    while position.steps < whole and not allowed.is_spent(state):
-        began = time.perf_counter()
-        picked = position.order[position.steps * recipe.batch_size : (position.steps + 1) * recipe.batch_size]
-        for group in state.optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, allowed.share(state))
-        images = to_float(augment(train.images[picked], state.streams["augmentation"]))
-        step = train_step(run, state, images, train.labels[picked])
-        position.losses[position.steps] = step.loss.detach()
-        state.images += len(picked)
-        position.augmented += step.virtual > 0
-        if step.virtual:
-            state.virtual[step.layer] = state.virtual.get(step.layer, 0) + step.virtual
-        position.steps += 1
-        position.seconds += time.perf_counter() - began
-        after_step(position.steps)
+    with contextlib.closing(training_batches(run, state, train)) as batches:
+        while position.steps < whole and not allowed.is_spent(state):
+            began = time.perf_counter()
+            images, labels = next(batches)
+            for group in state.optimizer.param_groups:
+                group["lr"] = learning_rate(recipe, allowed.share(state))
+            count(state, train_step(run, state, to_float(images), labels))
+            state.images += recipe.batch_size
+            position.seconds += time.perf_counter() - began
+            after_step(position.steps)
     return _end_epoch(state, recipe, whole)
+
+
+def count(state: State, taken: Sequence[Any]) -> None:
+    """Count one more optimizer step, from what the method returned for its parts."""
+    position = state.position
+    assert position is not None
+    losses = [step.loss.detach() for step in taken]
+    position.losses[position.steps] = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+    for step in taken:
+        if step.virtual:
+            position.augmented += 1
+            state.virtual[step.layer] = state.virtual.get(step.layer, 0) + step.virtual * state.group.size
+    position.steps += 1
 
 
 def _begin_epoch(state: State, train: Split, whole: int) -> Position:
@@ -167,7 +137,7 @@ def _end_epoch(state: State, recipe: Recipe, whole: int) -> Epoch:
     position = state.position
     assert position is not None
     began = time.perf_counter()
-    raise_if_diverged(state)  # the one wait for the device
+    raise_if_diverged(state)  # the one wait for the device, and for the other processes
     position.seconds += time.perf_counter() - began
     total = np.add.accumulate(position.losses[: position.steps].cpu().numpy())[-1]
     finished = Epoch(
@@ -177,7 +147,7 @@ def _end_epoch(state: State, recipe: Recipe, whole: int) -> Epoch:
         accuracy=0.0,
         images_per_second=round(position.steps * recipe.batch_size / position.seconds, 1),
         seconds=round(position.seconds, 3),
-        augmented=round(position.augmented / position.steps, 6),
+        augmented=round(position.augmented / (position.steps * recipe.accumulate), 6),
     )
     if position.steps < whole:
         finished["images"] = position.steps * recipe.batch_size
@@ -186,13 +156,16 @@ def _end_epoch(state: State, recipe: Recipe, whole: int) -> Epoch:
 
 
 def raise_if_diverged(state: State) -> None:
-    """Look at the losses of the epoch in progress and at the weights; waits for the device.
+    """Look at the losses of the epoch in progress, from now on means over all processes, and at the weights.
+
+    Waits for the device; all processes do it at the same steps.
 
     Raises:
         DivergedError: one is not finite; the text names step and values.
     """
     position = state.position
     assert position is not None
+    position.losses[: position.steps] = state.group.mean(position.losses[: position.steps])
     losses = position.losses[: position.steps].tolist()
     where = f"epoch {len(state.epochs) + 1}, step"
     rate = f"learning rate {state.optimizer.param_groups[0]['lr']:.4g} in the last step"
@@ -206,6 +179,19 @@ def raise_if_diverged(state: State) -> None:
             f"weights are no longer finite after {where} {position.steps}, {broken[0]} among {len(broken)} tensors "
             f"(loss {losses[-1]:.4g}, {rate})"
         )
+
+
+def training_batches(run: Run, state: State, train: Split) -> Generator[tuple[Tensor, Tensor]]:
+    """Yield this process's uint8 images, augmented, and labels of every step that is left of the epoch.
+
+    Every process augments the whole batch, which is cheap for images in memory: so the draws do not depend on how many
+    share it.
+    """
+    recipe, position, augment = run.preset.recipe, state.position, augmentation(run)
+    assert position is not None
+    for picked in position.order.split(recipe.batch_size)[position.steps :]:
+        images = augment(train.images[picked], state.streams["augmentation"])
+        yield state.group.own(images, recipe.accumulate), state.group.own(train.labels[picked], recipe.accumulate)
 
 
 def augmentation(run: Run) -> Callable[[Tensor, torch.Generator], Tensor]:

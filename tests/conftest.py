@@ -12,7 +12,7 @@ from archive_server import Server, pack, serving
 from saying import Said, Say
 from tiny_study import ARMS, SEEDS, Study, path_of, random_states, read, run, work_in
 
-from benchmark import driver, train
+from benchmark import one_run, train
 from benchmark.cli import main
 from benchmark.data import Data, load_data
 from benchmark.datasets import with_checksums
@@ -74,7 +74,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         seen.append((plan.arm, plan.seed))
         return train.train_epoch(plan, *arguments, **named)
 
-    monkeypatch.setattr(driver, "train_epoch", counted)
+    monkeypatch.setattr(one_run, "train_epoch", counted)
     return seen
 
 

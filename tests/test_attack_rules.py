@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from benchmark import attacks, joint, sanity
 from benchmark.attacks import Norm, Victim, make_attack, perturb, predict
-from benchmark.data import Data, load_data
+from benchmark.data import Data, load_data, to_float
 from benchmark.datasets import Split
 from benchmark.errors import DataError, UsageError
 from benchmark.evaluate import make_subject
@@ -36,7 +36,7 @@ from benchmark.settings import Attack, Checks, Evaluation
 from benchmark.state import start
 from benchmark.study import comparisons, load_study
 from benchmark.torchvision_ops import ensure_importable
-from benchmark.train import to_float, train_epoch
+from benchmark.train import train_epoch
 
 STEPS = {"fgsm": 1, "pgd": 3, "apgd_ce": 3, "apgd_dlr": 3, "apgd_t": 2, "fab_t": 2, "square": 10}
 LINF: list[tuple[str, Norm]] = [(name, "Linf") for name in STEPS]

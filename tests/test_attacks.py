@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from benchmark import attacks
 from benchmark.attacks import Victim, make_attack, perturb, predict
-from benchmark.data import Data, load_data
+from benchmark.data import Data, load_data, to_float
 from benchmark.evaluate import evaluate
 from benchmark.image_streams import Draws, draws
 from benchmark.joint import Subject, attack_jointly
@@ -21,7 +21,7 @@ from benchmark.records import unpack_bits
 from benchmark.schema import AttackOutcome
 from benchmark.settings import Attack, Evaluation
 from benchmark.state import start
-from benchmark.train import to_float, train_epoch
+from benchmark.train import train_epoch
 
 NAMES = ("fgsm", "pgd", "apgd_ce", "apgd_dlr")
 SUITE = tuple(Attack(name=name, steps=1 if name == "fgsm" else 5) for name in NAMES)

@@ -10,15 +10,16 @@ from tiny_study import worker
 
 from benchmark.assemble import training_cost
 from benchmark.cost import training_flops
-from benchmark.data import Data
+from benchmark.data import Data, to_float
 from benchmark.driver import execute
 from benchmark.models import weights_hash
 from benchmark.places import Places
 from benchmark.plan import Run, at_equal_compute, make_plan
 from benchmark.progress import Progress
 from benchmark.records import read_record, record_path
+from benchmark.schedule import budget
 from benchmark.state import State, start
-from benchmark.train import budget, to_float, train_epoch
+from benchmark.train import train_epoch
 
 MakeRun = Callable[..., Run]
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ from typing import NoReturn
 import pytest
 from tiny_study import Study, path_of, read, run, work_in
 
-from benchmark import driver
+from benchmark import one_run
 from benchmark.cli import main
 
 
@@ -70,7 +70,7 @@ def test_run_that_fails_is_named_without_a_traceback_and_ends_with_1(
     def fail(*_arguments: object, **_named: object) -> NoReturn:
         raise RuntimeError("attack pgd left the ball")
 
-    monkeypatch.setattr(driver, "evaluate", fail)
+    monkeypatch.setattr(one_run, "evaluate", fail)
     assert run("--arms", "erm", "--seeds", "1") == 1
     said = capsys.readouterr().err
     assert "Traceback" not in said

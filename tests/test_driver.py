@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import driver
+from benchmark import one_run
 from benchmark.cli import main
 from benchmark.records import read_record, write_record
 from benchmark.synthetic import write_image_folder
@@ -23,7 +23,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise AssertionError("training began")
 
-    monkeypatch.setattr(driver, "execute_run", fail)
+    monkeypatch.setattr(one_run, "execute_run", fail)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_force_keeps_the_old_record_until_the_new_one_is_there(monkeypatch: pyte
     assert main(ONE) == 0
     before = RECORD.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(driver, "execute_run", lambda *_: (_ for _ in ()).throw(RuntimeError("broken")))
+        patch.setattr(one_run, "execute_run", lambda *_: (_ for _ in ()).throw(RuntimeError("broken")))
         assert main([*ONE, "--force"]) == 1
     assert RECORD.read_bytes() == before
     assert main([*ONE, "--force"]) == 0

@@ -8,22 +8,22 @@ import pytest
 from saying import Said, Say
 from tiny_study import TINY, Study, path_of, read, run, without_times
 
-from benchmark import assemble, driver, logs
+from benchmark import assemble, logs, one_run
 from benchmark.plan import Run
 
 pytestmark = pytest.mark.usefixtures("fresh")
 FEW = ("--set=recipe.epochs=1", "--set=evaluation.images=16", "--set=evaluation.eps=[4.0, 16.0]")
 
 
-def failing(arm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def failing(arm: str, monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> None:
     """Let the runs of an arm fail between training and evaluation."""
 
     def make_record(one: Run, *rest: Any) -> Any:
         if one.arm == arm:
-            raise RuntimeError("attack pgd left the ball\nby a lot")
+            raise error or RuntimeError("attack pgd left the ball\nby a lot")
         return assemble.make_record(one, *rest)
 
-    monkeypatch.setattr(driver, "make_record", make_record)
+    monkeypatch.setattr(one_run, "make_record", make_record)
 
 
 def test_a_run_that_failed_is_named_with_the_last_lines_of_its_log_and_the_others_go_on(
@@ -42,6 +42,20 @@ def test_a_run_that_failed_is_named_with_the_last_lines_of_its_log_and_the_other
     assert "RuntimeError" in Path("runs/smoke/erm/seed-0.error.log").read_text(encoding="utf-8")
     assert read(path_of("mixup", 0))["status"] == "done"
     assert not path_of("erm", 0).exists()
+
+
+def test_a_run_whose_output_nobody_reads_any_more_has_not_failed(
+    study: Study, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    one = ("--arms", "erm", "--seeds", "0")
+    with monkeypatch.context() as patch:
+        patch.setattr("os.dup2", lambda *_: None)  # the program points its output elsewhere; here it is pytest's
+        failing("erm", patch, BrokenPipeError(32, "Broken pipe"))
+        run(*one)
+    assert not list(Path("runs").rglob("*.error.log"))
+    assert run(*one) == 0
+    assert "failed" not in capfd.readouterr().out
+    assert without_times(read(path_of("erm", 0))) == without_times(study.records["erm", 0])
 
 
 def test_a_run_that_failed_is_begun_again_only_when_asked_for_and_from_its_checkpoint(

@@ -6,8 +6,9 @@ from torch import nn
 
 from benchmark.errors import UsageError
 from benchmark.models import Normalize, build_model, weights_hash, whitening_filters
+from benchmark.torchvision_ops import ensure_importable
 
-SIZES = {"small": (1, 8), "fast": (3, 32), "preact_resnet18": (3, 32)}
+SIZES = {"small": (1, 8), "fast": (3, 32), "preact_resnet18": (3, 32), "resnet50": (3, 32)}
 
 
 def images(name: str, n: int = 64) -> torch.Tensor:
@@ -59,6 +60,23 @@ def test_preact_resnet18_has_the_published_size() -> None:
     model = build_model("preact_resnet18", images("preact_resnet18"), 10, seed=0)
     # kuangliu/pytorch-cifar counts 11,171,146 without the last BatchNorm (2 x 512)
     assert sum(p.numel() for p in model.parameters()) == 11_171_146 + 1024
+
+
+def test_resnet50_is_torchvisions_with_our_names() -> None:
+    ensure_importable()
+    from torchvision.models import resnet50
+
+    x = images("resnet50")
+    model = build_model("resnet50", x, 1000, seed=0)
+    assert sum(p.numel() for p in model.parameters()) == 25_557_032  # torchvision's page
+    theirs = resnet50(weights=None, num_classes=1000)
+    stages = {"block1": "layer1", "block2": "layer2", "block3": "layer3", "block4": "layer4", "stem.0": "conv1"}
+    for ours, name in (stages | {"stem.1": "bn1", "head.2": "fc"}).items():
+        theirs.get_submodule(name).load_state_dict(model.get_submodule(ours).state_dict())
+    normalize = next(iter(model.children()))
+    batch = x[:2].float() / 255
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(batch), theirs.eval()(normalize(batch)))
 
 
 def test_whitened_patches_are_uncorrelated_with_unit_variance() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_study import BATCH, EPOCHS, Study, path_of, read, run, without_times, work_in
 
-from benchmark import driver, train
+from benchmark import one_run, train
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_same_command_again_trains_nothing(in_study: Study, capsys: pytest.Captu
 
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in Path("results").rglob("*.json")}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(driver, "execute_run", refuse)
+        patch.setattr(one_run, "execute_run", refuse)
         assert run() == 0
     assert "8 done, 0 to do" in capsys.readouterr().out
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
@@ -126,7 +126,7 @@ def test_run_interrupted_while_attacked_resumes_without_training(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(driver, "evaluate", interrupt)
+        patch.setattr(one_run, "evaluate", interrupt)
         assert run("--arms", "sba", "--seeds", "1") == 130
     trained.clear()
     assert run("--arms", "sba", "--seeds", "1") == 0

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from benchmark import sanity
 from benchmark.attacks import Victim, predict
-from benchmark.data import Data, load_data
+from benchmark.data import Data, load_data, to_float
 from benchmark.datasets import Split
 from benchmark.evaluate import Evaluated, all_checks, attacked_images, evaluate, joint_curves
 from benchmark.joint import Radius, Subject, attack_jointly, stands
@@ -25,7 +25,7 @@ from benchmark.sanity import Scaled
 from benchmark.schema import Check
 from benchmark.settings import Attack, Checks, Evaluation
 from benchmark.state import start
-from benchmark.train import to_float, train_epoch
+from benchmark.train import train_epoch
 
 IMAGES = 64
 NEAR = Radius("Linf", 16.0)

@@ -1,5 +1,6 @@
 """Presets and plans: inheritance, overrides, identity."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from benchmark.errors import UsageError
 from benchmark.plan import make_plan
 from benchmark.preset_files import PRESETS, load_preset, preset_names
 from benchmark.smoke import shrink
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -73,6 +76,20 @@ def test_identity_changes_with_every_setting_and_the_seed_and_nothing_else() -> 
         identity("evaluation.images=65"), identity("model.name=fast"), identity(seed=1),
     ]  # fmt: skip
     assert len({base, *changed}) == 7
+
+
+def test_settings_that_came_later_leave_older_runs_their_identity() -> None:
+    records = [json.loads(path.read_text()) for path in sorted((ROOT / "results/cifar10_jpeg_10k_cpu").rglob("seed-*"))]
+    assert len(records) >= 32
+    plan = {(run.arm, run.seed): run for run in make_plan(load_preset("cifar10_jpeg_10k_cpu"), None, None)}
+    for record in records:
+        run = plan[record["arm"], record["seed"]]
+        assert (record["settings_hash"], record["settings"]) == (run.identity, run.settings)
+    (plain,) = make_plan(load_preset("smoke"), ["sba"], [0])
+    for override in ("recipe.drops=[0.5]", "recipe.accumulate=2"):
+        (changed,) = make_plan(load_preset("smoke", (override,)), ["sba"], [0])
+        assert changed.identity != plain.identity
+        assert override.partition("=")[0].split(".")[1] in changed.settings["recipe"]
 
 
 def test_identity_has_the_methods_defaults_in_it() -> None:

@@ -11,12 +11,14 @@ from benchmark.data import Data
 from benchmark.errors import UsageError
 from benchmark.models import weights_hash
 from benchmark.plan import Run
+from benchmark.schedule import learning_rate
 from benchmark.settings import Recipe
 from benchmark.state import State, start
 from benchmark.streams import stream, stream_seed
-from benchmark.train import DivergedError, learning_rate, order_hash, train_epoch
+from benchmark.train import DivergedError, order_hash, train_epoch
 
 MakeRun = Callable[..., Run]
+CPU = torch.device("cpu")
 
 
 def two_epochs(run: Run, data: Data) -> State:
@@ -36,6 +38,34 @@ def test_sba_with_p_zero_trains_the_same_weights_as_erm_to_the_last_bit(
     assert weights_hash(plain.model) == weights_hash(stochastic.model)
     assert [e["train_loss"] for e in plain.epochs] == [e["train_loss"] for e in stochastic.epochs]
     assert stochastic.virtual == {}
+
+
+def test_the_rate_stays_and_falls_tenfold_at_each_drop() -> None:
+    recipe = Recipe(epochs=9, batch_size=1, learning_rate=2.0, initial=0.5, peak=0.1, drops=(1 / 3, 2 / 3))
+    rates = [learning_rate(recipe, share) for share in (0.0, 0.05, 0.1, 0.33, 0.34, 0.66, 0.67, 1.0)]
+    assert rates == pytest.approx([1.0, 1.5, 2.0, 2.0, 0.2, 0.2, 0.02, 0.02])
+
+
+def test_accumulated_gradients_are_those_of_the_parts_one_after_the_other(make_run: MakeRun, digits: Data) -> None:
+    exact = ("recipe.precision='float32'", "recipe.epochs=1", "recipe.batch_size=60")
+    run = make_run("erm", 0, *exact, "recipe.accumulate=3")
+    state, by_hand = start(run, digits, torch.device("cpu")), start(make_run("erm", 0, *exact), digits, CPU)
+    epoch = train_epoch(run, state, digits.train)
+    order = torch.randperm(len(digits.train.labels), generator=by_hand.streams["order"])
+    losses, steps = [], len(order) // 60
+    for step in range(steps):
+        by_hand.optimizer.param_groups[0]["lr"] = learning_rate(run.preset.recipe, step / (steps - 1))
+        by_hand.optimizer.zero_grad()
+        for part in order[60 * step : 60 * step + 60].split(20):
+            images = digits.train.images[part].float().div(255)
+            loss = torch.nn.functional.cross_entropy(by_hand.model(images), digits.train.labels[part])
+            (loss / 3).backward()
+            losses.append(float(loss))
+        by_hand.optimizer.step()
+    assert epoch["train_loss"] == pytest.approx(sum(losses) / len(losses), abs=1e-5)
+    for one, other in zip(state.model.parameters(), by_hand.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    assert state.images == 60 * steps
 
 
 def test_the_same_seed_trains_the_same_weights_and_another_seed_does_not(make_run: MakeRun, digits: Data) -> None:

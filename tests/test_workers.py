@@ -13,7 +13,7 @@ import pytest
 from faults import workers_of
 from tiny_study import TINY, path_of, read, run, worker
 
-from benchmark import driver, locks
+from benchmark import driver, locks, one_run
 from benchmark.cli import main
 from benchmark.data import Data
 from benchmark.locks import claimed, lock_path, make_lock
@@ -132,7 +132,7 @@ def test_a_worker_that_lost_its_lock_writes_nothing_more(
         if len(calls) == 2:
             raise locks.LostError("its lock was lost")
 
-    monkeypatch.setattr(driver, "raise_if_lost", lost)
+    monkeypatch.setattr(one_run, "raise_if_lost", lost)
     driver.execute([one], worker(digits, places))
     said = capsys.readouterr().out
     assert "its lock was lost" in said

@@ -12,7 +12,7 @@ import torch
 
 from benchmark.cli import main
 from benchmark.data import Data
-from benchmark.driver import Worker
+from benchmark.one_run import Worker
 from benchmark.pending import Again
 from benchmark.places import Places
 from benchmark.stopping import Stop
