@@ -21,6 +21,7 @@ from benchmark.places import Places
 from benchmark.plan import Run, at_equal_compute, make_plan, part
 from benchmark.preset_files import family_member, load_preset
 from benchmark.printed import print_table, write
+from benchmark.ray_launcher import on_cluster, refuse_launcher
 from benchmark.records import check_writable, record_path
 from benchmark.settings import Preset
 from benchmark.stopping import stoppable
@@ -37,6 +38,7 @@ def run_preset(options: argparse.Namespace) -> None:
         BenchmarkError: wrong settings, missing data; a run failed or diverged.
         Stopped: by a signal.
     """
+    refuse_launcher(options)
     if options.tensorboard:
         refuse_without_tensorboard()
     if options.synthetic and not options.smoke:
@@ -80,7 +82,11 @@ def load(options: argparse.Namespace, preset: Preset) -> Data:
 
 
 def work(todo: Sequence[Run], options: argparse.Namespace, worker: Worker) -> None:
-    """Do the runs here, or in several workers after having met here whatever stops them all."""
+    """Do the runs here, or in several workers or on a cluster after having met here whatever stops them all."""
+    if options.launcher == "ray":
+        refuse_before(todo, worker)
+        on_cluster(todo, options, worker.device.type, worker.again.since, worker.stop)
+        return
     jobs = min(options.jobs, len(todo))
     if jobs == 1:
         execute(todo, worker)
