@@ -19,25 +19,21 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import UsageError
-from benchmark.logs import log_size, said_since
+from benchmark.logs import TAIL, log_size, said_since
 from benchmark.plan import Run
 from benchmark.progress import print_line
 from benchmark.stopping import SIGNALS, Stop, Stopped
 from benchmark.workers import PAUSE, THREADS, cores, worker_error
 
-POLL = 1.0  # seconds between looks at the tasks and at what their runs said
-CONNECT = 10.0  # seconds to reach the head of a cluster
+POLL, CONNECT = 1.0, 10.0  # seconds between looks at the tasks and their runs' logs; to reach the head of a cluster
 TRIES = 10  # further starts of a run whose node or process died; a run that takes its node down each time must end
+# Nothing is reported to Ray's makers, and none of its messages, such as a dead node's last words, reaches the terminal.
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "(?s).*"}
 PASSED_ON = ("PYTHONPATH", "SBA_DATA_ROOT", "SBA_DATA_MIRROR")  # of the environment, from here to the nodes
-LAST_LINES = 20  # of a worker that broke off without an error for people
 
 
 def refuse_launcher(options: argparse.Namespace) -> None:
-    """Refuse options of Ray without it, devices that it hands out itself, and a missing package.
-
-    Raises:
-        UsageError: see above.
-    """
+    """Raise UsageError for options of Ray without it, for devices that it hands out itself, for a missing package."""
     if options.launcher != "ray":
         if options.ray_address:
             raise UsageError("--ray-address is for --launcher ray only.")
@@ -51,8 +47,7 @@ def refuse_launcher(options: argparse.Namespace) -> None:
 def on_cluster(todo: Sequence[Run], options: argparse.Namespace, device: str, since: float, stop: Stop) -> None:
     """Run `python -m benchmark COMMAND` for each run in a task of its own, and pass on what the runs' logs say.
 
-    A run whose process or node dies is started again on another node, where it waits for the dead worker's lock to
-    lapse and goes on from its checkpoint.
+    A run whose process or node dies is started again elsewhere, where it waits for the dead worker's lock to lapse.
 
     Args:
         todo: the runs.
@@ -66,11 +61,12 @@ def on_cluster(todo: Sequence[Run], options: argparse.Namespace, device: str, si
         Stopped: somebody asked to stop.
     """
     with cluster(options.ray_address) as ray:
-        cpus, gpus = share(ray.nodes(), options.jobs, device)
+        nodes = ray.nodes()
+        cpus, gpus = share(nodes, options.jobs, device)
         environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         environment |= dict.fromkeys(THREADS, str(cpus))
         task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=TRIES, retry_exceptions=[ChildProcessError])(take)
-        alive = sum(node["Alive"] for node in ray.nodes())
+        alive = sum(node["Alive"] for node in nodes)
         print_line(f"Ray, nodes: {alive}; for each run, CPUs: {cpus}" + (f", GPUs: {gpus:g}." if gpus else "."))
         tasks = {}
         for run in todo:
@@ -85,14 +81,14 @@ def on_cluster(todo: Sequence[Run], options: argparse.Namespace, device: str, si
 
 @contextmanager
 def cluster(address: str | None) -> Iterator[Any]:
-    """Connect to a cluster, or start one of this machine, and give Ray's module; at the end all is left as it was.
+    """Connect to a cluster, or start one of this machine, and give Ray's module; its handlers of signals are not kept.
 
     Raises:
         UsageError: no cluster answers at the address, or one of another version of Ray or Python.
     """
     if address:
         refuse_unreachable(address)
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is reported to anybody
+    os.environ |= QUIET
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     import ray  # optional, and slow to import
 
@@ -101,7 +97,8 @@ def cluster(address: str | None) -> Iterator[Any]:
         ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **new)
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise UsageError(f"--ray-address {address}: no Ray cluster that can be used: {reason}") from error
+        where = f"--ray-address {address}" if address else "--launcher ray"
+        raise UsageError(f"{where}: no Ray cluster that can be used: {reason}") from error
     finally:
         for number, handler in handlers.items():  # Ray has put its own in their place
             signal.signal(number, handler)
@@ -153,11 +150,10 @@ def take(command: Sequence[str], environment: Mapping[str, str], folder: str) ->
 
     Args:
         command: arguments of the command line that select the run.
-        environment: variables beside those of the node.
-        folder: to work in, the same on every node.
+        environment, folder: variables beside those of the node, and where to work, the same on every node.
 
     Returns:
-        The exit code, and what the process said.
+        The exit code and what the process said.
 
     Raises:
         ChildProcessError: a signal that did not come from here ended it; the run can go on elsewhere.
@@ -191,8 +187,7 @@ def watch(ray: Any, tasks: dict[Any, Run], options: argparse.Namespace, stop: St
     Args:
         ray: the module.
         tasks: the run of each; those that end are removed.
-        options: of the command line.
-        stop: asked between looks.
+        options, stop: see `on_cluster`.
 
     Raises:
         BenchmarkError: a run met something that the user must mend first.
@@ -203,7 +198,8 @@ def watch(ray: Any, tasks: dict[Any, Run], options: argparse.Namespace, stop: St
     with stop.gently():
         while tasks:
             stop()
-            ended, _ = ray.wait(list(tasks), num_returns=1, timeout=POLL)
+            time.sleep(POLL)  # not inside ray.wait, out of which no handler of a signal may raise
+            ended, _ = ray.wait(list(tasks), num_returns=len(tasks), timeout=0)
             tell()
             for node in ray.nodes():
                 if not node["Alive"] and node["NodeID"] not in lost:
@@ -237,7 +233,7 @@ def follow(runs: Sequence[Run], options: argparse.Namespace) -> Callable[[], Non
 def for_people(said: str) -> str:
     """Return a worker's error message; where it has none, its last lines."""
     _, found, error = f"\n{said}".partition("\nerror: ")
-    return error.rstrip() if found else "\n".join(["a worker broke off:", *said.splitlines()[-LAST_LINES:]])
+    return error.rstrip() if found else "\n".join(["a worker broke off:", *said.splitlines()[-TAIL:]])
 
 
 def cancel(ray: Any, tasks: Sequence[Any]) -> None:
@@ -246,7 +242,8 @@ def cancel(ray: Any, tasks: Sequence[Any]) -> None:
         ray.cancel(task)
     try:
         while tasks:
-            _, tasks = ray.wait(tasks, num_returns=len(tasks), timeout=POLL)
+            time.sleep(PAUSE)
+            _, tasks = ray.wait(tasks, num_returns=len(tasks), timeout=0)
     except (KeyboardInterrupt, Stopped):
         for task in tasks:
             ray.cancel(task, force=True)

@@ -1,5 +1,6 @@
 """The launcher ray: runs on a real cluster, one of whose nodes dies; shares, signals, errors."""
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -31,7 +32,8 @@ NEEDS_RAY = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="
 NEEDS_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="it looks for processes in /proc")
 ARMS = ("erm", "mixup", "sba")
 LONG = (*TINY, "--set=recipe.epochs=20", "--checkpoint-steps", "3", "--arms", ",".join(ARMS), "--seeds", "0")
-LEASE = 4.0
+LONG += ("--set=arms.sba.settings.noise=1e30",)  # this one diverges at once
+LEASE = 3.0
 # Python imports a module of this name at its start, so that each worker has the shorter lease.
 SHORT_LEASE = f"from benchmark import locks\nlocks.LEASE, locks.HEARTBEAT = {LEASE}, 0.5\n"
 
@@ -41,10 +43,10 @@ def command(*arguments: str) -> list[str]:
 
 
 @contextmanager
-def started(line: list[str], **options: Any) -> Iterator["subprocess.Popen[str]"]:
+def started(line: list[str]) -> Iterator["subprocess.Popen[str]"]:
     """A process with pipes, ended with the block."""
     pipe = subprocess.PIPE
-    with subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=pipe, text=True, **options) as process:
+    with subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
         try:
             yield process
         finally:
@@ -73,11 +75,12 @@ def run_at(raylet: int, results: Path) -> tuple[str, int, Path]:
     until = time.monotonic() + 120
     while time.monotonic() < until:
         for lock in results.rglob("*.lock"):
-            holder = re.search(r"pid=(\d+)", lock.read_text())  # none while it is being written
-            process, arm = int(holder[1]) if holder else 0, lock.parent.name
-            log = Path("runs") / "smoke" / arm / "seed-0.log"
-            if process and parent(parent(process)) == raylet and log.is_file() and "epoch 1/" in log.read_text():
-                return arm, process, lock
+            arm = lock.parent.name
+            with contextlib.suppress(OSError):  # the run has not begun, or has ended since
+                holder = re.search(r"pid=(\d+)", lock.read_text())  # none while it is being written
+                log = (Path("runs") / "smoke" / arm / "seed-0.log").read_text()
+                if holder and "epoch 1/" in log and parent(parent(int(holder[1]))) == raylet:
+                    return arm, int(holder[1]), lock
         time.sleep(0.05)
     raise AssertionError("no run has begun there")
 
@@ -85,9 +88,7 @@ def run_at(raylet: int, results: Path) -> tuple[str, int, Path]:
 @NEEDS_RAY
 @NEEDS_LINUX
 @pytest.mark.usefixtures("environment")
-def test_a_run_whose_node_dies_goes_on_from_its_checkpoint_on_another_and_the_records_are_those_of_one_process() -> (
-    None
-):
+def test_a_run_whose_node_dies_goes_on_from_its_checkpoint_on_another_and_the_records_are_the_same() -> None:
     with started([sys.executable, str(PROJECT / "tests" / "two_nodes.py")]) as cluster:
         assert cluster.stdin is not None
         assert cluster.stdout is not None
@@ -103,41 +104,51 @@ def test_a_run_whose_node_dies_goes_on_from_its_checkpoint_on_another_and_the_re
             os.kill(process, signal.SIGKILL)
             out, error = study.communicate(timeout=240)
         cluster.communicate("", timeout=60)
-    assert study.returncode == 0, out + error
-    assert error == ""
+    assert study.returncode == 1, out + error
+    assert "3 runs: 2 done, 1 diverged." in out
+    assert "these runs did not end well" in error
+    assert "sba seed 0: diverged" in error
+    assert "Traceback" not in error
+    assert "raylet" not in out + error  # Ray's own words
     assert "is gone; its runs are started elsewhere" in out
     assert re.search(rf"^{arm} seed 0: resuming after epoch \d+/20", out, re.MULTILINE)
     log = (Path("runs") / "smoke" / arm / "seed-0.log").read_text()
     (resumed,) = re.findall(r"^(\S+ \S+)Z resuming after", log, re.MULTILINE)
     assert datetime.fromisoformat(f"{resumed}+00:00").timestamp() >= died + LEASE - 1  # the log has whole seconds
-    subprocess.run([*command(*LONG), "--results", "alone", "--runs", "alone"], check=True, capture_output=True)
+    subprocess.run([*command(*LONG), "--results", "alone", "--runs", "alone"], check=False, capture_output=True)
     for arm in ARMS:
         assert without_times(read(path_of(arm, 0))) == without_times(read(path_of(arm, 0, Path("alone"))))
     assert not list(Path("results").rglob("*.lock"))
 
 
 @NEEDS_RAY
-def test_an_interrupt_reaches_the_runs_which_save_and_a_diverged_run_ends_the_command_with_1(environment: Path) -> None:
-    one = ("--arms", "erm", "--seeds", "0", "--launcher", "ray")
-    with started(command(*TINY, *one, "--set=recipe.epochs=100000")) as study:
-        assert study.stdout is not None
-        for line in study.stdout:
-            if "seed 0: epoch 1/" in line:
-                break
-        study.send_signal(signal.SIGINT)
-        _, error = study.communicate(timeout=120)
-    assert study.returncode == 130
-    assert "stopping after this step" in error
-    assert "the same command goes on" in error
-    assert "Traceback" not in error
-    assert not list(environment.rglob("*.lock"))
-    assert list(environment.rglob("*.pt"))
-    diverging = command(*TINY, *one, "--set=recipe.learning_rate=1e30", "--results", "other")
-    ended = subprocess.run(diverging, capture_output=True, text=True, check=False, timeout=120)
-    assert ended.returncode == 1
-    assert "1 runs: 1 diverged." in ended.stdout
-    assert "these runs did not end well" in ended.stderr
-    assert read(path_of("erm", 0, Path("other")))["status"] == "diverged"
+@NEEDS_LINUX
+def test_an_interrupt_lets_the_runs_save_and_a_second_one_stops_at_once(environment: Path) -> None:
+    endless = (*TINY, "--set=recipe.epochs=100000", "--arms", "erm", "--seeds", "0", "--launcher", "ray")
+    for awaited, frozen in (("seed 0: epoch 1/", False), ("seed 0: resuming after", True)):
+        with started(command(*endless)) as study:
+            assert study.stdout is not None
+            assert any(awaited in line for line in study.stdout)
+            (lock,) = environment.rglob("*.lock")
+            process = int(re.findall(r"pid=(\d+)", lock.read_text())[0])
+            if frozen:
+                os.kill(process, signal.SIGSTOP)  # it will never save
+            study.send_signal(signal.SIGINT)
+            if frozen:
+                assert study.stderr is not None
+                assert any("once more stops at once" in line for line in study.stderr)
+                time.sleep(2 * ray_launcher.POLL)
+                study.send_signal(signal.SIGINT)
+            _, error = study.communicate(timeout=120)
+        assert study.returncode == 130
+        assert "the same command goes on" in error
+        assert "Traceback" not in error
+        assert frozen == lock.exists()
+        assert list(environment.rglob("*.pt"))
+        until = time.monotonic() + 20
+        while Path(f"/proc/{process}").exists():  # Ray kills it a moment later
+            assert time.monotonic() < until
+            time.sleep(0.1)
 
 
 def node(**resources: float) -> dict[str, Any]:
@@ -181,7 +192,7 @@ class FakeError(Exception):
 
 
 def fake_ray(outcomes: dict[str, Any]) -> Any:
-    """Ray's module, in which tasks have these outcomes and one node has died."""
+    """Ray's module, in which tasks have these outcomes, one after the other, and one node has died."""
 
     def get(task: str) -> Any:
         if isinstance(outcomes[task], Exception):
@@ -197,22 +208,21 @@ def fake_ray(outcomes: dict[str, Any]) -> Any:
 
 
 def test_a_run_that_ray_gives_up_is_told_and_what_the_user_must_mend_ends_the_study(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs = make_plan(load_preset("smoke"), ["erm", "sba"], [0])
-    options = Namespace(runs=tmp_path)
-    watch(
-        fake_ray({"a": FakeError("long\nthe node died"), "b": (0, "")}),
-        dict(zip("ab", runs, strict=True)),
-        options,
-        Stop(),
-    )
+    monkeypatch.setattr(ray_launcher, "POLL", 0)
+    runs, options = make_plan(load_preset("smoke"), ["erm", "sba"], [0]), Namespace(runs=tmp_path)
+    lost = fake_ray({"a": FakeError("long\nthe node died"), "b": (0, "")})
+    watch(lost, dict(zip("ab", runs, strict=True)), options, Stop())
     said = capsys.readouterr().out
     assert "erm seed 0: given up after 10 more starts: the node died" in said
     assert said.count("The node n1 is gone") == 1
-    left = dict(zip("ab", runs, strict=True))
+    wrong, left = (
+        fake_ray({"a": (3, "said\nerror: no data\nlook there\n"), "b": (0, "")}),
+        dict(zip("ab", runs, strict=True)),
+    )
     with pytest.raises(UsageError, match=r"^no data\nlook there$") as raised:
-        watch(fake_ray({"a": (3, "said\nerror: no data\nlook there\n"), "b": (0, "")}), left, options, Stop())
+        watch(wrong, left, options, Stop())
     assert raised.value.exit_code == 3
     assert list(left) == ["b"]  # what is left is cancelled
 
