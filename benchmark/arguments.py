@@ -34,6 +34,15 @@ def add_run(commands: Commands) -> None:
     run.add_argument("--force", action="store_true", help="repeat runs that are done")
     run.add_argument("--retry-failed", action="store_true", help="repeat runs that failed or diverged")
     run.add_argument("--jobs", type=count, default=1, metavar="N", help="runs at a time, in N processes (default: 1)")
+    run.add_argument(
+        "--launcher",
+        choices=("local", "ray"),
+        default="local",
+        help="ray: each run is a task of a Ray cluster, --jobs of them on each GPU, or on each node without",
+    )
+    run.add_argument(
+        "--ray-address", metavar="ADDRESS", help="of a Ray cluster (default: one of this machine is started)"
+    )
     run.add_argument("--checkpoint-steps", type=count, default=500, metavar="N", help="also save every N steps")
     run.add_argument("--worker-of", type=int, help=argparse.SUPPRESS)  # of this process; set by --jobs
     run.add_argument("--since", type=float, help=argparse.SUPPRESS)  # seconds since 1970; set by --jobs

@@ -35,7 +35,8 @@ def doctor(data_root: Path | None) -> str:
         "commit": commit,
         "devices": devices,
         "torchvision's operators": operators,
-        "tensorboard": tensorboard,
+        "tensorboard": partial(optional, "tensorboard", "--tensorboard"),
+        "ray": partial(optional, "ray", "--launcher ray"),
         "data roots": partial(roots, data_root),
         "data: digits": lambda: "with scikit-learn",
         **{f"data: {name}": partial(data_set, folder, data_root) for name, folder in FOLDERS.items()},
@@ -90,9 +91,9 @@ def operators() -> str:
     return "load" if found.loaded else f"do not load, and are not needed ({shorten(found.reason)})"
 
 
-def tensorboard() -> str:
-    """Say whether `run --tensorboard` can write event files."""
-    return version("tensorboard") if find_spec("tensorboard") else "not there; only --tensorboard needs it"
+def optional(package: str, option: str) -> str:
+    """Return the version of a package that one option of `run` needs, if it is there."""
+    return version(package) if find_spec(package) else f"not there; only {option} needs it"
 
 
 def roots(data_root: Path | None) -> str:

@@ -1,5 +1,6 @@
 """The log of a run: what was said about it, with the time, in a file beside its checkpoint; and its failure, if any."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from benchmark.plan import Run
 from benchmark.records import unwritable
 
 TAIL = 20  # lines that an error shows
+TIME = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ ")
 
 
 def log_path(run: Run, runs: Path) -> Path:
@@ -41,6 +43,29 @@ def tail(run: Run, runs: Path) -> str:
         return ""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL:]
     return "".join(f"\n    {line}" for line in lines)
+
+
+def log_size(run: Run, runs: Path) -> int:
+    """Return the bytes of a run's log so far, 0 where it has none."""
+    path = log_path(run, runs)
+    return path.stat().st_size if path.is_file() else 0
+
+
+def said_since(run: Run, runs: Path, offset: int) -> tuple[list[str], int]:
+    """Return the whole lines that were added to a run's log, without their times, and the offset behind them.
+
+    Args:
+        run: the run.
+        runs: the folder of the logs.
+        offset: bytes of the log that were read before.
+    """
+    if log_size(run, runs) <= offset:
+        return [], offset
+    with log_path(run, runs).open("rb") as file:
+        file.seek(offset)
+        added = file.read()
+    whole = added[: added.rfind(b"\n") + 1]
+    return [TIME.sub("", line) for line in whole.decode("utf-8", "replace").splitlines()], offset + len(whole)
 
 
 def mark_failed(run: Run, runs: Path, reason: str, trace: str) -> Path:

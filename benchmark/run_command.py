@@ -26,6 +26,7 @@ from benchmark.places import Places
 from benchmark.plan import Run, at_equal_compute, make_plan, part
 from benchmark.preset_files import family_member, load_preset
 from benchmark.printed import print_table, write
+from benchmark.ray_launcher import on_cluster, refuse_launcher
 from benchmark.records import check_writable, record_path
 from benchmark.settings import Preset
 from benchmark.stopping import stoppable
@@ -70,12 +71,13 @@ def refuse_contradictions(options: argparse.Namespace) -> None:
     Raises:
         UsageError: names them.
     """
+    refuse_launcher(options)
     if options.tensorboard:
         refuse_without_tensorboard()
     if options.synthetic and not options.smoke:
         raise UsageError("--synthetic is for --smoke runs only; made-up images have no place in a study.")
-    if options.jobs > 1 and launched():
-        raise UsageError("torchrun's processes train each run together, those of --jobs one each: leave one out.")
+    if launched() and (options.jobs > 1 or options.launcher != "local"):
+        raise UsageError("torchrun's processes train each run together, those of --jobs or Ray one each: leave one out.")
 
 
 def planned(options: argparse.Namespace, device: torch.device) -> tuple[list[Run], Places]:
@@ -124,7 +126,11 @@ def load_in_turn(options: argparse.Namespace, preset: Preset, group: Group) -> D
 
 
 def work(todo: Sequence[Run], options: argparse.Namespace, worker: Worker) -> None:
-    """Do the runs here, or in several workers after having met here whatever stops them all."""
+    """Do the runs here, or in several workers or on a cluster after having met here whatever stops them all."""
+    if options.launcher == "ray":
+        refuse_before(todo, worker)
+        on_cluster(todo, options, worker.device.type, worker.again.since, worker.stop)
+        return
     jobs = min(options.jobs, len(todo))
     if jobs == 1:
         execute(todo, worker)

@@ -59,7 +59,7 @@ def in_parallel(command: Sequence[str], jobs: int, since: float, stop: Stop) -> 
         if code < 0 and code != -signal.SIGTERM:
             print_line(f"worker {number} was killed by {signal.Signals(-code).name}; the others went on.")
     if errors:
-        raise _error(max(worker.returncode for worker in workers), errors[0])
+        raise worker_error(max(worker.returncode for worker in workers), errors[0])
 
 
 def _start(command: Sequence[str], environment: dict[str, str], errors: list[str]) -> "subprocess.Popen[str]":
@@ -104,7 +104,8 @@ def _end(workers: Sequence["subprocess.Popen[str]"]) -> None:
         raise
 
 
-def _error(code: int, text: str) -> BenchmarkError:
+def worker_error(code: int, text: str) -> BenchmarkError:
+    """Return what a worker met, with its exit code, as an error of this process."""
     error = UsageError(text)
     error.exit_code = code
     return error

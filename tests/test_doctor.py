@@ -35,7 +35,7 @@ def test_doctor_says_all_there_is_and_ends_with_0(say: Say) -> None:
     assert (said.code, said.error) == (0, "")
     lines = dict(line.split("  ", 1) for line in said.out.split("\n\n")[0].splitlines())
     assert lines["torch"].strip() == torch.__version__
-    for name in (*doctor.PACKAGES, "python", "commit", "devices", "tensorboard", "torchvision's operators"):
+    for name in (*doctor.PACKAGES, "python", "commit", "devices", "tensorboard", "ray", "torchvision's operators"):
         assert lines[name].strip()
     found = lines["data: cifar10_jpeg"]
     assert "found: " in found
@@ -89,7 +89,7 @@ def test_operators_say_why_they_do_not_load(monkeypatch: pytest.MonkeyPatch, fou
 
 def test_tensorboard_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "find_spec", lambda _name: None)
-    assert "only --tensorboard needs it" in doctor.tensorboard()
+    assert doctor.optional("tensorboard", "--tensorboard") == "not there; only --tensorboard needs it"
 
 
 def test_the_doctor_looks_where_the_data_sets_lie() -> None:
