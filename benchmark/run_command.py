@@ -77,7 +77,7 @@ def refuse_contradictions(options: argparse.Namespace) -> None:
     if options.synthetic and not options.smoke:
         raise UsageError("--synthetic is for --smoke runs only; made-up images have no place in a study.")
     if launched() and (options.jobs > 1 or options.launcher != "local"):
-        raise UsageError("torchrun's processes train each run together, those of --jobs or Ray one each: leave one out.")
+        raise UsageError("torchrun's processes train runs together, those of --jobs or Ray one each: leave one out.")
 
 
 def planned(options: argparse.Namespace, device: torch.device) -> tuple[list[Run], Places]:
