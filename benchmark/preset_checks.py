@@ -159,7 +159,11 @@ def check_together(preset: Preset, where: str) -> None:
 def _check_lists(preset: Preset, where: str) -> None:
     """Refuse lists that name something twice, and eps that do not rise."""
     evaluation, analysis, small = preset.evaluation, preset.analysis, preset.ablation
-    rising = {"evaluation.eps": evaluation.eps, "evaluation.l2_eps": evaluation.l2_eps}
+    rising = {
+        "evaluation.eps": evaluation.eps,
+        "evaluation.l2_eps": evaluation.l2_eps,
+        "recipe.drops": preset.recipe.drops,
+    }
     single: dict[str, Sequence[object]] = {
         "seeds": preset.seeds,
         "analysis.against": analysis.against,

@@ -9,13 +9,13 @@ import faults
 import pytest
 from tiny_study import ARMS
 
-KILLS = 6
+KILLS = 5
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it forks, and looks for workers as Linux lists them")
 def test_studies_killed_at_random_moments_leave_the_same_records() -> None:
     done = subprocess.run(
-        [sys.executable, "tests/faults.py", "--kills", str(KILLS), "--seeds", "1"],
+        [sys.executable, "tests/faults.py", "--kills", str(KILLS), "--seeds", "1", "--draw", "3"],
         cwd=faults.PROJECT,
         env=os.environ | {"PYTHONPATH": str(faults.PROJECT)},
         capture_output=True,

@@ -80,6 +80,10 @@ def test_generators_and_batches_that_differ_are_refused_in_every_process_before_
     assert not [said for rank in ranks for said in rank["refusals"] if said.partition(":")[0] in draws_nothing]
 
 
+def test_processes_are_asked_whether_they_agree_at_the_first_step_alone(ranks: Found) -> None:
+    assert [rank["asked", name] for rank in ranks for name in ("sba", "mixup")] == [1] * 4
+
+
 @pytest.mark.parametrize("where", ["unwrapped", "alone in its group"])
 @pytest.mark.parametrize("name", PAIRING)
 def test_what_shares_no_batch_is_as_without_a_process_group(ranks: Found, name: str, where: str) -> None:

@@ -8,6 +8,8 @@ from sba_cases import batch, channels_last, generator, image_network, images, lo
 from scipy.stats import kstest
 from torch import Tensor, nn
 
+from sba.vicinity import virtual_activations
+
 KINDS: dict[str, dict[str, Any]] = {
     "gaussian": {},
     "jitter": {"noise_jitter": 0.5},
@@ -94,6 +96,14 @@ def test_interpolation_goes_a_uniform_part_of_the_way_to_a_partner(noise: float)
     assert float(lam.min()) >= -1e-4
     assert kstest((lam / noise).clamp(0, 1).numpy(), "uniform").pvalue > 0.01
     assert not torch.equal(*orders)
+
+
+def test_the_gradient_of_an_interpolation_flows_to_the_sample_and_to_its_partner() -> None:
+    h = torch.randn(6, 4, generator=generator(), requires_grad=True)
+    virtual_activations(h, 3, noise=1.0, kind="interpolation", copies=2).activations.sum().backward()
+    assert h.grad is not None
+    assert float(h.grad.sum()) == pytest.approx(2 * 6 * 4)  # the shares of both make 1
+    assert float(h.grad.std()) > 0.05
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "uniform_ball"])

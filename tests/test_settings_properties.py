@@ -76,6 +76,7 @@ class Wrong(NamedTuple):
 BASE = as_values(load_preset("cifar10_jpeg_cpu"))
 BASE["arms"] = {"sba": BASE["arms"]["sba"], "erm": BASE["arms"]["erm"] | {"epochs": 3}}  # few, which is quick
 BASE["analysis"] |= {"against": ["erm"], "positive_control": "erm"}
+BASE["recipe"]["drops"] = [0.5]
 SCHEMA = Preset.model_json_schema()
 OTHER_TYPES: dict[str, list[Any]] = {
     "integer": [-1, "3", 1.5, 1.0, True, [1], {"a": 1}, float("nan"), float("inf"), 2**63, -(2**70)],
@@ -166,8 +167,9 @@ def test_a_wrong_value_is_refused_by_its_dotted_key(tmp_path: Path, place: Place
 ZERO = {  # the numbers that may be 0
     "data.train_images", "data.test_images", "data.validation_images", "data.split_seed", "seeds.4", "ablation.seeds.2",
     "recipe.momentum", "recipe.weight_decay", "recipe.initial", "recipe.peak", "recipe.final", "recipe.padding",
+    "recipe.drops.0",
 }  # fmt: skip
-BELOW_2 = {"recipe.momentum", "recipe.initial", "recipe.peak", "recipe.final"}
+BELOW_2 = {"recipe.momentum", "recipe.initial", "recipe.peak", "recipe.final", "recipe.drops.0"}
 
 
 def test_the_ranges_of_numbers_are_these(tmp_path: Path) -> None:

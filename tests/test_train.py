@@ -60,7 +60,7 @@ def test_accumulated_gradients_are_those_of_the_parts_one_after_the_other(make_r
             images = digits.train.images[part].float().div(255)
             loss = torch.nn.functional.cross_entropy(by_hand.model(images), digits.train.labels[part])
             (loss / 3).backward()
-            losses.append(float(loss))
+            losses.append(loss.item())
         by_hand.optimizer.step()
     assert epoch["train_loss"] == pytest.approx(sum(losses) / len(losses), abs=1e-5)
     for one, other in zip(state.model.parameters(), by_hand.model.parameters(), strict=True):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from process_groups import in_process_group
@@ -9,9 +10,11 @@ from sba_cases import generator, gradients, traces
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from baselines import processes as of_baselines
 from baselines.processes import Processes as BaselinesProcesses
 from benchmark import registry
 from benchmark.sync_batchnorm import synchronised
+from sba import processes as of_sba
 from sba.processes import Processes
 
 STEPS = 20
@@ -173,6 +176,10 @@ def work(rank: int, folder: str) -> None:
             found["gradients", name] = first_gradients(name, DistributedDataParallel(network(norm=False)), rank)
             found["unwrapped", name] = take_steps(name, network(norm=False), steps=2)
         found["refusals"] = refusals(rank)
+        for name, module in (("sba", of_sba), ("mixup", of_baselines)):
+            with patch.object(module, "_check_agreement", wraps=module._check_agreement) as asked:
+                take_steps(name, DistributedDataParallel(network(norm=False)), rank, steps=3)
+            found["asked", name] = asked.call_count
         for name, (norm, _) in NORMS.items():
             found["norm", name] = normalised(name, synchronised(norm), rank)
         for last in (False, True):
