@@ -166,6 +166,7 @@ def test_a_wrong_value_is_refused_by_its_dotted_key(tmp_path: Path, place: Place
 ZERO = {  # the numbers that may be 0
     "data.train_images", "data.test_images", "data.validation_images", "data.split_seed", "seeds.4", "ablation.seeds.2",
     "recipe.momentum", "recipe.weight_decay", "recipe.initial", "recipe.peak", "recipe.final", "recipe.padding",
+    "data.resize",
 }  # fmt: skip
 BELOW_2 = {"recipe.momentum", "recipe.initial", "recipe.peak", "recipe.final"}
 
