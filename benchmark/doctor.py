@@ -19,6 +19,7 @@ FOLDERS = {
     "cifar100": "cifar-100-python",
     "cifar10_jpeg": "cifar10-jpeg/train",
     "tiny_imagenet_100": "tiny-imagenet-100/train",
+    "imagenet": "imagenet/train",
 }
 
 

@@ -28,6 +28,7 @@ TRAINING_IMAGES = {
     "cifar100": 50_000,
     "cifar10_jpeg": 50_000,
     "tiny_imagenet_100": 50_000,
+    "imagenet": 1_281_167,
 }
 
 

@@ -150,6 +150,12 @@ def check_together(preset: Preset, where: str) -> None:
         raise UsageError(f"{where}: analysis.levels = {shown(levels)} {rule}.")
     if evaluation.split == "validation" and not preset.data.validation_images:
         raise UsageError(f"{where}: evaluation.split = 'validation' needs data.validation_images above 0.")
+    if preset.data.resize and not preset.data.streamed:
+        raise UsageError(f"{where}: data.resize = {preset.data.resize} needs data.streamed = true.")
+    if 0 < preset.data.resize < preset.data.pixels:
+        raise UsageError(
+            f"{where}: data.resize = {preset.data.resize} must be 0 or at least data.pixels = {preset.data.pixels}."
+        )
     if preset.recipe.padding >= preset.data.pixels:
         raise UsageError(
             f"{where}: recipe.padding = {preset.recipe.padding} must be below data.pixels = {preset.data.pixels}."

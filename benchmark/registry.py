@@ -38,15 +38,21 @@ DATASETS = {
     "cifar10": Row("benchmark.datasets:cifar10", "Krizhevsky 2009, official Python files"),
     "cifar100": Row("benchmark.datasets:cifar100", "Krizhevsky 2009, official Python files"),
     "cifar10_jpeg": Row(
-        "benchmark.datasets:cifar10_jpeg", "CIFAR-10 saved as JPEG (lossy; not CIFAR-10), image folder"
+        "benchmark.named_folders:cifar10_jpeg", "CIFAR-10 saved as JPEG (lossy; not CIFAR-10), image folder"
     ),
     "tiny_imagenet_100": Row(
-        "benchmark.datasets:tiny_imagenet_100", "first 100 classes of Tiny ImageNet, image folder"
+        "benchmark.named_folders:tiny_imagenet_100", "first 100 classes of Tiny ImageNet, image folder"
+    ),
+    "imagenet": Row(
+        "benchmark.named_folders:imagenet", "ImageNet (Russakovsky et al., IJCV 2015), image folder, never downloaded"
     ),
 }
 AUGMENTATIONS = {
     "none": Row("", "images as they are"),
-    "standard": Row("baselines.augment:crop_and_flip", "padded random crop and horizontal flip"),
+    "standard": Row(
+        "baselines.augment:crop_and_flip",
+        "padded random crop and horizontal flip; random resized crop and flip of images that stay files",
+    ),
 }
 ATTACKS = {
     "fgsm": Row("torchattacks:FGSM", "Goodfellow et al., ICLR 2015, arXiv:1412.6572"),

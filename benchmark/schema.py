@@ -6,7 +6,9 @@ SCHEMA = 2
 
 
 class DataInfo(TypedDict):
-    """The data a run saw; `fingerprint` is the SHA-256 of the decoded pixels and labels."""
+    """The data a run saw; `fingerprint` is the SHA-256 of the decoded pixels and labels, of streamed images that of the
+    files' relative paths and sizes.
+    """
 
     name: str
     fingerprint: str

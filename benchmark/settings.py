@@ -35,7 +35,12 @@ class Settings(BaseModel):
 
 
 class DataSettings(Settings):
-    """Which images; 0 training images means all that the validation split leaves."""
+    """Which images; 0 training images means all that the validation split leaves.
+
+    `streamed` images stay files, for sets too large for the memory: each is decoded anew in every epoch, its shorter
+    side resized to `resize` (0 means `pixels`), and the centre of `pixels` x `pixels` cut out. Their standard
+    augmentation is a random resized crop, and mirroring.
+    """
 
     dataset: Text
     pixels: Count = 32
@@ -43,6 +48,8 @@ class DataSettings(Settings):
     test_images: CountOrZero = 0
     validation_images: CountOrZero = 0
     split_seed: CountOrZero = 0
+    streamed: bool = False
+    resize: CountOrZero = 0
 
 
 class ModelSettings(Settings):

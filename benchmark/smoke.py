@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmark.errors import UsageError
 from benchmark.settings import Attack, Preset
-from benchmark.synthetic import write_cifar, write_image_folder
+from benchmark.synthetic import write_cifar, write_image_folder, write_imagenet
 
 FOLDER = Path("runs/smoke")  # records and report of smoke runs, apart from those of studies
 TRAIN, TEST, ATTACKED, BATCH, EPOCHS, STEPS, SEEDS = 600, 200, 32, 50, 2, 3, 2
@@ -76,6 +76,8 @@ def write_synthetic(preset: Preset, root: Path) -> Path:
         write_image_folder(root / "cifar10-jpeg", 10, train, test, pixels)
     elif name == "tiny_imagenet_100":
         write_image_folder(root / "tiny-imagenet-100", 100, train, test, pixels)
+    elif name == "imagenet":
+        write_imagenet(root / "imagenet")
     else:
         raise UsageError(
             f"--synthetic: there is no official format to imitate for the data set {name!r}. Leave it out."

@@ -18,3 +18,15 @@ def stream_seed(dataset: str, seed: int, purpose: str) -> int:
 def stream(dataset: str, seed: int, purpose: str) -> torch.Generator:
     """Return a CPU generator for one purpose such as "order"."""
     return torch.Generator().manual_seed(stream_seed(dataset, seed, purpose))
+
+
+def image_seed(seed: int, index: int) -> int:
+    """Return the 63-bit seed of one image's draws in an epoch: SHA-256 of "seed/index".
+
+    The draws of an image so depend neither on its place in the epoch's order nor on who decodes it.
+
+    Args:
+        seed: of the epoch.
+        index: of the image in its split.
+    """
+    return int.from_bytes(hashlib.sha256(f"{seed}/{index}".encode()).digest()[:8], "big") >> 1

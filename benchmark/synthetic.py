@@ -68,3 +68,29 @@ def write_image_folder(folder: Path, classes: int, train: int, test: int, pixels
             Image.fromarray(image).save(path, quality=95)
     (folder / MARKER).write_text("{}", encoding="utf-8")
     return folder
+
+
+def write_imagenet(folder: Path, classes: int = 1000, images: int = 2) -> Path:
+    """Write a made-up ImageNet in torchvision's layout, train/<wnid>/*.JPEG and val/<wnid>/*.JPEG, and return it.
+
+    Sizes differ as photos' do, and every tenth image is grey-scale. What an earlier call wrote whole is kept.
+
+    Args:
+        folder: the data set's folder.
+        classes: number of classes.
+        images: of each class and split.
+    """
+    marker, made = folder / MARKER, json.dumps({"classes": classes, "images": images})
+    if marker.is_file() and marker.read_text(encoding="utf-8") == made:
+        return folder
+    rng = np.random.default_rng(classes)
+    labels = np.arange(classes * images) % classes
+    for split in ("train", "val"):
+        pixels = make_images(labels, classes, 48, rng)
+        for i, (label, height, width) in enumerate(zip(labels, *rng.integers(32, 49, (2, len(labels))), strict=True)):
+            path = folder / split / f"n{label:08d}" / f"n{label:08d}_{i // classes}.JPEG"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image = Image.fromarray(pixels[i, :height, :width])
+            (image.convert("L") if i % 10 == 0 else image).save(path, "JPEG", quality=75)
+    marker.write_text(made, encoding="utf-8")
+    return folder

@@ -130,7 +130,7 @@ def test_splits_with_different_classes_are_refused(tmp_path: Path) -> None:
 
 
 def settings(folder: Path, **changes: int) -> DataSettings:
-    return DataSettings(dataset=str(folder), pixels=8, **changes)
+    return DataSettings.model_validate({"dataset": str(folder), "pixels": 8, **changes})
 
 
 def tally(labels: Tensor) -> Counter[int]:

@@ -98,7 +98,7 @@ def test_the_doctor_looks_where_the_data_sets_lie() -> None:
     from torchvision.datasets import CIFAR10, CIFAR100
 
     assert (CIFAR10.base_folder, CIFAR100.base_folder) == (doctor.FOLDERS["cifar10"], doctor.FOLDERS["cifar100"])
-    for name in ("cifar10_jpeg", "tiny_imagenet_100"):
+    for name in ("cifar10_jpeg", "tiny_imagenet_100", "imagenet"):
         with pytest.raises(DataError) as missing:
             look_up(name, registry.DATASETS)(data_roots(None), 32)
         folder = doctor.FOLDERS[name].removesuffix("/train")

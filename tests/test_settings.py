@@ -1,6 +1,5 @@
 """Presets and plans: inheritance, overrides, identity."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,9 +7,10 @@ import pytest
 from benchmark.errors import UsageError
 from benchmark.plan import make_plan
 from benchmark.preset_files import PRESETS, load_preset, preset_names
+from benchmark.records import read_study
 from benchmark.smoke import shrink
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -78,18 +78,41 @@ def test_identity_changes_with_every_setting_and_the_seed_and_nothing_else() -> 
     assert len({base, *changed}) == 7
 
 
-def test_settings_that_came_later_leave_older_runs_their_identity() -> None:
-    records = [json.loads(path.read_text()) for path in sorted((ROOT / "results/cifar10_jpeg_10k_cpu").rglob("seed-*"))]
-    assert len(records) >= 32
-    plan = {(run.arm, run.seed): run for run in make_plan(load_preset("cifar10_jpeg_10k_cpu"), None, None)}
+def test_settings_that_came_later_leave_the_identity_of_committed_records_as_it_is() -> None:
+    records = read_study(ROOT / "results", "cifar10_jpeg_10k_cpu")
+    assert len(records) > 10
     for record in records:
-        run = plan[record["arm"], record["seed"]]
-        assert (record["settings_hash"], record["settings"]) == (run.identity, run.settings)
-    (plain,) = make_plan(load_preset("smoke"), ["sba"], [0])
-    for override in ("recipe.drops=[0.5]", "recipe.accumulate=2"):
-        (changed,) = make_plan(load_preset("smoke", (override,)), ["sba"], [0])
-        assert changed.identity != plain.identity
-        assert override.partition("=")[0].split(".")[1] in changed.settings["recipe"]
+        (run,) = make_plan(load_preset("cifar10_jpeg_10k_cpu"), [record["arm"]], [record["seed"]])
+        assert run.identity == record["settings_hash"]
+        assert run.settings == record["settings"]
+
+
+def test_identity_has_the_later_settings_where_they_are_used() -> None:
+    base, streamed, resized = (
+        make_plan(load_preset("cifar10_jpeg_cpu", overrides), ["erm"], [0])[0]
+        for overrides in ((), ("data.streamed=true",), ("data.streamed=true", "data.resize=40"))
+    )
+    assert "streamed" not in base.settings["data"]
+    assert streamed.settings["data"] == base.settings["data"] | {"streamed": True}
+    assert resized.settings["data"] == streamed.settings["data"] | {"resize": 40}
+    assert len({base.identity, streamed.identity, resized.identity}) == 3
+    (dropping,) = make_plan(
+        load_preset("cifar10_jpeg_cpu", ("recipe.drops=[0.5]", "recipe.accumulate=2")), ["erm"], [0]
+    )
+    assert dropping.settings["recipe"] == base.settings["recipe"] | {"drops": [0.5], "accumulate": 2}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (("data.resize=40",), r"data\.resize = 40 needs data\.streamed = true"),
+        (("data.streamed=true", "data.resize=31"), r"data\.resize = 31 must be 0 or at least data\.pixels = 32"),
+        (("data.streamed=1",), r"data\.streamed = 1"),
+    ],
+)
+def test_sizes_that_streamed_images_cannot_have_are_refused(overrides: tuple[str, ...], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        load_preset("cifar10_jpeg_cpu", overrides)
 
 
 def test_identity_has_the_methods_defaults_in_it() -> None:

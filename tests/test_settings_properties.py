@@ -168,6 +168,7 @@ ZERO = {  # the numbers that may be 0
     "data.train_images", "data.test_images", "data.validation_images", "data.split_seed", "seeds.4", "ablation.seeds.2",
     "recipe.momentum", "recipe.weight_decay", "recipe.initial", "recipe.peak", "recipe.final", "recipe.padding",
     "recipe.drops.0",
+    "data.resize",
 }  # fmt: skip
 BELOW_2 = {"recipe.momentum", "recipe.initial", "recipe.peak", "recipe.final", "recipe.drops.0"}
 

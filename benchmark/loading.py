@@ -1,0 +1,74 @@
+"""Worker processes that prepare batches ahead: they leave signals to the main process and end with it."""
+
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+HAS_SIGWAITINFO = hasattr(signal, "sigwaitinfo")  # not on macOS
+SIGNALS = {signal.SIGINT, signal.SIGTERM} if HAS_SIGWAITINFO else {signal.SIGINT}
+
+Prepared = TypeVar("Prepared")
+
+
+def prepared(dataset: Dataset[Prepared], rows: Iterable[Tensor], workers: int, pin_memory: bool) -> Iterator[Prepared]:
+    """Return an iterator over dataset[row] for each row of indices, in order, prepared ahead by so many workers.
+
+    The workers, one thread each, end when nothing refers to the iterator any more, or when this process is gone. The
+    global random generator is left alone.
+
+    Args:
+        dataset: takes a list of indices.
+        rows: (B,) int64 indices of each batch.
+        workers: processes; 0: none, the iterator itself does the work.
+        pin_memory: copy tensors into page-locked memory, for a GPU.
+    """
+    loader: DataLoader[Prepared] = DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=[row.tolist() for row in rows],
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        pin_memory=pin_memory,
+        worker_init_fn=_start_worker,
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,  # at once, without pickling
+        generator=torch.Generator(),  # else it draws from the global one
+    )
+    with _signals_blocked():
+        return iter(loader)
+
+
+def _as_it_is(batch: Prepared) -> Prepared:
+    return batch
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Block SIGINT and SIGTERM, in the workers started meanwhile for ever: they are the main process's business."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_worker(_number: int) -> None:
+    """Prepare a worker; the loader itself gives it one thread, and ends it when its parent is gone."""
+    warnings.filterwarnings("ignore", module="PIL")  # of odd EXIF entries, in every epoch
+    if HAS_SIGWAITINFO:
+        threading.Thread(target=_obey_parent, daemon=True).start()
+
+
+def _obey_parent() -> None:
+    """End this worker on a SIGTERM of its parent; others' also reach the parent, which still needs its workers."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
