@@ -4,6 +4,7 @@ import argparse
 import functools
 import hashlib
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -59,12 +60,12 @@ def benchmark(session: nox.Session, *args: str) -> None:
     session.run("python", "-m", "benchmark", *args)
 
 
-def study(session: nox.Session, preset: str, *arguments: str) -> None:
+def study(session: nox.Session, preset: str, *arguments: str, together: bool = False) -> None:
     """Run the preset, then write the report; a run with --smoke has written its own, apart from these."""
     install(session)
-    failure = None
+    failure, run = None, torchrun if together else benchmark
     try:
-        benchmark(session, "run", preset, *(arguments or session.posargs))
+        run(session, "run", preset, *(arguments or session.posargs))
     except CommandFailed as failed:
         if failed.reason != "Returned code 1":
             raise
@@ -73,6 +74,23 @@ def study(session: nox.Session, preset: str, *arguments: str) -> None:
         write_report(session)
     if failure:
         raise failure
+
+
+def torchrun(session: nox.Session, *args: str) -> None:
+    """Run `python -m benchmark ARGS` in as many processes as there are GPUs, or in two where there is none.
+
+    They train each run together (DistributedDataParallel).
+    """
+    count = "import torch; print(torch.cuda.device_count() or 2)"
+    processes = str(session.run("python", "-c", count, silent=True)).split()[-1]
+    command = ["torch.distributed.run", "--standalone", "--nproc-per-node", processes, "-m", "benchmark"]
+    threads = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(max(1, cores() // int(processes)))}
+    session.run("python", "-m", *command, *args, env=threads)
+
+
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def write_report(session: nox.Session) -> None:
@@ -118,8 +136,14 @@ def cifar10_jpeg_10k(session: nox.Session) -> None:
 
 @session
 def tiny_imagenet(session: nox.Session) -> None:
-    """The study on 100 classes of Tiny ImageNet, a folder under the data root."""
-    study(session, "tiny_imagenet_100")
+    """The study on 100 classes of Tiny ImageNet, a folder under the data root, by ImageNet's path."""
+    study(session, "tiny_imagenet_100", together=True)
+
+
+@session
+def imagenet(session: nox.Session) -> None:
+    """The study on ImageNet, folders under the data root: ResNet-50, on all GPUs of this machine."""
+    study(session, "imagenet", together=True)
 
 
 @session

@@ -31,6 +31,13 @@ def add_run(commands: Commands) -> None:
     run.add_argument(
         "--deterministic", action="store_true", help="only operations of torch that give the same result each time"
     )
+    run.add_argument(
+        "--skip-corrupt",
+        type=count,
+        default=0,
+        metavar="N",
+        help="replace up to N damaged image files, and list them in the record (default: none; streamed data only)",
+    )
     run.add_argument("--force", action="store_true", help="repeat runs that are done")
     run.add_argument("--retry-failed", action="store_true", help="repeat runs that failed or diverged")
     run.add_argument("--jobs", type=count, default=1, metavar="N", help="runs at a time, in N processes (default: 1)")

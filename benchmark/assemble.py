@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmark.cost import forward_flops, training_flops
 from benchmark.data import Data, to_float
@@ -15,7 +15,9 @@ from benchmark.plan import NUMERICS, Run
 from benchmark.schema import SCHEMA, Cost, DataInfo, EpochAccuracy, ModelInfo, Record
 from benchmark.settings import Preset
 from benchmark.state import State
+from benchmark.streaming import Files
 from benchmark.train import order_hash
+from benchmark.views import pick
 
 
 def make_record(run: Run, state: State, data: Data, device: torch.device, reason: str | None = None) -> Record:
@@ -94,7 +96,7 @@ def evaluated_record(
 
 def describe_data(preset: Preset, data: Data) -> DataInfo:
     """Return the data set's name, fingerprint and sizes."""
-    return DataInfo(
+    info = DataInfo(
         name=data.name,
         fingerprint=data.fingerprint,
         classes=data.classes,
@@ -102,6 +104,9 @@ def describe_data(preset: Preset, data: Data) -> DataInfo:
         test_images=len(evaluated_split(preset, data).labels),
         synthetic=data.synthetic,
     )
+    if isinstance(data.train, Files) and data.train.skipped and data.train.skipped.files:
+        info["skipped"] = dict(sorted(data.train.skipped.files.items()))
+    return info
 
 
 def analysis_of(run: Run) -> dict[str, Any]:
@@ -113,13 +118,18 @@ def analysis_of(run: Run) -> dict[str, Any]:
 def describe_model(name: str, model: nn.Module, data: Data) -> ModelInfo:
     """Return name, size and forward FLOPs of a network."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    flops = forward_flops(model.eval(), to_float(data.train.images[:1]))
+    flops = forward_flops(model.eval(), one_image(data, model))
     return ModelInfo(name=name, parameters=parameters, flops=flops)
+
+
+def one_image(data: Data, model: nn.Module) -> Tensor:
+    """Return one float training image (1, C, H, W), where the network is."""
+    return to_float(pick(data.train, [0], next(model.parameters()).device).images)
 
 
 def training_cost(state: State, data: Data, device: torch.device) -> Cost:
     """Return what training spent so far; FLOPs are counted once per layer and multiplied by the samples."""
-    image = to_float(data.train.images[:1])
+    image = one_image(data, state.model)
     flops = state.images * training_flops(state.model, image)
     flops += sum(n * training_flops(state.model, image, layer) for layer, n in state.virtual.items())
     return Cost(

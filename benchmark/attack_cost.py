@@ -118,5 +118,5 @@ def trained(checkpoint: Path, data_root: Path | None, device: torch.device) -> t
     preset = load_preset(str(told["preset"]))
     data = load_data(preset.data, data_roots(data_root))
     model = network(preset, data, None, weights).to(device)
-    subject, _ = make_subject(preset, int(told["seed"]), model, data.to(device))
+    subject, *_ = make_subject(preset, int(told["seed"]), model, data.to(device))
     return f"{told['arm']} seed {told['seed']} of {preset.name}", subject, preset.evaluation

@@ -88,9 +88,9 @@ def load_subject(run: Run, data: Data, places: Places, device: torch.device, ima
             f"{run.preset.name} --arms {run.arm} --seeds {run.seed} --force, or name its folder by --runs DIR."
         )
     weights, _ = load_weights(path)
-    model = build_model(run.preset.model.name, data.train.images, data.classes, 0)
+    model = build_model(run.preset.model.name, data.sample, data.classes, 0)
     load_into(model, weights, run.preset.model.name)
-    subject, _ = make_subject(run.preset, run.seed, model.to(device), data)
+    subject, *_ = make_subject(run.preset, run.seed, model.to(device), data)
     return subject.part(torch.arange(min(images, len(subject.labels)), device=device))
 
 

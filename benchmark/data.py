@@ -1,5 +1,6 @@
 """Data found and split by class: decoded once and kept in memory as uint8 tensors, or left in files."""
 
+import functools
 import hashlib
 import os
 from collections.abc import Sequence
@@ -17,8 +18,10 @@ from benchmark.errors import DataError, UsageError
 from benchmark.files import DamagedFileError, load_tensors, write_whole
 from benchmark.listing import list_folder, refuse_incomplete
 from benchmark.settings import DataSettings
+from benchmark.skipped import Skipped
 from benchmark.streaming import Files, part
 from benchmark.streams import stream
+from benchmark.views import sample
 
 IMAGENET = "ImageNet (ILSVRC2012)", 1_281_167, 50_000  # training and validation images
 
@@ -45,6 +48,11 @@ class Data:
     train: Split
     test: Split
     validation: Split
+
+    @functools.cached_property
+    def sample(self) -> Tensor:
+        """About 2,000 evenly spaced training images (a folder is sorted by class), uint8 (n, C, H, W), on the CPU."""
+        return sample(self.train)
 
     def to(self, device: torch.device) -> "Data":
         """Return the same data on a device; uint8, so that 50,000 CIFAR images take 154 MB. Files stay files."""
@@ -74,10 +82,10 @@ def data_roots(named: Path | None) -> list[Path]:
     return [folder for folder in chosen if folder is not None]
 
 
-def load_data(settings: DataSettings, roots: Sequence[Path]) -> Data:
+def load_data(settings: DataSettings, roots: Sequence[Path], may_skip: int = 0) -> Data:
     """Load a data set: from the decoded cache if its files are unchanged, else by decoding them.
 
-    Streamed, its files are only listed.
+    Streamed, its files are only listed; `may_skip` damaged ones may then be replaced by others.
 
     Raises:
         DataError: missing or damaged data.
@@ -88,7 +96,9 @@ def load_data(settings: DataSettings, roots: Sequence[Path]) -> Data:
     else:
         found = registry.look_up(settings.dataset, registry.DATASETS)(roots, settings.pixels)
     if settings.streamed:
-        return _streamed(found, settings)
+        return _streamed(found, settings, may_skip)
+    if may_skip:
+        raise UsageError(f"--skip-corrupt is for images that are streamed (data.streamed); {settings.dataset} is not.")
     source = image_folder(found, settings.pixels) if isinstance(found, Path) else found
     train, test, fingerprint = _cached(source, settings.dataset)
     for split in (train, test):
@@ -98,7 +108,7 @@ def load_data(settings: DataSettings, roots: Sequence[Path]) -> Data:
     return Data(settings.dataset, len(source.classes), fingerprint, source.synthetic, *chosen)
 
 
-def _streamed(found: Source | Path, settings: DataSettings) -> Data:
+def _streamed(found: Source | Path, settings: DataSettings, may_skip: int) -> Data:
     """Return the data set of an image folder whose images stay files."""
     if not isinstance(found, Path):
         raise UsageError(
@@ -108,7 +118,8 @@ def _streamed(found: Source | Path, settings: DataSettings) -> Data:
     if settings.dataset == "imagenet":
         refuse_incomplete(listing, *IMAGENET)
     size = settings.pixels, settings.resize or settings.pixels
-    train, test = Files(found, *listing.train, *size), Files(found, *listing.test, *size)
+    skipped = Skipped(may_skip)
+    train, test = Files(found, *listing.train, *size, skipped), Files(found, *listing.test, *size, skipped)
     chosen: Any = _chosen(settings, train, test)  # see `Data.train`
     return Data(settings.dataset, len(listing.classes), listing.fingerprint, listing.synthetic, *chosen)
 

@@ -64,6 +64,13 @@ class Group:
         dist.all_reduce(sums)
         return [int(value) for value in sums]
 
+    def gather(self, value: Value) -> list[Value]:
+        """Return the values of all processes."""
+        values = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(values, value)
+        return values
+
     def mean(self, values: Tensor) -> Tensor:
         """Return the mean of a tensor over the processes."""
         if self.size == 1:
@@ -86,8 +93,7 @@ class Group:
             result = work()
         except BenchmarkError as problem:
             error = problem
-        problems: list[tuple[int, str] | None] = [None] * self.size
-        dist.all_gather_object(problems, None if error is None else (error.exit_code, str(error)))
+        problems = self.gather(None if error is None else (error.exit_code, str(error)))
         met = [(rank, *problem) for rank, problem in enumerate(problems) if problem]
         if not met:
             return result

@@ -1,5 +1,6 @@
 """Evaluation: clean accuracy and calibration on all images; attacks, corruptions and checks on a fixed part of them."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -21,8 +22,10 @@ from benchmark.models import eval_mode
 from benchmark.records import pack_bits, unpack_bits
 from benchmark.schema import AttackOutcome, Calibration, Check, Corrupted, Noise, Outcomes, Robustness
 from benchmark.settings import Checks, Evaluation, Preset, Recipe
+from benchmark.streaming import Files
 from benchmark.streams import stream, stream_seed
 from benchmark.train import autocast
+from benchmark.views import in_batches, pick
 
 CLEAN_BATCH = 500
 
@@ -45,33 +48,37 @@ def evaluated_split(preset: Preset, data: Data) -> Split:
 
 
 @torch.no_grad()
-def clean_logits(recipe: Recipe, model: nn.Module, split: Split) -> Tensor:
-    """Return the (N, classes) logits in eval mode and the training's precision, as float32.
+def clean_logits(
+    recipe: Recipe, model: nn.Module, split: Split | Files, part: range | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return (n, classes) logits, in eval mode and the training's precision, as float32, and the (n,) labels.
 
-    The mode of every module is restored.
+    `part` are the images of the split, all by default. The mode of every module is restored.
 
     Raises:
         FloatingPointError: logits are not finite.
     """
-    with eval_mode(model), autocast(recipe, split.images.device):
-        batches = [model(to_float(images)).float() for images in split.images.split(CLEAN_BATCH)]
-    logits = torch.cat(batches)
+    device = next(model.parameters()).device
+    batches = in_batches(split, range(len(split.labels)) if part is None else part, CLEAN_BATCH, device)
+    with eval_mode(model), autocast(recipe, device), contextlib.closing(batches):
+        found = [(model(to_float(images)).float(), labels) for images, labels in batches]
+    logits, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
     if broken := int((~logits.isfinite()).any(1).sum()):
         raise FloatingPointError(f"the network's logits are not finite for {broken} of {len(logits)} images")
-    return logits
+    return logits, labels
 
 
-def accuracy(recipe: Recipe, model: nn.Module, split: Split, group: Group = ALONE) -> float:
+def accuracy(recipe: Recipe, model: nn.Module, split: Split | Files, group: Group = ALONE) -> float:
     """Return the share of the split's images that are classified correctly, in [0, 1]; a group divides them.
 
     Raises:
         FloatingPointError: logits are not finite, in any process.
     """
     mine = range(len(split.labels))[group.rank :: group.size]
-    part = split if group.size == 1 else Split(split.images[mine], split.labels[mine])
     right, problem = 0, ""
     try:
-        right = int((clean_logits(recipe, model, part).argmax(1) == part.labels).sum())
+        logits, labels = clean_logits(recipe, model, split, mine)
+        right = int((logits.argmax(1) == labels).sum())
     except FloatingPointError as error:
         problem = str(error)
     if group.any(bool(problem)):
@@ -120,14 +127,14 @@ def evaluate(
         RuntimeError: an attack changed the network or left the ball.
     """
     settings, split = preset.evaluation, evaluated_split(preset, data)
-    logits = clean_logits(preset.recipe, model, split)
+    logits, labels = clean_logits(preset.recipe, model, split)
     began = time.perf_counter()
-    subject, chosen = make_subject(preset, seed, model, data)
+    subject, chosen, attacked = make_subject(preset, seed, model, data)
     outcomes = attack_jointly(subject, settings, lambda text, share: progress(text, 0.7 * share), kept)
     curves = joint_curves(outcomes, len(chosen))
     progress("corruptions", 0.7)
     draws = stream_seed(preset.data.dataset, 0, "corruptions")
-    corrupted = kept("corruptions", lambda: count_corrupted(subject, split.images[chosen], draws))
+    corrupted = kept("corruptions", lambda: count_corrupted(subject, attacked, draws))
     largest = Radius("Linf", settings.eps[-1])
     noisy = kept("noise", lambda: int(sanity.stands_noise(subject, largest).sum()))
     checks = all_checks(
@@ -136,8 +143,8 @@ def evaluate(
     gradients = next(check["figures"] for check in checks if check["number"] == 6)
     in_order = np.argsort(chosen)  # records list images in the split's order
     return Evaluated(
-        clean=Outcomes(n=len(logits), correct=pack_bits((logits.argmax(1) == split.labels).cpu().numpy())),
-        calibration=calibration(logits, split.labels),
+        clean=Outcomes(n=len(logits), correct=pack_bits((logits.argmax(1) == labels).cpu().numpy())),
+        calibration=calibration(logits, labels),
         robustness=Robustness(
             n=len(chosen),
             images=pack_bits(np.isin(np.arange(len(logits)), chosen)),
@@ -158,18 +165,18 @@ def reordered(bits: str, order: "np.typing.NDArray[np.int64]") -> str:
     return pack_bits(unpack_bits(bits, len(order))[order])
 
 
-def make_subject(preset: Preset, seed: int, model: nn.Module, data: Data) -> tuple[Subject, list[int]]:
-    """Return what is attacked, in stratified order, and the indices of its images in the evaluated split.
+def make_subject(preset: Preset, seed: int, model: nn.Module, data: Data) -> tuple[Subject, list[int], Tensor]:
+    """Return what is attacked, in stratified order, the indices of its images in the evaluated split, and their bytes.
 
     Whether an image is right without attack is decided in float32, as under attack.
     """
     settings, split = preset.evaluation, evaluated_split(preset, data)
     chosen = attacked_images(preset, split)
-    images = split.images[chosen].float().div(255).contiguous()  # (n, C, H, W) in [0, 1]
-    labels, victim = split.labels[chosen], Victim(model)
+    attacked, labels = pick(split, chosen, next(model.parameters()).device)
+    images, victim = attacked.float().div(255).contiguous(), Victim(model)  # (n, C, H, W) in [0, 1]
     clean = predict(victim, images, settings.batch_size) == labels
     draws = stream_seed(preset.data.dataset, seed, "evaluation")
-    return Subject(victim, images, labels, clean, data.classes, settings.batch_size, draws), chosen
+    return Subject(victim, images, labels, clean, data.classes, settings.batch_size, draws), chosen, attacked
 
 
 def joint_curves(outcomes: list[AttackOutcome], n: int) -> dict[str, dict[float, float]]:

@@ -13,6 +13,7 @@ from benchmark.errors import RunError, UsageError
 from benchmark.files import DamagedFileError, load_tensors
 from benchmark.models import build_model, eval_mode
 from benchmark.settings import Preset
+from benchmark.views import pick
 
 LISTED = 4  # names of weights in a message
 SAVE = "Only tensors and plain values are loaded, never pickled code: save model.state_dict() with torch.save."
@@ -53,7 +54,7 @@ def network(preset: Preset, data: Data, model: str | None, weights: dict[str, Te
         UsageError: the callable or the weights do not fit.
     """
     if model is None:
-        built, name = build_model(preset.model.name, data.train.images, data.classes, 0), preset.model.name
+        built, name = build_model(preset.model.name, data.sample, data.classes, 0), preset.model.name
     else:
         built, name = call(model), model
     if weights is not None:
@@ -119,7 +120,7 @@ def refuse_unfit(model: nn.Module, data: Data) -> None:
         UsageError: it fails on them, or returns something else.
         RunError: its logits are not finite.
     """
-    images = to_float(data.test.images[:2])
+    images = to_float(pick(data.test, range(min(2, len(data.test.labels))), torch.device("cpu")).images)
     size = shape(images[0])
     try:
         with eval_mode(model):

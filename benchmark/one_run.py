@@ -34,6 +34,7 @@ from benchmark.schedule import budget
 from benchmark.schema import Epoch, Record
 from benchmark.state import State, start
 from benchmark.stopping import Stop, Stopped
+from benchmark.streaming import Files
 from benchmark.train import DivergedError, raise_if_diverged, train_epoch
 
 NEXT = "This ends the job; the same command goes on with the other runs, --retry-failed with this one too."
@@ -182,5 +183,17 @@ def train(
         split = evaluated_split(run.preset, data)
         epoch["accuracy"] = accuracy(run.preset.recipe, state.model, split, worker.group)
         state.epochs.append(epoch)
+        share_skipped(data, worker.group)
         save()
         told_epoch(epoch)
+
+
+def share_skipped(data: Data, group: Group) -> None:
+    """Let every process know the damaged files that any of them has met.
+
+    Raises:
+        DataError: together they are more than may be skipped.
+    """
+    if isinstance(data.train, Files) and data.train.skipped is not None:
+        for met in group.gather(dict(data.train.skipped.files)):
+            data.train.skipped.add(data.train.folder, met.items())

@@ -16,6 +16,7 @@ from benchmark.records import read_study
 from benchmark.settings import Recipe
 from benchmark.state import start
 from benchmark.train import train_step
+from benchmark.views import pick
 
 TRIAL_IMAGES, TRIAL_STEPS = 4, 12
 
@@ -32,7 +33,8 @@ def refuse_early(runs: Sequence[Run], data: Data, device: torch.device) -> None:
         steps_per_epoch(run, data)
         refuse_too_few_classes(run.preset.evaluation, data.classes)
         state = start(run, data, device)
-        images, labels = to_float(data.train.images[:TRIAL_IMAGES]), data.train.labels[:TRIAL_IMAGES]
+        few = pick(data.train, range(min(TRIAL_IMAGES, len(data.train.labels))), device)
+        images, labels = to_float(few.images), few.labels
         for _ in range(TRIAL_STEPS):  # enough that a method which acts at random acts
             train_step(run, state, images, labels)
 

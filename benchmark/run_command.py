@@ -116,7 +116,7 @@ def load(options: argparse.Namespace, preset: Preset, first: bool = True) -> Dat
     if options.synthetic:
         folder = smoke.FOLDER / "data"
         root = smoke.write_synthetic(preset, folder) if first and not options.worker_of else folder
-    return load_data(preset.data, data_roots(root))
+    return load_data(preset.data, data_roots(root), options.skip_corrupt)
 
 
 def load_in_turn(options: argparse.Namespace, preset: Preset, group: Group) -> Data:

@@ -10,6 +10,8 @@ from benchmark.datasets import Split
 from benchmark.plan import Run
 from benchmark.settings import Recipe
 from benchmark.state import State
+from benchmark.streaming import Files
+from benchmark.views import pick
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,13 @@ class Budget:
         return self.spent(state) + self.step > self.total
 
 
-def budget(run: Run, state: State, train: Split) -> Budget:
+def budget(run: Run, state: State, train: Split | Files) -> Budget:
     """Return a run's budget: its epochs of whole batches or, in compute mode, the FLOPs of plain training."""
     batch = run.preset.recipe.batch_size
     steps_per_epoch = len(train.labels) // batch
     if not run.preset.compute:
         return Budget(run.epochs * steps_per_epoch, 1, lambda state: state.images // batch)
-    image = to_float(train.images[:1])
+    image = to_float(pick(train, [0], next(state.model.parameters()).device).images)
     plain = batch * training_flops(state.model, image)
     behind = functools.cache(lambda layer: training_flops(state.model, image, layer))
 

@@ -16,6 +16,7 @@ class DataInfo(TypedDict):
     train_images: int
     test_images: int
     synthetic: bool
+    skipped: NotRequired[dict[str, str]]  # damaged files that others replaced, with the reason
 
 
 class ModelInfo(TypedDict):

@@ -19,12 +19,13 @@ def shrink(preset: Preset, synthetic: bool = False) -> tuple[str, ...]:
     Its name ends in "-smoke", on made-up images in "-smoke-synthetic", so that its records never stand among those of
     the study or of each other.
     """
-    evaluation = preset.evaluation
+    evaluation, pixels = preset.evaluation, min(PIXELS, preset.data.pixels)
     values: dict[str, object] = {
         "name": f"{preset.name}-smoke" + ("-synthetic" if synthetic else ""),
         "title": f"Smoke run, far too small to mean anything: {preset.title}",
         "seeds": preset.seeds[:SEEDS],
-        "data.pixels": min(PIXELS, preset.data.pixels),
+        "data.pixels": pixels,
+        "data.resize": preset.data.resize * pixels // preset.data.pixels,
         "data.train_images": TRAIN,
         "data.test_images": TEST,
         "data.validation_images": min(TEST, preset.data.validation_images),

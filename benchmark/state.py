@@ -76,7 +76,7 @@ def start(run: Run, data: Data, device: torch.device, group: Group = ALONE) -> S
         UsageError: the network does not exist, or lacks a layer that the method names.
     """
     name, recipe = run.preset.data.dataset, run.preset.recipe
-    model = build_model(run.preset.model.name, data.train.images, data.classes, stream_seed(name, run.seed, "weights"))
+    model = build_model(run.preset.model.name, data.sample, data.classes, stream_seed(name, run.seed, "weights"))
     initial = weights_hash(model)
     _check_method(run, model)
     model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub lacks it

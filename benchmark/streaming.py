@@ -32,6 +32,8 @@ class Files(NamedTuple):
         labels: (N,) int64, on the CPU.
         pixels: height and width of the images that come out.
         resize: shorter side to which an image is resized before its centre is cut out, at least `pixels`.
+        skipped: takes the damaged files of the whole data set, each replaced by the next readable one of its split;
+            None where none may be.
     """
 
     folder: Path
@@ -39,6 +41,7 @@ class Files(NamedTuple):
     labels: Tensor
     pixels: int
     resize: int
+    skipped: Skipped | None = None
 
 
 def part(files: Files, indices: Tensor) -> Files:
@@ -56,7 +59,6 @@ def training_batches(
     workers: int,
     flip: bool = True,
     device: torch.device = CPU,
-    skipped: Skipped | None = None,
 ) -> Generator[tuple[Tensor, Tensor]]:
     """Yield uint8 images (batch_size, 3, pixels, pixels) and labels (batch_size,) in order, whole batches only.
 
@@ -74,7 +76,6 @@ def training_batches(
         workers: processes that decode ahead, closed with this generator; 0: none, it decodes itself.
         flip: mirror half of the images.
         device: where the batches go.
-        skipped: takes the damaged files, each replaced by the next readable one of the split; by default none may be.
 
     Raises:
         DataError: more damaged files than may be skipped.
@@ -82,7 +83,7 @@ def training_batches(
     whole = len(order) // batch_size * batch_size
     rows = order[:whole].cpu().reshape(-1, batch_size)
     crop = random_crop(files.pixels, flip) if augmentation == "standard" else centre_crop(files)
-    return _batches(files, rows, crop, seed, workers, device, skipped or Skipped())
+    return _batches(files, rows, crop, seed, workers, device)
 
 
 def evaluation_batches(
@@ -92,7 +93,6 @@ def evaluation_batches(
     batch_size: int,
     workers: int,
     device: torch.device = CPU,
-    skipped: Skipped | None = None,
 ) -> Generator[tuple[Tensor, Tensor]]:
     """Yield the centres of the images, uint8 (B, 3, pixels, pixels), and labels (B,); the last batch may be short.
 
@@ -101,14 +101,14 @@ def evaluation_batches(
     Args:
         files: the split.
         indices: which images, in this order; all of them by default.
-        batch_size, workers, device, skipped: as in `training_batches`.
+        batch_size, workers, device: as in `training_batches`.
 
     Raises:
         DataError: more damaged files than may be skipped.
     """
     chosen = torch.arange(len(files.labels)) if indices is None else torch.as_tensor(indices, dtype=torch.int64).cpu()
     rows = chosen.split(batch_size) if len(chosen) else ()
-    return _batches(files, rows, centre_crop(files), 0, workers, device, skipped or Skipped())
+    return _batches(files, rows, centre_crop(files), 0, workers, device)
 
 
 def decoded(
@@ -117,14 +117,11 @@ def decoded(
     *,
     workers: int,
     device: torch.device = CPU,
-    skipped: Skipped | None = None,
 ) -> Split:
     """Return the centres of some images in memory, in the order of the indices; see `evaluation_batches`."""
     images = torch.empty((len(indices), 3, files.pixels, files.pixels), dtype=torch.uint8, device=device)
     labels = torch.empty(len(indices), dtype=torch.int64, device=device)
-    batches = evaluation_batches(
-        files, indices, batch_size=DECODED_BATCH, workers=workers, device=device, skipped=skipped
-    )
+    batches = evaluation_batches(files, indices, batch_size=DECODED_BATCH, workers=workers, device=device)
     for number, (some, theirs) in enumerate(batches):
         rows = slice(number * DECODED_BATCH, number * DECODED_BATCH + len(theirs))
         images[rows], labels[rows] = some, theirs
@@ -217,9 +214,9 @@ def _batches(
     seed: int,
     workers: int,
     device: torch.device,
-    skipped: Skipped,
 ) -> Generator[tuple[Tensor, Tensor]]:
     """Yield the batches of the rows of indices, and account for damaged files."""
+    skipped = files.skipped or Skipped()
     dataset = Decoder(files, crop, seed, skipped.may_skip)
     for batch in prepared(dataset, rows, workers, pin_memory=device.type == "cuda"):
         skipped.add(files.folder, batch.damaged)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from benchmark import registry
+from benchmark import registry, streaming
 from benchmark.data import to_float
 from benchmark.datasets import Split
 from benchmark.errors import UsageError
@@ -22,7 +22,9 @@ from benchmark.schedule import budget, learning_rate
 from benchmark.schema import Epoch
 from benchmark.settings import Recipe
 from benchmark.state import Position, State
-from benchmark.streams import stream
+from benchmark.streaming import Files
+from benchmark.streams import stream, stream_seed
+from benchmark.views import decoders
 
 
 class DivergedError(Exception):
@@ -78,7 +80,9 @@ def gradients_exchanged(state: State, last: bool) -> AbstractContextManager[Any]
     return contextlib.nullcontext()
 
 
-def train_epoch(run: Run, state: State, train: Split, after_step: Callable[[int], None] = lambda _step: None) -> Epoch:
+def train_epoch(
+    run: Run, state: State, train: Split | Files, after_step: Callable[[int], None] = lambda _step: None
+) -> Epoch:
     """Train one epoch, or what is left of it: a new random order, whole batches only (the rest is left out).
 
     In compute mode the last epoch ends where the budget does. Nothing waits for the device inside the epoch. Accuracy
@@ -126,10 +130,10 @@ def count(state: State, taken: Sequence[Any]) -> None:
     position.steps += 1
 
 
-def _begin_epoch(state: State, train: Split, whole: int) -> Position:
-    device = train.labels.device
+def _begin_epoch(state: State, train: Split | Files, whole: int) -> Position:
     order = torch.randperm(len(train.labels), generator=state.streams["order"])
-    return Position(order.to(device), torch.zeros(whole, device=device))
+    device = next(state.model.parameters()).device
+    return Position(order.to(train.labels.device), torch.zeros(whole, device=device))
 
 
 def _end_epoch(state: State, recipe: Recipe, whole: int) -> Epoch:
@@ -181,17 +185,38 @@ def raise_if_diverged(state: State) -> None:
         )
 
 
-def training_batches(run: Run, state: State, train: Split) -> Generator[tuple[Tensor, Tensor]]:
+def training_batches(run: Run, state: State, train: Split | Files) -> Generator[tuple[Tensor, Tensor]]:
     """Yield this process's uint8 images, augmented, and labels of every step that is left of the epoch.
 
     Every process augments the whole batch, which is cheap for images in memory: so the draws do not depend on how many
     share it.
     """
-    recipe, position, augment = run.preset.recipe, state.position, augmentation(run)
+    recipe, position = run.preset.recipe, state.position
     assert position is not None
-    for picked in position.order.split(recipe.batch_size)[position.steps :]:
+    left = position.order.split(recipe.batch_size)[position.steps : len(train.labels) // recipe.batch_size]
+    if isinstance(train, Files):
+        yield from _streamed_batches(run, state, train, [state.group.own(picked, recipe.accumulate) for picked in left])
+        return
+    augment = augmentation(run)
+    for picked in left:
         images = augment(train.images[picked], state.streams["augmentation"])
         yield state.group.own(images, recipe.accumulate), state.group.own(train.labels[picked], recipe.accumulate)
+
+
+def _streamed_batches(run: Run, state: State, files: Files, rows: Sequence[Tensor]) -> Generator[tuple[Tensor, Tensor]]:
+    """Yield the images, decoded and cropped by worker processes, of rows of indices."""
+    preset, epoch = run.preset, len(state.epochs) + 1
+    if rows:
+        yield from streaming.training_batches(
+            files,
+            torch.cat(list(rows)),
+            augmentation=preset.arms[run.arm].augmentation,
+            seed=stream_seed(preset.data.dataset, run.seed, f"augmentation of epoch {epoch}"),
+            batch_size=len(rows[0]),
+            workers=decoders(),
+            flip=preset.recipe.flip,
+            device=next(state.model.parameters()).device,
+        )
 
 
 def augmentation(run: Run) -> Callable[[Tensor, torch.Generator], Tensor]:

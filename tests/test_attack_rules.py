@@ -378,7 +378,7 @@ def test_the_start_of_an_image_is_its_own_whatever_else_is_in_the_batch(
 
 def test_every_run_attacks_the_same_images_in_the_same_order(digits_net: nn.Module, digits: Data) -> None:
     preset = load_preset("smoke", ("evaluation.images=40",))
-    (one, first), (two, second) = (make_subject(preset, seed, digits_net, digits) for seed in (0, 1))
+    (one, first, _), (two, second, _) = (make_subject(preset, seed, digits_net, digits) for seed in (0, 1))
     assert first == second
     assert torch.equal(one.images, two.images)
     assert one.seed != two.seed
@@ -561,7 +561,7 @@ def test_images_to_attack_are_contiguous_float32_however_the_split_lies_in_memor
     model, images = colours(500)
     bytes_ = (images * 255).round().to(torch.uint8).contiguous(memory_format=torch.channels_last)
     data = replace(digits, test=Split(bytes_, digits.test.labels))
-    found, _ = make_subject(load_preset("smoke", ("evaluation.images=40",)), 0, model, data)
+    found, *_ = make_subject(load_preset("smoke", ("evaluation.images=40",)), 0, model, data)
     assert found.images.is_contiguous()
     assert found.images.dtype == torch.float32
     assert 0 <= float(found.images.min()) < float(found.images.max()) <= 1

@@ -32,13 +32,12 @@ def files(tmp_path: Path) -> Files:
 def epoch(files: Files, skipped: Skipped, workers: int, order: Tensor | None = None) -> tuple[Tensor, list[int]]:
     batches = list(
         training_batches(
-            files,
+            files._replace(skipped=skipped),
             torch.arange(N) if order is None else order,
             augmentation="standard",
             seed=5,
             batch_size=4,
             workers=workers,
-            skipped=skipped,
         )
     )
     return torch.cat([images for images, _ in batches]), torch.cat([labels for _, labels in batches]).tolist()
@@ -49,6 +48,7 @@ def test_a_damaged_image_is_the_next_readable_one_and_is_named_once(
     files: Files, workers: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     skipped = Skipped(4)
+    files = files._replace(skipped=skipped)
     images, labels = epoch(files, skipped, workers)
     replaced = {3: 4, 10: 12, 11: 12, 23: 0}
     assert labels == [replaced.get(i, i) for i in range(N)]
@@ -97,8 +97,9 @@ def test_one_more_than_allowed_ends_it_and_names_them_all(
 
 def test_evaluation_and_attacked_images_share_the_account(files: Files) -> None:
     skipped = Skipped(4)
-    labels = torch.cat([labels for _, labels in evaluation_batches(files, batch_size=7, workers=2, skipped=skipped)])
-    split = decoded(files, [10, 3, 0], workers=0, skipped=skipped)
+    replacing = files._replace(skipped=skipped)
+    labels = torch.cat([labels for _, labels in evaluation_batches(replacing, batch_size=7, workers=2)])
+    split = decoded(replacing, [10, 3, 0], workers=0)
     assert split.labels.tolist() == [12, 4, 0]
     assert labels[[10, 3, 0]].tolist() == [12, 4, 0]
     assert len(skipped.files) == 4
@@ -111,14 +112,14 @@ def test_a_split_without_one_readable_image_ends_it(tmp_path: Path) -> None:
     for path in paths:
         path.write_bytes(b"")
     with pytest.raises(DataError, match=r"3 damaged image files, and 100 may be skipped"):
-        decoded(as_files(paths, tmp_path), [1], workers=0, skipped=Skipped(100))
+        decoded(as_files(paths, tmp_path)._replace(skipped=Skipped(100)), [1], workers=0)
 
 
 def test_where_all_files_are_gone_no_more_are_tried_than_may_be_skipped(files: Files) -> None:
     (files.folder / "train").rename(files.folder / "unmounted")
     skipped = Skipped(2)
     with pytest.raises(DataError, match=r"3 damaged image files, and 2 may be skipped"):
-        decoded(files, list(range(N)), workers=1, skipped=skipped)
+        decoded(files._replace(skipped=skipped), list(range(N)), workers=1)
     assert list(skipped.files) == [f"train/{i:03d}.JPEG" for i in range(3)]
 
 
@@ -128,5 +129,5 @@ def test_names_that_are_no_text_can_be_told(tmp_path: Path) -> None:
     odd.touch()
     files = as_files([odd, *paths], tmp_path)
     skipped = Skipped(1)
-    decoded(files, [0], workers=0, skipped=skipped)
+    decoded(files._replace(skipped=skipped), [0], workers=0)
     assert list(skipped.files) == ["train/x\\xff.JPEG"]
