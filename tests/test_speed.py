@@ -13,7 +13,7 @@ def test_the_table_has_loop_limit_and_ratio_for_each_arm(monkeypatch: pytest.Mon
     monkeypatch.setattr(speed, "STEPS", 1)
     monkeypatch.setattr(speed, "REPEATS", 9)  # more turns than the preset has epochs
     monkeypatch.setattr(speed, "SECONDS_WARM", 0)
-    monkeypatch.setattr(speed, "load_preset", lambda name: load_preset(name, ("recipe.batch_size=16",)))
+    monkeypatch.setattr(speed, "load_preset", lambda name, more: load_preset(name, (*more, "recipe.batch_size=16")))
     table = speed.speed_table(torch.device("cpu"))
     rows = re.findall(r"^\| (\w+) .*\|\s+([\d,]+) \|\s+([\d,]+) \|\s+([\d.]+) \|$", table, re.MULTILINE)
     assert [row[0] for row in rows] == list(load_preset("cifar10_jpeg_cpu").arms)
