@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from once import once
 from tiny_study import TINY, path_of, read, without_times
 
 from benchmark.distributed import ALONE, Group
@@ -42,13 +43,15 @@ def processes_of(parent: int) -> list[int]:
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The record of SBA, trained by two processes."""
-    folder = tmp_path_factory.mktemp("together")
-    job = torchrun("--arms", "sba", f"--results={folder / 'results'}", f"--runs={folder / 'runs'}")
-    said, _ = job.communicate(timeout=LIMIT)
-    assert job.returncode == 0, said
-    assert "on cpu x 2 processes" in said
-    assert said.count("epoch 3/3") == 1  # the first process alone talks
-    return read(path_of("sba", 0, folder / "results"))
+
+    def train(folder: Path) -> None:
+        job = torchrun("--arms", "sba", f"--results={folder / 'results'}", f"--runs={folder / 'runs'}")
+        said, _ = job.communicate(timeout=LIMIT)
+        assert job.returncode == 0, said
+        assert "on cpu x 2 processes" in said
+        assert said.count("epoch 3/3") == 1  # the first process alone talks
+
+    return read(path_of("sba", 0, once(tmp_path_factory, "together", train) / "results"))
 
 
 def test_two_processes_make_the_record_of_one_within_rounding(together: dict[str, Any], study: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 import two_processes
+from once import once
 from process_groups import in_process_group
 from sba_cases import generator
 from torch import Tensor, nn
@@ -26,8 +27,7 @@ Found = tuple[dict[Any, Any], dict[Any, Any]]
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> Found:
     """What each of the two processes found."""
-    folder = tmp_path_factory.mktemp("ranks")
-    spawn(two_processes.work, (str(folder),), nprocs=2)
+    folder = once(tmp_path_factory, "ranks", lambda empty: spawn(two_processes.work, (str(empty),), nprocs=2))
     first, second = (torch.load(folder / f"rank-{rank}.pt", weights_only=True) for rank in (0, 1))
     return first, second
 
