@@ -180,7 +180,7 @@ def faults(session: nox.Session) -> None:
 
 @session
 def speed(session: nox.Session) -> None:
-    """Measure training throughput against its limit, on synthetic images."""
+    """Measure training, start-up, memory and attacks beside their targets; write docs/speed.md and its figures."""
     install(session)
     benchmark(session, "speed", *session.posargs)
 

@@ -29,9 +29,12 @@ def crop_rows(images: Tensor, processes: Processes, *, padding: int, flip: bool,
     """Return what `crop_and_flip` of a batch that several processes share gives for the images (N, C, H, W) here."""
     n, _, height, width = images.shape
     whole = (n * processes.size, 1)
-    tops = processes.own(torch.randint(2 * padding + 1, whole, generator=generator)).to(images.device)  # (N, 1)
-    lefts = processes.own(torch.randint(2 * padding + 1, whole, generator=generator)).to(images.device)
-    mirrored = (processes.own(torch.randint(2, whole, generator=generator)).bool() & flip).to(images.device)
+    tops = torch.randint(2 * padding + 1, whole, generator=generator)
+    lefts = torch.randint(2 * padding + 1, whole, generator=generator)
+    mirrored = torch.randint(2, whole, generator=generator).bool() & flip
+    tops, lefts, mirrored = (  # (N, 1) each; no copy makes the host wait
+        processes.own(drawn).to(images.device, non_blocking=True) for drawn in (tops, lefts, mirrored)
+    )
     rows = tops + torch.arange(height, device=images.device)  # (N, H)
     columns = lefts + torch.arange(width, device=images.device)  # (N, W)
     columns = torch.where(mirrored, columns.flip(1), columns)

@@ -44,7 +44,7 @@ def partners(images: Tensor, processes: Processes, generator: torch.Generator) -
         (N,) indices into the rows of all processes, on the images' device.
     """
     order = torch.randperm(len(images) * processes.size, generator=generator)
-    return processes.own(order).to(images.device)
+    return processes.own(order).to(images.device, non_blocking=True)
 
 
 def empty_batch(images: Tensor, processes: Processes) -> Tensor:

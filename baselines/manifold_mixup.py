@@ -83,7 +83,8 @@ def forward_mixed(
     """Run the model with lam * h + (1 - lam) * h[partners] in place of the layer's activation h.
 
     A forward hook mixes; it is removed whatever happens. What torch.compile has compiled runs uncompiled in this
-    pass, because it does not see hooks that were not there when it was compiled.
+    pass, because it does not see hooks that were not there when it was compiled; unless the model offers its two halves
+    around the layer, `model.below_and_above(layer)`, two functions or None, which are then called instead.
 
     Args:
         model: network, wrapped or not.
@@ -111,6 +112,11 @@ def forward_mixed(
     module = find_layer(model, layer)
     if module is None:
         return model(torch.lerp(processes.gather(images)[partners], images, lam))  # type: ignore[no-any-return]
+    halves = getattr(model, "below_and_above", None)
+    cut = halves(layer) if halves is not None else None
+    if cut is not None:
+        below, above = cut
+        return above(mix(model, (), below(images)))  # type: ignore[no-any-return]
     hook = module.register_forward_hook(mix)
     try:
         with torch.compiler.set_stance("force_eager"):

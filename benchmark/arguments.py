@@ -137,11 +137,15 @@ def add_list(commands: Commands) -> None:
 
 def add_speed(commands: Commands) -> None:
     """Add the command `speed`."""
-    speed = commands.add_parser("speed", help="training throughput, what an SBA step costs, and what attacks cost")
+    speed = commands.add_parser("speed", help="measure training, start-up, memory and attacks beside their targets")
     speed.set_defaults(command="speed")
     speed.add_argument("--checkpoint", type=Path, metavar="FILE", help="attack this run's network (default: digits)")
     speed.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
     speed.add_argument("--data-root", type=Path, metavar="DIR", help="where the checkpoint's data is looked for first")
+    speed.add_argument(
+        "--output", type=Path, default=Path("docs"), metavar="DIR", help="for speed.md and speed/*.json (default: docs)"
+    )
+    speed.add_argument("--page", action="store_true", help="measure nothing; write speed.md from speed/*.json again")
 
 
 def add_doctor(commands: Commands) -> None:

@@ -11,7 +11,7 @@ from benchmark.environment import describe_environment
 from benchmark.evaluate import Evaluated, evaluated_split
 from benchmark.memory import peak_memory
 from benchmark.models import weights_hash
-from benchmark.plan import NUMERICS, Run
+from benchmark.plan import NUMERICS, Run, shared_settings
 from benchmark.schema import SCHEMA, Cost, DataInfo, EpochAccuracy, ModelInfo, Record
 from benchmark.settings import Preset
 from benchmark.state import State
@@ -55,7 +55,7 @@ def evaluated_record(
     preset: Preset, name: str, seed: int, model: nn.Module, data: Data, device: torch.device, evaluated: Evaluated
 ) -> Record:
     """Return the record of a network that was evaluated, but not trained here: what training leaves is empty."""
-    settings = preset.model_dump(mode="json", include={"data", "model", "recipe", "evaluation"})
+    settings = shared_settings(preset)
     settings |= {"arm": {"method": "not trained here", "augmentation": "none", "settings": {}}, "numerics": NUMERICS}
     analysis = {"title": name, "treatment": name, "against": [], "eps": preset.analysis.eps, "seeds": [seed]}
     record = Record(

@@ -1,6 +1,7 @@
 """What joint evaluation saves: the suite jointly, and each of its attacks on its own on all images, in one run."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,6 @@ from torch import Tensor
 
 from benchmark import sanity
 from benchmark.data import data_roots, load_data
-from benchmark.environment import describe_environment
 from benchmark.errors import UsageError
 from benchmark.evaluate import joint_curves, make_subject, standing
 from benchmark.external import load_weights, network
@@ -18,8 +18,8 @@ from benchmark.plan import make_plan
 from benchmark.preset_files import load_preset
 from benchmark.records import unpack_bits
 from benchmark.settings import Attack, Evaluation
+from benchmark.speed_lines import Line, Target, make_line
 from benchmark.state import start
-from benchmark.tables import Table
 from benchmark.train import train_epoch
 
 # The cpu suite on digits, whose networks stand larger eps.
@@ -31,6 +31,7 @@ DIGITS = (
     'evaluation.l2_attacks=[{name = "apgd_dlr", steps = 5}, {name = "apgd_dlr", steps = 20}]',
     "evaluation.checks={images = 200, square_queries = 1000, repeated = 100, long_steps = 100}",
 )
+PART, CHEAPER, NONE = "attacks", Target(1.0, at_least=False), Target(0.0, at_least=False)
 
 
 class Spent(NamedTuple):
@@ -40,8 +41,8 @@ class Spent(NamedTuple):
     gradients: int
 
 
-def attack_cost_table(device: torch.device, checkpoint: Path | None, data_root: Path | None) -> str:
-    """Return a table of the cost of a suite, joint and attack by attack, and how many outcomes differ.
+def attack_lines(device: torch.device, checkpoint: Path | None, data_root: Path | None) -> Iterator[Line]:
+    """Yield the cost of a suite, joint over attack by attack, and the share of outcomes that differ; one round.
 
     Args:
         device: where it runs.
@@ -62,7 +63,7 @@ def attack_cost_table(device: torch.device, checkpoint: Path | None, data_root: 
         apart.append(spent)
         left[radius] = left.get(radius, subject.clean) & alone
         differing += int((left[radius].cpu() != torch.from_numpy(unpack_bits(outcome["correct"], n))).sum())
-    rows = [row(f"suite ({len(outcomes)} attacks)", joint, apart)]
+    yield line(f"suite of {len(outcomes)} attacks, {name}", joint, apart)
     if settings.checks:
         few = subject.part(torch.arange(min(settings.checks.images, n), device=device))
         radius = sanity.contested("Linf", joint_curves(outcomes, n)["Linf"])
@@ -70,15 +71,13 @@ def attack_cost_table(device: torch.device, checkpoint: Path | None, data_root: 
         stood = standing(outcomes, radius, n).to(device)[: len(few.clean)]
         joint.append(timed_attack(few, stood, radius, square)[1])
         apart.append(timed_attack(few, few.clean, radius, square)[1])
-        rows += [row(f"Square at {radius}", joint[-1:], apart[-1:]), row("both", joint, apart)]
-    about = describe_environment(device)
-    headers = ["", "joint, s", "separate, s", "ratio", "joint, gradients", "separate, gradients"]
-    where = f"{about['device_name']} ({about['threads']} threads), torch {about['torch']}, {about['date'][:10]}"
-    return (
-        f"Attacks on {name}, on {where}: {int(subject.clean.sum()):,} of {n:,} images are right without attack, the "
-        f"others are not attacked.\n{differing} of {len(outcomes) * n:,} outcomes differ between joint and separate "
-        f"attacks.\n\n{Table(headers, rows)}"
-    )
+        yield line(f"Square at {radius}, {name}", joint[-1:], apart[-1:])
+        yield line(f"both, {name}", joint, apart)
+    total = len(outcomes) * n
+    right = float(subject.clean.sum())
+    figures = {"outcomes": float(total), "that differ": float(differing), "images right without attack": right}
+    what = "outcomes that differ between joint and separate attacks, over all outcomes"
+    yield make_line(PART, what, [differing / total], figures, target=NONE)
 
 
 def timed_attack(subject: Subject, left: Tensor, radius: Radius, attack: Attack) -> tuple[Tensor, Spent]:
@@ -88,11 +87,16 @@ def timed_attack(subject: Subject, left: Tensor, radius: Radius, attack: Attack)
     return stood, Spent(time.perf_counter() - began, subject.model.gradients - before)
 
 
-def row(name: str, joint: list[Spent], apart: list[Spent]) -> list[str]:
-    """Return a row of the table."""
-    ours, theirs = sum(s.seconds for s in joint), sum(s.seconds for s in apart)
-    counts = [f"{sum(s.gradients for s in spent):,}" for spent in (joint, apart)]
-    return [name, f"{ours:.1f}", f"{theirs:.1f}", f"{ours / theirs:.2f}", *counts]
+def line(name: str, joint: list[Spent], apart: list[Spent]) -> Line:
+    """Return the line of some attacks: seconds made jointly over those of each on its own."""
+    ours, theirs = sum(spent.seconds for spent in joint), sum(spent.seconds for spent in apart)
+    figures = {
+        "joint, s": ours,
+        "separate, s": theirs,
+        "joint, gradients": float(sum(spent.gradients for spent in joint)),
+        "separate, gradients": float(sum(spent.gradients for spent in apart)),
+    }
+    return make_line(PART, f"{name}, joint over attack by attack", [ours / theirs], figures, target=CHEAPER)
 
 
 def digits(device: torch.device) -> tuple[str, Subject, Evaluation]:

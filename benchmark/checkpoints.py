@@ -86,6 +86,7 @@ def fill(state: State, values: dict[str, Any]) -> None:
         generator.set_state(values["streams"][name])
     state.weights_hash = values["weights_hash"]
     state.epochs, state.images, state.virtual = values["epochs"], values["images"], values["virtual"]
+    state.position = None
     if values["position"] is not None:
         position = Position(**values["position"])
         state.position = dataclasses.replace(

@@ -135,21 +135,18 @@ def crosscheck_command(options: argparse.Namespace) -> int:
 
 
 def speed_command(options: argparse.Namespace) -> int:
-    """Print the throughput table and what SBA's steps cost."""
-    from benchmark.attack_cost import attack_cost_table
-    from benchmark.environment import choose_device
-    from benchmark.events import refuse_without_tensorboard
-    from benchmark.memory import keep_freed_memory
-    from benchmark.sba_cost import cost_tables
-    from benchmark.speed import speed_table
+    """Measure this machine, print the table, and write it with those of other machines as a page."""
+    from benchmark.records import check_writable
+    from benchmark.speed_page import tables, write_measured, write_page
 
-    if options.tensorboard:
-        refuse_without_tensorboard()
-    keep_freed_memory()
-    device = choose_device(options.device)
-    print(speed_table(device))
-    print(f"\n{cost_tables(device)}")
-    print(f"\n{attack_cost_table(device, options.checkpoint, options.data_root)}")
+    check_writable(options.output)
+    if not options.page:
+        from benchmark.environment import choose_device
+        from benchmark.speed import measure_all
+
+        measured = measure_all(choose_device(options.device), options.checkpoint, options.data_root)
+        print(f"\n{tables(measured)}\n\nWritten to {write_measured(measured, options.output)}.")
+    print(f"Page of all machines: {write_page(options.output)}.")
     return 0
 
 

@@ -36,6 +36,11 @@ def training_flops(model: nn.Module, image: Tensor, layer: str | None = None) ->
     return double - single
 
 
+def share_of_flops(model: nn.Module, image: Tensor, layer: str | None) -> float:
+    """Return what training on a sample that joins behind `layer` costs, as a share of a whole one; see above."""
+    return training_flops(model, image, layer) / training_flops(model, image)
+
+
 def _count(model: nn.Module, images: Tensor, layer: str | None) -> int:
     """Count forward and backward FLOPs, the batch doubled behind `layer` where one is named."""
     handle = None

@@ -11,7 +11,7 @@ import torch
 
 GLIBC = platform.libc_ver()[0] == "glibc"
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # numbers of glibc's mallopt(3)
-STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+CLEAR_REFS = Path("/proc/self/clear_refs")
 
 
 def keep_freed_memory() -> None:
@@ -44,9 +44,28 @@ def peak_memory(device: torch.device) -> int:
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    lines = STATUS.read_text(encoding="ascii").splitlines() if STATUS.exists() else []
-    for line in lines:
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = high_water("self")
+    return largest_peak(resource.RUSAGE_SELF) if found is None else found
+
+
+def high_water(process: int | str) -> int | None:
+    """Return a process's peak memory in bytes, None where the system does not tell (not Linux) or it has ended.
+
+    Args:
+        process: its number, or "self".
+    """
+    try:
+        lines = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
+
+
+def largest_peak(whose: int) -> int:
+    """Return the peak memory in bytes since the start, of this process or of the largest one that it waited for.
+
+    Args:
+        whose: resource.RUSAGE_SELF or resource.RUSAGE_CHILDREN.
+    """
+    peak = resource.getrusage(whose).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -13,6 +13,7 @@ from filelock import SoftFileLease
 
 from benchmark.assemble import add_evaluation, make_record
 from benchmark.checkpoints import fill, load_checkpoint, previous, remove_checkpoints, save_checkpoint, snapshot
+from benchmark.compiled import compiles, warm_up
 from benchmark.data import Data
 from benchmark.distributed import ALONE, Group, is_lost
 from benchmark.errors import BenchmarkError, RunError
@@ -109,6 +110,8 @@ def execute_run(run: Run, worker: Worker, lock: SoftFileLease, surrogate: Surrog
         else:
             say("starts")
         worker.group.share(snapshot(state) if found else None)
+        if compiles(run.preset.recipe, device, worker.group) and not is_over(run, state, data):
+            progress.line(f"torch.compile took {warm_up(run, state, data.train):.0f} s, which count in no epoch")
 
         def save() -> None:
             raise_if_lost(lock)
@@ -167,7 +170,7 @@ def train(
         DivergedError: a loss or a weight is not finite.
         Stopped: somebody asked one of the processes to stop; the state is saved.
     """
-    data, allowed, stop = worker.data, budget(run, state, worker.data.train), worker.stop
+    data, stop = worker.data, worker.stop
 
     def after_step(steps: int) -> None:
         told_step(steps)
@@ -178,7 +181,7 @@ def train(
         if asked:
             raise Stopped(stop.number or signal.SIGTERM)
 
-    while state.position is not None or not allowed.is_spent(state):  # perhaps only an epoch's end is left
+    while not is_over(run, state, data):
         epoch = train_epoch(run, state, data.train, after_step)
         split = evaluated_split(run.preset, data)
         epoch["accuracy"] = accuracy(run.preset.recipe, state.model, split, worker.group)
@@ -186,6 +189,11 @@ def train(
         share_skipped(data, worker.group)
         save()
         told_epoch(epoch)
+
+
+def is_over(run: Run, state: State, data: Data) -> bool:
+    """Say whether nothing of the training is left, not even the end of an epoch."""
+    return state.position is None and budget(run, state, data.train).is_spent(state)
 
 
 def share_skipped(data: Data, group: Group) -> None:

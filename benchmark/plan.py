@@ -18,7 +18,7 @@ from benchmark.settings import Arm, Preset
 # Raised whenever the code changes what the same settings compute, so that old records do not count as done.
 NUMERICS = 3
 # Settings that came later: left out where they have their default, so that older runs keep their identity.
-LATER = {"data": ("streamed", "resize"), "recipe": ("drops", "accumulate")}
+LATER = {"data": ("streamed", "resize"), "recipe": ("drops", "accumulate", "compile")}
 
 
 @dataclass(frozen=True)
@@ -119,16 +119,21 @@ def make_method(preset_name: str, arm_name: str, arm: Arm) -> Any:
 
 def _settings(preset: Preset, arm: Arm, method: Any) -> dict[str, Any]:
     """Return everything that decides a run's outcome except its seed, as plain JSON values."""
+    settings = json.loads(json.dumps(dataclasses.asdict(method)))
+    chosen = {"method": arm.method, "augmentation": arm.augmentation, "settings": settings, "epochs": arm.epochs}
+    mode = {"compute": True} if preset.compute else {}  # absent elsewhere: older runs keep their identity
+    return shared_settings(preset) | mode | {"arm": chosen, "numerics": NUMERICS}
+
+
+def shared_settings(preset: Preset) -> dict[str, Any]:
+    """Return what decides the outcome of every arm of a preset, as plain JSON values."""
     shared = preset.model_dump(mode="json", include={"data", "model", "recipe", "evaluation"})
     for table, names in LATER.items():
         defaults = type(getattr(preset, table)).model_fields
         for name in names:
             if getattr(getattr(preset, table), name) == defaults[name].default:
                 del shared[table][name]
-    settings = json.loads(json.dumps(dataclasses.asdict(method)))
-    chosen = {"method": arm.method, "augmentation": arm.augmentation, "settings": settings, "epochs": arm.epochs}
-    mode = {"compute": True} if preset.compute else {}  # absent elsewhere: older runs keep their identity
-    return shared | mode | {"arm": chosen, "numerics": NUMERICS}
+    return shared
 
 
 def at_equal_compute(preset: Preset) -> Preset:

@@ -12,7 +12,7 @@ from baselines.erm import ERM
 from baselines.mixup import Mixup
 from benchmark.environment import choose_device, describe_environment
 from benchmark.planning import Measured
-from benchmark.speed import timed
+from benchmark.throughput import timed
 from benchmark.torchvision_ops import ensure_importable
 from sba import SBA
 

@@ -67,7 +67,8 @@ class Recipe(Settings):
     so many pixels, and mirroring, for arms that use it.
 
     `batch_size` images make a step, however many processes share them. With `accumulate` they are taken in so many
-    parts, one after the other (gradient accumulation), each of which is a batch to the method and to BatchNorm.
+    parts, one after the other (gradient accumulation), each of which is a batch to the method and to BatchNorm. With
+    `compile` the network is trained through torch.compile where one process has a GPU, which rounds otherwise.
     """
 
     epochs: Count
@@ -83,6 +84,7 @@ class Recipe(Settings):
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     drops: tuple[Share, ...] = ()
     accumulate: Count = 1
+    compile: bool = False
 
 
 class Attack(Settings):

@@ -14,6 +14,7 @@ from benchmark.errors import UsageError
 from benchmark.models import build_model, weights_hash
 from benchmark.plan import Run
 from benchmark.schema import Epoch
+from benchmark.settings import Recipe
 from benchmark.streams import stream, stream_seed
 from benchmark.sync_batchnorm import synchronised
 
@@ -45,7 +46,8 @@ class State:
 
     Attributes:
         model, optimizer: what is trained.
-        network: the model as methods call it: itself or, with several processes, what exchanges their gradients.
+        network: the model as methods call it: itself, what exchanges its gradients between several processes, or a
+            compiled form that shares its weights (`benchmark.compiled`).
         group: the processes that train it.
         method: the arm's method; it may keep a state of its own (`state_dict`), so each run has its own.
         streams: one generator for each purpose.
@@ -82,16 +84,9 @@ def start(run: Run, data: Data, device: torch.device, group: Group = ALONE) -> S
     model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub lacks it
     if group.size > 1:
         model = synchronised(model)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.SGD(
-        trained,
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.momentum > 0,
-    )
     method = copy.deepcopy(run.method)
     streams = {purpose: stream(name, run.seed, purpose) for purpose in PURPOSES}
+    optimizer = make_optimizer(recipe, model, device)
     return State(model, _network(model, device, group), group, optimizer, method, streams, initial)
 
 
@@ -101,6 +96,18 @@ def _network(model: nn.Module, device: torch.device, group: Group) -> nn.Module:
         return model
     devices = [device] if device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=devices)
+
+
+def make_optimizer(recipe: Recipe, model: nn.Module, device: torch.device) -> torch.optim.SGD:
+    """Return Nesterov SGD of the weights that are trained; on a GPU one kernel does a whole step."""
+    return torch.optim.SGD(
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.momentum > 0,
+        fused=True if device.type == "cuda" else None,
+    )
 
 
 def _check_method(run: Run, model: nn.Module) -> None:

@@ -102,7 +102,7 @@ def train_epoch(
     if state.position is None and allowed.is_spent(state):
         raise ValueError(f"the training of {run.arm} seed {run.seed} is over: nothing of its budget is left")
     whole = len(train.labels) // recipe.batch_size
-    position = state.position = state.position or _begin_epoch(state, train, whole)
+    position = state.position = state.position or begin_epoch(state, train, whole)
     state.model.train()
     with contextlib.closing(training_batches(run, state, train)) as batches:
         while position.steps < whole and not allowed.is_spent(state):
@@ -130,10 +130,11 @@ def count(state: State, taken: Sequence[Any]) -> None:
     position.steps += 1
 
 
-def _begin_epoch(state: State, train: Split | Files, whole: int) -> Position:
+def begin_epoch(state: State, train: Split | Files, whole: int) -> Position:
+    """Draw the order of an epoch of `whole` steps."""
     order = torch.randperm(len(train.labels), generator=state.streams["order"])
     device = next(state.model.parameters()).device
-    return Position(order.to(train.labels.device), torch.zeros(whole, device=device))
+    return Position(order.to(train.labels.device, non_blocking=True), torch.zeros(whole, device=device))
 
 
 def _end_epoch(state: State, recipe: Recipe, whole: int) -> Epoch:

@@ -35,7 +35,9 @@ def forward_with_copies(
     """Run the model once, with virtual activations joined to the batch after `layer`.
 
     A forward hook widens the batch from N to (1 + M) N examples, so the layers up to `layer` run once. All hooks
-    are removed whatever happens. What torch.compile has compiled runs uncompiled in this pass.
+    are removed whatever happens. What torch.compile has compiled runs uncompiled in this pass, unless the model offers
+    its two halves around the layer: `model.below_and_above(layer)` returns two functions, or None for a layer where it
+    cannot be cut. The halves are called instead of the model, and need no hook.
 
     Args:
         model: any module that treats the examples of a batch alike and returns logits; wrapped or not.
@@ -65,20 +67,39 @@ def forward_with_copies(
         virtual = draw(activation if gradient_below else activation.detach())
         return torch.cat([activation, virtual])
 
-    module = find_layer(model, layer)
-    with ExitStack() as hooks:
-        # A compiled network does not see hooks that were not there when it was compiled.
-        hooks.enter_context(torch.compiler.set_stance("force_eager"))
-        if batchnorm == "originals":
-            separate(unwrap(model), copies, lambda: bool(seen), hooks)
-        if module is not None:
-            hooks.callback(module.register_forward_hook(widen).remove)
-        try:
-            logits = model(images if module is not None else widen(model, (), images))
-        except (RuntimeError, AssertionError) as error:
-            if seen and ("size" in str(error) or "shape" in str(error)):
-                raise ValueError(_SKIPPED.format(layer=layer, examples=len(images), error=error)) from error
-            raise
+    def keep_apart(hooks: ExitStack) -> None:
+        separate(unwrap(model), copies, lambda: bool(seen), hooks)
+
+    try:
+        logits = _call(model, layer, images, widen, keep_apart if batchnorm == "originals" else None)
+    except (RuntimeError, AssertionError) as error:
+        if seen and ("size" in str(error) or "shape" in str(error)):
+            raise ValueError(_SKIPPED.format(layer=layer, examples=len(images), error=error)) from error
+        raise
     if not seen:
         raise ValueError(_UNUSED.format(layer=layer))
     return check_logits(logits, (1 + copies) * len(images))
+
+
+def _call(
+    model: nn.Module,
+    layer: str,
+    images: Tensor,
+    widen: Callable[[nn.Module, object, object], Tensor],
+    prepare: Callable[[ExitStack], None] | None,
+) -> Tensor:
+    """Call the model, `widen` behind the layer: through its halves, or with a hook if it has none or `prepare` is given."""
+    module = find_layer(model, layer)
+    halves = getattr(model, "below_and_above", None)
+    cut = halves(layer) if halves is not None and prepare is None else None
+    if cut is not None:
+        below, above = cut
+        return above(widen(model, (), below(images)))  # type: ignore[no-any-return]
+    with ExitStack() as hooks:
+        # A compiled network does not see hooks that were not there when it was compiled.
+        hooks.enter_context(torch.compiler.set_stance("force_eager"))
+        if prepare is not None:
+            prepare(hooks)
+        if module is not None:
+            hooks.callback(module.register_forward_hook(widen).remove)
+        return model(images if module is not None else widen(model, (), images))  # type: ignore[no-any-return]

@@ -1,0 +1,116 @@
+"""torch.compile for training: the network, and its halves around the layer that a method acts behind."""
+
+import contextlib
+import copy
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.checkpoints import fill, snapshot
+from benchmark.data import to_float
+from benchmark.datasets import Split
+from benchmark.distributed import ALONE, Group
+from benchmark.errors import UsageError, shorten
+from benchmark.plan import Run
+from benchmark.settings import Recipe
+from benchmark.state import State
+from benchmark.streaming import Files
+from benchmark.train import begin_epoch, train_step, training_batches
+
+Part = Callable[[Tensor], Tensor]
+INPUT = "input"  # the place before the first layer
+REHEARSED = 32  # steps; a method that draws one of three layers in half of them misses one in 1 of 100 rehearsals
+
+
+class Compiled(nn.Module):
+    """A network whose calls are compiled; it shares the network's weights, and compiles each part at its first call.
+
+    What is compiled does not see hooks that come later. A method that widens the batch or mixes it behind a layer
+    therefore asks for the two halves around that layer, and does its work between them.
+
+    Args:
+        network: images to logits; its training and evaluation modes are its own.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self._orig_mod = network  # as torch.compile names it, so that layers are found by their own names
+        self._whole: Part = _compiled(network)
+        self._halves: dict[str, tuple[Part, Part]] = {}
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (N, ...) images to (N, classes) logits."""
+        return self._whole(images)
+
+    def below_and_above(self, layer: str) -> tuple[Part, Part] | None:
+        """Return the network up to and with a layer, and the rest of it, both compiled.
+
+        None where the layer is not one of the stages of a Sequential network: then nothing but a hook gets there.
+        """
+        if layer == INPUT:
+            return (lambda images: images), self._whole
+        stages = [name for name, _ in self._orig_mod.named_children()]
+        if not isinstance(self._orig_mod, nn.Sequential) or layer not in stages:
+            return None
+        if layer not in self._halves:
+            cut = stages.index(layer) + 1
+            self._halves[layer] = _compiled(self._orig_mod[:cut]), _compiled(self._orig_mod[cut:])
+        return self._halves[layer]
+
+
+def _compiled(network: nn.Module) -> Part:
+    """Compile for each size of batch by itself: training has one or two, and known sizes give the faster code."""
+    part: Part = torch.compile(network, dynamic=False)
+    return part
+
+
+def compiles(recipe: Recipe, device: torch.device, group: Group = ALONE) -> bool:
+    """Say whether the recipe compiles here: on a GPU, where one process trains.
+
+    On a CPU compiling takes longer than it saves, and DistributedDataParallel does not see calls of a network's halves.
+    """
+    return recipe.compile and device.type == "cuda" and group.size == 1
+
+
+def warm_up(run: Run, state: State, train: Split | Files) -> float:
+    """Compile what the run's steps call, in rehearsed steps that leave the state as it was.
+
+    Without them the first steps of an epoch would take the time of compilation. A method that draws a layer may still
+    compile a half later, if no rehearsed step drew it.
+
+    Args:
+        run: what is trained.
+        state: its `network` becomes the compiled form of its model.
+        train: what it is trained on.
+
+    Returns:
+        Seconds that it took.
+
+    Raises:
+        UsageError: torch.compile fails here.
+    """
+    from torch._dynamo.exc import TorchDynamoException  # takes seconds, and only compilation needs it
+
+    began = time.perf_counter()
+    before = copy.deepcopy(snapshot(state))
+    state.network = Compiled(state.model)
+    state.position = begin_epoch(state, train, len(train.labels) // run.preset.recipe.batch_size)
+    state.model.train()
+    with contextlib.closing(training_batches(run, state, train)) as batches:
+        images, labels = next(batches)  # as training has them: another memory format would be compiled anew
+    try:
+        for _ in range(REHEARSED):
+            train_step(run, state, to_float(images), labels)
+    except TorchDynamoException as error:
+        raise UsageError(
+            f"recipe.compile: torch.compile cannot compile network {run.preset.model.name} here "
+            f"({shorten(' '.join(str(error).split()))}). It needs Triton and a C compiler; without them train by "
+            "--set recipe.compile=false, a run of its own."
+        ) from error
+    state.optimizer.zero_grad(set_to_none=True)
+    fill(state, before)
+    if images.device.type == "cuda":
+        torch.cuda.synchronize(images.device)
+    return time.perf_counter() - began

@@ -1,0 +1,116 @@
+"""What is asked of a GPU: the seconds of an epoch, no waiting inside it, what limits it, several jobs at a time."""
+
+import functools
+from collections.abc import Iterator
+from statistics import median
+
+import torch
+
+from benchmark import registry
+from benchmark.compiled import compiles, warm_up
+from benchmark.data import Data
+from benchmark.environment import device_name
+from benchmark.gpu_jobs import jobs_lines
+from benchmark.kernels import kernel_seconds, limiting, shares
+from benchmark.plan import Run
+from benchmark.preset_files import load_preset
+from benchmark.speed_lines import Line, Target, make_line
+from benchmark.state import State, start
+from benchmark.throughput import random_data, run_of, studies, timed
+from benchmark.train import train_epoch
+
+IMAGES, EPOCHS, PROFILED = 50_000, 3, 50  # of the data set; measured; steps of the profile
+GOAL, GOAL_GPU = 2.0, "H100"  # seconds of an epoch, and the GPU that they are meant for
+STUDIES = ("cifar10_gpu", "cifar10_30_epochs_gpu")
+AT_MOST, ALL = Target(1.0, at_least=False), Target(1.0, at_least=True)
+EPOCH, WAITING, PROFILE = "epoch on a GPU", "waiting for the GPU", "profile"
+
+
+def gpu_lines(device: torch.device) -> Iterator[Line]:
+    """Yield the lines of a GPU; without one, what would be judged there."""
+    if device.type != "cuda":
+        for name in STUDIES:
+            yield make_line(EPOCH, f"{name}, {IMAGES:,} images, over {GOAL} s", [], {}, target=AT_MOST, here=False)
+        yield make_line(WAITING, "methods whose epoch never waits, over all", [], {}, target=ALL, here=False)
+        return
+    for name in STUDIES:
+        yield from epoch_lines(name, device)
+    yield waiting_line(device)
+    yield from jobs_lines(device)
+
+
+def epoch_lines(name: str, device: torch.device) -> Iterator[Line]:
+    """Yield what an epoch of plain training takes and where its time goes."""
+    run = run_of(load_preset(name, ("recipe.epochs=1000000",)), "erm")
+    batch, data = run.preset.recipe.batch_size, random_data(IMAGES, device)
+    state, compiling = ready(run, data, device)
+    epoch = functools.partial(train_epoch, run, state, data.train)
+    epoch()
+    torch.cuda.reset_peak_memory_stats(device)
+    seconds = [timed(epoch, device) for _ in range(EPOCHS)]
+    peak, whole = torch.cuda.max_memory_allocated(device), torch.cuda.get_device_properties(device).total_memory
+    here = GOAL_GPU in device_name(device)
+    figures = {"epoch, s": median(seconds), "compilation before it, s": compiling, "batch": float(batch)}
+    what = f"{name}, {IMAGES:,} images, over {GOAL} s"
+    yield make_line(EPOCH, what, [spent / GOAL for spent in seconds], figures, target=AT_MOST, here=here)
+    yield make_line("memory", f"{name}, peak of an epoch, over the GPU's", [peak / whole], {"peak, MB": peak / 1e6})
+    yield from profile_lines(run, state, device)
+
+
+def ready(run: Run, data: Data, device: torch.device) -> tuple[State, float]:
+    """Return a run's state before its first step, and the seconds that compilation took."""
+    state = start(run, data, device)
+    return state, warm_up(run, state, data.train) if compiles(run.preset.recipe, device) else 0.0
+
+
+def profile_lines(run: Run, state: State, device: torch.device) -> Iterator[Line]:
+    """Yield the shares of some steps' time by kind of work, and the resource that limits them."""
+    data = random_data(PROFILED * run.preset.recipe.batch_size, device)
+    steps = functools.partial(train_epoch, run, state, data.train)
+    steps()
+    wall = timed(steps, device)
+    seconds = kernel_seconds(steps, device)
+    found, name = shares(seconds, wall), run.preset.name
+    for kind, share in found.items():
+        figures = {"of a step, ms": 1000 * share * wall / PROFILED}
+        yield make_line(PROFILE, f"{name}, {kind}, share of {PROFILED} steps", [share], figures)
+    longest = sorted(seconds.items(), key=lambda item: -item[1])[:5]
+    figures = {f"{kernel[:60]}, share": spent / wall for kernel, spent in longest}
+    yield make_line(PROFILE, f"{name} is limited by {limiting(found)}", [], figures)
+
+
+def waiting_line(device: torch.device) -> Line:
+    """Return the share of methods whose epoch never makes the host wait for the GPU between its first and last step."""
+    preset, waited = studies(device)[1], list[str]()
+    for method in registry.METHODS:
+        run = run_of(preset, method)
+        data = random_data(8 * run.preset.recipe.batch_size, device)
+        state, _ = ready(run, data, device)
+        train_epoch(run, state, data.train)
+        try:
+            epoch_without_waiting(run, state, data, device)
+        except RuntimeError as error:
+            if "synchronizing" not in str(error):
+                raise
+            waited.append(method)
+    methods = len(registry.METHODS)
+    said = f"methods whose epoch never waits, over all{' (these do: ' + ', '.join(waited) + ')' if waited else ''}"
+    return make_line(WAITING, said, [1 - len(waited) / methods], {"methods": float(methods)}, target=ALL)
+
+
+def epoch_without_waiting(run: Run, state: State, data: Data, device: torch.device) -> None:
+    """Train an epoch in which torch refuses every operation that waits for the GPU, except before and after all steps.
+
+    Raises:
+        RuntimeError: "called a synchronizing CUDA operation".
+    """
+    last = len(data.train.labels) // run.preset.recipe.batch_size
+
+    def guard(done: int) -> None:
+        torch.cuda.set_sync_debug_mode("error" if done < last else "default")
+
+    with torch.cuda.device(device):
+        try:
+            train_epoch(run, state, data.train, guard)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
