@@ -88,7 +88,7 @@ def _call(
     widen: Callable[[nn.Module, object, object], Tensor],
     prepare: Callable[[ExitStack], None] | None,
 ) -> Tensor:
-    """Call the model, `widen` behind the layer: through its halves, or with a hook if it has none or `prepare` is given."""
+    """Call the model with `widen` behind the layer, by a hook or, without `prepare`, between the halves it offers."""
     module = find_layer(model, layer)
     halves = getattr(model, "below_and_above", None)
     cut = halves(layer) if halves is not None and prepare is None else None
