@@ -42,6 +42,7 @@ def snapshot(state: State) -> dict[str, Any]:
         "epochs": [dict(epoch) for epoch in state.epochs],
         "images": state.images,
         "virtual": state.virtual,
+        "skipped": dict(state.skipped),
         "position": None if state.position is None else vars(state.position),
     }
 
@@ -86,6 +87,7 @@ def fill(state: State, values: dict[str, Any]) -> None:
         generator.set_state(values["streams"][name])
     state.weights_hash = values["weights_hash"]
     state.epochs, state.images, state.virtual = values["epochs"], values["images"], values["virtual"]
+    state.skipped.update(values.get("skipped", {}))
     state.position = None
     if values["position"] is not None:
         position = Position(**values["position"])

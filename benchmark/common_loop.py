@@ -21,7 +21,7 @@ from benchmark.plan import Run
 from benchmark.speed_lines import Line, Target, make_line
 from benchmark.state import start
 from benchmark.synthetic import make_images
-from benchmark.throughput import begin, random_data, resident_step, run_of, steps_of_a_turn, timed
+from benchmark.throughput import as_data, begin, random_images, resident_step, run_of, steps_of_a_turn, timed
 from benchmark.torchvision_ops import ensure_importable
 from benchmark.train import autocast, train_epoch
 from benchmark.workers import cores
@@ -74,11 +74,11 @@ def measure(run: Run, source: str, device: torch.device) -> list[tuple[float, fl
     """Return images/s of (our loop, the common loop) in each round; the loader's workers live in its own turns."""
     batch = run.preset.recipe.batch_size
     state, one = begin(run, device)
-    images, labels = to_float(one.train.images), one.train.labels
+    images, labels = to_float(one.images), one.labels
     state.model.train()
     steps = steps_of_a_turn(lambda: resident_step(run, state, images, labels), device)
-    data = random_data(batch * steps, device)
-    ours = functools.partial(train_epoch, run, state, data.train)
+    train = random_images(batch * steps, device)
+    ours = functools.partial(train_epoch, run, state, train)
     ours()
     rounds = []
     with tempfile.TemporaryDirectory() as folder:
@@ -115,7 +115,7 @@ def common_seconds(run: Run, dataset: Dataset[tuple[Any, int]], steps: int, devi
     The network has no normalisation of its own here, since the transforms normalise.
     """
     recipe, workers = run.preset.recipe, cores()
-    state = start(run, random_data(recipe.batch_size, device), device)
+    state = start(run, as_data(random_images(recipe.batch_size, device)), device)
     state.model.add_module("normalize", nn.Identity())
     ready = PREFETCH * workers
     draws = torch.Generator().manual_seed(0)

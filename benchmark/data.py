@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from platformdirs import user_cache_path
@@ -37,17 +37,17 @@ class Data:
         classes: number of classes.
         fingerprint: SHA-256 (16 hex digits) of all decoded pixels and labels; of images that stay files, see `Listing`.
         synthetic: the images are made up.
-        train, test, validation: uint8 images (N, C, H, W) and labels (N,); validation may be empty. Where the settings
-            say `streamed` they are `Files`, whatever their declared type.
+        train, test, validation: uint8 images (N, C, H, W) and labels (N,), or files where the settings say `streamed`;
+            validation may be empty.
     """
 
     name: str
     classes: int
     fingerprint: str
     synthetic: bool
-    train: Split
-    test: Split
-    validation: Split
+    train: Split | Files
+    test: Split | Files
+    validation: Split | Files
 
     @functools.cached_property
     def sample(self) -> Tensor:
@@ -57,7 +57,7 @@ class Data:
     def to(self, device: torch.device) -> "Data":
         """Return the same data on a device; uint8, so that 50,000 CIFAR images take 154 MB. Files stay files."""
 
-        def moved(split: Any) -> Any:
+        def moved(split: Split | Files) -> Split | Files:
             return split if isinstance(split, Files) else Split(split.images.to(device), split.labels.to(device))
 
         return replace(self, train=moved(self.train), test=moved(self.test), validation=moved(self.validation))
@@ -120,7 +120,7 @@ def _streamed(found: Source | Path, settings: DataSettings, may_skip: int) -> Da
     size = settings.pixels, settings.resize or settings.pixels
     skipped = Skipped(may_skip)
     train, test = Files(found, *listing.train, *size, skipped), Files(found, *listing.test, *size, skipped)
-    chosen: Any = _chosen(settings, train, test)  # see `Data.train`
+    chosen = _chosen(settings, train, test)
     return Data(settings.dataset, len(listing.classes), listing.fingerprint, listing.synthetic, *chosen)
 
 

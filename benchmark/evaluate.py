@@ -42,7 +42,7 @@ class Evaluated(NamedTuple):
     seconds: float
 
 
-def evaluated_split(preset: Preset, data: Data) -> Split:
+def evaluated_split(preset: Preset, data: Data) -> Split | Files:
     """Return the split that the preset evaluates: the test set, or the validation set while something is chosen."""
     return data.test if preset.evaluation.split == "test" else data.validation
 
@@ -86,7 +86,7 @@ def accuracy(recipe: Recipe, model: nn.Module, split: Split | Files, group: Grou
     return group.sum(right)[0] / len(split.labels)
 
 
-def attacked_images(preset: Preset, split: Split) -> list[int]:
+def attacked_images(preset: Preset, split: Split | Files) -> list[int]:
     """Return the indices of the attacked images, the same for every arm and seed; every beginning is class-stratified.
 
     Raises:

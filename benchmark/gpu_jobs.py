@@ -10,7 +10,7 @@ import torch
 
 from benchmark.environment import choose_device
 from benchmark.speed_lines import Line, make_line
-from benchmark.throughput import begin, random_data, run_of, studies
+from benchmark.throughput import begin, random_images, run_of, studies
 from benchmark.train import train_epoch
 
 JOBS, SECONDS, STEPS, PATIENCE = (2, 4), 5.0, 64, 300.0  # PATIENCE: seconds for all processes to be warm
@@ -50,12 +50,12 @@ def _train(name: str, wanted: float, steps: int) -> float:
     run = run_of(studies(device)[0], "erm")
     state, _ = begin(run, device)
     batch = run.preset.recipe.batch_size
-    data = random_data(batch * steps, device)
-    train_epoch(run, state, data.train)
+    train = random_images(batch * steps, device)
+    train_epoch(run, state, train)
     assert _together is not None
     _together.wait(PATIENCE)
     began, images = time.perf_counter(), 0
     while (spent := time.perf_counter() - began) < wanted:
-        train_epoch(run, state, data.train)  # its end waits for the device
+        train_epoch(run, state, train)  # its end waits for the device
         images += batch * steps
     return images / spent

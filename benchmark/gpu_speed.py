@@ -8,7 +8,7 @@ import torch
 
 from benchmark import registry
 from benchmark.compiled import compiles, warm_up
-from benchmark.data import Data
+from benchmark.datasets import Split
 from benchmark.environment import device_name
 from benchmark.gpu_jobs import jobs_lines
 from benchmark.kernels import kernel_seconds, limiting, shares
@@ -16,7 +16,8 @@ from benchmark.plan import Run
 from benchmark.preset_files import load_preset
 from benchmark.speed_lines import Line, Target, make_line
 from benchmark.state import State, start
-from benchmark.throughput import random_data, run_of, studies, timed
+from benchmark.streaming import Files
+from benchmark.throughput import as_data, random_images, run_of, studies, timed
 from benchmark.train import train_epoch
 
 IMAGES, EPOCHS, PROFILED = 50_000, 3, 50  # of the data set; measured; steps of the profile
@@ -42,9 +43,9 @@ def gpu_lines(device: torch.device) -> Iterator[Line]:
 def epoch_lines(name: str, device: torch.device) -> Iterator[Line]:
     """Yield what an epoch of plain training takes and where its time goes."""
     run = run_of(load_preset(name, ("recipe.epochs=1000000",)), "erm")
-    batch, data = run.preset.recipe.batch_size, random_data(IMAGES, device)
-    state, compiling = ready(run, data, device)
-    epoch = functools.partial(train_epoch, run, state, data.train)
+    batch, train = run.preset.recipe.batch_size, random_images(IMAGES, device)
+    state, compiling = ready(run, train, device)
+    epoch = functools.partial(train_epoch, run, state, train)
     epoch()
     torch.cuda.reset_peak_memory_stats(device)
     seconds = [timed(epoch, device) for _ in range(EPOCHS)]
@@ -57,16 +58,16 @@ def epoch_lines(name: str, device: torch.device) -> Iterator[Line]:
     yield from profile_lines(run, state, device)
 
 
-def ready(run: Run, data: Data, device: torch.device) -> tuple[State, float]:
+def ready(run: Run, train: Split, device: torch.device) -> tuple[State, float]:
     """Return a run's state before its first step, and the seconds that compilation took."""
-    state = start(run, data, device)
-    return state, warm_up(run, state, data.train) if compiles(run.preset.recipe, device) else 0.0
+    state = start(run, as_data(train), device)
+    return state, warm_up(run, state, train) if compiles(run.preset.recipe, device) else 0.0
 
 
 def profile_lines(run: Run, state: State, device: torch.device) -> Iterator[Line]:
     """Yield the shares of some steps' time by kind of work, and the resource that limits them."""
-    data = random_data(PROFILED * run.preset.recipe.batch_size, device)
-    steps = functools.partial(train_epoch, run, state, data.train)
+    train = random_images(PROFILED * run.preset.recipe.batch_size, device)
+    steps = functools.partial(train_epoch, run, state, train)
     steps()
     wall = timed(steps, device)
     seconds = kernel_seconds(steps, device)
@@ -84,11 +85,11 @@ def waiting_line(device: torch.device) -> Line:
     preset, waited = studies(device)[1], list[str]()
     for method in registry.METHODS:
         run = run_of(preset, method)
-        data = random_data(8 * run.preset.recipe.batch_size, device)
-        state, _ = ready(run, data, device)
-        train_epoch(run, state, data.train)
+        train = random_images(8 * run.preset.recipe.batch_size, device)
+        state, _ = ready(run, train, device)
+        train_epoch(run, state, train)
         try:
-            epoch_without_waiting(run, state, data, device)
+            epoch_without_waiting(run, state, train, device)
         except RuntimeError as error:
             if "synchronizing" not in str(error):
                 raise
@@ -98,19 +99,19 @@ def waiting_line(device: torch.device) -> Line:
     return make_line(WAITING, said, [1 - len(waited) / methods], {"methods": float(methods)}, target=ALL)
 
 
-def epoch_without_waiting(run: Run, state: State, data: Data, device: torch.device) -> None:
+def epoch_without_waiting(run: Run, state: State, train: Split | Files, device: torch.device) -> None:
     """Train an epoch in which torch refuses every operation that waits for the GPU, except before and after all steps.
 
     Raises:
         RuntimeError: "called a synchronizing CUDA operation".
     """
-    last = len(data.train.labels) // run.preset.recipe.batch_size
+    last = len(train.labels) // run.preset.recipe.batch_size
 
     def guard(done: int) -> None:
         torch.cuda.set_sync_debug_mode("error" if done < last else "default")
 
     with torch.cuda.device(device):
         try:
-            train_epoch(run, state, data.train, guard)
+            train_epoch(run, state, train, guard)
         finally:
             torch.cuda.set_sync_debug_mode("default")

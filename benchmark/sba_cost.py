@@ -14,7 +14,7 @@ from benchmark.preset_files import load_preset
 from benchmark.settings import Preset
 from benchmark.speed_lines import Line, Target, make_line
 from benchmark.state import State, start
-from benchmark.throughput import in_turns, random_data
+from benchmark.throughput import as_data, in_turns, random_images
 from benchmark.train import train_step
 
 COPIES, SHARES = (1, 2, 4), (0.25, 0.5, 1.0)
@@ -65,9 +65,9 @@ def cost(preset: Preset, device: torch.device, changes: dict[str, object]) -> li
     arms = {"plain": arm.model_copy(update={"method": "erm", "settings": {}})}
     arms["sba"] = arm.model_copy(update={"settings": arm.settings | changes})
     runs = make_plan(preset.model_copy(update={"arms": arms}), None, preset.seeds[:1])
-    data = random_data(preset.recipe.batch_size, device)
-    states = [start(run, data, device) for run in runs]
-    images, labels = to_float(data.train.images), data.train.labels
+    batch = random_images(preset.recipe.batch_size, device)
+    states = [start(run, as_data(batch), device) for run in runs]
+    images, labels = to_float(batch.images), batch.labels
     share = functools.cache(lambda layer: share_of_flops(states[0].model, images[:1], layer))
     added = list[float]()  # of each step, in plain steps
 

@@ -15,6 +15,7 @@ from benchmark.models import build_model, weights_hash
 from benchmark.plan import Run
 from benchmark.schema import Epoch
 from benchmark.settings import Recipe
+from benchmark.streaming import Files
 from benchmark.streams import stream, stream_seed
 from benchmark.sync_batchnorm import synchronised
 
@@ -56,6 +57,7 @@ class State:
         images: number of images trained on so far.
         virtual: number of virtual samples so far, for each layer behind which they joined the batch.
         position: where the epoch in progress stands; None between epochs.
+        skipped: damaged image files that were replaced so far and what is wrong with each; the data set's own list.
     """
 
     model: nn.Module
@@ -69,6 +71,7 @@ class State:
     images: int = 0
     virtual: dict[str, int] = field(default_factory=dict)
     position: Position | None = None
+    skipped: dict[str, str] = field(default_factory=dict)
 
 
 def start(run: Run, data: Data, device: torch.device, group: Group = ALONE) -> State:
@@ -87,7 +90,10 @@ def start(run: Run, data: Data, device: torch.device, group: Group = ALONE) -> S
     method = copy.deepcopy(run.method)
     streams = {purpose: stream(name, run.seed, purpose) for purpose in PURPOSES}
     optimizer = make_optimizer(recipe, model, device)
-    return State(model, _network(model, device, group), group, optimizer, method, streams, initial)
+    state = State(model, _network(model, device, group), group, optimizer, method, streams, initial)
+    if isinstance(data.train, Files) and data.train.skipped is not None:
+        state.skipped = data.train.skipped.files
+    return state
 
 
 def _network(model: nn.Module, device: torch.device, group: Group) -> nn.Module:

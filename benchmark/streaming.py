@@ -222,4 +222,4 @@ def _batches(
         skipped.add(files.folder, batch.damaged)
         if batch.images is None:
             raise skipped.error(files.folder)
-        yield batch.images.to(device, non_blocking=True), files.labels[batch.indices].to(device)
+        yield batch.images.to(device, non_blocking=True), files.labels[batch.indices].to(device, non_blocking=True)

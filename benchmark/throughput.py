@@ -70,20 +70,20 @@ def run_of(preset: Preset, method: str) -> Run:
     return make_plan(preset, [chosen], preset.seeds[:1])[0]
 
 
-def begin(run: Run, device: torch.device) -> tuple[State, Data]:
+def begin(run: Run, device: torch.device) -> tuple[State, Split]:
     """Return a run's state before its first step, compiled if it will be, and one batch of random images."""
-    data = random_data(run.preset.recipe.batch_size, device)
-    state = start(run, data, device)
+    batch = random_images(run.preset.recipe.batch_size, device)
+    state = start(run, as_data(batch), device)
     if compiles(run.preset.recipe, device):
-        warm_up(run, state, data.train)
-    return state, data
+        warm_up(run, state, batch)
+    return state, batch
 
 
 def measure(run: Run, device: torch.device) -> list[Round]:
     """Return the rounds of one run's network, method and augmentation."""
     batch = run.preset.recipe.batch_size
     state, one = begin(run, device)
-    images, labels = to_float(one.train.images), one.train.labels
+    images, labels = to_float(one.images), one.labels
 
     def limit(steps: int) -> None:
         for _ in range(steps):
@@ -91,14 +91,14 @@ def measure(run: Run, device: torch.device) -> list[Round]:
 
     state.model.train()
     steps = steps_of_a_turn(functools.partial(limit, 1), device)
-    data = random_data(batch * steps, device)
+    train = random_images(batch * steps, device)
     share = functools.cache(lambda layer: share_of_flops(state.model, images[:1], layer))
 
     costs = list[float]()  # of the steps of each turn, in plain steps
 
     def loop() -> None:
         before = dict(state.virtual)
-        train_epoch(run, state, data.train)
+        train_epoch(run, state, train)
         added = {layer: n - before.get(layer, 0) for layer, n in state.virtual.items()}
         costs.append(1 + sum(n * share(layer) for layer, n in added.items()) / (batch * steps))
 
@@ -136,12 +136,16 @@ def resident_step(run: Run, state: State, images: torch.Tensor, labels: torch.Te
     state.optimizer.step()
 
 
-def random_data(n: int, device: torch.device) -> Data:
-    """Return n random 32x32 RGB images of 10 classes as training data."""
+def random_images(n: int, device: torch.device) -> Split:
+    """Return n random 32x32 RGB images of 10 classes."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (n, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    split = Split(images, torch.randint(10, (n,), generator=generator))
-    return Data("random", 10, "random", True, split, split, split).to(device)
+    return Split(images.to(device), torch.randint(10, (n,), generator=generator).to(device))
+
+
+def as_data(split: Split) -> Data:
+    """Return random images as a data set."""
+    return Data("random", 10, "random", True, split, split, split)
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:

@@ -13,7 +13,7 @@ import planted
 import pytest
 import torch
 from around import Around
-from tiny_study import random_states
+from tiny_study import pixels_of, random_states
 from torch import Tensor, nn
 
 from benchmark import attacks, joint, sanity
@@ -63,7 +63,7 @@ def digits_net() -> nn.Module:
 def written(digits_net: nn.Module, digits: Data) -> Subject:
     """96 handwritten digits and the trained network."""
     model = Victim(digits_net)
-    return subject(model, to_float(digits.test.images[:IMAGES]).contiguous(), digits.test.labels[:IMAGES])
+    return subject(model, to_float(pixels_of(digits.test)[:IMAGES]).contiguous(), digits.test.labels[:IMAGES])
 
 
 def colours(images: int, classes: int = 10, pixels: int = 8) -> tuple[nn.Module, Tensor]:
@@ -627,7 +627,7 @@ def test_a_transfer_attack_moves_images_even_where_it_does_not_fool_its_own_netw
     written: Subject, digits: Data
 ) -> None:
     zeros = digits.test.labels == 0
-    images, labels = to_float(digits.test.images[zeros]).contiguous(), digits.test.labels[zeros]
+    images, labels = to_float(pixels_of(digits.test)[zeros]).contiguous(), digits.test.labels[zeros]
     of_zeros, surrogate, radius = subject(written.model, images, labels), Biased(written.model, 0, 12.0), 40 / 255
     victim = Victim(surrogate)
     moved, kept = (

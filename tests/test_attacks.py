@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from around import Around
+from tiny_study import pixels_of
 from torch import Tensor, nn
 
 from benchmark import attacks
@@ -41,7 +42,7 @@ def victim() -> Victim:
 
 @pytest.fixture(scope="module")
 def images(digits: Data) -> Tensor:
-    return to_float(digits.test.images[:IMAGES]).contiguous()
+    return to_float(pixels_of(digits.test)[:IMAGES]).contiguous()
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from tiny_study import worker
+from tiny_study import pixels_of, worker
 
 from benchmark.assemble import training_cost
 from benchmark.cost import training_flops
@@ -54,7 +54,7 @@ def test_no_arm_spends_more_than_plain_training_but_for_its_last_step(
     run = at_compute(make_run(arm, 0, "recipe.epochs=4"))
     state = trained(run, digits)
     allowed, ours = (training_cost(s, digits, CPU)["train_flops"] for s in (plain, state))
-    image = to_float(digits.train.images[:1])
+    image = to_float(pixels_of(digits.train)[:1])
     batch = run.preset.recipe.batch_size
     step = batch * (training_flops(state.model, image) * 2)  # an augmented step costs at most twice a plain one
     assert allowed - step < ours < allowed + step

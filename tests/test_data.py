@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_study import pixels_of
 from torch import Tensor
 
 from benchmark.data import data_roots, load_data, stratified_order
@@ -146,10 +147,10 @@ def test_subsets_and_validation_are_stratified_disjoint_and_fixed_by_their_own_s
     assert tally(first.train.labels) == dict.fromkeys(range(4), 10)
     assert tally(first.validation.labels) == dict.fromkeys(range(4), 5)
     assert tally(first.test.labels) == dict.fromkeys(range(4), 2)
-    pixels = {image.numpy().tobytes() for image in first.train.images}
-    assert not pixels & {image.numpy().tobytes() for image in first.validation.images}
-    assert torch.equal(first.train.images, again.train.images)
-    assert not torch.equal(first.train.images, other.train.images)
+    pixels = {image.numpy().tobytes() for image in pixels_of(first.train)}
+    assert not pixels & {image.numpy().tobytes() for image in pixels_of(first.validation)}
+    assert torch.equal(pixels_of(first.train), pixels_of(again.train))
+    assert not torch.equal(pixels_of(first.train), pixels_of(other.train))
     assert first.fingerprint == other.fingerprint
 
 
@@ -161,7 +162,7 @@ def test_the_second_start_reads_the_cache_and_decodes_nothing(
     assert len(list(cache.iterdir())) == 1
     monkeypatch.setattr("benchmark.datasets.decode_image", None)
     second = load_data(settings(folder), [])
-    assert torch.equal(first.train.images, second.train.images)
+    assert torch.equal(pixels_of(first.train), pixels_of(second.train))
     assert (first.fingerprint, first.classes) == (second.fingerprint, 2)
 
 
@@ -187,7 +188,7 @@ def test_no_byte_of_the_cache_can_change_the_images(tmp_path: Path, cache: Path)
         kept.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
         again = load_data(settings(folder), [])
         assert again.fingerprint == first.fingerprint
-        assert torch.equal(again.train.images, first.train.images)
+        assert torch.equal(pixels_of(again.train), pixels_of(first.train))
         assert torch.equal(again.test.labels, first.test.labels)
 
 
@@ -196,10 +197,10 @@ def test_a_flipped_bit_in_the_cache_is_told(tmp_path: Path, cache: Path, capsys:
     first = load_data(settings(folder), [])
     kept = next(cache.iterdir())
     whole = bytearray(kept.read_bytes())
-    whole[whole.index(first.test.images.numpy().tobytes()) + 5] ^= 1
+    whole[whole.index(pixels_of(first.test).numpy().tobytes()) + 5] ^= 1
     kept.write_bytes(whole)
     capsys.readouterr()
-    assert torch.equal(load_data(settings(folder), []).test.images, first.test.images)
+    assert torch.equal(pixels_of(load_data(settings(folder), []).test), pixels_of(first.test))
     assert "damaged (its images or labels have changed); decoding again" in capsys.readouterr().out
     assert kept.read_bytes() != bytes(whole)
 

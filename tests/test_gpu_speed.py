@@ -60,7 +60,7 @@ def test_without_a_gpu_its_targets_stand_there_unjudged() -> None:
 def test_the_profile_of_a_run_names_shares_and_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_speed, "PROFILED", 2)
     run = throughput.run_of(load_preset("cifar10_relatives_cpu", ("recipe.batch_size=8", "recipe.epochs=999")), "erm")
-    state = start(run, throughput.random_data(8, CPU), CPU)
+    state = start(run, throughput.as_data(throughput.random_images(8, CPU)), CPU)
     *found, limit = gpu_speed.profile_lines(run, state, CPU)
     assert sum(line["ratio"] or 0 for line in found) == pytest.approx(1)
     assert " is limited by " in limit["what"]
@@ -74,7 +74,7 @@ def test_an_epoch_is_watched_between_its_first_and_last_step(
     monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
     monkeypatch.setattr(torch.cuda, "device", contextlib.nullcontext)
     run = make_run("erm", 0, "recipe.batch_size=64")
-    gpu_speed.epoch_without_waiting(run, start(run, digits, CPU), digits, CPU)
+    gpu_speed.epoch_without_waiting(run, start(run, digits, CPU), digits.train, CPU)
     assert modes == ["error", "error", "error", "default", "default"]
 
 

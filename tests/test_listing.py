@@ -140,9 +140,10 @@ def test_streamed_data_are_the_same_images_and_subsets_as_decoded_ones(photos: P
 
 def test_the_shorter_side_is_as_many_pixels_unless_the_settings_say_more() -> None:
     write_image_folder(Path("photos"), 2, train=4, test=2, pixels=10)
-    sizes = [(s.train.pixels, s.train.resize) for s in (  # type: ignore[attr-defined]
-        load_data(settings("./photos"), []), load_data(settings("./photos", resize=9), []))]  # fmt: skip
-    assert sizes == [(8, 8), (8, 9)]
+    for chosen, resize in ((settings("./photos"), 8), (settings("./photos", resize=9), 9)):
+        train = load_data(chosen, []).train
+        assert isinstance(train, Files)
+        assert (train.pixels, train.resize) == (8, resize)
 
 
 def test_more_images_than_there_are_is_a_settings_error(photos: Path) -> None:

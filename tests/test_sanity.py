@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from around import Around
-from tiny_study import random_states
+from tiny_study import pixels_of, random_states
 from torch import Tensor, nn
 
 from benchmark import sanity
@@ -73,7 +73,7 @@ def judge(digits: Data) -> Callable[[nn.Module], Subject]:
     """Give a maker of subjects: a network with the 64 digits it is judged on."""
     preset = load_preset("smoke", (f"evaluation.images={IMAGES}",))
     chosen = attacked_images(preset, digits.test)
-    images, labels = to_float(digits.test.images[chosen]).contiguous(), digits.test.labels[chosen]
+    images, labels = to_float(pixels_of(digits.test)[chosen]).contiguous(), digits.test.labels[chosen]
 
     def make(model: nn.Module) -> Subject:
         victim = Victim(model)
@@ -646,7 +646,7 @@ def test_logits_that_are_not_finite_under_attack_stop_the_evaluation(honest: nn.
             black = images[:, :, :, 0].amax((1, 2)) < 0.004
             return super().forward(images) / black.float()[:, None]
 
-    dark = digits.test.images.clone()
+    dark = pixels_of(digits.test).clone()
     dark[..., 0] = 0
     data = replace(digits, test=Split(dark, digits.test.labels))
     with pytest.raises(FloatingPointError, match=r"logits are not finite for \d+ of 16 images"):

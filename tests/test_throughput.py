@@ -62,8 +62,8 @@ def test_the_prediction_follows_the_layers_that_were_drawn(clock: list[str]) -> 
     changes = ("arms.sba.settings.p=1.0", "arms.sba.settings.layers=['block2']", "arms.sba.settings.copies=2")
     preset = load_preset("cifar10_relatives_cpu", ("recipe.batch_size=8", "recipe.epochs=1000000", *changes))
     run = throughput.run_of(preset, "sba")
-    data = throughput.random_data(8, CPU)
-    share = share_of_flops(start(run, data, CPU).model, to_float(data.train.images[:1]), "block2")
+    split = throughput.random_images(8, CPU)
+    share = share_of_flops(start(run, throughput.as_data(split), CPU).model, to_float(split.images[:1]), "block2")
     predicted = [r.predicted for r in throughput.measure(run, CPU)]
     assert predicted == pytest.approx([1 / (1 + 2 * share)] * throughput.ROUNDS)
     plain = throughput.measure(throughput.run_of(preset, "mixup"), CPU)
@@ -90,10 +90,10 @@ def test_a_turn_has_as_many_steps_as_fill_it(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_limit_does_the_work_of_a_step() -> None:
     run = make_plan(load_preset("cifar10_cpu"), ["standard"], [0])[0]
-    data = throughput.random_data(8, CPU)
-    state = start(run, data, CPU)
+    split = throughput.random_images(8, CPU)
+    state = start(run, throughput.as_data(split), CPU)
     before = [p.detach().clone() for p in state.model.parameters() if p.requires_grad]
-    throughput.resident_step(run, state, data.train.images.float() / 255, data.train.labels)
+    throughput.resident_step(run, state, split.images.float() / 255, split.labels)
     after = [p for p in state.model.parameters() if p.requires_grad]
     assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_study import pixels_of
 
 from benchmark.checkpoints import load_checkpoint, previous, save_checkpoint
 from benchmark.data import Data
@@ -57,7 +58,7 @@ def test_accumulated_gradients_are_those_of_the_parts_one_after_the_other(make_r
         by_hand.optimizer.param_groups[0]["lr"] = learning_rate(run.preset.recipe, step / (steps - 1))
         by_hand.optimizer.zero_grad()
         for part in order[60 * step : 60 * step + 60].split(20):
-            images = digits.train.images[part].float().div(255)
+            images = pixels_of(digits.train)[part].float().div(255)
             loss = torch.nn.functional.cross_entropy(by_hand.model(images), digits.train.labels[part])
             (loss / 3).backward()
             losses.append(loss.item())

@@ -9,13 +9,16 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from benchmark.cli import main
 from benchmark.data import Data
+from benchmark.datasets import Split
 from benchmark.one_run import Worker
 from benchmark.pending import Again
 from benchmark.places import Places
 from benchmark.stopping import Stop
+from benchmark.streaming import Files
 
 ARMS, SEEDS = ("erm", "standard", "mixup", "sba"), (0, 1)
 ATTACKS = ("fgsm", "pgd", "apgd_ce", "apgd_dlr")
@@ -39,6 +42,12 @@ def run(*arguments: str) -> int:
 def worker(data: Data, places: Places, checkpoint_steps: int = 500) -> Worker:
     """A worker on the CPU that nobody stops and that repeats nothing."""
     return Worker(data, places, torch.device("cpu"), Stop(), Again(), checkpoint_steps)
+
+
+def pixels_of(split: Split | Files) -> Tensor:
+    """The images of a split that is in memory."""
+    assert isinstance(split, Split)
+    return split.images
 
 
 def path_of(arm: str, seed: int, results: Path = Path("results")) -> Path:
