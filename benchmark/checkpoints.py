@@ -50,7 +50,7 @@ def snapshot(state: State) -> dict[str, Any]:
 def load_checkpoint(path: Path, key: str, state: State, say: Callable[[str], object]) -> bool:
     """Fill a fresh state from a checkpoint, or from the one before where it is damaged; return whether there was one.
 
-    A checkpoint with another key (settings, data, torch, device) is not used; the run's next one replaces it.
+    A checkpoint with another key (format, settings, data, torch, device) is not used; the run's next one replaces it.
 
     Args:
         path: the newest checkpoint's.
@@ -69,7 +69,7 @@ def load_checkpoint(path: Path, key: str, state: State, say: Callable[[str], obj
             say(f"the checkpoint {candidate} is damaged ({error}); it is now {aside.name}, the one before is tried")
             continue
         if values.get("key") != key:
-            say(f"the checkpoint {candidate} is of other data, another torch or another kind of device: not used")
+            say(f"the checkpoint {candidate} is of other data, another torch, kind of device or version: not used")
             return False
         fill(state, values)
         return True
@@ -87,7 +87,7 @@ def fill(state: State, values: dict[str, Any]) -> None:
         generator.set_state(values["streams"][name])
     state.weights_hash = values["weights_hash"]
     state.epochs, state.images, state.virtual = values["epochs"], values["images"], values["virtual"]
-    state.skipped.update(values.get("skipped", {}))
+    state.skipped.update(values["skipped"])
     state.position = None
     if values["position"] is not None:
         position = Position(**values["position"])

@@ -8,6 +8,8 @@ import torch
 from benchmark.data import Data
 from benchmark.plan import Run
 
+FORMAT = 2  # of checkpoints; raised whenever what they hold changes, so that older ones are not taken for damaged runs
+
 
 @dataclass(frozen=True)
 class Places:
@@ -29,5 +31,5 @@ def journal_path(run: Run, places: Places) -> Path:
 
 
 def checkpoint_key(run: Run, data: Data, device: torch.device) -> str:
-    """Return what a checkpoint must share with a run to be gone on from: settings, data, torch, kind of device."""
-    return f"{run.identity} {data.fingerprint} {torch.__version__} {device.type}"
+    """Return what a checkpoint must share with a run to be gone on from: format, settings, data, torch, device."""
+    return f"format {FORMAT} {run.identity} {data.fingerprint} {torch.__version__} {device.type}"

@@ -7,7 +7,8 @@ import pytest
 import torch
 from tiny_study import pixels_of
 
-from benchmark.checkpoints import load_checkpoint, previous, save_checkpoint
+from benchmark import places
+from benchmark.checkpoints import load_checkpoint, previous, save_checkpoint, snapshot
 from benchmark.data import Data
 from benchmark.errors import UsageError
 from benchmark.models import weights_hash
@@ -189,6 +190,18 @@ def test_a_checkpoint_of_other_settings_is_not_used(make_run: MakeRun, digits: D
     assert weights_hash(state.model) == before
     assert len(said) == 1
     assert "not used" in said[0]
+
+
+def test_what_a_checkpoint_holds_belongs_to_its_format(
+    make_run: MakeRun, digits: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new entry here needs a new number: a version that looks for it must not be given an older checkpoint."""
+    run = make_run("erm")
+    held = ["model", "optimizer", "method", "streams", "weights_hash", "epochs", "images", "virtual", "skipped"]
+    assert (places.FORMAT, list(snapshot(start(run, digits, CPU)))) == (2, [*held, "position"])
+    key = places.checkpoint_key(run, digits, CPU)
+    monkeypatch.setattr(places, "FORMAT", 3)
+    assert places.checkpoint_key(run, digits, CPU) != key
 
 
 class EnoughError(Exception):
