@@ -4,7 +4,9 @@ import argparse
 from pathlib import Path
 from typing import TypeAlias
 
+from benchmark.errors import nearest
 from benchmark.settings import MAX_SEEDS
+from benchmark.speed_lines import PARTS
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -145,6 +147,9 @@ def add_speed(commands: Commands) -> None:
     speed.add_argument(
         "--output", type=Path, default=Path("docs"), metavar="DIR", help="for speed.md and speed/*.json (default: docs)"
     )
+    speed.add_argument(
+        "--parts", type=parts, default=PARTS, help=f"measure only these parts, the others stay: {','.join(PARTS)}"
+    )
     speed.add_argument("--page", action="store_true", help="measure nothing; write speed.md from speed/*.json again")
 
 
@@ -164,6 +169,18 @@ def names(text: str) -> list[str]:
     found = [name.strip() for name in text.split(",") if name.strip()]
     if not found:
         raise argparse.ArgumentTypeError(f"{text!r} names nothing; write a,b")
+    return found
+
+
+def parts(text: str) -> list[str]:
+    """Parse names of parts of the speed command.
+
+    Raises:
+        argparse.ArgumentTypeError: there is no such part.
+    """
+    found = names(text)
+    if unknown := [name for name in found if name not in PARTS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no part; {nearest(unknown[0], PARTS)}")
     return found
 
 

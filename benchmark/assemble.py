@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmark.compiled import compiles
 from benchmark.cost import forward_flops, training_flops
 from benchmark.data import Data, to_float
 from benchmark.environment import describe_environment
@@ -23,6 +24,7 @@ from benchmark.views import pick
 def make_record(run: Run, state: State, data: Data, device: torch.device, reason: str | None = None) -> Record:
     """Return the record of a trained run, its evaluation still empty; `reason` says why it diverged."""
     epochs = state.epochs
+    compilation = {"compiled": "on"} if compiles(run.preset.recipe, device, state.group) else {}
     summaries = [EpochAccuracy(epoch=epoch["epoch"], accuracy=epoch["accuracy"]) for epoch in epochs]
     return Record(
         schema=SCHEMA,
@@ -45,7 +47,7 @@ def make_record(run: Run, state: State, data: Data, device: torch.device, reason
         checks=[],
         flags=[],
         cost=training_cost(state, data, device),
-        environment=describe_environment(device),
+        environment=describe_environment(device) | compilation,
         status="done" if reason is None else "diverged",
         reason=reason,
     )

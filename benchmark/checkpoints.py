@@ -5,6 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch.utils._pytree import tree_map
+
 from benchmark.files import DamagedFileError, load_tensors, remove_leftovers, save_tensors
 from benchmark.plan import Run
 from benchmark.records import unwritable
@@ -45,6 +48,12 @@ def snapshot(state: State) -> dict[str, Any]:
         "skipped": dict(state.skipped),
         "position": None if state.position is None else vars(state.position),
     }
+
+
+def on_cpu(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a snapshot whose tensors lie on the CPU, from where another process can take it."""
+    moved: dict[str, Any] = tree_map(lambda value: value.cpu() if isinstance(value, torch.Tensor) else value, values)
+    return moved
 
 
 def load_checkpoint(path: Path, key: str, state: State, say: Callable[[str], object]) -> bool:

@@ -137,15 +137,16 @@ def crosscheck_command(options: argparse.Namespace) -> int:
 def speed_command(options: argparse.Namespace) -> int:
     """Measure this machine, print the table, and write it with those of other machines as a page."""
     from benchmark.records import check_writable
-    from benchmark.speed_page import tables, write_measured, write_page
+    from benchmark.speed_page import read_measured, tables, write_measured, write_page
 
     check_writable(options.output)
     if not options.page:
         from benchmark.environment import choose_device
-        from benchmark.speed import measure_all
+        from benchmark.speed import measure
 
-        measured = measure_all(choose_device(options.device), options.checkpoint, options.data_root)
-        print(f"\n{tables(measured)}\n\nWritten to {write_measured(measured, options.output)}.")
+        for measured in measure(choose_device(options.device), options.parts, options.checkpoint, options.data_root):
+            path = write_measured(measured, options.output)  # after each part, so that what is measured is kept
+        print(f"\n{tables(read_measured(path))}\n\nWritten to {path}.")
     print(f"Page of all machines: {write_page(options.output)}.")
     return 0
 

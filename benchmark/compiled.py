@@ -21,6 +21,7 @@ from benchmark.train import begin_epoch, train_step, training_batches
 
 Part = Callable[[Tensor], Tensor]
 INPUT = "input"  # the place before the first layer
+MOST_FORMS = 64  # of a network: whole and in halves, for each size of batch, training and evaluating
 REHEARSED = 32  # steps; a method that draws one of three layers in half of them misses one in 1 of 100 rehearsals
 
 
@@ -77,8 +78,8 @@ def compiles(recipe: Recipe, device: torch.device, group: Group = ALONE) -> bool
 def warm_up(run: Run, state: State, train: Split | Files) -> float:
     """Compile what the run's steps call, in rehearsed steps that leave the state as it was.
 
-    Without them the first steps of an epoch would take the time of compilation. A method that draws a layer may still
-    compile a half later, if no rehearsed step drew it.
+    Without them the first steps of an epoch would take the time of compilation. What none of them calls, such as the
+    halves of a method that begins to act later, is compiled when it is first called, and that epoch takes the time.
 
     Args:
         run: what is trained.
@@ -91,9 +92,15 @@ def warm_up(run: Run, state: State, train: Split | Files) -> float:
     Raises:
         UsageError: torch.compile fails here.
     """
-    from torch._dynamo.exc import TorchDynamoException  # takes seconds, and only compilation needs it
+    import torch._dynamo  # takes seconds, and only compilation needs it
+    from torch._dynamo.exc import TorchDynamoException
 
     began = time.perf_counter()
+    # All parts of all networks share one function of torch, and with it the limit, 8 unless changed, behind which torch
+    # would go on uncompiled without a word.
+    torch.compiler.reset()
+    torch._dynamo.config.recompile_limit = MOST_FORMS
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
     before = copy.deepcopy(snapshot(state))
     state.network = Compiled(state.model)
     state.position = begin_epoch(state, train, len(train.labels) // run.preset.recipe.batch_size)

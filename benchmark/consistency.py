@@ -53,6 +53,7 @@ def shared(record: Record) -> dict[str, Any]:
         "data.synthetic": record["data"]["synthetic"],
         "torch": ".".join(environment["torch"].split(".")[:2]),
         "device": device_kind(environment["device"]),
+        "compiled": environment.get("compiled", "off"),
     }
     for part, value in settings.items():  # the arm's part differs between arms, in its own epochs too
         if part != "arm":

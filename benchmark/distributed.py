@@ -16,7 +16,8 @@ from benchmark.errors import BenchmarkError, RunError
 
 Value = TypeVar("Value")
 
-# The others wait while the first evaluates, which takes hours; a process that is gone ends the waiting at once.
+# The others wait while the first evaluates, which takes hours; a process that is gone ends the waiting at once. In
+# training they wait for the default time of torch.
 PATIENCE = datetime.timedelta(days=7)
 LOST = (
     "another process of this job ended. If its message does not stand here, torchrun names it. What was done is kept; "
@@ -31,10 +32,12 @@ class Group:
     Attributes:
         rank: of this process, from 0; the first leads: it alone decides, evaluates, writes and talks.
         size: number of processes.
+        talk: process group by which they exchange what lies on the CPU; None for the default one.
     """
 
     rank: int = 0
     size: int = 1
+    talk: dist.ProcessGroup | None = None
 
     @property
     def leads(self) -> bool:
@@ -45,7 +48,7 @@ class Group:
         """Return the first process's value."""
         values = [value]
         if self.size > 1:
-            dist.broadcast_object_list(values, src=0, device=torch.device("cpu"))
+            dist.broadcast_object_list(values, src=0, group=self.talk)
         return values[0]
 
     def any(self, flag: bool) -> bool:
@@ -53,7 +56,7 @@ class Group:
         if self.size == 1:
             return flag
         up = torch.tensor(int(flag))
-        dist.all_reduce(up, dist.ReduceOp.MAX)
+        dist.all_reduce(up, dist.ReduceOp.MAX, group=self.talk)
         return bool(up)
 
     def sum(self, *counts: int) -> list[int]:
@@ -61,14 +64,14 @@ class Group:
         if self.size == 1:
             return list(counts)
         sums = torch.tensor(counts)
-        dist.all_reduce(sums)
+        dist.all_reduce(sums, group=self.talk)
         return [int(value) for value in sums]
 
     def gather(self, value: Value) -> list[Value]:
         """Return the values of all processes."""
         values = [value] * self.size
         if self.size > 1:
-            dist.all_gather_object(values, value)
+            dist.all_gather_object(values, value, group=self.talk)
         return values
 
     def mean(self, values: Tensor) -> Tensor:
@@ -150,9 +153,10 @@ def joined() -> Iterator[Group]:
     # After an error the group is left as it is: a network that outlives its group may wait for it for ever
     # (https://github.com/pytorch/pytorch/issues/56297), and the traceback keeps it alive.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=PATIENCE)
+    dist.init_process_group(backend)
+    talk = dist.new_group(backend="gloo", timeout=PATIENCE)
     try:
-        yield Group(dist.get_rank(), dist.get_world_size())
+        yield Group(dist.get_rank(), dist.get_world_size(), talk)
     except RuntimeError as error:
         if is_lost(error):
             raise RunError(LOST) from error

@@ -2,13 +2,15 @@
 
 import functools
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 
-from benchmark.errors import RunError
+from benchmark.distributed import is_lost
+from benchmark.errors import BenchmarkError, RunError
 from benchmark.locks import claimed, lock_path, make_lock
 from benchmark.logs import failure, tail
-from benchmark.one_run import Worker, finish_run, take_part, tidy
+from benchmark.one_run import NEXT, Worker, finish_run, take_part, tidy
 from benchmark.pending import is_pending
 from benchmark.places import Places
 from benchmark.plan import Run
@@ -43,19 +45,29 @@ def execute(runs: Sequence[Run], worker: Worker) -> None:
 
 
 def follow(runs: Sequence[Run], worker: Worker) -> None:
-    """Take part in the training of each run that the first process of the group names."""
+    """Take part in the training of each run that the first process of the group names.
+
+    Raises:
+        RunError: something failed in this process; the first one can only tell that it is gone.
+    """
     try:
         with worker.stop.gently():
             while (number := worker.group.share(0)) is not None:
                 take_part(runs[number], worker)
-    except RuntimeError:  # the first process is gone, perhaps by the signal that came here as well
-        worker.stop()
+    except BenchmarkError:
         raise
+    except Exception as error:
+        worker.stop()  # the first process is gone, perhaps by the signal that came here as well
+        if is_lost(error):
+            raise
+        traceback.print_exc()
+        raise RunError(f"process {worker.group.rank}: {str(error) or type(error).__name__}. {NEXT}") from error
 
 
 def lead(runs: Sequence[Run], worker: Worker) -> None:
     """Take the runs that no other worker is at to their records, one after the other, until none is left."""
-    surrogate = functools.cache(lambda: train_surrogate(runs[0].preset, worker.data, worker.device))  # one for all
+    train = functools.partial(train_surrogate, runs[0].preset, worker.data, worker.device, worker.stop)
+    surrogate = functools.cache(train)  # one for all
     waiting = [(make_lock(run, worker.places.results), run) for run in runs]
     began, waited = time.monotonic(), False
     with worker.stop.gently():
@@ -88,7 +100,7 @@ def refuse_before(runs: Sequence[Run], worker: Worker) -> None:
     refuse_indivisible(runs[0].preset.recipe, worker.group.size)
     refuse_early(runs, worker.data.to(worker.device), worker.device)
     if worker.again.what != "all":
-        refuse_foreign(runs, worker.data, worker.places, worker.device)
+        refuse_foreign(runs, worker.data, worker.places, worker.device, worker.group)
 
 
 def tidy_after_kills(plan: Sequence[Run], places: Places) -> None:

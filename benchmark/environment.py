@@ -39,11 +39,15 @@ def choose_device(name: str) -> torch.device:
         device = torch.device("meta")
     if device.type not in ("cpu", "cuda"):
         raise UsageError(f"--device {name!r}: allowed are auto, cpu, cuda and cuda:0, cuda:1, ...")
+    if device.index is not None and ":" in name and launched():
+        raise UsageError(f"--device {name}: several processes take one GPU each; say --device cuda.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(
             f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices, {device} is not one of them. "
             "Use --device cpu, or as many processes as there are devices."
         )
+    if device.index is not None:
+        torch.cuda.set_device(device)  # where torch names no device, as in the thread that pins memory, it is this one
     return device
 
 

@@ -9,7 +9,8 @@ from torch.profiler import ProfilerActivity, profile
 # Looked for in this order: names of fused kernels list what was fused into them, and cuDNN has BatchNorm, too.
 KINDS = {
     "optimizer": r"multi_tensor_apply|fused_?sgd|optimizer\.step|_foreach_",
-    "elementwise": r"^triton_(poi|red|per|for)|bn_|batch_?norm|nchwToNhwc|nhwcToNchw|memcpy|memset|elementwise|reduce",
+    "elementwise": r"^triton_(poi|red|per|for)|bn_|batch_?norm|nchwToNhwc|nhwcToNchw|memcpy|memset|elementwise"
+    r"|(?<!splitk)reduce",
     "convolution": r"conv|gemm|xmma|cutlass|winograd|fprop|dgrad|wgrad|nvjet|^triton_(tem|mm)|splitk|addmm|::mm$",
 }
 OTHERS = "elementwise"  # whatever has another name reads and writes memory

@@ -12,7 +12,7 @@ import torch
 from filelock import SoftFileLease
 
 from benchmark.assemble import add_evaluation, make_record
-from benchmark.checkpoints import fill, load_checkpoint, previous, remove_checkpoints, save_checkpoint, snapshot
+from benchmark.checkpoints import fill, load_checkpoint, on_cpu, previous, remove_checkpoints, save_checkpoint, snapshot
 from benchmark.compiled import compiles, warm_up
 from benchmark.data import Data
 from benchmark.distributed import ALONE, Group, is_lost
@@ -67,14 +67,16 @@ def finish_run(run: Run, worker: Worker, lock: SoftFileLease, surrogate: Surroga
     except (BenchmarkError, BrokenPipeError):  # whoever reads what this prints is gone: that is no failure of the run
         raise
     except LostError as lost:
+        if worker.group.size > 1:  # nobody can tell where in the run the other processes are
+            raise RunError(f"{label}: {lost}. {NEXT}") from lost
         return str(lost)
     except Exception as error:  # whatever went wrong in one run, the others go on
-        if is_lost(error):
+        if worker.group.size > 1 and is_lost(error):
             raise
         reason = str(error).partition("\n")[0] or type(error).__name__
         details = mark_failed(run, places.runs, reason, traceback.format_exc())
         say(f"failed, {reason} (details: {details})")
-        if worker.group.size > 1:  # nobody can tell where in the run the other processes are
+        if worker.group.size > 1:  # as above
             raise RunError(f"{label}: failed, {reason} (details: {details}). {NEXT}") from error
         return f"failed, {reason}"
     write_record(record_path(places.results, run.preset.name, run.arm, run.seed), record)
@@ -109,7 +111,7 @@ def execute_run(run: Run, worker: Worker, lock: SoftFileLease, surrogate: Surrog
             progress.resume(len(state.epochs), steps, budget(run, state, data.train).share(state))
         else:
             say("starts")
-        worker.group.share(snapshot(state) if found else None)
+        worker.group.share(on_cpu(snapshot(state)) if found else None)
         if compiles(run.preset.recipe, device, worker.group) and not is_over(run, state, data):
             progress.line(f"torch.compile took {warm_up(run, state, data.train):.0f} s, which count in no epoch")
 

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import torch
 
 from benchmark.assemble import analysis_of
+from benchmark.compiled import compiles
 from benchmark.consistency import named
 from benchmark.data import Data, to_float
+from benchmark.distributed import Group
 from benchmark.errors import UsageError, shorten
 from benchmark.evaluate import attacked_images, evaluated_split
 from benchmark.joint import refuse_too_few_classes
@@ -58,17 +60,18 @@ def refuse_indivisible(recipe: Recipe, processes: int) -> None:
     )
 
 
-def refuse_foreign(runs: Sequence[Run], data: Data, places: Places, device: torch.device) -> None:
+def refuse_foreign(runs: Sequence[Run], data: Data, places: Places, device: torch.device, group: Group) -> None:
     """Refuse to add runs to records that they could not be compared with, before anything is trained.
 
     Raises:
-        UsageError: data, torch version, kind of device, or what was named beforehand differ.
+        UsageError: data, torch version, kind of device, compilation, or what was named beforehand differ.
     """
     run = runs[0]
     here = {
         "data": data.fingerprint,
         "torch": ".".join(torch.__version__.split(".")[:2]),
         "device": device.type,
+        "compiled": "on" if compiles(run.preset.recipe, device, group) else "off",
         "analysis": analysis_of(run),
     }
     for record in read_study(places.results, run.preset.name):
@@ -77,6 +80,7 @@ def refuse_foreign(runs: Sequence[Run], data: Data, places: Places, device: torc
             "data": record["data"]["fingerprint"],
             "torch": ".".join(environment["torch"].split(".")[:2]),
             "device": environment["device"],
+            "compiled": environment.get("compiled", "off"),
             "analysis": named(record),
         }
         if changes := differences(there, here):

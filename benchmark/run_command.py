@@ -128,15 +128,22 @@ def load_in_turn(options: argparse.Namespace, preset: Preset, group: Group) -> D
 def work(todo: Sequence[Run], options: argparse.Namespace, worker: Worker) -> None:
     """Do the runs here, or in several workers or on a cluster after having met here whatever stops them all."""
     if options.launcher == "ray":
-        refuse_before(todo, worker)
+        meet_errors_here(todo, worker)
         on_cluster(todo, options, worker.device.type, worker.again.since, worker.stop)
         return
     jobs = min(options.jobs, len(todo))
     if jobs == 1:
         execute(todo, worker)
         return
-    refuse_before(todo, worker)
+    meet_errors_here(todo, worker)
     in_parallel(options.line, jobs, worker.again.since, worker.stop)
+
+
+def meet_errors_here(todo: Sequence[Run], worker: Worker) -> None:
+    """Refuse what would stop every worker, and leave them the GPU's memory."""
+    refuse_before(todo, worker)
+    if worker.device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def conclude(plan: Sequence[Run], places: Places, options: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 
+from benchmark.compiled import compiles, warm_up
 from benchmark.cost import INPUT, share_of_flops
 from benchmark.data import to_float
 from benchmark.plan import Run, make_plan
@@ -34,7 +35,7 @@ def cost_lines(device: torch.device) -> Iterator[Line]:
     """Yield a line for each layer, number of copies and share p: the cost of a step over a plain step's.
 
     Predicted is 1 + b * M * (FLOPs above the layer / FLOPs of the network), b = 1 where the step is augmented.
-    Plain and SBA's steps take turns on one batch that stays where it is; nothing is compiled.
+    Plain and SBA's steps take turns on one batch that stays where it is.
     """
     preset = load_preset(f"cifar10_{'gpu' if device.type == 'cuda' else 'cpu'}")
     assert preset.ablation is not None
@@ -67,6 +68,9 @@ def cost(preset: Preset, device: torch.device, changes: dict[str, object]) -> li
     runs = make_plan(preset.model_copy(update={"arms": arms}), None, preset.seeds[:1])
     batch = random_images(preset.recipe.batch_size, device)
     states = [start(run, as_data(batch), device) for run in runs]
+    if compiles(preset.recipe, device):
+        for run, state in zip(runs, states, strict=True):
+            warm_up(run, state, batch)
     images, labels = to_float(batch.images), batch.labels
     share = functools.cache(lambda layer: share_of_flops(states[0].model, images[:1], layer))
     added = list[float]()  # of each step, in plain steps

@@ -8,7 +8,7 @@ from benchmark.settings import Attack, Preset
 from benchmark.synthetic import write_cifar, write_image_folder, write_imagenet
 
 FOLDER = Path("runs/smoke")  # records and report of smoke runs, apart from those of studies
-TRAIN, TEST, ATTACKED, BATCH, EPOCHS, STEPS, SEEDS = 600, 200, 32, 50, 2, 3, 2
+TRAIN, TEST, ATTACKED, BATCH, EPOCHS, STEPS, SEEDS = 600, 200, 32, 48, 2, 3, 2
 PIXELS = 32  # at most
 QUERIES, FEW = 20, 4  # of the sanity checks: Square's queries, images for the reference AutoAttack
 

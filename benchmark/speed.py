@@ -1,7 +1,7 @@
 """The speed command: everything that it measures, on one machine in one run, as lines with their targets."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -14,16 +14,19 @@ from benchmark.memory import keep_freed_memory
 from benchmark.process_cost import process_lines
 from benchmark.progress import print_line
 from benchmark.sba_cost import cost_lines
-from benchmark.speed_lines import Line
+from benchmark.speed_lines import PARTS, Line
 from benchmark.speed_page import SCHEMA, Measured, line_text
 from benchmark.throughput import loop_lines
 
 
-def measure_all(device: torch.device, checkpoint: Path | None, data_root: Path | None) -> Measured:
-    """Measure a device; each line is printed as soon as it is there.
+def measure(
+    device: torch.device, parts: Sequence[str], checkpoint: Path | None, data_root: Path | None
+) -> Iterator[Measured]:
+    """Measure parts of a device, and yield what was found after each; each line is printed as soon as it is there.
 
     Args:
         device: what is measured.
+        parts: of `PARTS`.
         checkpoint: see `attack_lines`.
         data_root: see `attack_lines`.
 
@@ -33,22 +36,16 @@ def measure_all(device: torch.device, checkpoint: Path | None, data_root: Path |
     """
     keep_freed_memory()
     began, lines = time.monotonic(), list[Line]()
-    for line in all_lines(device, checkpoint, data_root):
-        lines.append(line)
-        print_line(f"{time.monotonic() - began:5.0f} s  {line_text(line)}")
-    return Measured(
-        schema=SCHEMA,
-        environment=describe_environment(device),
-        minutes=round((time.monotonic() - began) / 60, 1),
-        lines=lines,
-    )
-
-
-def all_lines(device: torch.device, checkpoint: Path | None, data_root: Path | None) -> Iterator[Line]:
-    """Yield every line; what needs a checkpoint comes first, so that a wrong one is named at once."""
-    yield from attack_lines(device, checkpoint, data_root)
-    yield from loop_lines(device)
-    yield from common_lines(device)
-    yield from cost_lines(device)
-    yield from gpu_lines(device)
-    yield from process_lines(device)
+    makers: dict[str, Callable[[], Iterator[Line]]] = {
+        "attacks": lambda: attack_lines(device, checkpoint, data_root),
+        "gpu": lambda: gpu_lines(device),
+        "training": lambda: loop_lines(device),
+        "common": lambda: common_lines(device),
+        "sba": lambda: cost_lines(device),
+        "processes": lambda: process_lines(device),
+    }
+    for part in sorted(parts, key=PARTS.index):
+        for line in makers[part]():
+            lines.append(line)
+            print_line(f"{time.monotonic() - began:5.0f} s  {line_text(line)}")
+        yield Measured(schema=SCHEMA, environment=describe_environment(device), lines=list(lines))

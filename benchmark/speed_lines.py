@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Literal, NamedTuple, TypedDict
 
+# Of the speed command. What needs a checkpoint comes first, so that a wrong one is named at once.
+PARTS = ("attacks", "gpu", "training", "common", "sba", "processes")
 Verdict = Literal["met", "missed", "not judged here", ""]
 
 

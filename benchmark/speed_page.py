@@ -29,6 +29,8 @@ methods with virtual samples: for the training loop 1 / cost of their steps, for
   each core, PIL, torchvision's transforms, and the same network, optimizer and precision. What its workers made before
   the clock started is not counted.
 - **SBA's cost**: an augmented step over a plain one.
+- **epoch on a GPU**: with cuDNN's deterministic algorithms, as all runs have them, and after compilation, whose seconds
+  are told apart.
 - **attacks**: the suite made jointly over the same attacks one by one on all images; one round.
 - **start-up**: the best of three tries. **memory**: the whole process.
 """
@@ -36,11 +38,10 @@ NOTHING = "No machine was measured yet."
 
 
 class Measured(TypedDict):
-    """What one run of the speed command found: plain JSON values; `environment` as in the records."""
+    """What the speed command found of a device: plain JSON values; `environment` as in the records."""
 
     schema: int
     environment: dict[str, str]
-    minutes: float
     lines: list[Line]
 
 
@@ -60,7 +61,7 @@ def tables(measured: Measured) -> str:
     return (
         f"{ratios}\n\nAbsolute figures, on {about['device_name']} ({about['threads']} threads, torch {about['torch']}, "
         f"torchvision {about['torchvision']}, Python {about['python']}, {about['platform']}), {about['date'][:10]}, "
-        f"commit {about['commit']}, measured in {measured['minutes']} minutes:\n\n{figures}"
+        f"commit {about['commit']}:\n\n{figures}"
     )
 
 
@@ -114,8 +115,17 @@ def file_name(environment: dict[str, str]) -> str:
 
 
 def write_measured(measured: Measured, folder: Path) -> Path:
-    """Write what was found of a device to folder/speed, in place of what was found of it before; return the path."""
+    """Write what was found of a device to folder/speed; return the path.
+
+    It takes the place of what was found of it before; lines that were not measured again stay if the code, the packages
+    and all else but the date are still the same.
+    """
     path = folder / "speed" / f"{file_name(measured['environment'])}.json"
+    if path.exists():
+        before, now = read_measured(path), {(line["part"], line["what"]) for line in measured["lines"]}
+        if before["environment"] | {"date": ""} == measured["environment"] | {"date": ""}:
+            kept = [line for line in before["lines"] if (line["part"], line["what"]) not in now]
+            measured = {**measured, "lines": [*measured["lines"], *kept]}
     text = json.dumps(measured, indent=1, allow_nan=False) + "\n"
     write_whole(path, lambda file: file.write(text.encode()))
     return path

@@ -101,7 +101,7 @@ def _network(model: nn.Module, device: torch.device, group: Group) -> nn.Module:
     if group.size == 1:
         return model
     devices = [device] if device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=devices)
+    return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)  # they stay equal by themselves
 
 
 def make_optimizer(recipe: Recipe, model: nn.Module, device: torch.device) -> torch.optim.SGD:

@@ -85,8 +85,9 @@ def train_epoch(
 ) -> Epoch:
     """Train one epoch, or what is left of it: a new random order, whole batches only (the rest is left out).
 
-    In compute mode the last epoch ends where the budget does. Nothing waits for the device inside the epoch. Accuracy
-    is filled in by the caller.
+    In compute mode the last epoch ends where the budget does. One process
+    does not wait for its device inside the epoch; several do, in torch's SyncBatchNorm. Accuracy is filled in by the
+    caller.
 
     Args:
         run: what is trained.

@@ -46,7 +46,8 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return torch.compile(part, dynamic=False, backend=backend)
 
     monkeypatch.setattr(compiled, "_compiled", eager)
-    yield calls
+    with torch._dynamo.config.patch(recompile_limit=8, fail_on_recompile_limit_hit=False):  # as it is before and after
+        yield calls
     torch.compiler.reset()
 
 
@@ -121,6 +122,18 @@ def test_augmented_steps_run_compiled_at_every_layer_of_a_sequential_network(tra
         traced.clear()
         SBA(layers=(layer,), p=1.0)(model, *batch(), generator=generator())
         assert len(traced) == (1 if layer == "input" else 2)
+
+
+def test_more_parts_than_torch_keeps_by_itself_stay_compiled(
+    traced: list[str], make_run: MakeRun, digits: Data
+) -> None:
+    run = make_run("erm")
+    warm_up(run, start(run, digits, CPU), digits.train)
+    deep = Compiled(nn.Sequential(nn.Flatten(), *(nn.Linear(108, 108) for _ in range(11)), nn.Linear(108, 4)))
+    for layer in range(11):
+        traced.clear()
+        SBA(layers=(str(layer),), p=1.0)(deep, *batch(), generator=generator())
+        assert len(traced) == 2
 
 
 def test_a_layer_inside_a_stage_is_reached_by_a_hook(traced: list[str]) -> None:

@@ -2,6 +2,8 @@
 
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,6 +27,7 @@ MakeRun = Callable[..., Run]
         ("void cudnn::bn_fw_tr_1C11_kernel_NCHW<float, float, int, 512, true, 1>", "elementwise"),
         ("triton_poi_fused_convolution_native_batch_norm_relu_3", "elementwise"),
         ("void at::native::(anonymous namespace)::multi_tensor_apply_kernel<FusedSgdMathFunctor>", "optimizer"),
+        ("void splitKreduce_kernel<32, 16, int, float>", "convolution"),
         ("Memcpy HtoD (Pageable -> Device)", "elementwise"),
         ("something nobody has heard of", "elementwise"),
     ],
@@ -53,7 +56,9 @@ def test_a_profile_finds_where_the_time_goes() -> None:
 
 def test_without_a_gpu_its_targets_stand_there_unjudged() -> None:
     lines = list(gpu_speed.gpu_lines(CPU))
-    assert [line["part"] for line in lines] == ["epoch on a GPU", "epoch on a GPU", "waiting for the GPU"]
+    assert [line["part"] for line in lines] == [
+        "epoch on a GPU", "epoch on a GPU", "waiting for the GPU", "recipe of 30 epochs"
+    ]  # fmt: skip
     assert {line["verdict"] for line in lines} == {"not judged here"}
 
 
@@ -87,7 +92,7 @@ def test_methods_that_wait_are_counted_and_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(gpu_speed, "train_epoch", lambda *_: None)
     monkeypatch.setattr(gpu_speed, "epoch_without_waiting", watched)
     line = gpu_speed.waiting_line(CPU)
-    assert line["what"].endswith("(these do: cutmix)")
+    assert [name for name in line["figures"] if name != "methods"] == ["cutmix waits"]
     assert line["ratio"] == 1 - 1 / len(registry.METHODS)
     assert line["verdict"] == "missed"
 
@@ -114,3 +119,25 @@ def test_two_processes_train_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(gpu_jobs, "STEPS", 1)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert gpu_jobs.rate_of(2, CPU) > 0
+
+
+@pytest.mark.parametrize(("short", "verdict"), [(0.9444, "met"), (0.9436, "missed")])
+def test_the_short_recipe_is_judged_by_the_records_of_both(
+    short: float, verdict: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accuracies = {"cifar10_gpu": [0.95, 0.952], "cifar10_30_epochs_gpu": [short, short]}
+
+    def read_study(folder: Path, name: str) -> list[dict[str, Any]]:
+        assert folder == tmp_path
+        of_seeds = [{"arm": "standard", "last_epoch": {"accuracy": value}} for value in accuracies[name]]
+        return [*of_seeds, {"arm": "standard", "last_epoch": None}, {"arm": "erm", "last_epoch": {"accuracy": 0.5}}]
+
+    monkeypatch.setattr(gpu_speed, "read_study", read_study)
+    line = gpu_speed.recipe_line(tmp_path)
+    assert line["ratio"] == pytest.approx((95.1 - 100 * short) / 0.7)
+    assert line["verdict"] == verdict
+    assert line["figures"]["cifar10_gpu, seeds"] == 2
+
+
+def test_without_records_the_short_recipe_is_not_judged(tmp_path: Path) -> None:
+    assert gpu_speed.recipe_line(tmp_path)["verdict"] == "not judged here"
