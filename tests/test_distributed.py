@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,25 +12,18 @@ import pytest
 import torch
 from once import once
 from tiny_study import TINY, path_of, read, without_times
+from torchrun import torchrun
 
 from benchmark.distributed import ALONE, Group
 from benchmark.errors import DataError
 from benchmark.files import load_tensors
 
-PROJECT = Path(__file__).parent.parent
 LIMIT = 120  # seconds
 
 
-def torchrun(*arguments: str, processes: int = 2) -> "subprocess.Popen[str]":
-    """Start the tiny study, or part of it, in processes that train together."""
-    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "benchmark"]
-    return subprocess.Popen(
-        [sys.executable, "-m", *launcher, "run", "smoke", *TINY, "--seeds", "0", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "TORCHELASTIC_ERROR_FILE": ""},
-    )
+def start(*arguments: str) -> "subprocess.Popen[str]":
+    """Start the tiny study, or part of it, in two processes that train together."""
+    return torchrun("run", "smoke", *TINY, "--seeds", "0", *arguments)
 
 
 def processes_of(parent: int) -> list[int]:
@@ -45,7 +37,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The record of SBA, trained by two processes."""
 
     def train(folder: Path) -> None:
-        job = torchrun("--arms", "sba", f"--results={folder / 'results'}", f"--runs={folder / 'runs'}")
+        job = start("--arms", "sba", f"--results={folder / 'results'}", f"--runs={folder / 'runs'}")
         said, _ = job.communicate(timeout=LIMIT)
         assert job.returncode == 0, said
         assert "on cpu x 2 processes" in said
@@ -79,7 +71,7 @@ def until_epoch(number: int, job: "subprocess.Popen[str]") -> None:
 @pytest.mark.usefixtures("fresh")
 def test_what_ends_a_job_is_told_and_the_same_command_goes_on_to_the_same_record(together: dict[str, Any]) -> None:
     """First one of the processes is killed, then torchrun gets a signal, then nothing happens."""
-    job = torchrun("--arms", "sba", "--checkpoint-steps", "2")
+    job = start("--arms", "sba", "--checkpoint-steps", "2")
     until_epoch(1, job)
     os.kill(processes_of(job.pid)[1], signal.SIGKILL)
     said, _ = job.communicate(timeout=LIMIT)
@@ -87,7 +79,7 @@ def test_what_ends_a_job_is_told_and_the_same_command_goes_on_to_the_same_record
     # Where training was already over, the first process learns of it by torchrun's signal.
     assert "another process of this job ended" in said or "interrupted. What was done" in said, said
     assert "the same command goes on from there" in said
-    job = torchrun("--arms", "sba", "--checkpoint-steps", "2")
+    job = start("--arms", "sba", "--checkpoint-steps", "2")
     until_epoch(2, job)
     job.send_signal(signal.SIGTERM)
     said, _ = job.communicate(timeout=LIMIT)
@@ -95,7 +87,7 @@ def test_what_ends_a_job_is_told_and_the_same_command_goes_on_to_the_same_record
     assert said.count("interrupted. What was done is kept") == 1
     (checkpoint,) = Path("runs").rglob("seed-0-????????????????.pt")
     assert load_tensors(checkpoint)["images"] >= 2 * 384  # epochs of 6 steps
-    job = torchrun("--arms", "sba", "--checkpoint-steps", "2")
+    job = start("--arms", "sba", "--checkpoint-steps", "2")
     said, _ = job.communicate(timeout=LIMIT)
     assert job.returncode == 0, said
     assert re.search(r"resuming after epoch [23]/3", said)
@@ -105,7 +97,7 @@ def test_what_ends_a_job_is_told_and_the_same_command_goes_on_to_the_same_record
 @pytest.mark.usefixtures("fresh")
 def test_a_number_of_processes_that_does_not_divide_the_batch_is_refused_once(tmp_path: Path) -> None:
     began = time.monotonic()
-    job = torchrun("--arms", "erm", "--set=recipe.batch_size=65")
+    job = start("--arms", "erm", "--set=recipe.batch_size=65")
     said, _ = job.communicate(timeout=LIMIT)
     assert job.returncode != 0
     (line,) = [line for line in said.splitlines() if line.startswith("error: ")]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from photos import noise
 from tiny_study import TINY, path_of, read, without_times
+from torchrun import torchrun
 
 from benchmark import train, views
 from benchmark.cli import main
@@ -35,8 +36,12 @@ def photos(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return fresh / "photos"
 
 
+def command(*arguments: str) -> list[str]:
+    return ["run", "smoke", *STREAMED, "--arms", "sba", "--seeds", "0", *arguments]
+
+
 def run(*arguments: str) -> int:
-    return main(["run", "smoke", *STREAMED, "--arms", "sba", "--seeds", "0", *arguments])
+    return main(command(*arguments))
 
 
 def stopped_after(steps: int) -> Callable[..., Any]:
@@ -81,6 +86,23 @@ def test_what_was_replaced_before_an_interruption_is_in_the_record(
     assert photos.is_dir()
     assert run("--skip-corrupt", "2") == 0
     assert read(path_of("sba", 0))["data"]["skipped"] == recorded["data"]["skipped"]
+
+
+def test_two_processes_go_on_with_what_one_began_and_each_decodes_its_own_part(
+    recorded: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "train_step", stopped_after(3))
+        assert run("--skip-corrupt", "2", "--checkpoint-steps", "1") == 130
+    job = torchrun(*command("--skip-corrupt", "2"))
+    said, _ = job.communicate(timeout=120)
+    assert job.returncode == 0, said
+    assert "resuming after" in said
+    found = read(path_of("sba", 0))
+    assert (found["data"], found["order_hash"]) == (recorded["data"], recorded["order_hash"])
+    assert found["environment"]["processes"] == "2"
+    for one, other in zip(found["epochs"], recorded["epochs"], strict=True):
+        assert one["train_loss"] == pytest.approx(other["train_loss"], abs=0.02)  # bfloat16
 
 
 def test_a_damaged_file_ends_the_run_unless_it_may_be_skipped(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
