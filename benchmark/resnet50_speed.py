@@ -1,32 +1,29 @@
-"""What one device does with ResNet-50 at 224 px: the figures that the plan in docs/cluster.md follows from."""
+"""What one device does with the preset `imagenet`, ResNet-50 at 224 px: the figures that docs/cluster.md plans with."""
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Callable
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 
-from baselines.erm import ERM
-from baselines.mixup import Mixup
+from benchmark.compiled import compiles, warm_up
+from benchmark.data import to_float
+from benchmark.datasets import Split
 from benchmark.environment import choose_device, describe_environment
+from benchmark.plan import Run, make_plan
 from benchmark.planning import Measured
-from benchmark.throughput import timed
-from benchmark.torchvision_ops import ensure_importable
-from sba import SBA
+from benchmark.preset_files import load_preset
+from benchmark.state import State, start
+from benchmark.throughput import as_data, random_images, timed
+from benchmark.train import autocast, train_step
 
 BATCHES, STEPS = {"cpu": 8, "cuda": 256}, {"cpu": 4, "cuda": 40}  # even: half of SBA's steps are augmented
 PIXELS, CLASSES = 224, 1000
-METHODS: Mapping[str, Any] = {
-    "erm": ERM(),
-    "mixup": Mixup(),
-    "sba": SBA(layers=("maxpool", "layer1", "layer2"), p=0.5, scheduler="every_nth", noise=0.5, temperature=2.0),
-}
+ARMS = ("erm", "mixup", "sba")
 
 
 def measure(device_name: str, note: str) -> Measured:
-    """Return the figures of one device: training in bfloat16, evaluating, and gradients of images in float32.
+    """Return the figures of one device: training as the preset trains, evaluating, and gradients of images in float32.
 
     The images are random and stay on the device: what it costs to read them is not in these figures.
 
@@ -39,11 +36,10 @@ def measure(device_name: str, note: str) -> Measured:
     """
     device = choose_device(device_name)
     batch, steps = BATCHES[device.type], STEPS[device.type]
-    model, generator = network(device), torch.Generator().manual_seed(0)
-    images = torch.rand((batch, 3, PIXELS, PIXELS), generator=generator)
-    images = images.to(device, memory_format=torch.channels_last)
-    labels = torch.randint(CLASSES, (batch,), generator=generator).to(device)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4, nesterov=True)
+    every_other = "arms.sba.settings.scheduler='every_nth'"
+    preset = load_preset("imagenet", (f"recipe.batch_size={batch}", f"data.pixels={PIXELS}", every_other))
+    chosen = random_images(batch, device, PIXELS, CLASSES)
+    images, labels = to_float(chosen.images), chosen.labels
 
     def rate(step: Callable[[], object]) -> float:
         def turn() -> None:
@@ -53,23 +49,20 @@ def measure(device_name: str, note: str) -> Measured:
         step()  # warms
         return round(batch * steps / timed(turn, device), 3)
 
-    def training(method: Any) -> None:
-        with torch.autocast(device.type, torch.bfloat16):
-            loss = method(model, images, labels, generator=generator).loss
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+    trained = dict[str, float]()
+    for run in make_plan(preset, ARMS, preset.seeds[:1]):
+        state = begin(run, chosen, device)
+        trained[run.arm] = rate(functools.partial(train_step, run, state, images, labels))
+    model = state.model.eval().requires_grad_(False)
 
     def evaluating() -> None:
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+        with torch.no_grad(), autocast(preset.recipe, device):
             model(images)
 
     def attacking() -> None:
         attacked = images.clone().requires_grad_()
         F.cross_entropy(model(attacked), labels).backward()
 
-    trained = {name: rate(functools.partial(training, method)) for name, method in METHODS.items()}
-    model.eval().requires_grad_(False)
     about = describe_environment(device)
     return Measured(
         device=about["device_name"],
@@ -86,12 +79,10 @@ def measure(device_name: str, note: str) -> Measured:
     )
 
 
-def network(device: torch.device) -> nn.Module:
-    """Return torchvision's ResNet-50 for 1,000 classes with fixed initial weights, in channels_last."""
-    ensure_importable()
-    from torchvision.models import resnet50
-
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        model = resnet50(num_classes=CLASSES)
-    return cast("nn.Module", model.to(device=device, memory_format=torch.channels_last))
+def begin(run: Run, images: Split, device: torch.device) -> State:
+    """Return a run's state before its first step, compiled if it will be, and in training mode."""
+    state = start(run, as_data(images, CLASSES), device)
+    if compiles(run.preset.recipe, device):
+        warm_up(run, state, images)
+    state.model.train()
+    return state

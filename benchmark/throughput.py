@@ -136,16 +136,16 @@ def resident_step(run: Run, state: State, images: torch.Tensor, labels: torch.Te
     state.optimizer.step()
 
 
-def random_images(n: int, device: torch.device) -> Split:
-    """Return n random 32x32 RGB images of 10 classes."""
+def random_images(n: int, device: torch.device, pixels: int = 32, classes: int = 10) -> Split:
+    """Return n random RGB images with random labels."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (n, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    return Split(images.to(device), torch.randint(10, (n,), generator=generator).to(device))
+    images = torch.randint(256, (n, 3, pixels, pixels), generator=generator, dtype=torch.uint8)
+    return Split(images.to(device), torch.randint(classes, (n,), generator=generator).to(device))
 
 
-def as_data(split: Split) -> Data:
+def as_data(split: Split, classes: int = 10) -> Data:
     """Return random images as a data set."""
-    return Data("random", 10, "random", True, split, split, split)
+    return Data("random", classes, "random", True, split, split, split)
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:

@@ -13,8 +13,10 @@ from benchmark.arguments import parser
 from benchmark.errors import UsageError
 from benchmark.estimates import attack_samples
 from benchmark.files import save_tensors
+from benchmark.plan import make_plan
 from benchmark.planning import Measured, Plan
 from benchmark.preset_files import load_preset
+from benchmark.throughput import random_images
 
 PAGE = (PROJECT / "docs" / "cluster.md").read_text(encoding="utf-8")
 FAST: Measured = {
@@ -64,7 +66,9 @@ def test_failures_are_nodes_times_time_over_mtbf_and_cost_half_an_interval_and_t
 
 
 def test_a_checkpoint_of_resnet50_has_the_size_that_is_planned_with(tmp_path: Path) -> None:
-    plan, model = Plan(), resnet50_speed.network(torch.device("cpu"))
+    images = random_images(2, torch.device("cpu"), 64, 1000)
+    (run,) = make_plan(load_preset("imagenet"), ["erm"], [0])
+    plan, model = Plan(), resnet50_speed.begin(run, images, torch.device("cpu")).model
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
