@@ -40,7 +40,10 @@ def cost_lines(device: torch.device) -> Iterator[Line]:
     preset = load_preset(f"cifar10_{'gpu' if device.type == 'cuda' else 'cpu'}")
     assert preset.ablation is not None
     cases: list[tuple[str, dict[str, object]]] = [
-        (f"every step, behind {layer}, {copies} copies", {"layers": [layer], "copies": copies, "p": 1.0})
+        (
+            f"every step, behind {layer}, {copies} {'copy' if copies == 1 else 'copies'}",
+            {"layers": [layer], "copies": copies, "p": 1.0},
+        )
         for layer in (INPUT, *preset.ablation.all_layers)
         for copies in COPIES
     ]

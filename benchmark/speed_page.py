@@ -23,8 +23,8 @@ it has the median of the rounds' ratios, and the least and greatest of them. "Pr
 methods with virtual samples: for the training loop 1 / cost of their steps, for SBA's cost that cost, plain training
 = 1; the target is for the ratio over the prediction.
 
-- **training loop**: images/s of our loop over the limit: forward, backward and step of plain training on one resident
-  batch, with the same network, optimizer and precision.
+- **training loop**: images/s of our loop, with the standard augmentation, over the limit: forward, backward and step of
+  plain training on one resident batch, with the same network, optimizer and precision.
 - **over the common loop**: our images/s over those of the loop that most people write: a DataLoader with a worker for
   each core, PIL, torchvision's transforms, and the same network, optimizer and precision. What its workers made before
   the clock started is not counted.

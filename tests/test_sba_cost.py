@@ -43,7 +43,7 @@ def test_there_is_a_line_for_every_layer_copies_and_share(monkeypatch: pytest.Mo
     lines = list(sba_cost.cost_lines(CPU))
     assert [line["what"] for line in lines] == [
         *(
-            f"fast, every step, behind {layer}, {copies} copies"
+            f"fast, every step, behind {layer}, {copies} {'copy' if copies == 1 else 'copies'}"
             for layer in ("input", "stem", "block1", "block2", "block3")
             for copies in (1, 2, 4)
         ),
