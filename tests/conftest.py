@@ -1,6 +1,7 @@
 """What several tests share: tiny studies on digits, folders to work in, and the command line."""
 
 import hashlib
+import signal
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,10 @@ from benchmark.plan import Run, make_plan
 from benchmark.preset_files import load_preset
 from benchmark.synthetic import MARKER, checksums, write_cifar
 from benchmark.torchvision_ops import ensure_importable
+
+# A shell starts what it puts into the background with Ctrl-C ignored, which would pass on to what tests start and stop.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TINY = ("data.train_images=256", "recipe.epochs=2", "evaluation.images=32", "evaluation.batch_size=16")
 
