@@ -4,21 +4,27 @@ import hashlib
 import signal
 import tarfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import torch
 from archive_server import Server, pack, serving
+from attacked import written_digits
+from sanity_nets import judged
 from saying import Said, Say
 from tiny_study import ARMS, SEEDS, Study, path_of, random_states, read, run, work_in
+from torch import nn
 
 from benchmark import one_run, train
 from benchmark.cli import main
 from benchmark.data import Data, load_data
 from benchmark.datasets import with_checksums
+from benchmark.joint import Subject
 from benchmark.plan import Run, make_plan
 from benchmark.preset_files import load_preset
+from benchmark.state import start
 from benchmark.synthetic import MARKER, checksums, write_cifar
 from benchmark.torchvision_ops import ensure_importable
 
@@ -33,6 +39,45 @@ TINY = ("data.train_images=256", "recipe.epochs=2", "evaluation.images=32", "eva
 def digits() -> Data:
     """256 training digits and the 500 test digits."""
     return load_data(load_preset("smoke", TINY).data, [])
+
+
+def trained_net(seed: int) -> nn.Module:
+    preset = load_preset("smoke", ("recipe.epochs=4",))
+    data, run = load_data(preset.data, []), make_plan(preset, ["erm"], [seed])[0]
+    state = start(run, data, torch.device("cpu"))
+    for _ in range(4):
+        train.train_epoch(run, state, data.train)
+    return state.model.eval()
+
+
+@pytest.fixture(scope="session")
+def digits_net() -> nn.Module:
+    """A network trained on all digits (about 95% correct)."""
+    return trained_net(0)
+
+
+@pytest.fixture(scope="session")
+def other_net() -> nn.Module:
+    """The same kind of network from another seed, to transfer images from."""
+    return trained_net(1)
+
+
+@pytest.fixture
+def written(digits_net: nn.Module, digits: Data) -> Subject:
+    """96 handwritten digits and the trained network."""
+    return written_digits(digits_net, digits)
+
+
+@pytest.fixture
+def judge(digits: Data) -> Callable[[nn.Module], Subject]:
+    """Give a maker of subjects: a network with the 64 digits it is judged on."""
+    return partial(judged, digits)
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the figures of a report out, which take most of its time."""
+    monkeypatch.setattr("benchmark.report.drawings", lambda _study: {})
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Records with a planted truth: the counts of correct images are chosen, everything else is plausible."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.records import pack_bits, record_path, write_record
-from benchmark.schema import AttackOutcome, Record, Robustness
+from benchmark.schema import AttackOutcome, Epoch, Record, Robustness
 
 TEST_IMAGES, ATTACKED, EPOCHS = 1000, 200, 4
 EPS = (0.25, 0.5, 1.0, 2.0)
@@ -80,6 +81,32 @@ def robustness(curve: Sequence[int]) -> Robustness:
     }
 
 
+ANALYSIS: dict[str, Any] = {
+    "title": "A planted study",
+    "treatment": "sba",
+    "against": ["standard", "mixup"],
+    "eps": 1.0,
+    "margin": 0.5,
+    "endpoints": ["clean", "area", "eps", "learning", "images", "seconds"],
+    "level": 70.0,
+    "levels": [60.0, 70.0, 80.0],
+    "seeds": [0, 1, 2, 3, 4],
+}
+
+
+def epoch(arm: str, number: int, last: float) -> Epoch:
+    """An epoch of a learning curve that ends at the accuracy `last`."""
+    return {
+        "epoch": number,
+        "learning_rate": 0.1,
+        "train_loss": 2.0 / number,
+        "accuracy": last * (1 - 0.3 / number**2 + 0.3 / EPOCHS**2),
+        "images_per_second": 1000.0,
+        "seconds": 5.0,
+        "augmented": 0.5 if arm.startswith("sba") else 0.0,
+    }
+
+
 def record(arm: str, seed: int, correct: int, curve: Sequence[int] = CURVE, **changes: Any) -> Record:
     """One finished run with `correct` of 1,000 test images right; `changes` replace whole fields."""
     accuracy = correct / TEST_IMAGES
@@ -90,17 +117,7 @@ def record(arm: str, seed: int, correct: int, curve: Sequence[int] = CURVE, **ch
         "seed": seed,
         "settings": settings(arm),
         "settings_hash": f"hash-{arm}",
-        "analysis": {
-            "title": "A planted study",
-            "treatment": "sba",
-            "against": ["standard", "mixup"],
-            "eps": 1.0,
-            "margin": 0.5,
-            "endpoints": ["clean", "area", "eps", "learning", "images", "seconds"],
-            "level": 70.0,
-            "levels": [60.0, 70.0, 80.0],
-            "seeds": [0, 1, 2, 3, 4],
-        },
+        "analysis": copy.deepcopy(ANALYSIS),
         "weights_hash": f"weights-{seed}",
         "order_hash": f"order-{seed}",
         "data": {
@@ -112,18 +129,7 @@ def record(arm: str, seed: int, correct: int, curve: Sequence[int] = CURVE, **ch
             "synthetic": False,
         },
         "model": {"name": "small", "parameters": 12345, "flops": 1000000},
-        "epochs": [
-            {
-                "epoch": epoch,
-                "learning_rate": 0.1,
-                "train_loss": 2.0 / epoch,
-                "accuracy": accuracy * (1 - 0.3 / epoch**2 + 0.3 / EPOCHS**2),
-                "images_per_second": 1000.0,
-                "seconds": 5.0,
-                "augmented": 0.5 if arm.startswith("sba") else 0.0,
-            }
-            for epoch in range(1, EPOCHS + 1)
-        ],
+        "epochs": [epoch(arm, number, accuracy) for number in range(1, EPOCHS + 1)],
         "last_epoch": {"epoch": EPOCHS, "accuracy": accuracy},
         "best_epoch": {"epoch": EPOCHS, "accuracy": accuracy},
         "clean": {"n": TEST_IMAGES, "correct": bits(correct, TEST_IMAGES)},
