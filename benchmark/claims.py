@@ -1,7 +1,7 @@
 """Claims: what the paper says, read from claims.toml, judged by the rules that stand there, and said in a sentence."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -50,11 +50,19 @@ class Claim(Settings):
     counts: tuple[Count, ...] = ()
 
 
+class Point(NamedTuple):
+    """One thing that a judgement rests on: a sentence, or an endpoint's name and a sentence for each comparison."""
+
+    says: str
+    comparisons: tuple[str, ...] = ()
+
+
 class Finding(NamedTuple):
-    """What a study says of a claim: the judgement, and the numbers and reasons behind it as the rest of a sentence."""
+    """What a study says of a claim: the judgement, the reason why nothing was judged or "", and the numbers."""
 
     judgement: Judgement
-    text: str
+    reason: str = ""
+    points: tuple[Point, ...] = ()
 
 
 def load_claims() -> tuple[Claim, ...]:
@@ -106,11 +114,11 @@ def judge_endpoints(study: Study, claim: Claim) -> Finding:
     if missing:
         to_come = count(sum(len(study.seeds_with(arm, "missing")) for arm in missing), "named run")
         return Finding("not resolved", f"interim, {to_come} still to come: {so_far(study, claim)}")
-    said = "; ".join(numbers(study, claim, endpoint) for endpoint in claim.decides) + beside(study, claim)
+    points = (*(numbers(study, claim, endpoint) for endpoint in claim.decides), *beside(study, claim))
     if reason := withheld(study, claim):
-        return Finding("not resolved", f"{reason}; {said}")
+        return Finding("not resolved", reason, points)
     found = {standing(study, endpoint, arm) for endpoint in claim.decides for arm in claim.against}
-    return Finding(next(meaning for worst, meaning in WORST_FIRST if worst in found), said)
+    return Finding(next(meaning for worst, meaning in WORST_FIRST if worst in found), "", points)
 
 
 def withheld(study: Study, claim: Claim) -> str | None:
@@ -136,9 +144,9 @@ def standing(study: Study, endpoint: Endpoint, arm: str) -> Standing:
     return "open" if study.seeds_with(arm, "diverged") else "worse"  # the runs that survived flatter their arm
 
 
-def numbers(study: Study, claim: Claim, endpoint: Endpoint) -> str:
-    """Write the comparisons on an endpoint: "accuracy, 85.12 against 85.22 of `standard`: not resolved ...; ..."."""
-    pairs, said = comparisons(study, endpoint), []
+def numbers(study: Study, claim: Claim, endpoint: Endpoint) -> Point:
+    """Write the comparisons on an endpoint: "85.12 against 85.22 of `standard`: not resolved ..."."""
+    pairs, said = comparisons(study, endpoint), list[str]()
     for arm in claim.against:
         if pair := pairs[arm]:
             values = f"{pair.treatment:.2f} against {pair.control:.2f} of {code(arm)}"
@@ -147,7 +155,7 @@ def numbers(study: Study, claim: Claim, endpoint: Endpoint) -> str:
             said.append(f"{code(arm)}: {no_comparison(study, endpoint, arm)}")
         if diverged := study.seeds_with(arm, "diverged"):
             said.append(f"{count(len(diverged), 'run')} of {code(arm)} diverged")
-    return f"{study.title(endpoint)}, " + "; ".join(said)
+    return Point(study.title(endpoint), tuple(said))
 
 
 def flagged(study: Study, endpoint: Endpoint, arm: str) -> str:
@@ -166,16 +174,14 @@ def so_far(study: Study, claim: Claim) -> str:
     )
 
 
-def beside(study: Study, claim: Claim) -> str:
-    """Write the endpoints that are reported beside those that decide, shortly."""
-    parts = []
+def beside(study: Study, claim: Claim) -> Iterator[Point]:
+    """Yield the endpoints that are reported beside those that decide, shortly."""
     for endpoint in claim.beside:
         if endpoint in study.endpoints:
             pairs = comparisons(study, endpoint)
             said = [f"{short(pair)} from {code(arm)}" for arm in claim.against if (pair := pairs[arm])]
             if said:
-                parts.append(f". Beside it, the mean difference in {study.title(endpoint)}: " + ", ".join(said))
-    return "".join(parts)
+                yield Point(f"beside it, the mean difference in {study.title(endpoint)}: " + ", ".join(said))
 
 
 def short(pair: Comparison) -> str:
@@ -194,13 +200,12 @@ def judge_counts(study: Study, claim: Claim) -> Finding:
     if not seeds:
         return Finding("not resolved", f"no seed is finished in {' and in '.join(map(code, missing))}")
     found, signs = zip(*(counted(study, claim, arm, seeds) for arm in claim.against), strict=True)
+    points = tuple(map(Point, found))
     if missing:
-        return Finding(
-            "not resolved", f"missing or diverged runs of {', '.join(map(code, missing))}; {'; '.join(found)}"
-        )
+        return Finding("not resolved", f"missing or diverged runs of {', '.join(map(code, missing))}", points)
     seen = set().union(*signs)
     judgement: Judgement = "supported" if seen == {-1} else "contradicted" if seen == {1} else "not resolved"
-    return Finding(judgement, "; ".join(found))
+    return Finding(judgement, "", points)
 
 
 def counted(study: Study, claim: Claim, arm: str, seeds: Sequence[int]) -> tuple[str, set[int]]:
@@ -233,13 +238,20 @@ def claims_table(studies: Sequence[Study]) -> Table:
 
 
 def sentences(studies: Sequence[Study]) -> list[str]:
-    """Return a paragraph for each claim: what the paper says, then one sentence for each study."""
+    """Return a paragraph for each claim: what the paper says, then what each study says of it, as a list."""
     paragraphs = []
     for claim in load_claims():
-        lines = []
-        for study in studies:
-            finding = judge(study, claim)
-            lines.append(f"- {prose.heading(study)}: **{finding.judgement}**; {finding.text}.")
+        lines = [line for study in studies for line in listed(study, judge(study, claim))]
         title = f"**{claim.name.capitalize()}.** “{claim.says}” (As the {claim.source} has it, in our words.)"
         paragraphs.append(title + "\n\n" + "\n".join(lines))
     return paragraphs
+
+
+def listed(study: Study, finding: Finding) -> Iterator[str]:
+    """Yield the lines of a Markdown list: a study's judgement, below it the points, below them their comparisons."""
+    reason = f"; {finding.reason}" if finding.reason else ""
+    yield f"- {prose.heading(study)}: **{finding.judgement}**{reason}."
+    for says, comparisons_ in finding.points:
+        sentence = says[0].upper() + says[1:]
+        yield f"  - {sentence}{':' if comparisons_ else '.'}"
+        yield from (f"    - {comparison}." for comparison in comparisons_)

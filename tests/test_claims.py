@@ -39,7 +39,8 @@ def planted_study(counts: dict[str, Sequence[int]], **changes: Any) -> list[Reco
 
 def judged(claim: str, records: list[Record]) -> tuple[str, str]:
     finding = judge(load_study("planted", records), CLAIMS[claim])
-    return finding.judgement, finding.text
+    points = ["; ".join((says, *comparisons)) for says, comparisons in finding.points]
+    return finding.judgement, "; ".join(filter(None, (finding.reason, *points)))
 
 
 def all_arms(**counts: Sequence[int]) -> dict[str, Sequence[int]]:
@@ -58,7 +59,7 @@ def test_the_file_names_what_there_is() -> None:
 def test_clear_effect_is_supported_with_the_numbers() -> None:
     judgement, text = judged("generalization", planted_study(all_arms()))
     assert judgement == "supported"
-    assert text.startswith("accuracy on the test images after the last epoch, 87.00 against 85.90 of `erm`: higher")
+    assert text.startswith("accuracy on the test images after the last epoch; 87.00 against 85.90 of `erm`: higher")
     assert text.count("higher in 5/5 seeds, mean +1.10 points [95% CI") == 3
     assert text.count("cannot go below .0625") == 3
 
@@ -146,7 +147,7 @@ def test_robustness_reports_the_single_eps_beside_the_area() -> None:
     judgement, text = judged("robustness", planted_study(all_arms(), curves=curves))
     assert judgement == "supported"
     assert "area under the curve of accuracy under these attacks" in text
-    assert "Beside it, the mean difference in accuracy under these attacks at Linf eps = 1/255: +16.00 points" in text
+    assert "beside it, the mean difference in accuracy under these attacks at Linf eps = 1/255: +16.00 points" in text
 
 
 def test_robustness_waits_for_a_positive_control_that_is_robust() -> None:
@@ -173,8 +174,8 @@ def test_convergence_is_decided_by_the_area_and_fewer_images_are_better() -> Non
     sba, standard = (next(r for r in records if r["arm"] == arm and not r["seed"]) for arm in ("sba", "standard"))
     assert learning_area(sba) > learning_area(standard)
     assert images_to(sba, 70.0) < images_to(standard, 70.0)
-    assert "; training images until 70% accuracy, " in text
-    assert "Beside it, the mean difference in seconds of training until 70% accuracy: -" in text
+    assert "; training images until 70% accuracy; " in text
+    assert "beside it, the mean difference in seconds of training until 70% accuracy: -" in text
 
 
 def always(records: list[Record], flops: int) -> list[Record]:
@@ -294,6 +295,14 @@ def test_the_table_and_the_sentences_cover_every_claim_and_study() -> None:
     for claim, paragraph in zip(CLAIMS.values(), paragraphs, strict=True):
         assert claim.says in paragraph
         assert paragraph.count("\n- ") == 2
+
+
+def test_a_finding_is_a_list_of_endpoints_and_their_comparisons() -> None:
+    lines = sentences(studies())[0].splitlines()
+    assert lines[2] == "- A planted study (`planted`): **supported**."
+    assert lines[3] == "  - Accuracy on the test images after the last epoch:"
+    assert len(lines) == 7
+    assert all(line.startswith("    - 87.00 against 85.90 of `") and line.endswith(".") for line in lines[4:])
 
 
 def test_a_claim_that_is_misspelt_is_refused() -> None:

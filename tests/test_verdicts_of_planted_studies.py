@@ -74,11 +74,11 @@ def primary(text: str, arm: str) -> str:
 
 
 def judgements(text: str) -> dict[str, tuple[str, str]]:
-    """Return claim -> what the table of verdicts says, and the sentence of the study."""
+    """Return claim -> what the table of verdicts says, and what the list says of the study."""
     verdicts = part(text, "## Verdicts")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in verdicts.splitlines() if line[:1] == "|"]
     table = {row[0]: row[1] for row in rows[2:]}
-    said = re.findall(r"^\*\*([^*]+)\.\*\*.*?^- (.*?)$", verdicts, flags=re.MULTILINE | re.DOTALL)
+    said = re.findall(r"^\*\*([^*]+)\.\*\*.*?^- (.*?)(?=^\*\*|\Z)", verdicts, flags=re.MULTILINE | re.DOTALL)
     assert len(said) == len(table) == 5
     return {name.lower(): (table[name.lower()], sentence) for name, sentence in said}
 
