@@ -179,14 +179,14 @@ def beside(study: Study, claim: Claim) -> Iterator[Point]:
     for endpoint in claim.beside:
         if endpoint in study.endpoints:
             pairs = comparisons(study, endpoint)
-            said = [f"{short(pair)} from {code(arm)}" for arm in claim.against if (pair := pairs[arm])]
+            said = tuple(f"from {code(arm)} {short(pair)}" for arm in claim.against if (pair := pairs[arm]))
             if said:
-                yield Point(f"beside it, the mean difference in {study.title(endpoint)}: " + ", ".join(said))
+                yield Point(f"beside it, the mean difference in {study.title(endpoint)}", said)
 
 
 def short(pair: Comparison) -> str:
     """Write a mean difference, with its interval and the kind of its verdict where a test carries them."""
-    return amount(pair) if pair.low is None or pair.n < FEWEST else f"{interval(pair)}, {outcome(pair)},"
+    return amount(pair) if pair.low is None or pair.n < FEWEST else f"{interval(pair)}, {outcome(pair)}"
 
 
 def judge_counts(study: Study, claim: Claim) -> Finding:
