@@ -16,10 +16,13 @@ SHORT = ("--arms", "erm", "--seeds", "0", "--set", "evaluation.eps=[16.0]")
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "cifar10_jpeg", "tiny_imagenet_100"])
-def test_synthetic_smoke_run_needs_no_data_and_says_so_in_its_report(fresh: Path, name: str) -> None:
+def test_synthetic_smoke_run_needs_no_data_and_says_so_in_its_report(
+    fresh: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     arm = "sba" if name == "cifar10" else "erm"
-    one = ("--arms", arm, "--seeds", "0", "--set", "evaluation.eps=[1.0]")
-    assert main(["run", f"{name}_cpu", "--smoke", "--synthetic", *one]) == 0
+    one = ("--arms", arm, "--seeds", "0", "--device", "cpu", "--set", "evaluation.eps=[1.0]")
+    assert main(["run", name, "--smoke", "--synthetic", *one]) == 0
+    assert f"{name}_cpu" in capsys.readouterr().out.splitlines()[0]
     (path,) = (fresh / "runs").rglob("seed-0.json")
     record = read(path)
     assert record["data"]["synthetic"] is True
@@ -29,13 +32,6 @@ def test_synthetic_smoke_run_needs_no_data_and_says_so_in_its_report(fresh: Path
     assert "synthetic" in report.read_text(encoding="utf-8").lower()
     assert not (fresh / "results").exists()
     assert not (fresh / "RESULTS.md").exists()
-
-
-@pytest.mark.usefixtures("fresh")
-def test_smoke_run_of_a_named_study_takes_the_cpu_preset_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    one = ("--arms", "erm", "--seeds", "0", "--device", "cpu", "--set", "evaluation.eps=[1.0]")
-    assert main(["run", "cifar10", "--smoke", "--synthetic", *one]) == 0
-    assert "cifar10_cpu" in capsys.readouterr().out.splitlines()[0]
 
 
 @pytest.mark.usefixtures("fresh")
@@ -73,7 +69,9 @@ def photos(fresh: Path) -> Path:
 
 def test_any_image_folder_by_path_is_a_data_set(photos: Path) -> None:
     settings = ["recipe.epochs=1", "recipe.batch_size=50", "evaluation.images=10", "evaluation.eps=[1.0]"]
-    settings += [f"data.dataset={photos}", 'evaluation.attacks=[{name="fgsm", steps=1}]']
+    settings += [f"data.dataset={photos}", 'evaluation.attacks=[{name="fgsm", steps=1}]', "evaluation.l2_eps=[0.5]"]
+    few = {"images": 5, "repeated": 2, "square_queries": 5, "long_steps": 2, "reference_steps": 2}
+    settings += [f"evaluation.checks.{check}={value}" for check, value in few.items()]
     options = [part for setting in settings for part in ("--set", setting)]
     assert main(["run", "cifar10_jpeg_cpu", "--arms", "sba", "--seeds", "0", *options]) == 0
     record = read(Path("results/cifar10_jpeg_cpu/sba/seed-0.json"))
