@@ -70,7 +70,8 @@ def photos(fresh: Path) -> Path:
 def test_any_image_folder_by_path_is_a_data_set(photos: Path) -> None:
     settings = ["recipe.epochs=1", "recipe.batch_size=50", "evaluation.images=10", "evaluation.eps=[1.0]"]
     settings += [f"data.dataset={photos}", 'evaluation.attacks=[{name="fgsm", steps=1}]', "evaluation.l2_eps=[0.5]"]
-    few = {"images": 5, "repeated": 2, "square_queries": 5, "long_steps": 2, "reference_steps": 2}
+    few = {"images": 5, "repeated": 2, "square_queries": 5, "long_steps": 2}
+    few |= {"reference_steps": 2, "reference_queries": 5}
     settings += [f"evaluation.checks.{check}={value}" for check, value in few.items()]
     options = [part for setting in settings for part in ("--set", setting)]
     assert main(["run", "cifar10_jpeg_cpu", "--arms", "sba", "--seeds", "0", *options]) == 0
