@@ -17,8 +17,9 @@ from benchmark.cli import COMMANDS as COMMAND_FUNCTIONS
 from benchmark.records import read_study
 from benchmark.settings import Endpoint
 from benchmark.stats import ALPHA
-from benchmark.study import Contrast, contrasts, load_study
+from benchmark.study import Contrast, Study, comparisons, contrasts, load_study, robust_curve
 from benchmark.torchvision_ops import ensure_importable
+from benchmark.verdicts import outcome
 from sba import SBA
 
 ROOT = Path(__file__).parents[1]
@@ -93,17 +94,41 @@ def test_every_reading_of_the_ablation_is_a_setting_of_the_card() -> None:
     assert settings | fixed == {field.name for field in fields(SBA)}
 
 
-def test_what_the_method_card_says_of_our_records_is_what_they_say() -> None:
-    """Higher accuracy under attack in every seed, clean accuracy within a point, no replacement of the augmentation."""
-    study = load_study("cifar10_jpeg_cpu", read_study(ROOT / "results", "cifar10_jpeg_cpu"))
-    done = [seed in study.seeds_with("sba", "done") for seed in study.seeds]
-    clean, area = (
-        {arm: study.values(endpoint)[study.arms.index(arm), done] for arm in study.arms}
-        for endpoint in ("clean", "area")
-    )
-    assert (area["sba"] > area["standard"]).all()
-    assert abs(clean["sba"].mean() - clean["standard"].mean()) < 1
-    assert clean["sba_no_augmentation"].mean() < clean["standard"].mean()
+def test_what_the_method_card_says_of_clean_accuracy_and_convergence_is_what_our_records_say() -> None:
+    few, all_images = recorded("cifar10_jpeg_10k_cpu"), recorded("cifar10_jpeg_cpu")
+    for study, images, epochs in ((few, 10000, 35), (all_images, 50000, 7)):
+        assert study.any_record["data"]["train_images"] == images
+        assert len(study.any_record["epochs"]) == epochs
+    for arm in ("standard", "hard_labels"):
+        assert found(few, "clean", arm)[0] == "higher"
+        assert found(few, "clean", arm)[1] == pytest.approx(0.5, abs=0.15)
+        assert found(all_images, "clean", arm)[0] == "not resolved"
+    assert found(few, "learning", "standard")[0].startswith("lower")
+    assert -0.5 < found(few, "learning", "standard")[1] < 0
+    for study in (few, all_images):
+        clean = dict(zip(study.arms, study.values("clean"), strict=True))
+        assert (clean["sba_no_augmentation"] < clean["standard"]).all()
+
+
+@pytest.mark.parametrize("preset", ["cifar10_jpeg_10k_cpu", "cifar10_jpeg_cpu"])
+def test_what_the_method_card_says_of_attacks_is_what_our_records_say(preset: str) -> None:
+    study = recorded(preset)
+    area = dict(zip(study.arms, study.values("area"), strict=True))
+    assert all((area["sba"] > area[arm]).all() for arm in study.against)
+    eps = np.array([0.0, *study.any_record["settings"]["evaluation"]["eps"]])
+    assert eps[-1] == 8
+    assert all(robust_curve(run, "Linf", eps)[-1] < 0.2 for run in study.done("sba"))  # %
+
+
+def recorded(preset: str) -> Study:
+    return load_study(preset, read_study(ROOT / "results", preset))
+
+
+def found(study: Study, endpoint: Endpoint, arm: str) -> tuple[str, float]:
+    """The outcome of the comparison with an arm, and the mean difference."""
+    pair = comparisons(study, endpoint)[arm]
+    assert pair is not None
+    return outcome(pair), pair.difference
 
 
 def test_what_the_method_card_says_of_the_ablation_is_what_its_records_say() -> None:
