@@ -1,6 +1,7 @@
 """The state of a run in training: all that changes, where it starts, and where an epoch in progress stands."""
 
 import copy
+import inspect
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,7 +102,10 @@ def _network(model: nn.Module, device: torch.device, group: Group) -> nn.Module:
     if group.size == 1:
         return model
     devices = [device] if device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)  # they stay equal by themselves
+    # Buffers stay equal by themselves. torch 2.13 warns of the option's old name, which older versions have alone.
+    known = inspect.signature(DistributedDataParallel).parameters
+    option = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    return DistributedDataParallel(model, device_ids=devices, **{option: False})  # type: ignore[arg-type]
 
 
 def make_optimizer(recipe: Recipe, model: nn.Module, device: torch.device) -> torch.optim.SGD:

@@ -42,6 +42,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         assert job.returncode == 0, said
         assert "on cpu x 2 processes" in said
         assert said.count("epoch 3/3") == 1  # the first process alone talks
+        assert "Warning" not in said
 
     return read(path_of("sba", 0, once(tmp_path_factory, "together", train) / "results"))
 
