@@ -191,10 +191,14 @@ def always(records: list[Record], flops: int) -> list[Record]:
     ("flops", "judgement"), [(4 * 10**12, "supported"), (10**12, "contradicted"), (3 * 10**12, "not resolved")]
 )
 def test_cost_is_counted_not_tested(flops: int, judgement: str) -> None:
-    found, text = judged("cost", always(planted_study(all_arms()), flops))
+    records = always(planted_study(all_arms()), flops)
+    for record in records:
+        record["cost"]["train_seconds"] = (40.0 if record["arm"] == "always" else 20.0) * (1 + record["seed"])
+    found, text = judged("cost", records)
     assert found == judgement
     assert f"({3e12 / flops:.2f}x)" in text
     assert "30.0 k gradient samples against 40.0 k (0.75x)" in text
+    assert "20.0 seconds in the fastest run against 40.0 (0.50x)" in text
     assert "accuracy differs by +1.10 points, which was not tested" in text
 
 
