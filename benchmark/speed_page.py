@@ -74,7 +74,7 @@ def ratio_cells(line: Line) -> list[str]:
     return [
         f"{ratio:.2f}",
         "-" if predicted is None else f"{predicted:.2f}",
-        "-" if predicted is None else f"{middle:.2f}",
+        "-" if predicted is None else f"{middle:.3f}",
         "-" if least == greatest else f"{least:.2f} to {greatest:.2f}",
         line["target"],
         line["verdict"],

@@ -46,7 +46,7 @@ def test_a_line_says_ratio_prediction_rounds_target_and_verdict() -> None:
     line = make_line("SBA's cost", "one copy", [2.0, 2.4, 2.2], {"step, ms": 12.345}, predicted=[2] * 3, target=MOST)
     text = tables(measured(line))
     squeezed = " ".join(text.split())
-    assert "| SBA's cost | one copy | 2.20 | 2.00 | 1.10 | 1.00 to 1.20 | at most 1.10 | met |" in squeezed
+    assert "| SBA's cost | one copy | 2.20 | 2.00 | 1.100 | 1.00 to 1.20 | at most 1.10 | met |" in squeezed
     assert "step, ms: 12.3" in text
     assert "A CPU, 2 cores (some threads, torch some, torchvision some, Python some, some), 2026-01-02" in text
 
