@@ -1,5 +1,6 @@
 """Worker processes that prepare batches ahead: they leave signals to the main process and end with it."""
 
+import functools
 import os
 import signal
 import sys
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-HAS_SIGWAITINFO = hasattr(signal, "sigwaitinfo")  # not on macOS
-SIGNALS = {signal.SIGINT, signal.SIGTERM} if HAS_SIGWAITINFO else {signal.SIGINT}
+HAS_SIGTIMEDWAIT = hasattr(signal, "sigtimedwait")  # not on macOS
+SIGNALS = {signal.SIGINT, signal.SIGTERM} if HAS_SIGTIMEDWAIT else {signal.SIGINT}
+LOOK = 1.0  # seconds between two looks whether the parent is still there
 
 Prepared = TypeVar("Prepared")
 
@@ -38,7 +40,7 @@ def prepared(dataset: Dataset[Prepared], rows: Iterable[Tensor], workers: int, p
         num_workers=workers,
         collate_fn=_as_it_is,
         pin_memory=pin_memory,
-        worker_init_fn=_start_worker,
+        worker_init_fn=functools.partial(_start_worker, os.getpid()),
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,  # at once, without pickling
         generator=torch.Generator(),  # else it draws from the global one
     )
@@ -60,15 +62,20 @@ def _signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start_worker(_number: int) -> None:
-    """Prepare a worker; the loader itself gives it one thread, and ends it when its parent is gone."""
+def _start_worker(parent: int, _number: int) -> None:
+    """Prepare a worker; the loader itself gives it one thread."""
     warnings.filterwarnings("ignore", module="PIL")  # of odd EXIF entries, in every epoch
-    if HAS_SIGWAITINFO:
-        threading.Thread(target=_obey_parent, daemon=True).start()
+    if HAS_SIGTIMEDWAIT:
+        threading.Thread(target=_obey, args=[parent], daemon=True).start()
 
 
-def _obey_parent() -> None:
-    """End this worker on a SIGTERM of its parent; others' also reach the parent, which still needs its workers."""
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-        pass
+def _obey(parent: int) -> None:
+    """End this worker on a SIGTERM of its parent; others' also reach the parent, which still needs its workers.
+
+    And when the parent is gone: the loader sees that as well, but not where the parent died before the worker was up.
+    """
+    while os.getppid() == parent:
+        came = signal.sigtimedwait({signal.SIGTERM}, LOOK)
+        if came and came.si_pid == parent:
+            break
     os._exit(0)

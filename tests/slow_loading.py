@@ -1,6 +1,7 @@
 """A program with two workers, for test_loading.py: prints their process ids, then takes a batch now and then."""
 
 import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -23,12 +24,19 @@ class Slow(Dataset[int]):
 
 
 def main(ending: str) -> int:
-    """Take batches until a signal comes; `ending` "open" leaves the iterator to the end of the interpreter."""
+    """Take batches until a signal comes.
+
+    `ending` "open" leaves the iterator to the end of the interpreter; "early" has workers that need a second to start,
+    and waits for nothing but a signal.
+    """
+    if ending == "early":
+        os.register_at_fork(after_in_child=lambda: time.sleep(1))
     with stoppable() as stop:
         batches = prepared(Slow(), torch.arange(100_000).reshape(-1, 1), 2, pin_memory=False)
         if ending == "open":
             kept.append(batches)
-        next(batches)
+        if ending != "early":
+            next(batches)
         try:
             with stop.gently():
                 print(*(child.pid for child in multiprocessing.active_children()), flush=True)
