@@ -109,6 +109,16 @@ class Group:
         elsewhere.exit_code = code
         raise elsewhere
 
+    @contextmanager
+    def all_threads(self) -> Iterator[None]:
+        """Give this process the threads of all on its machine, for what it computes while they wait."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(threads * (int(os.environ["LOCAL_WORLD_SIZE"]) if self.size > 1 else 1))
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
     def own(self, rows: Tensor, parts: int = 1) -> Tensor:
         """Return this process's rows of a global batch that is taken in so many parts, one after the other.
 

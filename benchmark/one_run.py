@@ -134,7 +134,8 @@ def execute_run(run: Run, worker: Worker, lock: SoftFileLease, surrogate: Surrog
                 worker.stop()
                 progress.attacking(text, share)
 
-            evaluated = evaluate(run.preset, run.seed, state.model, data, surrogate, attacking, journal)
+            with worker.group.all_threads():
+                evaluated = evaluate(run.preset, run.seed, state.model, data, surrogate, attacking, journal)
         except (DivergedError, FloatingPointError) as diverged:
             return make_record(run, state, data, device, reason=str(diverged))
     add_evaluation(record, evaluated._replace(seconds=evaluated.seconds + journal.resumed))

@@ -25,7 +25,6 @@ from benchmark.pending import Again, What, pending
 from benchmark.places import Places
 from benchmark.plan import Run, at_equal_compute, make_plan, part
 from benchmark.preset_files import family_member, load_preset
-from benchmark.printed import print_table, write
 from benchmark.ray_launcher import on_cluster, refuse_launcher
 from benchmark.records import check_writable, record_path
 from benchmark.settings import Preset
@@ -152,6 +151,9 @@ def conclude(plan: Sequence[Run], places: Places, options: argparse.Namespace) -
     Raises:
         RunError: not all ended well.
     """
+    # Imported here: statistics and figures take a second, and a process that follows another one prints nothing.
+    from benchmark.printed import print_table, write
+
     name = plan[0].preset.name if plan else ""
     if any(record_path(places.results, name, run.arm, run.seed).is_file() for run in plan):
         print_table(places.results, name)

@@ -29,6 +29,8 @@ SMALL = (
     "--set=recipe.batch_size=20",
     "--set=evaluation.images=48",
     "--set=evaluation.batch_size=16",
+    # So that kills meet training as often as attacks.
+    '--set=evaluation.attacks=[{name = "pgd", steps = 2}, {name = "apgd_dlr", steps = 2}]',
 )
 COMMAND = ("run", "smoke", *SMALL, "--checkpoint-steps", "3")
 THREADS = {"OMP_NUM_THREADS": str(max(1, cores() // 2))}  # as two workers have: sums of floats have one order

@@ -9,7 +9,11 @@ from typing import NamedTuple
 
 PROJECT = Path(__file__).resolve().parent.parent
 ONE_RUN = ("run", "smoke", "--arms", "erm", "--seeds", "0")
-TINY = ("--set", "recipe.epochs=1", "--set", "data.train_images=128", "--set", "evaluation.images=16")
+TINY = (
+    *("--set", "recipe.epochs=1", "--set", "data.train_images=128"),
+    *("--set", "evaluation.images=16", "--set", "evaluation.eps=[16.0]"),
+    *("--set", 'evaluation.attacks=[{name="fgsm", steps=1}, {name="apgd_dlr", steps=2}]'),
+)
 
 
 class Said(NamedTuple):

@@ -119,6 +119,17 @@ def test_each_process_has_its_rows_of_each_part_of_the_batch() -> None:
     assert Group(1, 3).own(torch.arange(12).reshape(6, 2)).tolist() == [[4, 5], [6, 7]]
 
 
+def test_who_computes_while_the_others_wait_has_their_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    before = torch.get_num_threads()
+    with ALONE.all_threads():
+        assert torch.get_num_threads() == before
+    with pytest.raises(DataError), Group(0, 3).all_threads():
+        assert torch.get_num_threads() == 3 * before
+        raise DataError("no images")
+    assert torch.get_num_threads() == before
+
+
 def test_one_process_agrees_with_itself() -> None:
     def fail() -> None:
         raise DataError("no images")

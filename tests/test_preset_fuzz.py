@@ -11,9 +11,9 @@ from benchmark.plan import make_plan
 
 
 def test_broken_files_are_plans_or_readable_messages(tmp_path: Path) -> None:
-    kinds, _ = fuzz(1500, 0, tmp_path)
-    assert kinds["plan"] > 100
-    assert kinds["refused"] > 800
+    kinds, _ = fuzz(500, 0, tmp_path)
+    assert kinds["plan"] > 30
+    assert kinds["refused"] > 260
 
 
 def test_the_search_finds_what_it_looks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from few_attacks import FEW_ATTACKS
 from tiny_study import read
 
 from benchmark import smoke
@@ -15,13 +16,20 @@ PHOTO_CLASSES = ("airplane", "automobile", "bird", "cat", "deer")
 SHORT = ("--arms", "erm", "--seeds", "0", "--set", "evaluation.eps=[16.0]")
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar100", "cifar10_jpeg", "tiny_imagenet_100"])
+@pytest.mark.parametrize(
+    ("name", "arm", "changed"),
+    [
+        ("cifar10", "sba", ("--set", "evaluation.eps=[1.0]")),  # else as a user gets it
+        ("cifar100", "erm", FEW_ATTACKS),
+        ("cifar10_jpeg", "erm", FEW_ATTACKS),
+        ("tiny_imagenet_100", "erm", FEW_ATTACKS),
+    ],
+)
 def test_synthetic_smoke_run_needs_no_data_and_says_so_in_its_report(
-    fresh: Path, name: str, capsys: pytest.CaptureFixture[str]
+    fresh: Path, name: str, arm: str, changed: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arm = "sba" if name == "cifar10" else "erm"
-    one = ("--arms", arm, "--seeds", "0", "--device", "cpu", "--set", "evaluation.eps=[1.0]")
-    assert main(["run", name, "--smoke", "--synthetic", *one]) == 0
+    one = ("--arms", arm, "--seeds", "0", "--device", "cpu")
+    assert main(["run", name, "--smoke", "--synthetic", *one, *changed]) == 0
     assert f"{name}_cpu" in capsys.readouterr().out.splitlines()[0]
     (path,) = (fresh / "runs").rglob("seed-0.json")
     record = read(path)
@@ -68,13 +76,8 @@ def photos(fresh: Path) -> Path:
 
 
 def test_any_image_folder_by_path_is_a_data_set(photos: Path) -> None:
-    settings = ["recipe.epochs=1", "recipe.batch_size=50", "evaluation.images=10", "evaluation.eps=[1.0]"]
-    settings += [f"data.dataset={photos}", 'evaluation.attacks=[{name="fgsm", steps=1}]', "evaluation.l2_eps=[0.5]"]
-    few = {"images": 5, "repeated": 2, "square_queries": 5, "long_steps": 2}
-    few |= {"reference_steps": 2, "reference_queries": 5}
-    settings += [f"evaluation.checks.{check}={value}" for check, value in few.items()]
-    options = [part for setting in settings for part in ("--set", setting)]
-    assert main(["run", "cifar10_jpeg_cpu", "--arms", "sba", "--seeds", "0", *options]) == 0
+    changed = (f"--set=data.dataset={photos}", "--set=recipe.epochs=1", "--set=recipe.batch_size=50")
+    assert main(["run", "cifar10_jpeg_cpu", "--arms", "sba", "--seeds", "0", *changed, *FEW_ATTACKS]) == 0
     record = read(Path("results/cifar10_jpeg_cpu/sba/seed-0.json"))
     assert record["status"] == "done"
     assert record["data"]["classes"] == len(PHOTO_CLASSES)

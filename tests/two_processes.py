@@ -17,7 +17,7 @@ from benchmark.sync_batchnorm import synchronised
 from sba import processes as of_sba
 from sba.processes import Processes
 
-STEPS = 20
+STEPS, FEW = 20, 8
 METHODS: dict[str, dict[str, Any]] = {name: {} for name in registry.METHODS} | {
     "manifold_mixup": {"layers": ("input", "2", "5")},
     "stability": {"noise": 0.3, "weight": 1.0},  # the default's weight would hide any noise
@@ -85,13 +85,17 @@ def own(whole: Tensor, rank: int | None) -> Tensor:
     return whole if rank is None else whole.chunk(2)[rank]
 
 
-def take_steps(name: str, model: nn.Module, rank: int | None = None, steps: int = STEPS) -> dict[str, Any]:
-    """Train a network by a case; of every step, its loss, logits and layer."""
+def take_steps(name: str, model: nn.Module, rank: int | None = None, steps: int | None = None) -> dict[str, Any]:
+    """Train a network by a case, by default 20 steps with each method and 8 with a reading that is steady.
+
+    Of every step, its loss, logits and layer.
+    """
     method, settings, rows = CASES[name]
+    steady = settings.get("p") == 1.0
     step_of, draws = registry.look_up(method, registry.METHODS)(**settings), generator()
     optimizer, before = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9), traces(model)
     losses, logits, layers = [], [], []
-    for number in range(steps):
+    for number in range(steps or (FEW if steady else STEPS)):
         images, labels = (own(whole, rank) for whole in batch(number, rows))
         step = step_of(model, images, labels, generator=draws)
         optimizer.zero_grad()
