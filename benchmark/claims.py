@@ -115,6 +115,8 @@ def judge_endpoints(study: Study, claim: Claim) -> Finding:
         to_come = count(sum(len(study.seeds_with(arm, "missing")) for arm in missing), "named run")
         return Finding("not resolved", f"interim, {to_come} still to come: {so_far(study, claim)}")
     points = (*(numbers(study, claim, endpoint) for endpoint in claim.decides), *beside(study, claim))
+    if len(study.seeds) < FEWEST:
+        return Finding("not tested", f"{count(len(study.seeds), 'seed')} cannot carry a test", points)
     if reason := withheld(study, claim):
         return Finding("not resolved", reason, points)
     found = {standing(study, endpoint, arm) for endpoint in claim.decides for arm in claim.against}

@@ -43,7 +43,7 @@ CLAIMS_NOTE = """\
 How a claim is judged stands in `benchmark/claims.toml`. *supported*: better than every arm that the claim speaks of,
 after Holm's correction. *contradicted*: worse than one of them. *equivalent*: within the margin of some and better than
 the others. *not resolved*: these seeds cannot tell, or runs are still to come; it never means that there is no
-difference. *not tested*: the study lacks an arm or an endpoint that the claim needs."""
+difference. *not tested*: the study lacks an arm, an endpoint or the seeds that the claim needs."""
 
 SYNTHETIC = """\
 **Synthetic data: these images were generated to exercise the program. No number of this study says anything

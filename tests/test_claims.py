@@ -94,7 +94,8 @@ def test_one_open_comparison_leaves_the_claim_open() -> None:
 def test_three_seeds_decide_nothing() -> None:
     few = {arm: row[:3] for arm, row in all_arms().items()}
     judgement, text = judged("generalization", planted_study(few))
-    assert judgement == "not resolved"
+    assert judgement == "not tested"
+    assert text.startswith("3 seeds cannot carry a test; ")
     assert "3 paired seeds cannot carry a test: description only" in text
 
 
