@@ -47,6 +47,25 @@ def partners(images: Tensor, processes: Processes, generator: torch.Generator) -
     return processes.own(order).to(images.device, non_blocking=True)
 
 
+def normal(images: Tensor, processes: Processes, generator: torch.Generator) -> Tensor:
+    """Draw standard normal noise for the whole batch, the same whatever the images' memory format.
+
+    Images are drawn channels last: on a CPU, draws across a layout take many times as long.
+
+    Args:
+        images: (N, ...) rows of this process.
+        processes: those that share the batch.
+        generator: generator on the images' device.
+
+    Returns:
+        (N, ...) noise for this process's rows, in the images' dtype.
+    """
+    rows, image = len(images) * processes.size, images[0]
+    last = (image.movedim(0, -1) if image.dim() == 3 else image).shape
+    drawn = torch.randn(rows, *last, dtype=images.dtype, device=images.device, generator=generator)
+    return processes.own(drawn.movedim(-1, 1) if image.dim() == 3 else drawn)
+
+
 def empty_batch(images: Tensor, processes: Processes) -> Tensor:
     """Return a tensor to fill, of the whole batch's shape (W * N, ...) and in the memory format of the images here."""
     return torch.empty_like(torch.cat([images] * processes.size) if processes.size > 1 else images)

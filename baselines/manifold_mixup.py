@@ -107,7 +107,7 @@ def forward_mixed(
         calls += 1
         if calls > 1 or not isinstance(activation, Tensor) or len(activation) != len(images):
             raise ValueError(f"layers: {layer!r} must be called once and return one tensor of {len(images)} examples.")
-        return torch.lerp(processes.gather(activation)[partners], activation, lam)
+        return torch.lerp(_rows(processes.gather(activation), partners), activation, lam)
 
     module = find_layer(model, layer)
     if module is None:
@@ -126,3 +126,9 @@ def forward_mixed(
     if calls == 0:
         raise ValueError(f"layers: {layer!r} is not used in a forward pass, so nothing can be mixed there.")
     return logits
+
+
+def _rows(h: Tensor, indices: Tensor) -> Tensor:
+    """Return h[indices] in the memory format of h; the gradient of that expression works on one core of a CPU."""
+    last = h.dim() > 2 and not h.is_contiguous() and h.movedim(1, -1).is_contiguous()  # channels last
+    return h.movedim(1, -1).index_select(0, indices).movedim(-1, 1) if last else h.index_select(0, indices)

@@ -53,8 +53,8 @@ class Stability:
             logits = model(images).float()  # (N, classes)
             return Step(F.cross_entropy(logits, labels), logits)
         processes = processes_of(model, images, generator)
-        of_images = draws.on_device(images.device, generator)
-        noise = processes.own(draws.empty_batch(images, processes).normal_(0, self.noise, generator=of_images))
-        clean, noisy = model(torch.cat([images, images + noise])).float().chunk(2)  # (N, classes) each
+        noise = draws.normal(images, processes, draws.on_device(images.device, generator))
+        noisy_images = torch.add(images, noise, alpha=self.noise)
+        clean, noisy = model(torch.cat([images, noisy_images])).float().chunk(2)  # (N, classes) each
         divergence = F.kl_div(noisy.log_softmax(1), clean.log_softmax(1), reduction="batchmean", log_target=True)
         return Step(F.cross_entropy(clean, labels) + self.weight * divergence, clean, len(images), INPUT)

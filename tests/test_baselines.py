@@ -135,6 +135,19 @@ def test_stabilitys_noise_is_gaussian_with_the_given_deviation() -> None:
     assert float((noise.abs() < 0.04).float().mean()) == pytest.approx(0.683, abs=0.01)
 
 
+def test_stabilitys_noise_is_the_same_in_every_memory_format_and_for_vectors() -> None:
+    model, (x, y) = network(), images()
+    seen = seen_by(model)
+    for form in (torch.channels_last, torch.contiguous_format):
+        Stability(noise=0.04)(model, x.contiguous(memory_format=form), y, generator=generator())
+    assert torch.equal(seen[0], seen[1])
+    vectors, linear = torch.rand(5, 4, generator=generator(1)), nn.Linear(4, 3)
+    seen = seen_by(linear)
+    Stability(noise=0.04)(linear, vectors, y, generator=generator())
+    assert seen[0].shape == (10, 4)
+    assert bool((seen[0][5:] != vectors).all())
+
+
 def test_stabilitys_gradient_flows_through_both_outputs() -> None:
     logits = torch.randn(4, 3, generator=generator(), requires_grad=True)
 

@@ -98,6 +98,22 @@ def test_manifold_mixup_at_the_input_is_mixup_to_the_last_bit() -> None:
         assert torch.equal(manifold.logits, mixup.logits)
 
 
+@pytest.mark.parametrize("form", [torch.channels_last, torch.contiguous_format])
+def test_manifold_mixups_gradient_goes_to_both_examples_in_every_memory_format(form: torch.memory_format) -> None:
+    x, y = images()
+    h = x.contiguous(memory_format=form).requires_grad_()
+    lam, partners, _ = replayed(0.4, 2)
+    spy = Spy()
+    ManifoldMixup(("0",), alpha=0.4)(nn.Sequential(nn.Identity(), spy), h, y, generator=generator(2)).loss.backward()
+    assert spy.seen[0].is_contiguous(memory_format=form)
+    other = x.detach().clone().requires_grad_()
+    logits = torch.lerp(other[partners], other, lam).flatten(1)[:, :3]
+    (lam * F.cross_entropy(logits, y) + (1 - lam) * F.cross_entropy(logits, y[partners])).backward()
+    torch.testing.assert_close(h.grad, other.grad)
+    assert h.grad is not None
+    assert bool(h.grad.flatten(1)[:, :3].abs().min() > 0)
+
+
 def test_manifold_mixup_draws_its_layers_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     from baselines import manifold_mixup
 
