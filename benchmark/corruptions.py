@@ -13,7 +13,6 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import gaussian_filter
 
 Images = NDArray[np.float64]  # (N, C, H, W) in [0, 1]
 Kind = Callable[[Images, float, np.random.Generator], Images]
@@ -37,6 +36,8 @@ def impulse_noise(x: Images, share: float, generator: np.random.Generator) -> Im
 
 def gaussian_blur(x: Images, sd: float, _generator: np.random.Generator) -> Images:
     """Blur height and width by a Gaussian of so many pixels."""
+    from scipy.ndimage import gaussian_filter  # here: a tenth of the seconds in which a run starts
+
     blurred: Images = gaussian_filter(x, (0, 0, sd, sd), mode="nearest")
     return blurred
 
