@@ -9,7 +9,7 @@ import faults
 import pytest
 from tiny_study import ARMS
 
-KILLS = 3
+KILLS = 5
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it forks, and looks for workers as Linux lists them")
