@@ -35,10 +35,18 @@ def common(study: Study) -> list[str]:
         f"{data['classes']} classes, at {settings['data']['pixels']} pixels.{note}",
         f"Network: {record['model']['name']}, {record['model']['parameters']:,} parameters, "
         f"{record['model']['flops'] / 1e6:,.1f} MFLOPs forward for one image.",
-        f"Training: {listed(settings['recipe'])}.",
+        training(settings),
         f"Attacks: {attacks}, on {settings['evaluation']['images']:,} {study.split} images at Linf eps "
         f"{', '.join(f'{eps:g}' for eps in study.eps[1:])} (in 1/255).",
     ]
+
+
+def training(settings: dict[str, Any]) -> str:
+    """Say how all arms of a study train; `padding` has no meaning where streamed images are cropped and resized."""
+    recipe, streamed = settings["recipe"], settings["data"].get("streamed")
+    shown = {key: value for key, value in recipe.items() if not (streamed and key == "padding")}
+    crops = "; standard augmentation: random resized crops, 8% to 100% of the area" if streamed else ""
+    return f"Training: {listed(shown)}{crops}."
 
 
 def ran(study: Study) -> str:

@@ -110,7 +110,7 @@ DATA_NOTES = {
     "comparable with published ones; differences between arms are.",
     "digits": "scikit-learn's digits: real handwriting of 8 x 8 pixels, small and easy; good for "
     "showing that the path works, and for little else.",
-    "tiny_imagenet_100": "the first 100 of Tiny ImageNet's 200 classes; not comparable with the whole.",
+    "tiny_imagenet_100": "The first 100 of Tiny ImageNet's 200 classes; not comparable with the whole.",
 }
 
 

@@ -208,6 +208,7 @@ def numbers(figure: Figure, theirs: DataSet, study: Study, spec: dict[str, Any])
     """Return the numbers that must agree, ours and the published one; None where there is none."""
     data, settings, protocol = study.any_record["data"], study.any_record["settings"], figure.protocol
     recipe = Recipe.model_construct(**settings["recipe"])  # what an older record does not say is the default
+    padded = spec.get("augmentation") == "standard" and not settings["data"].get("streamed")
     return {
         "{} training images": (data["train_images"], theirs.train_images),
         "{} test images": (data["test_images"], theirs.test_images),
@@ -215,7 +216,7 @@ def numbers(figure: Figure, theirs: DataSet, study: Study, spec: dict[str, Any])
         "{} epochs": (spec.get("epochs") or recipe.epochs, protocol.epochs),
         "batch {}": (recipe.batch_size, protocol.batch_size),
         "weight decay {}": (recipe.weight_decay, protocol.weight_decay),
-        "crops padded by {}": (recipe.padding if spec.get("augmentation") == "standard" else None, protocol.padding),
+        "crops padded by {}": (recipe.padding if padded else None, protocol.padding),
     }
 
 

@@ -64,7 +64,7 @@ class Recipe(Settings):
     The rate rises linearly from `initial` x learning_rate to learning_rate at the share `peak` of all steps and
     falls linearly to `final` x learning_rate at the last; with `drops` it instead stays where it is and falls tenfold
     at each of these shares. `padding` and `flip` are the standard augmentation's: a random crop of the image padded by
-    so many pixels, and mirroring, for arms that use it.
+    so many pixels, and mirroring, for arms that use it; streamed images have random resized crops instead.
 
     `batch_size` images make a step, however many processes share them. With `accumulate` they are taken in so many
     parts, one after the other (gradient accumulation), each of which is a batch to the method and to BatchNorm. With
