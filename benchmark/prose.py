@@ -173,7 +173,7 @@ def pointer(study: Study) -> str:
 
 def reproduce(studies: Sequence[Study]) -> str:
     """Return the commands that repeat every study, and what to expect of them."""
-    commands = "\n".join(f"    python -m benchmark run {command(study)}" for study in studies)
+    commands = "\n".join(f"    python -m {command(study)}" for study in studies)
     return f"""\
 At the commit below, with the versions below (`constraints.txt` pins them):
 
@@ -185,7 +185,14 @@ bits and close numbers."""
 
 
 def command(study: Study) -> str:
-    """Return what `python -m benchmark run` takes for a study; ablation and compute mode are options of its preset."""
+    """Return what python runs for a study: as many processes as it had, its preset, ablation or compute mode."""
+    processes = study.any_record["environment"].get("processes")
+    together = f"torch.distributed.run --standalone --nproc-per-node {processes} -m " if processes else ""
+    return f"{together}benchmark run {preset_of(study)}"
+
+
+def preset_of(study: Study) -> str:
+    """Return the preset of a study, and the option that made its name another."""
     for option in ("ablation", "compute"):
         name = study.preset.removesuffix(f"_{option}")
         if name != study.preset and (study.exploratory or study.any_record["settings"].get("compute")):

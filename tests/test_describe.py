@@ -2,7 +2,11 @@
 
 from typing import Any
 
+import planted
+
 from benchmark.describe import training
+from benchmark.prose import reproduce
+from benchmark.study import load_study
 
 
 def settings(streamed: bool | None) -> dict[str, Any]:
@@ -18,3 +22,13 @@ def test_the_standard_augmentation_that_is_named_is_the_one_that_was_used() -> N
     assert "padding" not in said
     assert "flip = true" in said
     assert "random resized crops, 8% to 100% of the area" in said
+
+
+def test_a_study_is_repeated_by_as_many_processes_as_trained_it() -> None:
+    counts = {"sba": [870], "standard": [858]}
+    alone, together = planted.study(counts), planted.study(counts)
+    for record in together:
+        record["environment"]["processes"] = "2"
+    said = reproduce([load_study("planted", alone), load_study("planted", together)]).splitlines()
+    assert "    python -m benchmark run planted" in said
+    assert "    python -m torch.distributed.run --standalone --nproc-per-node 2 -m benchmark run planted" in said
