@@ -82,7 +82,7 @@ def test_a_method_is_measured_with_the_standard_augmentation_where_an_arm_has_it
 
 def test_a_turn_has_as_many_steps_as_fill_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throughput, "SECONDS_WARM", 0.0)
-    for seconds, steps in ((0.1, 4), (3.0, 2), (1e-9, throughput.MOST_STEPS)):
+    for seconds, steps in ((throughput.SECONDS_A_TURN / 4, 4), (3.0, 2), (1e-9, throughput.MOST_STEPS)):
         taken = iter([9.0, seconds])  # the first step, cold, does not count
         monkeypatch.setattr(throughput, "timed", lambda _work, _device, taken=taken: next(taken))
         assert throughput.steps_of_a_turn(lambda: None, CPU) == steps
