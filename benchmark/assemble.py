@@ -26,7 +26,7 @@ def make_record(run: Run, state: State, data: Data, device: torch.device, reason
     epochs = state.epochs
     compilation = {"compiled": "on"} if compiles(run.preset.recipe, device, state.group) else {}
     summaries = [EpochAccuracy(epoch=epoch["epoch"], accuracy=epoch["accuracy"]) for epoch in epochs]
-    return Record(
+    record = Record(
         schema=SCHEMA,
         preset=run.preset.name,
         arm=run.arm,
@@ -51,6 +51,9 @@ def make_record(run: Run, state: State, data: Data, device: torch.device, reason
         status="done" if reason is None else "diverged",
         reason=reason,
     )
+    if reason is None:
+        record["final_weights_hash"] = weights_hash(state.model)
+    return record
 
 
 def evaluated_record(

@@ -131,7 +131,7 @@ def read_record(path: Path) -> Record:
     if record["schema"] not in (1, SCHEMA):
         raise RunError(f"record {path} has schema {record['schema']!r}; this version reads 1 and {SCHEMA}.")
     whole: Any = _upgraded(record) if record["schema"] == 1 else record
-    if wrong := sorted(Record.__required_keys__ ^ whole.keys()):
+    if wrong := sorted((Record.__required_keys__ ^ whole.keys()) - Record.__optional_keys__):
         raise DamagedRecordError(path, f"fields missing or unknown: {', '.join(wrong)}")
     return whole  # type: ignore[no-any-return]  # with the keys of a record
 

@@ -144,7 +144,11 @@ class Cost(TypedDict):
 
 
 class Record(TypedDict):
-    """Everything a finished run leaves (interface of results/<preset>/<arm>/seed-<n>.json)."""
+    """Everything a finished run leaves (interface of results/<preset>/<arm>/seed-<n>.json).
+
+    `weights_hash` is that of the initial weights, `final_weights_hash` that of the weights that were evaluated: older
+    records and diverged runs have none.
+    """
 
     schema: int
     preset: str
@@ -154,6 +158,7 @@ class Record(TypedDict):
     settings_hash: str
     analysis: dict[str, Any]
     weights_hash: str
+    final_weights_hash: NotRequired[str]
     order_hash: str
     data: DataInfo
     model: ModelInfo

@@ -28,6 +28,7 @@ def test_diverged_run_is_recorded_with_its_reason_and_ends_with_1(diverged: tupl
     record = read(path_of("sba", 0, folder / "results"))
     assert code == 1
     assert record["status"] == "diverged"
+    assert "final_weights_hash" not in record
     assert "loss" in record["reason"]
     assert "diverged" in message
     assert "sba seed 0" in message

@@ -1,6 +1,7 @@
 """The whole path on real digits, tiny: what the records of a study hold and how its runs are paired."""
 
 import copy
+import hashlib
 import json
 from pathlib import Path
 from typing import cast
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from tiny_study import ARMS, ATTACKED, ATTACKS, EPOCHS, EPS, SEEDS, TEST_IMAGES, Study
 
+from benchmark.external import load_weights
 from benchmark.joint import suite
 from benchmark.preset_files import load_preset, preset_names
 from benchmark.records import pack_bits, unpack_bits, write_record
@@ -141,6 +143,18 @@ def test_record_of_a_presets_full_size_is_small(study: Study, tmp_path: Path, na
     write_record(tmp_path / "record.json", cast("Record", record))
     # AutoAttack on all 10,000 test images at nine eps takes 61 kB for the outcomes alone.
     assert (tmp_path / "record.json").stat().st_size < (120_000 if name.endswith("_gpu") else 60_000)
+
+
+@every_record
+def test_record_names_the_weights_that_were_evaluated(study: Study, arm: str, seed: int) -> None:
+    record = study.records[arm, seed]
+    checkpoint = study.folder / "runs" / "smoke" / arm / f"seed-{seed}-{record['settings_hash']}.pt"
+    weights, _ = load_weights(checkpoint)
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(name.encode() + value.numpy().tobytes())
+    assert record["final_weights_hash"] == digest.hexdigest()[:16]
+    assert record["final_weights_hash"] != record["weights_hash"]
 
 
 # Pairing
