@@ -19,6 +19,7 @@ from benchmark.settings import Arm, Preset
 NUMERICS = 3
 # Settings that came later: left out where they have their default, so that older runs keep their identity.
 LATER = {"data": ("streamed", "resize"), "recipe": ("drops", "accumulate", "compile")}
+LATER_OF_METHODS = {"sba": ("hard_labels",)}  # the same for the settings of methods
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,14 @@ def make_method(preset_name: str, arm_name: str, arm: Arm) -> Any:
 
 def _settings(preset: Preset, arm: Arm, method: Any) -> dict[str, Any]:
     """Return everything that decides a run's outcome except its seed, as plain JSON values."""
-    settings = json.loads(json.dumps(dataclasses.asdict(method)))
+    later = LATER_OF_METHODS.get(arm.method, ())
+    defaults = {field.name: field.default for field in dataclasses.fields(method) if field.name in later}
+    given = {
+        name: value
+        for name, value in dataclasses.asdict(method).items()
+        if name not in defaults or value != defaults[name]
+    }
+    settings = json.loads(json.dumps(given))
     chosen = {"method": arm.method, "augmentation": arm.augmentation, "settings": settings, "epochs": arm.epochs}
     mode = {"compute": True} if preset.compute else {}  # absent elsewhere: older runs keep their identity
     return shared_settings(preset) | mode | {"arm": chosen, "numerics": NUMERICS}

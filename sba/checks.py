@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sba.scheduler import Decision, Ramp
 from sba.separate_batchnorm import BatchNorm
-from sba.soft_label import Divergence, SoftLabel
+from sba.soft_label import Divergence, HardLabels, SoftLabel
 from sba.vicinity import NoiseKind, NoiseUnit
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ CHOICES = {
     "soft_label": get_args(SoftLabel),
     "divergence": get_args(Divergence),
     "batchnorm": get_args(BatchNorm),
+    "hard_labels": get_args(HardLabels),
 }
 SHARES = ("p", "noise_jitter", "label_mix")
 NOT_NEGATIVE = ("noise", "alpha", "kl_weight")
@@ -79,6 +80,8 @@ def _check_together(sba: "SBA") -> None:
         raise ValueError(
             f"label_mix must be 0 with soft_label 'dark_knowledge', which has no true class, got {sba.label_mix!r}."
         )
+    if sba.hard_labels == "mean" and not sba.alpha:
+        raise ValueError("hard_labels must be 'sum' with alpha 0, which leaves one cross-entropy, got 'mean'.")
     if sba.divergence == "symmetric" and sba.label_mix == 1:
         raise ValueError("label_mix must be below 1 with divergence 'symmetric', which is infinite for a hard label.")
 

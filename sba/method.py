@@ -14,7 +14,7 @@ from sba.layers import find_layer
 from sba.processes import Processes, processes_of
 from sba.scheduler import Decision, Ramp, SchedulerState, augments, probability
 from sba.separate_batchnorm import BatchNorm
-from sba.soft_label import Divergence, SoftLabel, soft_label_loss
+from sba.soft_label import Divergence, HardLabels, SoftLabel, soft_label_loss
 from sba.vicinity import NoiseKind, NoiseUnit, virtual_activations
 
 
@@ -56,6 +56,9 @@ class SBA:
         noise_jitter: each virtual sample's noise is scaled by U(1 - jitter, 1 + jitter); in [0, 1].
         copies: virtual samples M for each original, at least 1.
         alpha: weight of the hard label's cross-entropy on virtual samples, at least 0.
+        hard_labels: "sum" for CE(z, y) + alpha * mean_m CE(z_m, y), or "mean" for that sum divided by 1 + alpha, its
+            weighted mean, so that an augmented step weighs as much as a plain one; needs alpha above 0. The divergence
+            is added to either.
         kl_weight: weight (lambda) of the divergence from the soft label, at least 0.
         kl_ramp_steps: steps after the warm-up in which that weight grows linearly from 0; 0 for none.
         temperature: T > 0 of the soft label.
@@ -108,6 +111,7 @@ class SBA:
     similarity_tau: float | None = None
     batchnorm: BatchNorm = "joint"
     gradient_below: bool = True
+    hard_labels: HardLabels = "sum"
 
     def __post_init__(self) -> None:
         if isinstance(self.layers, list):
@@ -171,6 +175,8 @@ class SBA:
         loss = F.cross_entropy(logits, labels)
         if self.alpha:
             loss = loss + self.alpha * F.cross_entropy(virtual, labels.repeat(self.copies))
+            if self.hard_labels == "mean":
+                loss = loss / (1 + self.alpha)
         if self.kl_weight:
             ramp = min(1.0, (step - self.warmup_steps) / self.kl_ramp_steps) if self.kl_ramp_steps else 1.0
             loss = loss + self.kl_weight * ramp * self._soft_label_loss(logits, virtual, labels, distance)

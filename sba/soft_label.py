@@ -8,6 +8,7 @@ from torch import Tensor
 
 SoftLabel = Literal["softmax", "dark_knowledge"]
 Divergence = Literal["kl", "symmetric"]
+HardLabels = Literal["sum", "mean"]
 
 
 def soft_label_loss(

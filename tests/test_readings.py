@@ -26,6 +26,8 @@ LOSS_READINGS: dict[str, dict[str, Any]] = {
     "symmetric": {"divergence": "symmetric"},
     "symmetric, dark knowledge": {"divergence": "symmetric", "soft_label": "dark_knowledge"},
     "symmetric, mix, gradient": {"divergence": "symmetric", "label_mix": 0.4, "label_gradient": True},
+    "mean of hard labels": {"alpha": 0.7, "hard_labels": "mean"},
+    "mean of hard labels alone": {"alpha": 1.0, "kl_weight": 0.0, "hard_labels": "mean"},
     "similarity": {"similarity_tau": 0.4},
     "nothing below": {"gradient_below": False},
     "nothing below, hard label too": {"gradient_below": False, "alpha": 1.0, "divergence": "symmetric"},
@@ -64,12 +66,14 @@ def formula(model: nn.Sequential, h_seen: Tensor, virtual: Tensor, y: Tensor, **
         z, *rest = (model[3:](rows) for rows in (h, *copies))
     else:
         z, *rest = model[3:](torch.cat([h, *copies])).split(len(y))
-    loss, tau = F.cross_entropy(z, y), reading.get("similarity_tau")
+    alpha, tau = reading.get("alpha", 0.0), reading.get("similarity_tau")
+    share = 1 / (1 + alpha) if reading.get("hard_labels") == "mean" else 1.0  # of each cross-entropy
+    loss = share * F.cross_entropy(z, y)
     weight = reading.get("kl_weight", 1.0) * reading.get("temperature", 2.0) ** 2
     for z_m, copied in zip(rest, virtual, strict=True):
         distance = (copied - h_seen).flatten(1).square().mean(1).sqrt() / h_seen.std(correction=0)
         w = torch.exp(-(distance**2) / (2 * tau**2)) if tau else torch.ones(len(y))
-        term = reading.get("alpha", 0.0) * F.cross_entropy(z_m, y)
+        term = share * alpha * F.cross_entropy(z_m, y)
         term = term + weight * (w * divergence(z, z_m, y, **reading)).mean()
         loss = loss + term / len(rest)
     return loss, z

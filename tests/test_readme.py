@@ -90,7 +90,7 @@ def test_the_method_card_lists_every_setting_with_its_default() -> None:
 
 def test_every_reading_of_the_ablation_is_a_setting_of_the_card() -> None:
     settings = {name for changes in readings(100, ["stem"]).values() for name in changes}
-    fixed = {"alpha", "kl_weight", "p", "ramp_steps"}  # by the controls, or together with another
+    fixed = {"alpha", "hard_labels", "kl_weight", "p", "ramp_steps"}  # by the controls, or together with another
     assert settings | fixed == {field.name for field in fields(SBA)}
 
 

@@ -32,6 +32,7 @@ DEFAULTS = {
     "similarity_tau": None,
     "batchnorm": "joint",
     "gradient_below": True,
+    "hard_labels": "sum",
 }
 CHOICES = {
     "scheduler": ("bernoulli", "every_nth"),
@@ -41,6 +42,7 @@ CHOICES = {
     "soft_label": ("softmax", "dark_knowledge"),
     "divergence": ("kl", "symmetric"),
     "batchnorm": ("joint", "originals"),
+    "hard_labels": ("sum", "mean"),
 }
 NAN, INF = float("nan"), float("inf")
 OUT_OF_RANGE: dict[str, tuple[object, ...]] = {
@@ -70,6 +72,8 @@ CONTRADICTIONS: list[tuple[str, dict[str, Any]]] = [
     ("noise_(kind|jitter)", {"noise_kind": "interpolation", "noise_jitter": 0.1}),
     ("(label_mix|soft_label)", {"soft_label": "dark_knowledge", "label_mix": 0.1}),
     ("(label_mix|divergence)", {"divergence": "symmetric", "label_mix": 1.0}),
+    ("hard_labels", {"hard_labels": "mean"}),
+    ("hard_labels", {"hard_labels": "mean", "alpha": 0}),
 ]
 VALID: list[dict[str, Any]] = [
     {"noise_kind": "interpolation", "noise": 1.0},
@@ -78,6 +82,7 @@ VALID: list[dict[str, Any]] = [
     {"ramp": "cosine_up", "ramp_steps": 1, "warmup_steps": 1},
     {"p": 1, "noise": 0, "alpha": 1, "kl_weight": 0, "temperature": 1, "label_mix": 1, "similarity_tau": 2},
     {"soft_label": "dark_knowledge", "divergence": "symmetric", "label_gradient": True},
+    {"hard_labels": "mean", "alpha": 1e-6},
 ]
 
 
@@ -124,6 +129,8 @@ def test_settings_that_contradict_each_other_are_refused(names: str, settings: d
 def test_settings_at_the_edge_of_what_is_allowed_work(settings: dict[str, Any]) -> None:
     if settings.get("ramp", "constant") != "constant":
         settings = {"ramp_steps": 1} | settings
+    if settings.get("hard_labels") == "mean":
+        settings = {"alpha": 1.0} | settings
     sba = make(**settings)
     for _ in range(3):
         step = sba(network(norm=True), *batch(), generator=generator())

@@ -96,6 +96,17 @@ def test_identity_has_the_later_settings_where_they_are_used() -> None:
     assert streamed.settings["data"] == base.settings["data"] | {"streamed": True}
     assert resized.settings["data"] == streamed.settings["data"] | {"resize": 40}
     assert len({base.identity, streamed.identity, resized.identity}) == 3
+    hard, stated, mean = (
+        make_plan(load_preset("cifar10_jpeg_cpu", overrides), ["hard_labels"], [0])[0]
+        for overrides in (
+            (),
+            ("arms.hard_labels.settings.hard_labels=sum",),
+            ("arms.hard_labels.settings.hard_labels=mean",),
+        )
+    )
+    assert "hard_labels" not in hard.settings["arm"]["settings"]
+    assert hard.identity == stated.identity != mean.identity
+    assert mean.settings["arm"]["settings"] == hard.settings["arm"]["settings"] | {"hard_labels": "mean"}
     (dropping,) = make_plan(
         load_preset("cifar10_jpeg_cpu", ("recipe.drops=[0.5]", "recipe.accumulate=2")), ["erm"], [0]
     )
