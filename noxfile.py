@@ -170,14 +170,19 @@ def crosscheck(session: nox.Session) -> None:
 
 
 # What is tested by hand-made accidents instead: full disks, read-only folders, damaged files, failures, locks, signals.
-DAMAGES = [f"tests/test_{name}.py" for name in ("full_disk", "bad_files", "failures", "workers", "stopping")]
+DAMAGES = [
+    *(f"tests/system/test_{name}.py" for name in ("full_disk", "bad_files")),
+    "tests/benchmark/execution/test_failures.py",
+    "tests/benchmark/execution/test_workers.py",
+    "tests/benchmark/runtime/test_stopping.py",
+]
 
 
 @session
 def faults(session: nox.Session) -> None:
     """Kill studies of digits at random moments, 200 times (-- --kills N), compare their records; then the damages."""
     install(session)
-    session.run("python", "tests/faults.py", *session.posargs, env={"PYTHONPATH": "."})
+    session.run("python", "tests/support/faults.py", *session.posargs, env={"PYTHONPATH": "."})
     session.run("pytest", "--verbose", *DAMAGES)
 
 

@@ -17,16 +17,17 @@ from saying import Said, Say
 from tiny_study import ARMS, SEEDS, Study, path_of, random_states, read, run, work_in
 from torch import nn
 
-from benchmark import one_run, train
 from benchmark.cli import main
-from benchmark.data import Data, load_data
-from benchmark.datasets import with_checksums
-from benchmark.joint import Subject
-from benchmark.plan import Run, make_plan
-from benchmark.preset_files import load_preset
-from benchmark.state import start
-from benchmark.synthetic import MARKER, checksums, write_cifar
-from benchmark.torchvision_ops import ensure_importable
+from benchmark.data.datasets import with_checksums
+from benchmark.data.load import Data, load_data
+from benchmark.data.synthetic import MARKER, checksums, write_cifar
+from benchmark.evaluation.joint import Subject
+from benchmark.execution import run as one_run
+from benchmark.runtime.torchvision import ensure_importable
+from benchmark.settings.load import load_preset
+from benchmark.settings.plan import Run, make_plan
+from benchmark.training import loop as train
+from benchmark.training.state import start
 
 # A shell starts what it puts into the background with Ctrl-C ignored, which would pass on to what tests start and stop.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -77,7 +78,7 @@ def judge(digits: Data) -> Callable[[nn.Module], Subject]:
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the figures of a report out, which take most of its time."""
-    monkeypatch.setattr("benchmark.report.drawings", lambda _study: {})
+    monkeypatch.setattr("benchmark.report.build.drawings", lambda _study: {})
 
 
 @pytest.fixture
@@ -162,7 +163,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     with serving() as served:
         for kind in (tv.CIFAR10, tv.CIFAR100):
             monkeypatch.setattr(kind, "url", f"{served.url}/official/{kind.filename}")
-        monkeypatch.setattr("benchmark.download.PAUSES", (0.0, 0.0, 0.0))
+        monkeypatch.setattr("benchmark.data.download.PAUSES", (0.0, 0.0, 0.0))
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         monkeypatch.delenv("SBA_DATA_MIRROR", raising=False)
         yield served

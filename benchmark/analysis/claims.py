@@ -1,0 +1,259 @@
+"""Claims: what the paper says, read from claims.toml, judged by the rules that stand there, and said in a sentence."""
+
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from benchmark.analysis.endpoints import ENDPOINTS
+from benchmark.analysis.paired import FEWEST, Comparison
+from benchmark.analysis.study import Study, comparisons
+from benchmark.analysis.verdicts import amount, count, interval, outcome, signed, verdict
+from benchmark.report import prose
+from benchmark.report.describe import arm_settings
+from benchmark.report.robustness_report import control_passed
+from benchmark.report.tables import Table, code, no_comparison, si
+from benchmark.settings.preset import Endpoint, Settings
+
+FILE = Path(__file__).with_name("claims.toml")
+Judgement = Literal["supported", "contradicted", "equivalent", "not resolved", "not tested"]
+LEAST = 0.01  # counts that differ by less are the same
+Count = Literal["train_flops", "train_gradients", "train_seconds"]
+COUNTED: dict[Count, str] = {
+    "train_flops": "FLOPs",
+    "train_gradients": "gradient samples",
+    "train_seconds": "seconds in the fastest run",  # other work on a machine can only make runs slower
+}
+
+
+Standing = Literal["better", "worse", "equivalent", "open"]
+WORST_FIRST: tuple[tuple[Standing, Judgement], ...] = (
+    ("worse", "contradicted"),
+    ("open", "not resolved"),
+    ("equivalent", "equivalent"),
+    ("better", "supported"),
+)
+
+
+class Claim(Settings):
+    """One claim: the endpoints that decide it (or the counts), the arms it speaks of, and where it is made."""
+
+    name: str
+    says: str
+    source: str
+    against: tuple[str, ...]
+    decides: tuple[Endpoint, ...] = ()
+    beside: tuple[Endpoint, ...] = ()
+    counts: tuple[Count, ...] = ()
+
+
+class Point(NamedTuple):
+    """One thing that a judgement rests on: a sentence, or an endpoint's name and a sentence for each comparison."""
+
+    says: str
+    comparisons: tuple[str, ...] = ()
+
+
+class Finding(NamedTuple):
+    """What a study says of a claim: the judgement, the reason why nothing was judged or "", and the numbers."""
+
+    judgement: Judgement
+    reason: str = ""
+    points: tuple[Point, ...] = ()
+
+
+def load_claims() -> tuple[Claim, ...]:
+    """Return the claims in the order of the file."""
+    return TypeAdapter(tuple[Claim, ...]).validate_python(_tables()["claim"], strict=False)
+
+
+def _tables() -> dict[str, Any]:
+    return tomllib.loads(FILE.read_text(encoding="utf-8"))
+
+
+def judge(study: Study, claim: Claim) -> Finding:
+    """Judge a claim by one study, by the rules in claims.toml."""
+    if reason := untestable(study, claim):
+        return Finding("not tested", reason)
+    return judge_endpoints(study, claim) if claim.decides else judge_counts(study, claim)
+
+
+def untestable(study: Study, claim: Claim) -> str | None:
+    """Say why a study cannot test a claim: arms that are not what the claim speaks of, or were not named; else None."""
+    unnamed = [code(arm) for arm in claim.against if claim.decides and arm not in study.against]
+    unnamed += [f"the endpoint {endpoint}" for endpoint in claim.decides if endpoint not in study.endpoints]
+    if unnamed:
+        return f"the study did not name {', '.join(unnamed)} beforehand"
+    absent = [code(arm) for arm in claim.against if arm_settings(study, arm) is None and arm not in study.against]
+    if absent:
+        return f"no run of an arm {', '.join(absent)}"
+    if claim.counts and study.any_record["settings"].get("compute"):
+        return "at equal compute all arms spend the same"
+    expected = _tables()["arms"]
+    for arm, role in ((study.treatment, "sba"), *((arm, arm) for arm in claim.against)):
+        spec = arm_settings(study, arm)
+        if spec and not matches(spec, expected[role]):
+            return f"the arm {code(arm)} is not what the claim speaks of"
+    return None
+
+
+def matches(spec: dict[str, Any], expected: dict[str, Any]) -> bool:
+    """Say whether an arm's settings have the values expected of it, in nested tables as well."""
+    return all(
+        matches(spec.get(key, {}), value) if isinstance(value, dict) else spec.get(key) == value
+        for key, value in expected.items()
+    )
+
+
+def judge_endpoints(study: Study, claim: Claim) -> Finding:
+    """Judge a claim by the comparisons on the endpoints that decide it."""
+    missing = [arm for arm in (study.treatment, *study.against) if study.seeds_with(arm, "missing")]
+    if missing:
+        to_come = count(sum(len(study.seeds_with(arm, "missing")) for arm in missing), "named run")
+        return Finding("not resolved", f"interim, {to_come} still to come: {so_far(study, claim)}")
+    points = (*(numbers(study, claim, endpoint) for endpoint in claim.decides), *beside(study, claim))
+    if len(study.seeds) < FEWEST:
+        return Finding("not tested", f"{count(len(study.seeds), 'seed')} cannot carry a test", points)
+    if reason := withheld(study, claim):
+        return Finding("not resolved", reason, points)
+    found = {standing(study, endpoint, arm) for endpoint in claim.decides for arm in claim.against}
+    return Finding(next(meaning for worst, meaning in WORST_FIRST if worst in found), "", points)
+
+
+def withheld(study: Study, claim: Claim) -> str | None:
+    """Say why a finished study judges nothing: runs of the treatment diverged, or the attacks are not to be trusted."""
+    if diverged := study.seeds_with(study.treatment, "diverged"):
+        return f"{count(len(diverged), 'run')} of {code(study.treatment)} diverged"
+    attacked = any(ENDPOINTS[endpoint].attacked for endpoint in claim.decides)
+    if attacked and study.positive_control and not control_passed(study):
+        return "nothing shows that these attacks tell a robust network from others (see the positive control)"
+    return None
+
+
+def standing(study: Study, endpoint: Endpoint, arm: str) -> Standing:
+    """Say how the treatment stands against an arm, in the direction that is better for the endpoint."""
+    pair = comparisons(study, endpoint)[arm]
+    kind = outcome(pair) if pair else "not resolved"
+    if kind == "equivalent" or kind.endswith("within margin"):
+        return "equivalent"
+    if not kind.startswith(("higher", "lower")):
+        return "open"
+    if kind.startswith("higher") == ENDPOINTS[endpoint].more_is_better:
+        return "better"
+    return "open" if study.seeds_with(arm, "diverged") else "worse"  # the runs that survived flatter their arm
+
+
+def numbers(study: Study, claim: Claim, endpoint: Endpoint) -> Point:
+    """Write the comparisons on an endpoint: "85.12 against 85.22 of `standard`: not resolved ..."."""
+    pairs, said = comparisons(study, endpoint), list[str]()
+    for arm in claim.against:
+        if pair := pairs[arm]:
+            values = f"{pair.treatment:.2f} against {pair.control:.2f} of {code(arm)}"
+            said.append(f"{values}: {verdict(pair)}{flagged(study, endpoint, arm)}")
+        else:
+            said.append(f"{code(arm)}: {no_comparison(study, endpoint, arm)}")
+        if diverged := study.seeds_with(arm, "diverged"):
+            said.append(f"{count(len(diverged), 'run')} of {code(arm)} diverged")
+    return Point(study.title(endpoint), tuple(said))
+
+
+def flagged(study: Study, endpoint: Endpoint, arm: str) -> str:
+    """Say how many runs of a comparison under attack raised a sanity flag, or nothing."""
+    runs = [run for name in (study.treatment, arm) for run in study.done(name)]
+    flags = sum(bool(run["flags"]) for run in runs)
+    return f" ({flags} of the {len(runs)} runs raised a flag)" if flags and ENDPOINTS[endpoint].attacked else ""
+
+
+def so_far(study: Study, claim: Claim) -> str:
+    """Write the differences of an unfinished study on the first deciding endpoint, which no test has seen."""
+    pairs = {arm: pair for arm, pair in comparisons(study, claim.decides[0]).items() if arm in claim.against}
+    said = [f"{amount(pair)} from {code(arm)} ({count(pair.n, 'seed')})" for arm, pair in pairs.items() if pair]
+    return (
+        f"{study.title(claim.decides[0])} differs so far by " + ", ".join(said) if said else "no seed is finished yet"
+    )
+
+
+def beside(study: Study, claim: Claim) -> Iterator[Point]:
+    """Yield the endpoints that are reported beside those that decide, shortly."""
+    for endpoint in claim.beside:
+        if endpoint in study.endpoints:
+            pairs = comparisons(study, endpoint)
+            said = tuple(f"from {code(arm)} {short(pair)}" for arm in claim.against if (pair := pairs[arm]))
+            if said:
+                yield Point(f"beside it, the mean difference in {study.title(endpoint)}", said)
+
+
+def short(pair: Comparison) -> str:
+    """Write a mean difference, with its interval and the kind of its verdict where a test carries them."""
+    return amount(pair) if pair.low is None or pair.n < FEWEST else f"{interval(pair)}, {outcome(pair)}"
+
+
+def judge_counts(study: Study, claim: Claim) -> Finding:
+    """Judge a claim about counts: the first must be lower in every seed; no test is needed."""
+    missing = [arm for arm in (study.treatment, *claim.against) if len(study.done(arm)) < len(study.seeds)]
+    seeds = [
+        seed
+        for seed in study.seeds
+        if all(study.status(arm, seed) == "done" for arm in (study.treatment, *claim.against))
+    ]
+    if not seeds:
+        return Finding("not resolved", f"no seed is finished in {' and in '.join(map(code, missing))}")
+    found, signs = zip(*(counted(study, claim, arm, seeds) for arm in claim.against), strict=True)
+    points = tuple(map(Point, found))
+    if missing:
+        return Finding("not resolved", f"missing or diverged runs of {', '.join(map(code, missing))}", points)
+    seen = set().union(*signs)
+    judgement: Judgement = "supported" if seen == {-1} else "contradicted" if seen == {1} else "not resolved"
+    return Finding(judgement, "", points)
+
+
+def counted(study: Study, claim: Claim, arm: str, seeds: Sequence[int]) -> tuple[str, set[int]]:
+    """Return the counts of the treatment beside an arm's as a text, and the signs of the first's differences."""
+    ours, theirs = (
+        np.array([[study.records[name, seed]["cost"][c] for seed in seeds] for c in claim.counts])  # (count, seed)
+        for name in (study.treatment, arm)
+    )
+    relative = ours[0] / theirs[0] - 1
+    shares = []
+    for name, a, b in zip(claim.counts, ours, theirs, strict=True):
+        x, y = (row.min() if name == "train_seconds" else row.mean() for row in (a, b))
+        shares.append(f"{si(x)} {COUNTED[name]} against {si(y)} ({x / y:.2f}x)")
+    rows = [
+        study.clean[study.arms.index(name), [study.seeds.index(seed) for seed in seeds]]
+        for name in (study.treatment, arm)
+    ]
+    text = (
+        f"against {code(arm)} over {count(len(seeds), 'seed')}: {', '.join(shares)}; accuracy differs by "
+        f"{signed(float((rows[0] - rows[1]).mean()))} points, which was not tested"
+    )
+    return text, {int(sign) for sign in np.sign(np.where(np.abs(relative) > LEAST, relative, 0))}
+
+
+def claims_table(studies: Sequence[Study]) -> Table:
+    """Every claim's judgement by every study."""
+    rows = [[claim.name, *(judge(study, claim).judgement for study in studies)] for claim in load_claims()]
+    headers = ["claim", *(study.analysis["title"] for study in studies)]
+    return Table(headers, rows, words=headers)
+
+
+def sentences(studies: Sequence[Study]) -> list[str]:
+    """Return a paragraph for each claim: what the paper says, then what each study says of it, as a list."""
+    paragraphs = []
+    for claim in load_claims():
+        lines = [line for study in studies for line in listed(study, judge(study, claim))]
+        title = f"**{claim.name.capitalize()}.** “{claim.says}” (As the {claim.source} has it, in our words.)"
+        paragraphs.append(title + "\n\n" + "\n".join(lines))
+    return paragraphs
+
+
+def listed(study: Study, finding: Finding) -> Iterator[str]:
+    """Yield the lines of a Markdown list: a study's judgement, below it the points, below them their comparisons."""
+    reason = f"; {finding.reason}" if finding.reason else ""
+    yield f"- {prose.heading(study)}: **{finding.judgement}**{reason}."
+    for says, comparisons_ in finding.points:
+        sentence = says[0].upper() + says[1:]
+        yield f"  - {sentence}{':' if comparisons_ else '.'}"
+        yield from (f"    - {comparison}." for comparison in comparisons_)

@@ -1,0 +1,270 @@
+"""Records of one study as arrays (arm x seed), refused where they do not belong together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, cast
+
+import numpy as np
+
+from benchmark.analysis.convergence import images_to, learning_area, seconds_to
+from benchmark.analysis.curves import area_under_curve
+from benchmark.analysis.endpoints import ENDPOINTS, REACHED
+from benchmark.analysis.exploratory import benjamini_hochberg, block_t
+from benchmark.analysis.paired import Comparison, Floats, PairedT, compare, correct, paired_t
+from benchmark.records.consistency import name, named, refuse_mixed
+from benchmark.records.schema import AttackOutcome, Record
+from benchmark.records.store import unpack_bits
+from benchmark.runtime.errors import RunError, UsageError
+from benchmark.settings.preset import Endpoint
+
+Status = Literal["done", "diverged", "missing"]
+
+
+@dataclass(frozen=True)
+class Study:
+    """One preset's records; accuracies in percentage points, nan where a run is missing, diverged or unattacked.
+
+    `arms`: the treatment, the arms it is compared with, then any other, named ones also where no run exists yet.
+    `seeds`: those named before the study; `unnamed` lists the runs with other seeds, which no number uses.
+    `eps`: (eps,), in 1/255, from 0. `clean`: (arm, seed), on all test images after the last epoch.
+    `robust`: (arm, seed, eps), on the attacked images; correct without attack and under every attack of Linf, so
+    column 0 is the clean accuracy on those images. `l2_eps` and `l2_robust`: the same for L2, in pixel values of
+    [0, 1]; a single column 0 where no L2 attack was made.
+    """
+
+    preset: str
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    unnamed: tuple[tuple[str, int], ...]
+    eps: Floats
+    clean: Floats
+    robust: Floats
+    l2_eps: Floats
+    l2_robust: Floats
+    records: dict[tuple[str, int], Record]
+
+    def method(self, arm: str) -> str | None:
+        """Return the name of an arm's method, None where the arm has no record."""
+        found = (record["settings"]["arm"]["method"] for (name, _), record in self.records.items() if name == arm)
+        return next(found, None)
+
+    @property
+    def any_record(self) -> Record:
+        """One record, for everything that all of them share."""
+        return next(iter(self.records.values()))
+
+    @property
+    def analysis(self) -> dict[str, Any]:
+        """What the preset named before the run: title, treatment, against, eps, margin, seeds."""
+        return named(self.any_record)
+
+    @property
+    def treatment(self) -> str:
+        """The arm that the others are compared with."""
+        return str(self.analysis["treatment"])
+
+    @property
+    def against(self) -> tuple[str, ...]:
+        """The arms the treatment is compared with: the family of Holm's correction."""
+        return tuple(self.analysis["against"])
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """What the preset said that it would test, the primary endpoint first."""
+        return cast(tuple[Endpoint, ...], tuple(self.analysis["endpoints"]))
+
+    @property
+    def interim(self) -> bool:
+        """Whether a named run is still to come: until then nothing is decided."""
+        return any(self.seeds_with(arm, "missing") for arm in (self.treatment, *self.against))
+
+    @property
+    def exploratory(self) -> bool:
+        """Whether the study looks for readings (an ablation) instead of testing claims: it has no verdicts."""
+        return bool(self.analysis.get("exploratory", False))
+
+    @property
+    def split(self) -> str:
+        """The images that were evaluated: test or validation."""
+        return str(self.any_record["settings"]["evaluation"].get("split", "test"))
+
+    def status(self, arm: str, seed: int) -> Status:
+        """Whether a named run is done, diverged or missing."""
+        record = self.records.get((arm, seed))
+        return "missing" if record is None else record["status"]
+
+    def seeds_with(self, arm: str, status: Status) -> list[int]:
+        """Return the named seeds of an arm that are done, diverged or missing."""
+        return [seed for seed in self.seeds if self.status(arm, seed) == status]
+
+    def shared_seeds(self, arm: str) -> list[int]:
+        """Return the named seeds that both the treatment and another arm finished."""
+        return [seed for seed in self.seeds_with(arm, "done") if self.status(self.treatment, seed) == "done"]
+
+    @property
+    def positive_control(self) -> str | None:
+        """The arm that must be robust, or the attacks or the training are broken; None where there is none."""
+        return self.analysis.get("positive_control")
+
+    def done(self, arm: str) -> list[Record]:
+        """Return the finished records of an arm, by seed."""
+        return [self.records[arm, seed] for seed in self.seeds_with(arm, "done")]
+
+    def title(self, endpoint: Endpoint) -> str:
+        """Return an endpoint's name in this study."""
+        named = {"eps": self.analysis["eps"], "level": self.analysis["level"], "largest": self.eps[-1]}
+        return ENDPOINTS[endpoint].title.format(split=self.split, **named)
+
+    def values(self, endpoint: Endpoint) -> Floats:
+        """Return an endpoint as (arm, seed), in its unit (`endpoints.ENDPOINTS`); see `Analysis` for what each is."""
+        level = float(self.analysis["level"])
+        if endpoint == "clean":
+            return self.clean
+        if endpoint == "area":
+            return area_under_curve(self.eps, self.robust)
+        if endpoint == "eps":
+            return self.robust[:, :, int(np.flatnonzero(self.eps == self.analysis["eps"])[0])]
+        if endpoint == "learning":
+            return self.each(learning_area)
+        return self.each(lambda record: (images_to if endpoint == "images" else seconds_to)(record, level))
+
+    def each(self, measure: Callable[[Record], float]) -> Floats:
+        """Return what `measure` says of every finished run as (arm, seed), nan elsewhere."""
+        values = np.full((len(self.arms), len(self.seeds)), np.nan)
+        for (arm, seed), record in self.records.items():
+            if record["status"] == "done":
+                values[self.arms.index(arm), self.seeds.index(seed)] = measure(record)
+        return values
+
+
+def load_study(preset: str, records: list[Record]) -> Study:
+    """Arrange one preset's records as a study.
+
+    Raises:
+        UsageError: no record, records that mix data, settings, versions or devices or break pairing (the message
+            lists what differs), or an eps named that no attack used.
+        RunError: a record whose outcomes are damaged or incomplete.
+    """
+    if not records:
+        raise UsageError(f"study {preset} has no records. Run: python -m benchmark run {preset}")
+    refuse_mixed(preset, records)
+    analysis, evaluation = named(records[0]), records[0]["settings"]["evaluation"]
+    eps = np.array([0.0, *sorted(float(value) for value in evaluation["eps"])])
+    l2_eps = np.array([0.0, *sorted(float(value) for value in evaluation.get("l2_eps", ()))])
+    if analysis["eps"] not in eps[1:]:
+        raise UsageError(f"study {preset} names eps = {analysis['eps']:g}, attacked were {eps[1:].tolist()}")
+    compared = [analysis["treatment"], *analysis["against"]]
+    arms = tuple(dict.fromkeys([*compared, *sorted(record["arm"] for record in records)]))
+    seeds = tuple(sorted(analysis["seeds"]))
+    found = {(record["arm"], record["seed"]): record for record in records}
+    used = {run: found[run] for run in sorted(found) if run[1] in seeds}
+    if not used:
+        raise UsageError(f"study {preset} has no record with a seed named by its preset ({list(seeds)})")
+    clean = np.full((len(arms), len(seeds)), np.nan)
+    robust = np.full((len(arms), len(seeds), len(eps)), np.nan)
+    l2_robust = np.full((len(arms), len(seeds), len(l2_eps)), np.nan)
+    for (arm, seed), record in used.items():
+        if record["status"] == "done":
+            at = arms.index(arm), seeds.index(seed)
+            try:
+                clean[at], robust[at] = clean_accuracy(record), robust_curve(record, "Linf", eps)
+                l2_robust[at] = robust_curve(record, "L2", l2_eps)
+            except ValueError as error:
+                raise RunError(f"record {preset}/{name(record)}.json: {error}. Delete it to repeat its run.") from error
+    unnamed = tuple(sorted(run for run in found if run not in used))
+    return Study(preset, arms, seeds, unnamed, eps, clean, robust, l2_eps, l2_robust, used)
+
+
+def clean_accuracy(record: Record) -> float:
+    """Return the share of all test images that are correct after the last epoch, in points."""
+    if record["clean"] is None:
+        raise ValueError("a finished run has no outcome of the test images")
+    outcomes = record["clean"]
+    return 100.0 * int(unpack_bits(outcomes["correct"], outcomes["n"]).sum()) / outcomes["n"]
+
+
+def robust_curve(record: Record, norm: str, eps: Floats) -> Floats:
+    """Return (eps,) points of joint robust accuracy over eps that starts at 0, in one norm; nan where nothing was
+    attacked.
+    """
+    if record["robustness"] is None:
+        return np.full(len(eps), np.nan)
+    n = record["robustness"]["n"]
+    counts = [int(unpack_bits(record["robustness"]["clean"], n).sum())]
+    for value in eps[1:]:
+        outcomes = [unpack_bits(attack["correct"], n) for attack in attacks_at(record, norm, float(value))]
+        if not outcomes:
+            raise ValueError(f"no {norm} attack at eps = {value:g}")
+        counts.append(int(np.logical_and.reduce(outcomes).sum()))
+    return 100.0 * np.array(counts) / n
+
+
+def attacks_at(record: Record, norm: str, eps: float) -> list[AttackOutcome]:
+    """Return the outcomes of a record's attacks at one norm and eps, in attack order."""
+    attacks = [] if record["robustness"] is None else record["robustness"]["attacks"]
+    return [attack for attack in attacks if attack["norm"] == norm and attack["eps"] == eps]
+
+
+def comparisons(study: Study, endpoint: Endpoint) -> dict[str, Comparison | None]:
+    """Compare the treatment with each named arm over the seeds that both finished; Holm over these comparisons.
+
+    Returns:
+        control arm -> comparison, or None where no seed is finished in both, or a run never reached the accuracy that
+        its images or seconds are counted to: leaving it out would flatter its arm.
+
+    Raises:
+        ValueError: the study is exploratory, where nothing is decided; see `contrasts`.
+        UsageError: the preset did not name this endpoint before the runs.
+    """
+    if study.exploratory:
+        raise ValueError(f"study {study.preset} is exploratory: it has contrasts and no verdicts")
+    if endpoint not in study.endpoints:
+        raise UsageError(
+            f"study {study.preset} did not name the endpoint {endpoint!r} before its runs; named: "
+            f"{', '.join(study.endpoints)}. A new endpoint needs new runs, of a preset that names it."
+        )
+    values = study.values(endpoint)
+    treatment = values[study.arms.index(study.treatment)]
+    unit = ENDPOINTS[endpoint].unit
+    margin = float(study.analysis["margin"]) if ENDPOINTS[endpoint].margin else None
+    found: list[Comparison | None] = []
+    for arm in study.against:
+        control = values[study.arms.index(arm)]
+        both = np.isfinite(treatment) & np.isfinite(control)
+        if not both.any() or (endpoint in REACHED and both.sum() < len(study.shared_seeds(arm))):
+            found.append(None)
+        else:
+            found.append(compare(treatment[both], control[both], margin, len(study.against), unit))
+    return dict(zip(study.against, correct(found), strict=True))
+
+
+class Contrast(NamedTuple):
+    """A row of an exploratory study minus its default, over the n seeds that both finished, in points.
+
+    `t` is that of the additive model of all rows and seeds (`block_t`), `freedom` its degrees of freedom; `bh` is its p
+    after Benjamini and Hochberg over all rows; `paired` the p of this row's own paired t test. No verdict is drawn.
+    """
+
+    n: int
+    t: PairedT
+    bh: float | None
+    freedom: int
+    paired: float | None
+
+
+def contrasts(study: Study, endpoint: Endpoint) -> dict[str, Contrast | None]:
+    """Compare each named arm with the treatment, as arm - treatment, over the seeds that both finished.
+
+    Returns:
+        arm -> contrast, in the order named, or None where no seed is finished in both.
+    """
+    compared = [study.treatment, *study.against]
+    values = study.values(endpoint)[[study.arms.index(arm) for arm in compared]]  # (row, seed), the default first
+    both = np.isfinite(values) & np.isfinite(values[0])
+    fitted, freedom = block_t(values, 0)
+    tests = [t if pairs.any() else None for t, pairs in zip(fitted, both, strict=True)][1:]
+    adjusted = benjamini_hochberg([None if t is None else t.p for t in tests])
+    return {
+        arm: None if t is None else Contrast(int(pairs.sum()), t, bh, freedom, paired_t(row[pairs], values[0, pairs]).p)
+        for arm, row, pairs, t, bh in zip(study.against, values[1:], both[1:], tests, adjusted, strict=True)
+    }

@@ -1,0 +1,171 @@
+"""The command line: `python -m benchmark COMMAND`, also `sba-benchmark COMMAND`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from benchmark.cli.options import parser
+from benchmark.runtime.errors import BenchmarkError, UsageError
+from benchmark.runtime.signals import Stopped
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    0: done. 1: a run failed or diverged, or `report --check` differs. 2: wrong usage or settings. 3: data missing.
+    130, 143: stopped by SIGINT or SIGTERM; everything up to the last step is kept.
+    """
+    options = parser().parse_args(arguments)
+    options.line = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = COMMANDS[options.command](options)
+        sys.stdout.flush()
+        return code
+    except BenchmarkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return ended(error.exit_code)
+    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (KeyboardInterrupt, Stopped) as stopped:
+        if os.environ.get("RANK", "0") == "0":  # of torchrun's processes one is enough
+            print("\ninterrupted. What was done is kept; the same command goes on from there.", file=sys.stderr)
+        return ended(stopped.exit_code if isinstance(stopped, Stopped) else 130)
+
+
+def ended(code: int) -> int:
+    """Return an exit code; a process of torchrun ends with it at once, see `benchmark.runtime.distributed.joined`."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """Train, evaluate and record what is pending, and print the tables."""
+    # Imported here, as in the other commands: torch takes seconds, and a report or a list does not need it.
+    from benchmark.cli.run import run_preset
+    from benchmark.runtime.environment import DETERMINISTIC, deterministic
+
+    if options.deterministic and not options.worker_of:
+        print(DETERMINISTIC, flush=True)
+    with deterministic(options.deterministic):
+        run_preset(options)
+    return 0
+
+
+def status_command(options: argparse.Namespace) -> int:
+    """Say how each run stands."""
+    from benchmark.cli.status import status
+
+    print(status(options))
+    return 0
+
+
+def report_command(options: argparse.Namespace) -> int:
+    """Write or check the report."""
+    from benchmark.cli.printed import write
+    from benchmark.report.build import Form, check_report
+
+    if not options.results.is_dir():
+        raise UsageError(
+            f"--results {options.results}: there is no such folder. Records are in results/<preset>/<arm>/."
+        )
+    forms: list[Form] = [form for form in ("html", "csv", "latex") if getattr(options, form)]
+    if not options.check:
+        write(options.results, options.output, forms)
+        return 0
+    problems = check_report(options.results, options.output or options.results.parent / "RESULTS.md", forms)
+    print("\n".join(problems) if problems else "RESULTS.md and its figures are what the records give.")
+    return 1 if problems else 0
+
+
+def list_command(options: argparse.Namespace) -> int:
+    """List one kind of name."""
+    from tabulate import tabulate
+
+    from benchmark.settings import registry
+    from benchmark.settings.load import load_preset, preset_names
+
+    if options.kind == "presets":
+        rows = [(name, load_preset(name).title) for name in preset_names()]
+    elif options.kind == "arms":
+        arms = {name: arm for preset in preset_names() for name, arm in load_preset(preset).arms.items()}
+        rows = [(name, f"method {arm.method}, augmentation {arm.augmentation}") for name, arm in arms.items()]
+    else:
+        tables = {"methods": registry.methods(), "datasets": registry.DATASETS, "models": registry.MODELS}
+        rows = [(name, row.source) for name, row in tables.get(options.kind, registry.ATTACKS).items()]
+    print(tabulate(rows, tablefmt="plain"))
+    return 0
+
+
+def evaluate_command(options: argparse.Namespace) -> int:
+    """Evaluate one network and print its report."""
+    from benchmark.cli.evaluate import evaluate_network
+    from benchmark.records.store import check_writable
+
+    if options.output:
+        check_writable(options.output.parent)
+    return evaluate_network(options)
+
+
+def crosscheck_command(options: argparse.Namespace) -> int:
+    """Compare the attack packages on trained runs; 1 where any image has another outcome."""
+    from benchmark.data.load import data_roots, load_data
+    from benchmark.evaluation import crosscheck
+    from benchmark.execution.paths import Places
+    from benchmark.records.store import check_writable
+    from benchmark.runtime.environment import choose_device
+    from benchmark.settings.load import family_member, load_preset
+    from benchmark.settings.plan import make_plan
+
+    device = choose_device(options.device)
+    preset = load_preset(family_member(options.preset, device.type), tuple(options.set))
+    plan = make_plan(preset, options.arms, options.seeds or preset.seeds[:1])
+    places = Places(options.results, options.runs)
+    check_writable(options.results)
+    rows = crosscheck.crosscheck(plan, load_data(preset.data, data_roots(options.data_root)), places, device)
+    path = options.results / preset.name / crosscheck.FILE
+    crosscheck.write_crosscheck(path, rows, device)
+    differing = sum(row["disagreements"] for row in rows)
+    print(f"{differing} disagreements in {sum(row['images'] for row in rows):,} outcomes; written to {path}.")
+    return 1 if differing else 0
+
+
+def speed_command(options: argparse.Namespace) -> int:
+    """Measure this machine, print the table, and write it with those of other machines as a page."""
+    from benchmark.records.store import check_writable
+    from benchmark.speed.page import read_measured, tables, write_measured, write_page
+
+    check_writable(options.output)
+    if not options.page:
+        from benchmark.runtime.environment import choose_device
+        from benchmark.speed.measure import measure
+
+        for measured in measure(choose_device(options.device), options.parts, options.checkpoint, options.data_root):
+            path = write_measured(measured, options.output)  # after each part, so that what is measured is kept
+        print(f"\n{tables(read_measured(path))}\n\nWritten to {path}.")
+    print(f"Page of all machines: {write_page(options.output)}.")
+    return 0
+
+
+def doctor_command(options: argparse.Namespace) -> int:
+    """Print what this machine has and what the presets would take on it."""
+    from benchmark.cli.doctor import doctor
+
+    print(doctor(options.data_root))
+    return 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "run": run_command,
+    "status": status_command,
+    "report": report_command,
+    "evaluate": evaluate_command,
+    "crosscheck": crosscheck_command,
+    "list": list_command,
+    "speed": speed_command,
+    "doctor": doctor_command,
+}

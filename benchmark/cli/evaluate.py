@@ -1,0 +1,104 @@
+"""The command `evaluate`: the report of one network, printed."""
+
+import argparse
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmark.analysis.study import Study, load_study
+from benchmark.data.load import Data, data_roots, load_data
+from benchmark.evaluation.evaluate import evaluate
+from benchmark.evaluation.external_models import load_weights, network, refuse_unfit
+from benchmark.evaluation.joint import refuse_too_few_classes
+from benchmark.execution.progress import Attacking
+from benchmark.execution.record import evaluated_record
+from benchmark.records.schema import Record
+from benchmark.records.store import write_record
+from benchmark.report import prose
+from benchmark.report.robustness_report import calibration, checks, corruptions, under_l2
+from benchmark.report.robustness_tables import attack_table, robustness_table
+from benchmark.report.tables import Table
+from benchmark.runtime.environment import choose_device
+from benchmark.runtime.errors import RunError, UsageError
+from benchmark.runtime.memory import keep_freed_memory
+from benchmark.settings.load import load_preset
+from benchmark.settings.preset import Preset
+from benchmark.training.surrogate import train_surrogate
+
+
+def evaluate_network(options: argparse.Namespace) -> int:
+    """Load a network, evaluate it by its preset's suite and print accuracy, attacks, checks and flags.
+
+    Raises:
+        UsageError, DataError, RunError: see `external`, `data.load_data` and `evaluate.evaluate`.
+    """
+    keep_freed_memory()
+    if options.checkpoint is None and options.model is None:
+        raise UsageError("evaluate needs a CHECKPOINT, or --model package.module:callable, or both.")
+    device = choose_device(options.device)
+    weights, told = load_weights(options.checkpoint) if options.checkpoint else (None, {})
+    preset = load_preset(named_preset(options, told), tuple(options.set))
+    data = load_data(preset.data, data_roots(options.data_root))
+    refuse_too_few_classes(preset.evaluation, data.classes)
+    model = network(preset, data, options.model, weights)
+    refuse_unfit(model, data)
+    name = str(told.get("arm") or (options.model or options.checkpoint.stem).rpartition(":")[2])
+    record = evaluate_one(preset, name, int(told.get("seed", 0)), model, data, device)
+    print("\n\n".join(map(str, report(load_study(record["preset"], [record]), record))))
+    if options.output:
+        write_record(options.output, record)
+        print(f"\nRecord: {options.output}")
+    return 0
+
+
+def named_preset(options: argparse.Namespace, told: dict[str, Any]) -> str:
+    """Return the preset that the user or the checkpoint names.
+
+    Raises:
+        UsageError: neither does.
+    """
+    if options.preset:
+        return str(options.preset)
+    if told.get("preset"):
+        return str(told["preset"])
+    raise UsageError(
+        "which data and which attacks? Name a preset by --preset, for example --preset cifar10_cpu "
+        "(`python -m benchmark list presets` lists them)."
+    )
+
+
+def evaluate_one(preset: Preset, name: str, seed: int, model: nn.Module, data: Data, device: torch.device) -> Record:
+    """Return the record of one network that was not trained here.
+
+    Raises:
+        RunError: its logits are not finite, or an attack changed its state.
+    """
+    model, data = model.to(device), data.to(device)
+    with Attacking(name) as progress:
+        try:
+            found = evaluate(preset, seed, model, data, lambda: train_surrogate(preset, data, device), progress)
+        except FloatingPointError as error:
+            raise RunError(f"{error}; its weights may be those of a run that diverged.") from error
+        except RuntimeError as error:
+            raise RunError(f"{name} cannot be evaluated: {error}") from error
+    return evaluated_record(preset, name, seed, model, data, device, found)
+
+
+def report(study: Study, record: Record) -> list[str | Table]:
+    """Return the paragraphs that are printed."""
+    accuracy = study.clean[0, 0]
+    flags = "\n".join(f"- {flag}" for flag in record["flags"])
+    return [
+        f"# {study.arms[0]}: {accuracy:.2f}% of {record['data']['test_images']:,} {study.split} images of "
+        f"{record['data']['name']} are right",
+        prose.robustness_note(study),
+        robustness_table(study),
+        f"Attack by attack at eps = {study.analysis['eps']:g}/255. " + prose.ATTACK_NOTE,
+        attack_table(study),
+        *under_l2(study),
+        *checks(study),
+        *corruptions(study),
+        *calibration(study),
+        f"Flags:\n\n{flags}" if flags else "No check raised a flag.",
+    ]

@@ -1,0 +1,230 @@
+"""Readers of the raw data sets: files in, uint8 images and labels out."""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from benchmark.data.decode import UnreadableImageError, read_rgb
+from benchmark.data.synthetic import MARKER, checksums
+from benchmark.runtime.errors import DataError, UsageError, shorten
+from benchmark.runtime.torchvision import ensure_importable
+
+
+class Split(NamedTuple):
+    """Images (N, C, H, W) uint8 and labels (N,) int64 of one split."""
+
+    images: Tensor
+    labels: Tensor
+
+
+class Source(NamedTuple):
+    """A data set that was found but is not decoded yet.
+
+    Attributes:
+        key: text that changes when the files do; names the decoded cache. None: quick to read, not cached.
+        classes: class names in the order of their labels.
+        read: decodes and returns the training and the test split.
+        synthetic: made up in the official format instead of real images.
+    """
+
+    key: str | None
+    classes: Sequence[str]
+    read: Callable[[], tuple[Split, Split]]
+    synthetic: bool = False
+
+
+def digits(_roots: Sequence[Path], pixels: int) -> Source:
+    """Find scikit-learn's handwritten digits: 1,797 grey 8x8 images, 10 classes, real handwriting.
+
+    The first 1,297 images are the training split, the last 500 the test split.
+    Grey levels 0..16 become 0..255. Source: UCI "Optical Recognition of Handwritten Digits".
+
+    Raises:
+        UsageError: another size than 8 pixels was asked for.
+    """
+    from sklearn.datasets import load_digits  # imported here: only this data set needs it
+
+    if pixels != 8:
+        raise UsageError(f"digits are 8 x 8 images; data.pixels = {pixels} is not possible, set it to 8.")
+
+    def read() -> tuple[Split, Split]:
+        bunch: Any = load_digits()
+        images = torch.from_numpy(np.rint(bunch.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)  # (N, 1, 8, 8)
+        labels = torch.from_numpy(bunch.target).long()
+        return Split(images[:1297], labels[:1297]), Split(images[1297:], labels[1297:])
+
+    return Source(None, [str(digit) for digit in range(10)], read)
+
+
+def cifar10(roots: Sequence[Path], pixels: int) -> Source:
+    """Find the official CIFAR-10 Python files, or download them (170 MB); 50,000 + 10,000 images."""
+    return _cifar("CIFAR10", "CIFAR-10", "170 MB", roots, pixels)
+
+
+def cifar100(roots: Sequence[Path], pixels: int) -> Source:
+    """Find the official CIFAR-100 Python files, or download them (169 MB); 50,000 + 10,000 images."""
+    return _cifar("CIFAR100", "CIFAR-100", "169 MB", roots, pixels)
+
+
+def _cifar(kind: str, title: str, size: str, roots: Sequence[Path], pixels: int) -> Source:
+    """Find, or download, one of the two CIFAR data sets; torchvision's checksums decide."""
+    if pixels != 32:
+        raise UsageError(f"{title} has 32 x 32 images; data.pixels = {pixels} is not possible, set it to 32.")
+    ensure_importable()
+    from torchvision import datasets as tv
+    from torchvision.datasets.utils import check_integrity
+
+    official: Any = getattr(tv, kind)
+    found = [root for root in roots if (root / official.base_folder).is_dir()]
+    if not found:
+        _download(official, title, size, roots)
+    folder = (found or list(roots))[0] / official.base_folder
+    synthetic = checksums(folder)
+    if synthetic:
+        official = type(kind, (official,), with_checksums(official, synthetic))
+    files = [*official.train_list, *official.test_list, [official.meta["filename"], official.meta["md5"]]]
+    damaged = [name for name, md5 in files if not check_integrity(str(folder / name), md5)]
+    if damaged:
+        raise DataError(
+            f"{title} in {folder}: missing or damaged (wrong checksum): {', '.join(damaged)}. "
+            "Delete the folder; the next run downloads it again."
+        )
+
+    def read() -> tuple[Split, Split]:
+        train, test = (official(str(folder.parent), train=part) for part in (True, False))
+        return _to_split(train.data, train.targets), _to_split(test.data, test.targets)
+
+    key = hashlib.sha256(repr(sorted(map(tuple, files))).encode()).hexdigest()
+    return Source(key, official(str(folder.parent), train=False).classes, read, bool(synthetic))
+
+
+def with_checksums(official: Any, sums: dict[str, str]) -> dict[str, Any]:
+    """Return the class attributes of a torchvision CIFAR class with the checksums of made-up files."""
+    return {
+        "train_list": [[name, sums[name]] for name, _ in official.train_list if name in sums],
+        "test_list": [[name, sums[name]] for name, _ in official.test_list],
+        "meta": official.meta | {"md5": sums[official.meta["filename"]]},
+    }
+
+
+def _download(official: Any, title: str, size: str, roots: Sequence[Path]) -> None:
+    """Download into the first data root, or unpack the archive that is there, or explain how to get the data."""
+    from benchmark.data.download import DownloadError, fetch, source_of, unpack  # seconds that only a download needs
+
+    target, url = roots[0], source_of(official.url)
+    archive = target / official.filename
+    print(
+        f"{title} is in none of {', '.join(map(str, roots))}; getting {archive.name} ({size}) into {target}.",
+        flush=True,
+    )
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        fetch(url, official.tgz_md5, archive)
+        unpack(archive, target / official.base_folder)
+    except DownloadError as error:
+        raise missing_data(title, official.base_folder, size, roots, str(error)) from error
+    except OSError as error:
+        how = f"{target} cannot hold it: {error}. Make room there, allow writing, or choose another folder."
+        raise missing_data(title, official.base_folder, size, roots, how) from error
+
+
+def missing_data(title: str, folder: str, size: str, roots: Sequence[Path], how: str) -> DataError:
+    """Return the one message for missing data: what, where it was looked for, how to get it, how large it is."""
+    places = "".join(f"\n  {root / folder}" for root in roots)
+    return DataError(
+        f"{title} ({size}) was not found. Looked for:{places}\n{how} "
+        "Then name the folder that holds it with --data-root DIR or the environment variable SBA_DATA_ROOT."
+    )
+
+
+def _to_split(pixels: np.ndarray, labels: Sequence[int]) -> Split:
+    """Turn (N, H, W, C) uint8 pixels into a split."""
+    images = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+    return Split(images, torch.tensor(labels, dtype=torch.int64))
+
+
+def image_folder(folder: Path, pixels: int) -> Source:
+    """Find any image folder: train/<class>/* and test/<class>/* (or val/<class>/*).
+
+    Images become RGB, their shorter side `pixels`, the centre cut out where they are not square.
+
+    Raises:
+        DataError: no such folders, different classes in both splits, or an unreadable image (which file).
+    """
+    ensure_importable()
+    from torchvision.datasets import ImageFolder
+
+    try:
+        train, test = ImageFolder(str(folder / "train")), ImageFolder(str(folder / second_split(folder)))
+    except FileNotFoundError as error:
+        raise no_image_folder(folder, str(error)) from error
+    refuse_other_classes(folder, train.classes, test.classes)
+    _refuse_too_large(folder, len(train.samples) + len(test.samples), pixels)
+
+    def read() -> tuple[Split, Split]:
+        return _decode(train.samples, pixels), _decode(test.samples, pixels)
+
+    stats = [(Path(path), Path(path).stat()) for path, _ in train.samples + test.samples]
+    listing = "\n".join(f"{path.relative_to(folder)} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats)
+    key = hashlib.sha256(f"{pixels}\n{listing}".encode()).hexdigest()
+    return Source(key, train.classes, read, (folder / MARKER).is_file())
+
+
+def second_split(folder: Path) -> str:
+    """Return what an image folder calls its test split: test or val."""
+    return "test" if (folder / "test").is_dir() else "val"
+
+
+def no_image_folder(folder: Path, reason: str) -> DataError:
+    """Return the message for a folder that is no image folder."""
+    return DataError(
+        f"{folder} is no image folder: it needs train/<class>/ and test/<class>/ or val/<class>/ "
+        f"with images in each. ({reason})"
+    )
+
+
+def refuse_other_classes(folder: Path, train: Sequence[str], test: Sequence[str]) -> None:
+    """Raise DataError where the two splits of an image folder have different classes."""
+    if list(train) != list(test):
+        odd = shorten(", ".join(sorted(set(train) ^ set(test))))
+        raise DataError(f"{folder}: classes that are in only one of train/ and {second_split(folder)}/: {odd}.")
+
+
+def _refuse_too_large(folder: Path, images: int, pixels: int) -> None:
+    """Raise UsageError for images that this machine's memory cannot hold."""
+    needed, memory = images * 3 * pixels**2, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise UsageError(
+            f"{folder}: {images:,} images of {pixels} x {pixels} pixels take {needed / 1e9:,.0f} GB, more than the "
+            f"{memory / 1e9:,.0f} GB of memory here. With data.streamed = true they stay files, decoded in every epoch."
+        )
+
+
+def _decode(samples: Sequence[tuple[str, int]], pixels: int) -> Split:
+    """Decode (path, label) pairs in order."""
+    with ThreadPoolExecutor() as pool:
+        images = list(pool.map(lambda sample: decode_image(Path(sample[0]), pixels), samples))
+    return _to_split(np.stack(images), [label for _, label in samples])
+
+
+def decode_image(path: Path, pixels: int) -> np.ndarray:
+    """Return one image file as (pixels, pixels, 3) uint8 RGB.
+
+    Raises:
+        DataError: the file is no readable image.
+    """
+    try:
+        image = read_rgb(path)
+    except UnreadableImageError as error:
+        raise DataError(f"image {path} cannot be read ({error}). Restore or remove the file.") from error
+    if image.size != (pixels, pixels):
+        image = ImageOps.fit(image, (pixels, pixels), Image.Resampling.BICUBIC)
+    return np.asarray(image)

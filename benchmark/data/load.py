@@ -1,0 +1,230 @@
+"""Data found and split by class: decoded once and kept in memory as uint8 tensors, or left in files."""
+
+import functools
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from platformdirs import user_cache_path
+from torch import Tensor
+
+from benchmark.data.datasets import Source, Split, image_folder
+from benchmark.data.listing import list_folder, refuse_incomplete
+from benchmark.data.seeds import stream
+from benchmark.data.skipped import Skipped
+from benchmark.data.streamed import Files, part
+from benchmark.data.views import sample
+from benchmark.runtime.errors import DataError, UsageError
+from benchmark.runtime.files import DamagedFileError, load_tensors, write_whole
+from benchmark.settings import registry
+from benchmark.settings.preset import DataSettings
+
+IMAGENET = "ImageNet (ILSVRC2012)", 1_281_167, 50_000  # training and validation images
+
+Images = TypeVar("Images", Split, Files)
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set ready for runs.
+
+    Attributes:
+        name: the data set's name in presets.
+        classes: number of classes.
+        fingerprint: SHA-256 (16 hex digits) of all decoded pixels and labels; of images that stay files, see `Listing`.
+        synthetic: the images are made up.
+        train, test, validation: uint8 images (N, C, H, W) and labels (N,), or files where the settings say `streamed`;
+            validation may be empty.
+    """
+
+    name: str
+    classes: int
+    fingerprint: str
+    synthetic: bool
+    train: Split | Files
+    test: Split | Files
+    validation: Split | Files
+
+    @functools.cached_property
+    def sample(self) -> Tensor:
+        """About 2,000 evenly spaced training images (a folder is sorted by class), uint8 (n, C, H, W), on the CPU."""
+        return sample(self.train)
+
+    def to(self, device: torch.device) -> "Data":
+        """Return the same data on a device; uint8, so that 50,000 CIFAR images take 154 MB. Files stay files."""
+        if isinstance(self.train, Files):
+            return self
+
+        def moved(split: Split | Files) -> Split | Files:
+            return split if isinstance(split, Files) else Split(split.images.to(device), split.labels.to(device))
+
+        return replace(self, train=moved(self.train), test=moved(self.test), validation=moved(self.validation))
+
+
+def data_roots(named: Path | None) -> list[Path]:
+    """Return where data is looked for, in order: --data-root, SBA_DATA_ROOT, ./data, the user cache folder.
+
+    Raises:
+        DataError: the folder that the user named does not exist.
+    """
+    variable = os.environ.get("SBA_DATA_ROOT")
+    for source, folder in (("--data-root", named), ("SBA_DATA_ROOT", Path(variable) if variable else None)):
+        if folder is not None and not folder.is_dir():
+            raise DataError(f"{source} names {folder}, which is no folder.")
+    chosen = [
+        named,
+        Path(variable) if variable else None,
+        Path("data"),
+        user_cache_path("sba-benchmark") / "data",
+    ]
+    return [folder for folder in chosen if folder is not None]
+
+
+def load_data(settings: DataSettings, roots: Sequence[Path], may_skip: int = 0) -> Data:
+    """Load a data set: from the decoded cache if its files are unchanged, else by decoding them.
+
+    Streamed, its files are only listed; `may_skip` damaged ones may then be replaced by others.
+
+    Raises:
+        DataError: missing or damaged data.
+        UsageError: fewer images than the settings ask for; images that do not fit into memory, or cannot be streamed.
+    """
+    if "/" in settings.dataset:
+        found: Source | Path = Path(settings.dataset)
+    else:
+        found = registry.look_up(settings.dataset, registry.DATASETS)(roots, settings.pixels)
+    if settings.streamed:
+        return _streamed(found, settings, may_skip)
+    if may_skip:
+        raise UsageError(f"--skip-corrupt is for images that are streamed (data.streamed); {settings.dataset} is not.")
+    source = image_folder(found, settings.pixels) if isinstance(found, Path) else found
+    train, test, fingerprint = _cached(source, settings.dataset)
+    for split in (train, test):
+        if split.images.dtype != torch.uint8:  # only bytes are certain to be in [0, 1] once divided by 255
+            raise DataError(f"{settings.dataset}: images must be uint8 (0 to 255), these are {split.images.dtype}.")
+    chosen = _chosen(settings, train, test)
+    return Data(settings.dataset, len(source.classes), fingerprint, source.synthetic, *chosen)
+
+
+def _streamed(found: Source | Path, settings: DataSettings, may_skip: int) -> Data:
+    """Return the data set of an image folder whose images stay files."""
+    if not isinstance(found, Path):
+        raise UsageError(
+            f"data.streamed = true is for folders of image files; {settings.dataset} is none, and fits into memory."
+        )
+    listing = list_folder(found)
+    if settings.dataset == "imagenet":
+        refuse_incomplete(listing, *IMAGENET)
+    size = settings.pixels, settings.resize or settings.pixels
+    skipped = Skipped(may_skip)
+    train, test = Files(found, *listing.train, *size, skipped), Files(found, *listing.test, *size, skipped)
+    chosen = _chosen(settings, train, test)
+    return Data(settings.dataset, len(listing.classes), listing.fingerprint, listing.synthetic, *chosen)
+
+
+def _chosen(settings: DataSettings, train: Images, test: Images) -> tuple[Images, Images, Images]:
+    """Return what the settings ask for, class-stratified: the training, the test and the validation images."""
+    stratified = stratified_order(train.labels, stream(settings.dataset, settings.split_seed, "split"))
+    held_out, wanted = settings.validation_images, settings.train_images
+    if held_out + max(wanted, 1) > len(stratified):
+        raise UsageError(
+            f"{settings.dataset} has {len(stratified)} training images; data.validation_images = {held_out} and "
+            f"data.train_images = {wanted} need more."
+        )
+    chosen = stratified[held_out : held_out + wanted] if wanted else stratified[held_out:]
+    validation = _take(train, stratified[:held_out].sort().values)
+    return _take(train, chosen.sort().values), _subset(test, settings), validation
+
+
+def _subset(test: Images, settings: DataSettings) -> Images:
+    """Return the test split, or a class-stratified part of it where the settings ask for one (smoke runs)."""
+    if not settings.test_images or settings.test_images >= len(test.labels):
+        return test
+    order = stratified_order(test.labels, stream(settings.dataset, settings.split_seed, "test"))
+    return _take(test, order[: settings.test_images].sort().values)
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Turn uint8 images into float32 in [0, 1], channels_last."""
+    return images.to(torch.float32, memory_format=torch.channels_last).div_(255)
+
+
+def stratified_order(labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Return a random order of which every beginning has the classes in proportion.
+
+    The r-th of the n_c images of class c (in random order) gets the key (r + 1/2) / n_c; sorting by it spreads
+    each class evenly.
+
+    Args:
+        labels: (N,) class indices.
+        generator: CPU generator of the order within each class.
+
+    Returns:
+        (N,) indices.
+    """
+    shuffled = torch.randperm(len(labels), generator=generator)
+    counts = torch.bincount(labels)  # (classes,)
+    by_class = shuffled[labels[shuffled].sort(stable=True).indices]  # (N,) class after class
+    starts = counts.cumsum(0) - counts
+    rank = torch.arange(len(labels)) - starts[labels[by_class]]
+    keys = (rank + 0.5) / counts[labels[by_class]]
+    return by_class[keys.sort(stable=True).indices]
+
+
+def _take(split: Images, indices: Tensor) -> Images:
+    return part(split, indices) if isinstance(split, Files) else Split(split.images[indices], split.labels[indices])
+
+
+def _cached(source: Source, name: str) -> tuple[Split, Split, str]:
+    """Return both splits and their fingerprint, decoding only what the cache does not hold."""
+    if source.key is None:
+        train, test = source.read()
+        return train, test, _fingerprint(train, test)
+    label = "".join(c if c.isalnum() else "-" for c in name)[-40:]
+    path = user_cache_path("sba-benchmark") / "decoded" / f"{label}-{source.key[:16]}.pt"
+    if path.is_file():
+        try:
+            return _load(path)
+        except DamagedFileError as error:
+            print(f"The decoded images in {path} are damaged ({error}); decoding again.", flush=True)
+    print(f"Decoding {name} (once; kept in {path.parent}).", flush=True)
+    train, test = source.read()
+    fingerprint = _fingerprint(train, test)
+    _keep(path, {"train": tuple(train), "test": tuple(test), "fingerprint": fingerprint})
+    return train, test, fingerprint
+
+
+def _load(path: Path) -> tuple[Split, Split, str]:
+    """Return both splits and their fingerprint from the cache, only if they are what was written."""
+    kept = load_tensors(path, mmap=True)
+    try:
+        train, test, fingerprint = Split(*kept["train"]), Split(*kept["test"]), kept["fingerprint"]
+        unchanged = _fingerprint(train, test) == fingerprint
+    except (KeyError, TypeError, AttributeError) as error:  # a changed byte in the part that says what is where
+        raise DamagedFileError("it holds something else than images and labels") from error
+    if not unchanged:
+        raise DamagedFileError("its images or labels have changed")
+    return train, test, fingerprint
+
+
+def _keep(path: Path, values: dict[str, object]) -> None:
+    """Write the decoded images whole or not at all; a cache that cannot be written costs time, nothing else."""
+    try:
+        write_whole(path, lambda file: torch.save(values, file))
+    except (OSError, RuntimeError) as error:
+        print(
+            f"Cannot keep the decoded images in {path.parent} ({error}); the next start decodes again.",
+            flush=True,
+        )
+
+
+def _fingerprint(*splits: Split) -> str:
+    digest = hashlib.sha256()
+    for split in splits:
+        digest.update(split.images.contiguous().numpy().data)
+        digest.update(split.labels.contiguous().numpy().data)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,67 @@
+"""The journal of an evaluation: what is finished, kept in a file, so that no attack is made twice."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from benchmark.records.store import unwritable
+from benchmark.runtime.files import checksum, remove_leftovers, write_whole
+
+T = TypeVar("T")
+
+
+class Journal:
+    """Computes the parts of an evaluation, each a value of JSON, or returns what an interrupted start left of them.
+
+    Attributes:
+        path: of the file; None keeps nothing.
+        key: what the evaluated network is; a journal of another is not used, nor a damaged one.
+        parts: name -> value and the seconds that it took.
+        resumed: seconds spent on the parts that were found in the file.
+    """
+
+    def __init__(self, path: Path | None = None, key: str = "") -> None:
+        self.path, self.key = path, key
+        self.parts: dict[str, dict[str, Any]] = self._found()
+        self.resumed = sum(part["seconds"] for part in self.parts.values())
+
+    def _found(self) -> dict[str, dict[str, Any]]:
+        if self.path is None or not self.path.is_file():
+            return {}
+        remove_leftovers(self.path)
+        try:
+            kept = json.loads(self.path.read_text(encoding="utf-8"))
+            whole = kept.pop("sha256") == checksum(kept) and kept["key"] == self.key
+        except (ValueError, KeyError, AttributeError, TypeError):  # damaged: the parts are computed again
+            return {}
+        return kept["parts"] if whole else {}
+
+    def __call__(self, name: str, compute: Callable[[], T]) -> T:
+        """Return the part of this name, which `compute` gives as a value that JSON holds without loss.
+
+        Raises:
+            UsageError: the folder cannot be written.
+        """
+        if name not in self.parts:
+            began = time.perf_counter()
+            self.parts[name] = {"value": compute(), "seconds": time.perf_counter() - began}
+            self._keep()
+        value: T = self.parts[name]["value"]
+        return value
+
+    def _keep(self) -> None:
+        if self.path is None:
+            return
+        kept = {"key": self.key, "parts": self.parts}
+        text = json.dumps(kept | {"sha256": checksum(kept)})
+        try:
+            write_whole(self.path, lambda file: file.write(text.encode()))
+        except OSError as error:
+            raise unwritable(self.path.parent, error) from error
+
+    def remove(self) -> None:
+        """Remove the file, once everything is in a record."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)

@@ -1,0 +1,114 @@
+"""What is refused before the first run: whatever would stop a study after hours, or spoil its records."""
+
+from collections.abc import Sequence
+
+import torch
+
+from benchmark.data.load import Data, to_float
+from benchmark.data.views import pick
+from benchmark.evaluation.evaluate import attacked_images, evaluated_split
+from benchmark.evaluation.joint import refuse_too_few_classes
+from benchmark.execution.paths import Places
+from benchmark.execution.record import analysis_of
+from benchmark.networks.compiled import compiles
+from benchmark.records.consistency import named
+from benchmark.records.store import read_study
+from benchmark.runtime.distributed import Group
+from benchmark.runtime.errors import UsageError, shorten
+from benchmark.settings.plan import Run
+from benchmark.settings.preset import Recipe
+from benchmark.training.loop import train_step
+from benchmark.training.state import start
+
+TRIAL_IMAGES, TRIAL_STEPS = 4, 12
+
+
+def refuse_early(runs: Sequence[Run], data: Data, device: torch.device) -> None:
+    """Find what would stop a run after hours, before the first one: one trial of each arm.
+
+    Raises:
+        UsageError: a batch larger than the data, more attacked images than there are, fewer classes than an attack
+            needs, a network that does not take the images, a method that does not fit the network.
+    """
+    for run in {run.arm: run for run in runs}.values():
+        attacked_images(run.preset, evaluated_split(run.preset, data))
+        steps_per_epoch(run, data)
+        refuse_too_few_classes(run.preset.evaluation, data.classes)
+        state = start(run, data, device)
+        few = pick(data.train, range(min(TRIAL_IMAGES, len(data.train.labels))), device)
+        images, labels = to_float(few.images), few.labels
+        for _ in range(TRIAL_STEPS):  # enough that a method which acts at random acts
+            train_step(run, state, images, labels)
+
+
+def refuse_indivisible(recipe: Recipe, processes: int) -> None:
+    """Refuse a global batch that cannot be divided evenly among processes and parts of gradient accumulation.
+
+    Raises:
+        UsageError: names the numbers of processes that divide it.
+    """
+    batch, parts = recipe.batch_size, recipe.accumulate
+    if batch % (parts * processes) == 0:
+        return
+    if batch % parts:
+        raise UsageError(f"recipe.accumulate = {parts} does not divide recipe.batch_size = {batch}; it has to.")
+    allowed = ", ".join(str(n) for n in range(1, batch // parts + 1) if batch % (parts * n) == 0)
+    raise UsageError(
+        f"recipe.batch_size = {batch} (the global batch) in {parts} parts cannot be divided evenly among {processes} "
+        f"processes; start one of {shorten(allowed)}. If the memory of so few is too small for their share, gradient "
+        f"accumulation takes it in N parts, one after the other: --set recipe.accumulate=N."
+    )
+
+
+def refuse_foreign(runs: Sequence[Run], data: Data, places: Places, device: torch.device, group: Group) -> None:
+    """Refuse to add runs to records that they could not be compared with, before anything is trained.
+
+    Raises:
+        UsageError: data, torch version, kind of device, compilation, or what was named beforehand differ.
+    """
+    run = runs[0]
+    here = {
+        "data": data.fingerprint,
+        "torch": ".".join(torch.__version__.split(".")[:2]),
+        "device": device.type,
+        "compiled": "on" if compiles(run.preset.recipe, device, group) else "off",
+        "analysis": analysis_of(run),
+    }
+    for record in read_study(places.results, run.preset.name):
+        environment = record["environment"]
+        there = {
+            "data": record["data"]["fingerprint"],
+            "torch": ".".join(environment["torch"].split(".")[:2]),
+            "device": environment["device"],
+            "compiled": environment.get("compiled", "off"),
+            "analysis": named(record),
+        }
+        if changes := differences(there, here):
+            listed = "\n".join(f"  {line}" for line in changes)
+            raise UsageError(
+                f"the records in {places.results / run.preset.name} were made under other conditions (there -> now):\n"
+                f"{listed}\nChoose another folder with --results DIR, or repeat all runs with --force."
+            )
+
+
+def steps_per_epoch(run: Run, data: Data) -> int:
+    """Return the whole batches in an epoch.
+
+    Raises:
+        UsageError: there is none.
+    """
+    batch, images = run.preset.recipe.batch_size, len(data.train.labels)
+    if batch > images:
+        raise UsageError(
+            f"recipe.batch_size = {batch} is larger than the {images} training images of {data.name}; "
+            "set it to at most that."
+        )
+    return images // batch
+
+
+def differences(old: object, new: object, key: str = "") -> list[str]:
+    """Return "key: old -> new" for every value in which two nested dictionaries differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*old, *(k for k in new if k not in old)]
+        return [line for k in keys for line in differences(old.get(k), new.get(k), f"{key}.{k}".lstrip("."))]
+    return [] if old == new else [f"{key}: {old!r} -> {new!r}"]

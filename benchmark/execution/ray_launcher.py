@@ -1,0 +1,250 @@
+"""Runs as tasks of a Ray cluster: each does what a local worker does for one run; where its node dies, another goes on.
+
+The nodes share the folders; locks, checkpoints and records are those of several machines at one study.
+"""
+
+import argparse
+import importlib.util
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmark.execution.log import TAIL, log_size, said_since
+from benchmark.execution.progress import print_line
+from benchmark.execution.workers import PAUSE, THREADS, cores, worker_error
+from benchmark.runtime.errors import UsageError
+from benchmark.runtime.signals import SIGNALS, Stop, Stopped
+from benchmark.settings.plan import Run
+
+POLL, CONNECT = 1.0, 10.0  # seconds between looks at the tasks and their runs' logs; to reach the head of a cluster
+TRIES = 10  # further starts of a run whose node or process died; a run that takes its node down each time must end
+# Nothing is reported to Ray's makers, and none of its messages, such as a dead node's last words, reaches the terminal.
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "(?s).*"}
+PASSED_ON = ("PYTHONPATH", "SBA_DATA_ROOT", "SBA_DATA_MIRROR")  # of the environment, from here to the nodes
+
+
+def refuse_launcher(options: argparse.Namespace) -> None:
+    """Raise UsageError for options of Ray without it, for devices that it hands out itself, for a missing package."""
+    if options.launcher != "ray":
+        if options.ray_address:
+            raise UsageError("--ray-address is for --launcher ray only.")
+        return
+    if ":" in options.device:
+        raise UsageError(f"--device {options.device}: Ray gives each run its GPU; write --device cuda.")
+    if importlib.util.find_spec("ray") is None:
+        raise UsageError('--launcher ray needs the package ray: python -m pip install "sba-benchmark[ray]"')
+
+
+def on_cluster(todo: Sequence[Run], options: argparse.Namespace, device: str, since: float, stop: Stop) -> None:
+    """Run `python -m benchmark COMMAND` for each run in a task of its own, and pass on what the runs' logs say.
+
+    A run whose process or node dies is started again elsewhere, where it waits for the dead worker's lock to lapse.
+
+    Args:
+        todo: the runs.
+        options: of the command line; `line` is what the user gave, `jobs` the runs that share a GPU, or on CPU a node.
+        device: "cpu" or "cuda".
+        since: when it began, in seconds since 1970; see `benchmark.execution.pending.Again`.
+        stop: a signal cancels the tasks, whose processes get SIGTERM, and they are waited for.
+
+    Raises:
+        BenchmarkError: no such cluster, no node that can take a run, or something that the user must mend first.
+        Stopped: somebody asked to stop.
+    """
+    with cluster(options.ray_address) as ray:
+        nodes = ray.nodes()
+        cpus, gpus = share(nodes, options.jobs, device)
+        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        environment |= dict.fromkeys(THREADS, str(cpus))
+        task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=TRIES, retry_exceptions=[ChildProcessError])(take)
+        alive = sum(node["Alive"] for node in nodes)
+        print_line(f"Ray, nodes: {alive}; for each run, CPUs: {cpus}" + (f", GPUs: {gpus:g}." if gpus else "."))
+        tasks = {}
+        for run in todo:
+            one = ["--arms", run.arm, "--seeds", str(run.seed), "--shard", "1/1", "--jobs", "1", "--device", device]
+            command = [*options.line, *one, "--launcher", "local", "--ray-address", "", "--since", repr(since)]
+            tasks[task.remote(command, environment, str(Path.cwd()))] = run
+        try:
+            watch(ray, tasks, options, stop)
+        finally:
+            cancel(ray, list(tasks))
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[Any]:
+    """Connect to a cluster, or start one of this machine, and give Ray's module; its handlers of signals are not kept.
+
+    Raises:
+        UsageError: no cluster answers at the address, or one of another version of Ray or Python.
+    """
+    if address:
+        refuse_unreachable(address)
+    os.environ |= QUIET
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    import ray  # optional, and slow to import
+
+    new: dict[str, Any] = {} if address else {"num_cpus": cores(), "include_dashboard": False}
+    try:
+        ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **new)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        where = f"--ray-address {address}" if address else "--launcher ray"
+        raise UsageError(f"{where}: no Ray cluster that can be used: {reason}") from error
+    finally:
+        for number, handler in handlers.items():  # Ray has put its own in their place
+            signal.signal(number, handler)
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def refuse_unreachable(address: str) -> None:
+    """Raise UsageError where nobody listens at HOST:PORT, which Ray itself would find out after minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdecimal():
+        try:
+            socket.create_connection((host, int(port)), timeout=CONNECT).close()
+        except (OSError, OverflowError) as error:
+            raise UsageError(
+                f"--ray-address {address}: nobody answers there ({error}). Give HOST:PORT of the head, which "
+                "`ray start --head` tells, or auto on a node of the cluster."
+            ) from error
+
+
+def share(nodes: Sequence[Mapping[str, Any]], jobs: int, device: str) -> tuple[int, float]:
+    """Return each run's CPUs and GPUs: on CUDA 1/jobs of a GPU and the CPUs that go with it; else 1/jobs of a node.
+
+    Every run gets the same, by the smallest node, so that all have the same number of threads.
+
+    Args:
+        nodes: as `ray.nodes()` tells; those without a CPU, or on CUDA without a GPU, take no run.
+        jobs: runs on a GPU, or on a node without one, at least 1.
+        device: "cpu" or "cuda".
+
+    Raises:
+        UsageError: no node can take a run.
+    """
+    there = [node["Resources"] for node in nodes if node["Alive"]]
+    needed = ("CPU", "GPU") if device == "cuda" else ("CPU",)
+    able = [node for node in there if all(node.get(name, 0) >= 1 for name in needed)]
+    if not able:
+        raise UsageError(
+            f"None of the cluster's {len(there)} nodes has {' and '.join(needed)} to give. Add one, or choose --device."
+        )
+    cpus = min(int(node["CPU"] // (jobs * (node["GPU"] if device == "cuda" else 1))) for node in able)
+    return max(1, cpus), 10_000 // jobs / 10_000 if device == "cuda" else 0.0  # Ray counts in ten-thousandths
+
+
+def take(command: Sequence[str], environment: Mapping[str, str], folder: str) -> tuple[int, str]:
+    """Do one run in a process of its own, as a worker that `--jobs` starts; this is what a Ray task does.
+
+    Args:
+        command: arguments of the command line that select the run.
+        environment, folder: variables beside those of the node, and where to work, the same on every node.
+
+    Returns:
+        The exit code and what the process said.
+
+    Raises:
+        ChildProcessError: a signal that did not come from here ended it; the run can go on elsewhere.
+    """
+    line = [sys.executable, "-m", "benchmark", *command, "--worker-of", str(os.getpid())]
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
+        process = subprocess.Popen(
+            line,
+            cwd=folder,
+            env=os.environ | environment,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            while process.poll() is None:
+                time.sleep(PAUSE)  # not wait(): Ray's KeyboardInterrupt comes between two steps of Python only
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+        if process.returncode < 0 or process.returncode > 128:
+            raise ChildProcessError(f"its process was ended by a signal (exit code {process.returncode})")
+        said.seek(0)
+        return process.returncode, said.read()
+
+
+def watch(ray: Any, tasks: dict[Any, Run], options: argparse.Namespace, stop: Stop) -> None:
+    """Wait for tasks, telling what their runs' logs say, which nodes are lost and which runs are given up.
+
+    Args:
+        ray: the module.
+        tasks: the run of each; those that end are removed.
+        options, stop: see `on_cluster`.
+
+    Raises:
+        BenchmarkError: a run met something that the user must mend first.
+        Stopped: somebody asked to stop.
+    """
+    tell = follow(list(tasks.values()), options)
+    lost = set[str]()
+    with stop.gently():
+        while tasks:
+            stop()
+            time.sleep(POLL)  # not inside ray.wait, out of which no handler of a signal may raise
+            ended, _ = ray.wait(list(tasks), num_returns=len(tasks), timeout=0)
+            tell()
+            for node in ray.nodes():
+                if not node["Alive"] and node["NodeID"] not in lost:
+                    lost.add(node["NodeID"])
+                    print_line(f"The node {node['NodeManagerHostname']} is gone; its runs are started elsewhere.")
+            for task in ended:
+                run = tasks.pop(task)
+                try:
+                    code, said = ray.get(task)
+                except ray.exceptions.RayError as error:
+                    reason = str(error).strip().rpartition("\n")[2]
+                    print_line(f"{run.arm} seed {run.seed}: given up after {TRIES} more starts: {reason}")
+                    continue
+                if code:
+                    raise worker_error(code, for_people(said))
+
+
+def follow(runs: Sequence[Run], options: argparse.Namespace) -> Callable[[], None]:
+    """Return a function that prints what the runs' logs, in the shared folder, say from now on."""
+    read = [log_size(run, options.runs) for run in runs]
+
+    def tell() -> None:
+        for i, run in enumerate(runs):
+            lines, read[i] = said_since(run, options.runs, read[i])
+            for line in lines:
+                print_line(f"{run.arm} seed {run.seed}: {line}")
+
+    return tell
+
+
+def for_people(said: str) -> str:
+    """Return a worker's error message; where it has none, its last lines."""
+    _, found, error = f"\n{said}".partition("\nerror: ")
+    return error.rstrip() if found else "\n".join(["a worker broke off:", *said.splitlines()[-TAIL:]])
+
+
+def cancel(ray: Any, tasks: Sequence[Any]) -> None:
+    """Cancel tasks and wait until their processes have saved and ended; a second Ctrl-C ends them at once."""
+    for task in tasks:
+        ray.cancel(task)
+    try:
+        while tasks:
+            time.sleep(PAUSE)
+            _, tasks = ray.wait(tasks, num_returns=len(tasks), timeout=0)
+    except (KeyboardInterrupt, Stopped):
+        for task in tasks:
+            ray.cancel(task, force=True)
+        raise

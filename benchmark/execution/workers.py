@@ -1,0 +1,111 @@
+"""Several workers on this machine: each is the same command in a process of its own; locks keep them apart."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import IO
+
+from benchmark.execution.progress import print_line
+from benchmark.runtime.errors import BenchmarkError, UsageError
+from benchmark.runtime.signals import Stop, Stopped
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+PAUSE = 0.1  # seconds between looks at the workers
+
+
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_parallel(command: Sequence[str], jobs: int, since: float, stop: Stop) -> None:
+    """Run `python -m benchmark COMMAND` in so many workers, and pass on what they print.
+
+    The cores are divided among them. A worker that is killed costs no more than its last steps: the others take its run
+    over.
+
+    Args:
+        command: the arguments that the user gave.
+        jobs: number of workers.
+        since: when it began, in seconds since 1970; see `benchmark.execution.pending.Again`.
+        stop: a signal is passed on as SIGTERM, and the workers are waited for.
+
+    Raises:
+        BenchmarkError: a worker met something that the user must mend first; the others are stopped.
+        Stopped: somebody asked to stop.
+    """
+    threads = str(max(1, cores() // jobs))
+    environment = os.environ | dict.fromkeys(THREADS, threads)
+    arguments = [*command, "--jobs", "1", "--worker-of", str(os.getpid()), "--since", repr(since)]
+    print_line(f"{jobs} workers, {threads} threads each.")
+    errors: list[str] = []
+    workers = [_start([sys.executable, "-m", "benchmark", *arguments], environment, errors) for _ in range(jobs)]
+    try:
+        with stop.gently():
+            while any(worker.poll() is None for worker in workers):
+                stop()
+                if any(worker.returncode and worker.returncode > 0 for worker in workers):
+                    break
+                time.sleep(PAUSE)
+    finally:
+        _end(workers)
+    for number, worker in enumerate(workers, start=1):
+        code = worker.returncode
+        if code < 0 and code != -signal.SIGTERM:
+            print_line(f"worker {number} was killed by {signal.Signals(-code).name}; the others went on.")
+    if errors:
+        raise worker_error(max(worker.returncode for worker in workers), errors[0])
+
+
+def _start(command: Sequence[str], environment: dict[str, str], errors: list[str]) -> "subprocess.Popen[str]":
+    worker = subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # Ctrl-C reaches the parent alone, which passes it on once
+    )
+    assert worker.stdout is not None
+    threading.Thread(target=_pass_on, args=(worker.stdout, errors), daemon=True).start()
+    return worker
+
+
+def _pass_on(lines: IO[str], errors: list[str]) -> None:
+    """Print a worker's lines; from "error: " on they are collected instead, since every worker may say the same."""
+    error = list[str]()
+    for line in lines:
+        if error or line.startswith("error: "):
+            error.append(line)
+        else:
+            print_line(line.rstrip("\n"))
+    if error:
+        errors.append("".join(error).removeprefix("error: ").rstrip())
+
+
+def _end(workers: Sequence["subprocess.Popen[str]"]) -> None:
+    """Ask all workers to stop and wait for them; a second Ctrl-C stops them at once."""
+    for worker in workers:
+        if worker.poll() is None:
+            worker.send_signal(signal.SIGTERM)
+    try:
+        for worker in workers:
+            worker.wait()
+    except (KeyboardInterrupt, Stopped):
+        for worker in workers:
+            with contextlib.suppress(ProcessLookupError):
+                worker.kill()
+        raise
+
+
+def worker_error(code: int, text: str) -> BenchmarkError:
+    """Return what a worker met, with its exit code, as an error of this process."""
+    error = UsageError(text)
+    error.exit_code = code
+    return error

@@ -1,0 +1,55 @@
+"""What training costs: FLOPs of a sample, wherever it joins the batch."""
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmark.networks.build import eval_mode
+
+INPUT = "input"  # where a method's step says that its virtual samples are images
+
+
+def forward_flops(model: nn.Module, image: Tensor) -> int:
+    """Return the FLOPs of one forward pass of one image (1, C, H, W); a multiply-add counts 2."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(image)
+    return int(counter.get_total_flops())
+
+
+def training_flops(model: nn.Module, image: Tensor, layer: str | None = None) -> int:
+    """Return the FLOPs of training on one more sample: forward and backward.
+
+    Counted by torch.utils.flop_counter as the difference between a batch of two and a batch of one, where the
+    second sample joins at the input (layer None or "input") or, as a virtual sample does, behind `layer`.
+
+    Args:
+        model: in training mode or not; its gradients are cleared, its BatchNorm statistics left alone.
+        image: (1, C, H, W) float image in [0, 1].
+        layer: name of a module, as in `model.named_modules()`.
+    """
+    with eval_mode(model):  # the same FLOPs, and running statistics stay as they are
+        single, double = (
+            _count(model, image, None),
+            _count(model, image, layer) if layer not in (None, INPUT) else _count(model, torch.cat([image] * 2), None),
+        )
+    model.zero_grad(set_to_none=True)
+    return double - single
+
+
+def share_of_flops(model: nn.Module, image: Tensor, layer: str | None) -> float:
+    """Return what training on a sample that joins behind `layer` costs, as a share of a whole one; see above."""
+    return training_flops(model, image, layer) / training_flops(model, image)
+
+
+def _count(model: nn.Module, images: Tensor, layer: str | None) -> int:
+    """Count forward and backward FLOPs, the batch doubled behind `layer` where one is named."""
+    handle = None
+    if layer:
+        handle = model.get_submodule(layer).register_forward_hook(lambda _m, _i, output: torch.cat([output] * 2))
+    try:
+        with FlopCounterMode(display=False) as counter:
+            model(images).sum().backward()
+    finally:
+        if handle is not None:
+            handle.remove()
+    return int(counter.get_total_flops())

@@ -1,0 +1,168 @@
+"""The figure of differences as SVG text: on two endpoints, each arm's mean, 95% interval and every seed.
+
+Of a study that tests, the treatment minus each compared arm, with the margin of equivalence shaded; of an exploratory
+one, each row minus the default. Drawn like the other figures (see `figures`): the same bytes for the same records, no
+background, colours that can be told on white and on dark, and never colour alone.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.markers import CARETLEFT, CARETRIGHT
+from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
+
+from benchmark.analysis.paired import ALPHA, FEWEST, Floats
+from benchmark.analysis.study import Study, comparisons, contrasts
+from benchmark.analysis.verdicts import outcome
+from benchmark.report.figures import COLOURS, INK, ROW, canvas, svg, wrap
+from benchmark.settings.preset import Endpoint
+
+ABOVE, BELOW = COLOURS[0], COLOURS[1]
+LETTERS = 20  # of a row's name in one line
+PANELS: tuple[tuple[Endpoint, str, float], ...] = (("clean", "accuracy", 0.37), ("area", "robust area", 0.70))
+PANEL = 0.28  # width of a panel, as a share of the figure
+ABOVE_ROWS, BELOW_ROWS = 0.35, 0.75  # inches for the titles, and for ticks and the label
+PITCH, DENSE = 1.5, 1.1  # height of a row, in lines of its name; of an exploratory study's many rows
+FENCE = 3.0  # values further out than so many interquartile ranges do not widen the frame
+SQUEEZE = 2.0  # unless the frame is at most so many times as wide with them
+
+
+class Row(NamedTuple):
+    """A difference in points: mean, its interval (None: undefined), each seed's, and whether a test is sure of it."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    each: Floats
+    sure: bool
+
+
+def rows(study: Study, endpoint: Endpoint) -> dict[str, Row | None]:
+    """Return arm -> row, in the order named; None where no seed is finished in both or the endpoint was not named.
+
+    Sure means a verdict of higher or lower; in an exploratory study p < .05 after Benjamini and Hochberg.
+    """
+    values = study.values(endpoint)
+    treatment = values[study.arms.index(study.treatment)]
+    found: dict[str, Row | None] = dict.fromkeys(study.against)
+    sign = -1 if study.exploratory else 1
+    each = {arm: sign * (treatment - values[study.arms.index(arm)]) for arm in study.against}
+    seeds = {arm: differences[np.isfinite(differences)] for arm, differences in each.items()}
+    if study.exploratory:
+        for arm, row in contrasts(study, endpoint).items():
+            if row:
+                found[arm] = Row(
+                    row.t.difference, row.t.low, row.t.high, seeds[arm], row.bh is not None and row.bh < ALPHA
+                )
+    elif endpoint in study.endpoints:
+        for arm, pair in comparisons(study, endpoint).items():
+            if pair:
+                tested = pair.n >= FEWEST and not study.interim
+                low, high = (pair.low, pair.high) if tested else (None, None)
+                sure = tested and outcome(pair).startswith(("higher", "lower"))
+                found[arm] = Row(pair.difference, low, high, seeds[arm], sure)
+    return found
+
+
+def differences_figure(study: Study) -> str:
+    """Draw every difference: mean, 95% interval and each seed, in accuracy and in robust area."""
+    names = [wrap(arm, LETTERS) for arm in study.against]
+    heights = (DENSE if study.exploratory else PITCH) * ROW * np.array([1.0 + name.count("\n") for name in names])
+    places = -(np.cumsum(heights) - heights / 2)  # (row,), in inches from the top, downwards
+    total = float(heights.sum())
+    whole = ABOVE_ROWS + total + BELOW_ROWS
+    with canvas(whole) as figure:
+        for endpoint, title, left in PANELS:
+            axes = figure.add_axes((left, BELOW_ROWS / whole, PANEL, total / whole))
+            draw_panel(axes, study, endpoint, places)
+            axes.set_ylim(-total, 0)
+            axes.set_title(title, loc="left")
+            axes.set_yticks(places, names if endpoint == "clean" else [""] * len(names), linespacing=1.0)
+            axes.tick_params(axis="y", length=0)
+        arm = study.treatment
+        label = f"row minus {arm}, points" if study.exploratory else f"{arm} minus row, points"
+        figure.text(0.98, 0.1 / whole, label, ha="right", va="bottom")
+        return svg(figure)
+
+
+def draw_panel(axes: Axes, study: Study, endpoint: Endpoint, places: Floats) -> None:
+    """Draw all rows on one endpoint at heights `places`, (row,)."""
+    found = rows(study, endpoint)
+    margin = 0.0 if study.exploratory else float(study.analysis["margin"])
+    low, high = frame([row for row in found.values() if row is not None], margin)
+    axes.set_xlim(low, high)
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.grid(axis="x")
+    if margin:
+        axes.axvspan(-margin, margin, color=INK, alpha=0.2, linewidth=0)
+    axes.axvline(0, color=INK, linewidth=1.2)
+    for place, row in zip(places, found.values(), strict=True):
+        if row is None:
+            note(axes, float(place), low, "no result", color=INK)
+        else:
+            draw_row(axes, row, float(place))
+
+
+def note(axes: Axes, place: float, edge: float, text: str, color: str, side: str = "left", points: float = 4) -> None:
+    """Write into a row, so many points from the left or right edge of the frame."""
+    offset = (points if side == "left" else -points, 0)
+    axes.annotate(text, (edge, place), offset, textcoords="offset points", ha=side, va="center", color=color)
+
+
+def draw_row(axes: Axes, row: Row, place: float) -> None:
+    """Draw a row's mean, interval and seeds; a triangle at the edge where some of them lie beyond the frame."""
+    low, high = axes.get_xlim()
+    if not low <= row.mean <= high:
+        draw_far(axes, row, place)
+        return
+    ends = [] if row.low is None or row.high is None else [row.low, row.high]
+    axes.plot(ends, [place] * len(ends), color=colour(row), linewidth=1.5)
+    axes.plot(row.each, [place] * len(row.each), linestyle="", marker="|", markersize=9, color=colour(row))
+    for edge, marker, beyond in (
+        (low, CARETLEFT, min([*row.each, *ends]) < low),
+        (high, CARETRIGHT, max([*row.each, *ends]) > high),
+    ):
+        if beyond:
+            axes.plot(edge, place, marker=marker, color=colour(row), clip_on=False)
+    axes.plot(row.mean, place, **dot(row))
+
+
+def draw_far(axes: Axes, row: Row, place: float) -> None:
+    """Draw a mean beyond the frame: its dot just inside the edge, an arrow and the number."""
+    low, high = axes.get_xlim()
+    below = row.mean < low
+    edge, inwards, side = (low, 1, "left") if below else (high, -1, "right")
+    moved = ScaledTranslation(7 * inwards / 72, 0, axes.figure.dpi_scale_trans)  # 7 points
+    axes.plot(edge, place, transform=axes.transData + moved, **dot(row))
+    text = f"\N{LEFTWARDS ARROW} {row.mean:.1f}" if below else f"+{row.mean:.1f} \N{RIGHTWARDS ARROW}"
+    note(axes, place, edge, text, colour(row), side, 14)
+
+
+def dot(row: Row) -> dict[str, Any]:
+    """Return how a mean is drawn: filled where a test is sure of it."""
+    face = colour(row) if row.sure else "none"
+    return {"marker": "o", "markersize": 6.5, "markeredgewidth": 1.6, "color": colour(row), "markerfacecolor": face}
+
+
+def colour(row: Row) -> str:
+    """Return grey where the interval includes 0 or does not exist, else the colour of its side."""
+    if row.low is None or row.high is None or row.low <= 0 <= row.high:
+        return INK
+    return ABOVE if row.mean > 0 else BELOW
+
+
+def frame(found: list[Row], margin: float = 0.0) -> tuple[float, float]:
+    """Return the ends of the axis: 0, the margin around it, means, intervals and seeds but those far out, and a rim."""
+    drawn = np.array([end for row in found for end in (row.low, row.mean, row.high, *row.each) if end is not None])
+    low, high = -margin, margin
+    if len(drawn):
+        first, third = np.quantile(drawn, [0.25, 0.75])
+        fence = FENCE * (third - first) or np.inf
+        inside = drawn[(drawn >= first - fence) & (drawn <= third + fence)]
+        near, whole = (np.array([low, high, *ends]) for ends in (inside, drawn))
+        kept = whole if np.ptp(whole) <= SQUEEZE * np.ptp(near) else near
+        low, high = float(kept.min()), float(kept.max())
+    rim = 0.06 * (high - low) or 1.0
+    return low - rim, high + rim

@@ -1,0 +1,126 @@
+"""Preset files: TOML read, extended, overridden and checked, with the file and key in every message."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from benchmark.runtime.errors import UsageError, nearest, shorten
+from benchmark.settings.preset import Preset
+from benchmark.settings.preset_checks import check_names, check_plain, check_together, explain
+
+PRESETS = Path(__file__).parent / "presets"
+# Presets are a few kilobytes; reading a dotted key takes time with the square of its parts.
+MAX_BYTES, MAX_DOTS = 100_000, 200
+
+
+def preset_names() -> list[str]:
+    """Return the names of the presets in the package."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def family_member(name: str, device: str) -> str:
+    """Return the preset for a study's name: "cifar10" is cifar10_gpu where CUDA is used, else cifar10_cpu."""
+    member = f"{name}_{'gpu' if device == 'cuda' else 'cpu'}"
+    if name in preset_names() or member not in preset_names():
+        return name
+    print(f"Preset {member}, because the device is {device}.", flush=True)
+    return member
+
+
+def load_preset(name: str, overrides: tuple[str, ...] = (), shrunk: tuple[str, ...] = ()) -> Preset:
+    """Load a preset of the package by name, or the user's own TOML file by path.
+
+    Args:
+        name: a preset's name, or the path of a file that ends in .toml.
+        overrides: "section.key=value" texts (TOML values) by which the user replaces single settings.
+        shrunk: such texts of a smoke run, which the user's override.
+
+    Raises:
+        UsageError: unknown preset; a file that cannot be read or parsed; an unknown key, wrong type or value out
+            of range, naming file, key, value and what is allowed.
+    """
+    path = Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
+    if not name.endswith(".toml") and name not in preset_names():
+        raise UsageError(f"there is no preset {name!r}; {nearest(name, preset_names())} Or give a path/to/mine.toml.")
+    where = " --set ".join([str(path), *map(shorten, overrides)])
+    values = {"name": path.stem} | _read(path)
+    for text in (*shrunk, *overrides):
+        _override(values, text)
+    check_plain(values, where)
+    try:
+        preset = Preset.model_validate_json(json.dumps(values))
+    except ValidationError as error:
+        problems = "\n".join(f"  {line}" for line in explain(error))
+        raise UsageError(f"{where}: settings that are not allowed:\n{problems}") from error
+    check_names(preset, where)
+    check_together(preset, where)
+    return preset
+
+
+def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read a TOML file; `extends = "other"` starts from another preset and replaces single values of it."""
+    if path in seen:
+        raise UsageError(f"{path}: 'extends' goes round in a circle: {' -> '.join(p.stem for p in (*seen, path))}.")
+    try:
+        with path.open("rb") as file:
+            values = _parse(file.read(MAX_BYTES + 1))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else shorten(str(error))
+        raise UsageError(f"cannot read the preset {path}: {reason}.") from error
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if base not in preset_names():
+        named = shorten(repr(base))
+        raise UsageError(f"{path}: extends: there is no preset {named}; {nearest(str(base), preset_names())}")
+    return _merge(_read(PRESETS / f"{base}.toml", (*seen, path)), values)
+
+
+def _parse(content: bytes) -> dict[str, Any]:
+    """Parse TOML of a size that takes no time.
+
+    Raises:
+        ValueError, RecursionError: it is not UTF-8, no TOML, too large or too deep.
+    """
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
+    text = content.decode("utf-8")
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.count(".") > MAX_DOTS:
+            raise ValueError(f"line {number} has more than {MAX_DOTS} dots")
+    return tomllib.loads(text)
+
+
+def _merge(base: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Replace single values of nested tables; anything that is not a table is replaced whole."""
+    both = {
+        key: _merge(base[key], new[key])
+        for key in base.keys() & new.keys()
+        if isinstance(base[key], dict) and isinstance(new[key], dict)
+    }
+    return base | new | both
+
+
+def _override(values: dict[str, Any], text: str) -> None:
+    """Set one value in place from "section.key=value"; a bare word is taken as a string."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        example = "write it as --set section.key=value, for example --set recipe.epochs=5."
+        raise UsageError(f"--set {shorten(repr(text))}: {example}")
+    try:
+        (parsed,) = _parse(f"value = {value}".encode(errors="surrogatepass")).values()
+    except (ValueError, RecursionError) as error:
+        if value.lstrip().startswith(("[", "{", '"', "'")):
+            hint = 'quote texts inside lists and the whole from the shell: --set \'section.key=["a", "b"]\''
+            named = shorten(repr(value))
+            raise UsageError(f"--set {shorten(repr(text))}: {named} is no TOML value; {hint}") from error
+        parsed = value
+    *tables, last = key.strip().split(".")
+    for table in tables:
+        values = values.setdefault(table, {})
+        if not isinstance(values, dict):
+            raise UsageError(f"--set {shorten(repr(text))}: {shorten(repr(table))} is not a section.")
+    values[last] = parsed

@@ -1,0 +1,150 @@
+"""The plan: which runs a preset asks for, each with its identity."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from benchmark.runtime.errors import UsageError, nearest, shorten
+from benchmark.settings import registry
+from benchmark.settings.preset import Arm, Preset
+from benchmark.settings.preset_checks import dotted, shown
+
+# Raised whenever the code changes what the same settings compute, so that old records do not count as done.
+NUMERICS = 3
+# Settings that came later: left out where they have their default, so that older runs keep their identity.
+LATER = {"data": ("streamed", "resize"), "recipe": ("drops", "accumulate", "compile")}
+LATER_OF_METHODS = {"sba": ("hard_labels",)}  # the same for the settings of methods
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: an arm of a preset at one seed.
+
+    `settings` is all that decides the outcome, defaults filled in; `identity` is its hash, so that a changed
+    default is another run.
+    """
+
+    preset: Preset
+    arm: str
+    seed: int
+    method: Any
+    settings: dict[str, Any]
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 (16 hex digits) of the sorted settings and the seed."""
+        text = json.dumps({"settings": self.settings, "seed": self.seed}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of training: the arm's own, else the recipe's."""
+        return self.preset.arms[self.arm].epochs or self.preset.recipe.epochs
+
+    def path(self, folder: Path, suffix: str) -> Path:
+        """Return folder/<preset>/<arm>/seed-<n><suffix>."""
+        return folder / self.preset.name / self.arm / f"seed-{self.seed}{suffix}"
+
+
+def make_plan(preset: Preset, arms: Sequence[str] | None, seeds: Sequence[int] | None) -> list[Run]:
+    """Return the runs, seed by seed, so that an interrupted study has complete pairs.
+
+    Args:
+        preset: the study.
+        arms: names of the arms to run, None for all.
+        seeds: seeds to run, None for the preset's.
+
+    Raises:
+        UsageError: an arm or seed that the preset does not have, or a setting that its method does not allow.
+    """
+    for name in arms or ():
+        if name not in preset.arms:
+            raise UsageError(f"preset {preset.name} has no arm {name!r}; {nearest(name, preset.arms)}")
+    unnamed = [seed for seed in seeds or () if seed not in preset.seeds]
+    if unnamed:
+        named = shorten(", ".join(map(str, preset.seeds)))
+        raise UsageError(
+            f"preset {preset.name} names the seeds {named}; not {unnamed[0]}. Seeds are "
+            "named before a study: change them in a preset of your own, or by --set seeds=[...] with another --results."
+        )
+    chosen = {name: arm for name, arm in preset.arms.items() if arms is None or name in arms}
+    methods = {name: make_method(preset.name, name, arm) for name, arm in chosen.items()}
+    return [
+        Run(preset, name, seed, methods[name], _settings(preset, arm, methods[name]))
+        for seed in (preset.seeds if seeds is None else seeds)
+        for name, arm in chosen.items()
+    ]
+
+
+def part(plan: Sequence[Run], shard: tuple[int, int] | None) -> list[Run]:
+    """Return the i-th of n parts of a plan, every n-th run, for (i, n) with i from 1 to n; the whole for None."""
+    first, step = (1, 1) if shard is None else shard
+    return list(plan[first - 1 :: step])
+
+
+def make_method(preset_name: str, arm_name: str, arm: Arm) -> Any:
+    """Build an arm's method from its settings.
+
+    Raises:
+        UsageError: a setting is unknown, missing, of a wrong type or out of range.
+    """
+    # Reading the entry points of all packages takes long, once an arm.
+    kind = registry.look_up(arm.method, registry.METHODS if arm.method in registry.METHODS else registry.methods())
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+        raise UsageError(f"{preset_name}: arms.{arm_name}.method = {arm.method!r}: it is no dataclass of settings.")
+    where = f"{preset_name}: arms.{arm_name}.settings"
+    names = [field.name for field in dataclasses.fields(kind)]
+    for key in arm.settings:
+        if key not in names:
+            message = f"{where}.{dotted([key])}: method {arm.method!r} has no such setting; {nearest(key, names)}"
+            raise UsageError(message)
+    for field in dataclasses.fields(kind):
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and field.name not in arm.settings:
+            raise UsageError(f"{where}.{field.name}: method {arm.method!r} needs this setting.")
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(arm.settings), strict=True)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        key = ".".join((where, *([dotted(problem["loc"])] if problem["loc"] else [])))
+        own = problem["type"] == "value_error"  # the method's own sentence, which names the setting and its value
+        text = shorten(problem["msg"].removeprefix("Value error, "), 1000)
+        raise UsageError(f"{key}: {text}" if own else f"{key} = {shown(problem['input'])}: {text}.") from error
+
+
+def _settings(preset: Preset, arm: Arm, method: Any) -> dict[str, Any]:
+    """Return everything that decides a run's outcome except its seed, as plain JSON values."""
+    later = LATER_OF_METHODS.get(arm.method, ())
+    defaults = {field.name: field.default for field in dataclasses.fields(method) if field.name in later}
+    given = {
+        name: value
+        for name, value in dataclasses.asdict(method).items()
+        if name not in defaults or value != defaults[name]
+    }
+    settings = json.loads(json.dumps(given))
+    chosen = {"method": arm.method, "augmentation": arm.augmentation, "settings": settings, "epochs": arm.epochs}
+    mode = {"compute": True} if preset.compute else {}  # absent elsewhere: older runs keep their identity
+    return shared_settings(preset) | mode | {"arm": chosen, "numerics": NUMERICS}
+
+
+def shared_settings(preset: Preset) -> dict[str, Any]:
+    """Return what decides the outcome of every arm of a preset, as plain JSON values."""
+    shared = preset.model_dump(mode="json", include={"data", "model", "recipe", "evaluation"})
+    for table, names in LATER.items():
+        defaults = type(getattr(preset, table)).model_fields
+        for name in names:
+            if getattr(getattr(preset, table), name) == defaults[name].default:
+                del shared[table][name]
+    return shared
+
+
+def at_equal_compute(preset: Preset) -> Preset:
+    """Return the study in compute mode, where each arm spends the FLOPs of plain training; its records lie apart."""
+    name, title = f"{preset.name}_compute", f"At equal compute: {preset.title}"
+    return preset.model_copy(update={"name": name, "title": title, "compute": True})

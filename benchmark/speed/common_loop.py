@@ -1,0 +1,140 @@
+"""The loop that most people write, beside ours: DataLoader, PIL, torchvision's transforms, the same network."""
+
+import functools
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset, RandomSampler
+
+from benchmark.data.load import to_float
+from benchmark.data.synthetic import make_images
+from benchmark.execution.workers import cores
+from benchmark.runtime.torchvision import ensure_importable
+from benchmark.settings.plan import Run
+from benchmark.speed import throughput
+from benchmark.speed.lines import Line, Target, make_line
+from benchmark.speed.throughput import as_data, begin, random_images, resident_step, run_of, steps_of_a_turn, timed
+from benchmark.training.loop import autocast, train_epoch
+from benchmark.training.state import start
+
+IMAGES, CLASSES, PIXELS = 2000, 10, 32
+PREFETCH = 2  # batches that each worker of a DataLoader has ready, its default
+ROUNDS = 3
+PART = "over the common loop"
+AHEAD, FIVE_TIMES = Target(1.0, at_least=True), Target(5.0, at_least=True)
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)  # of CIFAR-10, as everyone's code has them
+
+
+class Decoded(Dataset[tuple[Any, int]]):
+    """Images in memory as arrays, each made a PIL image when it is asked for, as torchvision's CIFAR10 does."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, transform: Callable[[Any], Any]) -> None:
+        self.images, self.labels, self.transform = images, labels, transform
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return self.transform(Image.fromarray(self.images[index])), int(self.labels[index])
+
+
+def common_lines(device: torch.device) -> Iterator[Line]:
+    """Yield the ratios of our images/s over the common loop's, for images as PNG files and as arrays in memory.
+
+    Plain cross-entropy with crops and flips; the same network, optimizer and precision. On a CPU PreActResNet-18 is
+    left out: its steps take so long that every loop is as fast.
+    """
+    for preset in throughput.studies(device):
+        small = preset.model.name == "fast"
+        target = AHEAD if small else FIVE_TIMES
+        here = small or device.type == "cuda"
+        for source in ("PNG files", "arrays in memory"):
+            what = f"{preset.model.name}, {source}, batch {preset.recipe.batch_size}"
+            rates = measure(run_of(preset, "erm"), source, device) if here else []
+            figures = {}
+            if rates:
+                figures = {
+                    "our loop, images/s": median(ours for ours, _ in rates),
+                    "common loop, images/s": median(theirs for _, theirs in rates),
+                    "workers of its DataLoader": float(cores()),
+                }
+            yield make_line(PART, what, [ours / theirs for ours, theirs in rates], figures, target=target, here=here)
+
+
+def measure(run: Run, source: str, device: torch.device) -> list[tuple[float, float]]:
+    """Return images/s of (our loop, the common loop) in each round; the loader's workers live in its own turns."""
+    batch = run.preset.recipe.batch_size
+    state, one = begin(run, device)
+    images, labels = to_float(one.images), one.labels
+    state.model.train()
+    steps = steps_of_a_turn(lambda: resident_step(run, state, images, labels), device)
+    train = random_images(batch * steps, device)
+    ours = functools.partial(train_epoch, run, state, train)
+    ours()
+    rounds = []
+    with tempfile.TemporaryDirectory() as folder:
+        common = functools.partial(common_seconds, run, make_dataset(source, Path(folder)), steps, device)
+        for number in range(ROUNDS):
+            first = timed(ours, device) if number % 2 == 0 else 0.0
+            theirs = common()
+            rounds.append((batch * steps / (first or timed(ours, device)), batch * steps / theirs))
+    return rounds
+
+
+def make_dataset(source: str, folder: Path) -> Dataset[tuple[Any, int]]:
+    """Return made-up images with the common transforms: written once as PNG files, or kept as arrays."""
+    ensure_importable()
+    from torchvision import datasets, transforms
+
+    crop_and_flip = [transforms.RandomCrop(PIXELS, padding=4), transforms.RandomHorizontalFlip()]
+    transform = transforms.Compose([*crop_and_flip, transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
+    labels = np.arange(IMAGES) % CLASSES
+    images = make_images(labels, CLASSES, PIXELS, np.random.default_rng(0))
+    if source == "arrays in memory":
+        return Decoded(images, labels, transform)
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        path = folder / str(label) / f"{number:05d}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(path)
+    found: Dataset[tuple[Any, int]] = datasets.ImageFolder(str(folder), transform)
+    return found
+
+
+def common_seconds(run: Run, dataset: Dataset[tuple[Any, int]], steps: int, device: torch.device) -> float:
+    """Return the seconds of so many steps of the common loop: its workers have made as many batches as are used.
+
+    The network has no normalisation of its own here, since the transforms normalise.
+    """
+    recipe, workers = run.preset.recipe, cores()
+    state = start(run, as_data(random_images(recipe.batch_size, device)), device)
+    state.model.add_module("normalize", nn.Identity())
+    ready = PREFETCH * workers
+    draws = torch.Generator().manual_seed(0)
+    sampler = RandomSampler(dataset, True, (2 * ready + steps) * recipe.batch_size, generator=draws)  # type: ignore[arg-type]
+    cuda = device.type == "cuda"
+    loader = DataLoader(
+        dataset, recipe.batch_size, sampler=sampler, num_workers=workers, pin_memory=cuda, generator=draws
+    )
+    began = running_loss = 0.0
+    for number, (images, labels) in enumerate(loader):
+        if number == ready:
+            began = time.perf_counter()
+        if number == ready + steps:
+            return time.perf_counter() - began
+        images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+        with autocast(recipe, device):
+            loss = F.cross_entropy(state.model(images), labels)
+        state.optimizer.zero_grad()
+        loss.backward()
+        state.optimizer.step()
+        running_loss += loss.item()
+    raise AssertionError("the sampler has more batches than are used")

@@ -1,0 +1,108 @@
+"""What each preset would take on this machine: an estimate from the time of a few forward and backward passes."""
+
+import functools
+import time
+
+import torch
+from torch.nn import functional as F
+
+from benchmark.data.load import to_float
+from benchmark.evaluation.attacks import TARGETS
+from benchmark.evaluation.corruptions import KINDS, SEVERITIES
+from benchmark.evaluation.joint import suite
+from benchmark.evaluation.sanity_checks import PGD
+from benchmark.execution.progress import duration
+from benchmark.networks.build import build_model
+from benchmark.report.tables import Table
+from benchmark.settings.load import load_preset, preset_names
+from benchmark.settings.plan import Run, make_plan
+from benchmark.settings.preset import Attack, DataSettings, Preset, Recipe
+from benchmark.training.loop import autocast
+
+BATCH, REPEATS, LONG = 8, 5, 0.5  # images; timed passes; seconds of the first pass after which it is the only one
+FORWARD = 1 / 3  # of a forward and backward pass
+PGD_CHECKS = 10  # attacks like PGD with its 20 steps, at most, that checks 4, 5, 7 and 10 make
+TRAINING_IMAGES = {
+    "digits": 1297,
+    "cifar10": 50_000,
+    "cifar100": 50_000,
+    "cifar10_jpeg": 50_000,
+    "tiny_imagenet_100": 50_000,
+    "imagenet": 1_281_167,
+}
+
+
+def estimates_table(device: torch.device) -> Table:
+    """Return a table of what all runs of each preset would take on a device, training and attacks apart."""
+    measured = functools.cache(functools.partial(seconds_a_sample, device=device))
+    rows = []
+    for name in preset_names():
+        preset = load_preset(name)
+        plan = make_plan(preset, None, None)
+        size = preset.model.name, preset.data.pixels, 1 if preset.data.dataset == "digits" else 3
+        training = sum(map(training_samples, plan)) * measured(*size, preset.recipe.precision)
+        attacks = attack_samples(preset) * len(plan) * measured(*size, "float32")
+        times = [duration(seconds) for seconds in (training, attacks, training + attacks)]
+        rows.append([name, str(len(plan)), *times])
+    return Table(["preset", "runs", "training", "attacks, at most", "together, at most"], rows)
+
+
+def seconds_a_sample(network: str, pixels: int, channels: int, precision: str, *, device: torch.device) -> float:
+    """Return the seconds that one image's forward and backward pass takes, in a small batch of random images."""
+    images = torch.randint(256, (BATCH, channels, pixels, pixels), generator=torch.Generator().manual_seed(0))
+    images = images.to(torch.uint8)
+    model = build_model(network, images, 10, 0)
+    model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # as training
+    batch, labels = to_float(images.to(device)), torch.arange(BATCH, device=device) % 10
+    recipe = Recipe.model_validate({"epochs": 1, "batch_size": BATCH, "learning_rate": 1.0, "precision": precision})
+
+    def once() -> float:
+        began = time.perf_counter()
+        with autocast(recipe, device):
+            loss = F.cross_entropy(model(batch).float(), labels)
+        loss.backward()
+        loss.item()  # waits for the device
+        return time.perf_counter() - began
+
+    first = once()  # also warms
+    return min([first] if first > LONG else [once() for _ in range(REPEATS)]) / BATCH
+
+
+def training_samples(run: Run) -> float:
+    """Return the gradient samples of a run's training, virtual ones as if they joined at the input.
+
+    A method's own are told by its settings: `copies`, in a share `p` of the steps, and the `steps` of an attack.
+    """
+    recipe, method = run.preset.recipe, run.method
+    images = training_images(run.preset.data) // recipe.batch_size * recipe.batch_size * run.epochs
+    return images * (1 + getattr(method, "p", 1.0) * getattr(method, "copies", 0) + getattr(method, "steps", 0))
+
+
+def training_images(data: DataSettings) -> int:
+    """Return the number of training images; a data set of one's own counts as the package's largest."""
+    return data.train_images or TRAINING_IMAGES.get(data.dataset, 50_000) - data.validation_images
+
+
+def attack_samples(preset: Preset) -> float:
+    """Return the gradient samples of one run's attacks and checks, at most: as if no attack fooled any image."""
+    evaluation, spend = preset.evaluation, preset.evaluation.checks
+    attacks = [attack for _, attack in suite(evaluation)]
+    found = evaluation.images * (sum(map(samples_an_image, attacks)) + len(KINDS) * len(SEVERITIES) * FORWARD)
+    if spend is None:
+        return found
+    longer = [attack.model_copy(update={"steps": max(attack.steps, spend.long_steps)}) for attack in evaluation.attacks]
+    reference = [
+        ("apgd_ce", spend.reference_steps),
+        ("apgd_t", spend.reference_steps),
+        ("fab_t", spend.reference_steps),
+    ]
+    longer += [Attack(name=name, steps=steps) for name, steps in [*reference, ("square", spend.reference_queries)]]
+    found += spend.images * (PGD_CHECKS * PGD.steps + spend.square_queries * FORWARD)
+    return found + spend.repeated * sum(map(samples_an_image, longer))
+
+
+def samples_an_image(attack: Attack) -> float:
+    """Return the gradient samples that an attack spends on an image that it does not fool."""
+    if attack.name == "square":
+        return attack.steps * FORWARD
+    return (attack.steps + 1) * (TARGETS if attack.name in ("apgd_t", "fab_t") else 1)

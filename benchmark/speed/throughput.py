@@ -1,0 +1,160 @@
+"""Throughput: the training loop's images/s beside the limit, for every method on every network."""
+
+import functools
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from statistics import median
+from typing import NamedTuple
+
+import torch
+from torch.nn import functional as F
+
+from benchmark.data.datasets import Split
+from benchmark.data.load import Data, to_float
+from benchmark.networks.compiled import compiles, warm_up
+from benchmark.networks.flops import share_of_flops
+from benchmark.settings import registry
+from benchmark.settings.load import load_preset
+from benchmark.settings.plan import Run, make_plan
+from benchmark.settings.preset import Preset
+from benchmark.speed.lines import Line, Target, make_line
+from benchmark.training.loop import autocast, train_epoch
+from benchmark.training.state import State, start
+
+ROUNDS, SECONDS_WARM, SECONDS_A_TURN, MOST_STEPS = 5, 1.0, 2.0, 256
+CPU_BATCH = 32  # of PreActResNet-18 on a CPU, where a step of its own batch takes seconds
+PART, TARGET = "training loop", Target(0.95, at_least=True)
+
+
+class Round(NamedTuple):
+    """One turn of each: images/s of loop and limit, and their ratio as the FLOPs of the loop's steps predict it."""
+
+    loop: float
+    limit: float
+    predicted: float
+
+
+def loop_lines(device: torch.device) -> Iterator[Line]:
+    """Yield a line for each network and method: the loop's images/s over the limit's.
+
+    The limit is forward, backward and step of plain cross-entropy with the same network, batch size and precision
+    on one batch that stays where it is: no data, augmentation or bookkeeping. In a round loop and limit take a turn
+    each, in changing order, so that a machine that slows down slows both.
+    """
+    for preset in studies(device):
+        for method in registry.METHODS:
+            run = run_of(preset, method)
+            rounds = measure(run, device)
+            figures = {
+                "loop, images/s": median(r.loop for r in rounds),
+                "limit, images/s": median(r.limit for r in rounds),
+            }
+            what = f"{preset.model.name}, {method}, batch {preset.recipe.batch_size}"
+            ratios, predicted = [r.loop / r.limit for r in rounds], [r.predicted for r in rounds]
+            yield make_line(PART, what, ratios, figures, predicted=predicted, target=TARGET)
+
+
+def studies(device: torch.device) -> list[Preset]:
+    """Return a preset for each network, with an arm for every method; no turn reaches the end of its training."""
+    endless = "recipe.epochs=1000000"
+    small = (f"recipe.batch_size={CPU_BATCH}",) if device.type == "cpu" else ()
+    return [load_preset("cifar10_relatives_cpu", (endless,)), load_preset("cifar10_relatives_gpu", (endless, *small))]
+
+
+def run_of(preset: Preset, method: str) -> Run:
+    """Return the first seed's run of a method's arm, the one with the standard augmentation if there are several."""
+    arms = [name for name, arm in preset.arms.items() if arm.method == method]
+    chosen = next((name for name in arms if preset.arms[name].augmentation == "standard"), arms[0])
+    return make_plan(preset, [chosen], preset.seeds[:1])[0]
+
+
+def begin(run: Run, device: torch.device) -> tuple[State, Split]:
+    """Return a run's state before its first step, compiled if it will be, and one batch of random images."""
+    batch = random_images(run.preset.recipe.batch_size, device)
+    state = start(run, as_data(batch), device)
+    if compiles(run.preset.recipe, device):
+        warm_up(run, state, batch)
+    return state, batch
+
+
+def measure(run: Run, device: torch.device) -> list[Round]:
+    """Return the rounds of one run's network, method and augmentation."""
+    batch = run.preset.recipe.batch_size
+    state, one = begin(run, device)
+    images, labels = to_float(one.images), one.labels
+
+    def limit(steps: int) -> None:
+        for _ in range(steps):
+            resident_step(run, state, images, labels)
+
+    state.model.train()
+    steps = steps_of_a_turn(functools.partial(limit, 1), device)
+    train = random_images(batch * steps, device)
+    share = functools.cache(lambda layer: share_of_flops(state.model, images[:1], layer))
+
+    costs = list[float]()  # of the steps of each turn, in plain steps
+
+    def loop() -> None:
+        before = dict(state.virtual)
+        train_epoch(run, state, train)
+        added = {layer: n - before.get(layer, 0) for layer, n in state.virtual.items()}
+        costs.append(1 + sum(n * share(layer) for layer, n in added.items()) / (batch * steps))
+
+    loop()
+    rounds = []
+    for number in range(ROUNDS):
+        ours, best = in_turns([loop, functools.partial(limit, steps)], number, device)
+        rounds.append(Round(batch * steps / ours, batch * steps / best, 1 / costs[-1]))
+    return rounds
+
+
+def steps_of_a_turn(step: Callable[[], object], device: torch.device) -> int:
+    """Return how many steps fill a turn, after having warmed up with some."""
+    began = time.perf_counter()
+    for done in itertools.count(1):  # the count of the last pass, whose steps were warm
+        seconds = timed(step, device)
+        if done >= 2 and time.perf_counter() - began > SECONDS_WARM:
+            break
+    return min(MOST_STEPS, max(2, math.ceil(SECONDS_A_TURN / seconds)))
+
+
+def in_turns(works: Sequence[Callable[[], object]], number: int, device: torch.device) -> list[float]:
+    """Do every work once, in turned order in every other round; return the seconds of each, in the given order."""
+    order = range(len(works)) if number % 2 == 0 else reversed(range(len(works)))
+    seconds = {i: timed(works[i], device) for i in order}
+    return [seconds[i] for i in range(len(works))]
+
+
+def resident_step(run: Run, state: State, images: torch.Tensor, labels: torch.Tensor) -> None:
+    """Take the cheapest possible step: plain cross-entropy on a float batch that is already there."""
+    with autocast(run.preset.recipe, images.device):
+        loss = F.cross_entropy(state.network(images).float(), labels)
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    state.optimizer.step()
+
+
+def random_images(n: int, device: torch.device, pixels: int = 32, classes: int = 10) -> Split:
+    """Return n random RGB images with random labels."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (n, 3, pixels, pixels), generator=generator, dtype=torch.uint8)
+    return Split(images.to(device), torch.randint(classes, (n,), generator=generator).to(device))
+
+
+def as_data(split: Split, classes: int = 10) -> Data:
+    """Return random images as a data set."""
+    return Data("random", classes, "random", True, split, split, split)
+
+
+def timed(work: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds `work` takes, the device's queue emptied before and after."""
+    accelerator = device.type == "cuda"
+    if accelerator:
+        torch.cuda.synchronize(device)
+    began = time.perf_counter()
+    work()
+    if accelerator:
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began

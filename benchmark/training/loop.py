@@ -1,0 +1,231 @@
+"""Training: one loop for every arm, which knows no method by name."""
+
+import contextlib
+import hashlib
+import math
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from benchmark.data import streamed as streaming
+from benchmark.data.datasets import Split
+from benchmark.data.load import to_float
+from benchmark.data.seeds import stream, stream_seed
+from benchmark.data.streamed import Files
+from benchmark.data.views import decoders
+from benchmark.records.schema import Epoch
+from benchmark.runtime.errors import UsageError
+from benchmark.settings import registry
+from benchmark.settings.plan import Run
+from benchmark.settings.preset import Recipe
+from benchmark.training.schedule import budget, learning_rate
+from benchmark.training.state import Position, State
+
+
+class DivergedError(Exception):
+    """The training loss or a weight is not finite; the text says where."""
+
+
+def order_hash(run: Run, images: int) -> str:
+    """Return the SHA-256 (16 hex digits) of the order of `images` images over the recipe's epochs; arms with epochs of
+    their own follow it as far as they go.
+    """
+    digest, order = hashlib.sha256(), stream(run.preset.data.dataset, run.seed, "order")
+    for _ in range(run.preset.recipe.epochs):
+        digest.update(torch.randperm(images, generator=order).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:
+    """Return the precision of training: bfloat16 autocast or plain float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
+
+
+def train_step(run: Run, state: State, images: Tensor, labels: Tensor) -> list[Any]:
+    """Take one optimizer step; return what the method returned for each batch: one, or each part of `accumulate`.
+
+    Args:
+        run: what is trained.
+        state: is changed in place.
+        images: (N, C, H, W) float images in [0, 1], this process's share of the step's.
+        labels: (N,) their labels.
+
+    Raises:
+        UsageError: the method does not fit the network, for example a layer inside a skip connection.
+    """
+    parts, taken = min(run.preset.recipe.accumulate, len(labels)), list[Any]()
+    state.optimizer.zero_grad(set_to_none=True)
+    for some, theirs in zip(images.chunk(parts), labels.chunk(parts), strict=True):
+        with gradients_exchanged(state, last=len(taken) == parts - 1):
+            try:
+                with autocast(run.preset.recipe, images.device):
+                    step = state.method(state.network, some, theirs, generator=state.streams["method"])
+            except ValueError as error:  # a method's word that it does not fit this network
+                raise UsageError(f"arm {run.arm}: {error}") from error
+            (step.loss if parts == 1 else step.loss / parts).backward()
+        taken.append(step)
+    state.optimizer.step()
+    return taken
+
+
+def gradients_exchanged(state: State, last: bool) -> AbstractContextManager[Any]:
+    """Let several processes exchange gradients in a step's last part alone, when all of them are summed up."""
+    if isinstance(state.network, DistributedDataParallel) and not last:
+        return state.network.no_sync()
+    return contextlib.nullcontext()
+
+
+def train_epoch(
+    run: Run, state: State, train: Split | Files, after_step: Callable[[int], None] = lambda _step: None
+) -> Epoch:
+    """Train one epoch, or what is left of it: a new random order, whole batches only (the rest is left out).
+
+    In compute mode the last epoch ends where the budget does. One process
+    does not wait for its device inside the epoch; several do, in torch's SyncBatchNorm. Accuracy is filled in by the
+    caller.
+
+    Args:
+        run: what is trained.
+        state: is changed in place, `position` at every step.
+        train: the training images.
+        after_step: called with the number of steps done in this epoch; what it raises leaves a state to go on from.
+
+    Raises:
+        DivergedError: a loss or a weight is not finite.
+        ValueError: the run's training is over.
+    """
+    recipe, allowed = run.preset.recipe, budget(run, state, train)
+    if state.position is None and allowed.is_spent(state):
+        raise ValueError(f"the training of {run.arm} seed {run.seed} is over: nothing of its budget is left")
+    whole = len(train.labels) // recipe.batch_size
+    position = state.position = state.position or begin_epoch(state, train, whole)
+    state.model.train()
+    with contextlib.closing(training_batches(run, state, train)) as batches:
+        while position.steps < whole and not allowed.is_spent(state):
+            began = time.perf_counter()
+            images, labels = next(batches)
+            for group in state.optimizer.param_groups:
+                group["lr"] = learning_rate(recipe, allowed.share(state))
+            count(state, train_step(run, state, to_float(images), labels))
+            state.images += recipe.batch_size
+            position.seconds += time.perf_counter() - began
+            after_step(position.steps)
+    return _end_epoch(state, recipe, whole)
+
+
+def count(state: State, taken: Sequence[Any]) -> None:
+    """Count one more optimizer step, from what the method returned for its parts."""
+    position = state.position
+    assert position is not None
+    losses = [step.loss.detach() for step in taken]
+    position.losses[position.steps] = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+    for step in taken:
+        if step.virtual:
+            position.augmented += 1
+            state.virtual[step.layer] = state.virtual.get(step.layer, 0) + step.virtual * state.group.size
+    position.steps += 1
+
+
+def begin_epoch(state: State, train: Split | Files, whole: int) -> Position:
+    """Draw the order of an epoch of `whole` steps."""
+    order = torch.randperm(len(train.labels), generator=state.streams["order"])
+    device = next(state.model.parameters()).device
+    return Position(order.to(train.labels.device, non_blocking=True), torch.zeros(whole, device=device))
+
+
+def _end_epoch(state: State, recipe: Recipe, whole: int) -> Epoch:
+    """Return what is recorded of the epoch whose last step is done."""
+    position = state.position
+    assert position is not None
+    began = time.perf_counter()
+    raise_if_diverged(state)  # the one wait for the device, and for the other processes
+    position.seconds += time.perf_counter() - began
+    total = np.add.accumulate(position.losses[: position.steps].cpu().numpy())[-1]
+    finished = Epoch(
+        epoch=len(state.epochs) + 1,
+        learning_rate=round(state.optimizer.param_groups[0]["lr"], 8),
+        train_loss=round(float(total) / position.steps, 6),
+        accuracy=0.0,
+        images_per_second=round(position.steps * recipe.batch_size / position.seconds, 1),
+        seconds=round(position.seconds, 3),
+        augmented=round(position.augmented / (position.steps * recipe.accumulate), 6),
+    )
+    if position.steps < whole:
+        finished["images"] = position.steps * recipe.batch_size
+    state.position = None
+    return finished
+
+
+def raise_if_diverged(state: State) -> None:
+    """Look at the losses of the epoch in progress, from now on means over all processes, and at the weights.
+
+    Waits for the device; all processes do it at the same steps.
+
+    Raises:
+        DivergedError: one is not finite; the text names step and values.
+    """
+    position = state.position
+    assert position is not None
+    position.losses[: position.steps] = state.group.mean(position.losses[: position.steps])
+    losses = position.losses[: position.steps].tolist()
+    where = f"epoch {len(state.epochs) + 1}, step"
+    rate = f"learning rate {state.optimizer.param_groups[0]['lr']:.4g} in the last step"
+    for step, loss in enumerate(losses, start=1):
+        if not math.isfinite(loss):
+            before = f"{losses[step - 2]:.4g} in the step before, " if step > 1 else ""
+            raise DivergedError(f"the training loss became {loss} in {where} {step} ({before}{rate})")
+    broken = [name for name, value in state.model.named_parameters() if not bool(value.isfinite().all())]
+    if broken:
+        raise DivergedError(
+            f"weights are no longer finite after {where} {position.steps}, {broken[0]} among {len(broken)} tensors "
+            f"(loss {losses[-1]:.4g}, {rate})"
+        )
+
+
+def training_batches(run: Run, state: State, train: Split | Files) -> Generator[tuple[Tensor, Tensor]]:
+    """Yield this process's uint8 images, augmented, and labels of every step that is left of the epoch.
+
+    Every process augments the whole batch, which is cheap for images in memory: so the draws do not depend on how many
+    share it.
+    """
+    recipe, position = run.preset.recipe, state.position
+    assert position is not None
+    left = position.order.split(recipe.batch_size)[position.steps : len(train.labels) // recipe.batch_size]
+    if isinstance(train, Files):
+        yield from _streamed_batches(run, state, train, [state.group.own(picked, recipe.accumulate) for picked in left])
+        return
+    augment = augmentation(run)
+    for picked in left:
+        images = augment(train.images[picked], state.streams["augmentation"])
+        yield state.group.own(images, recipe.accumulate), state.group.own(train.labels[picked], recipe.accumulate)
+
+
+def _streamed_batches(run: Run, state: State, files: Files, rows: Sequence[Tensor]) -> Generator[tuple[Tensor, Tensor]]:
+    """Yield the images, decoded and cropped by worker processes, of rows of indices."""
+    preset, epoch = run.preset, len(state.epochs) + 1
+    if rows:
+        yield from streaming.training_batches(
+            files,
+            torch.cat(list(rows)),
+            augmentation=preset.arms[run.arm].augmentation,
+            seed=stream_seed(preset.data.dataset, run.seed, f"augmentation of epoch {epoch}"),
+            batch_size=len(rows[0]),
+            workers=decoders(),
+            flip=preset.recipe.flip,
+            device=next(state.model.parameters()).device,
+        )
+
+
+def augmentation(run: Run) -> Callable[[Tensor, torch.Generator], Tensor]:
+    """Return the arm's augmentation of uint8 batches."""
+    recipe, name = run.preset.recipe, run.preset.arms[run.arm].augmentation
+    if name == "none":
+        return lambda images, _generator: images
+    operation = registry.look_up(name, registry.AUGMENTATIONS)
+    return lambda images, generator: operation(images, padding=recipe.padding, flip=recipe.flip, generator=generator)

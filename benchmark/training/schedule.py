@@ -1,0 +1,66 @@
+"""The schedule of a training: how long it takes, and the learning rate at every step."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmark.data.datasets import Split
+from benchmark.data.load import to_float
+from benchmark.data.streamed import Files
+from benchmark.data.views import pick
+from benchmark.networks.flops import training_flops
+from benchmark.settings.plan import Run
+from benchmark.settings.preset import Recipe
+from benchmark.training.state import State
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a run may spend in training: optimizer steps or, in compute mode, FLOPs.
+
+    Attributes:
+        total: all that it may spend; in compute mode what plain training spends in the recipe's epochs.
+        step: what a plain step costs; training ends when not even that is left.
+        spent: what the state has spent so far.
+    """
+
+    total: int
+    step: int
+    spent: Callable[[State], int]
+
+    def share(self, state: State) -> float:
+        """Return the share of the training that is over, which the learning rate follows: 0 at the first step, 1 at
+        the last plain one; an augmented one may pass it.
+        """
+        return min(self.spent(state) / max(self.total - self.step, 1), 1.0)
+
+    def is_spent(self, state: State) -> bool:
+        """Say whether training is over."""
+        return self.spent(state) + self.step > self.total
+
+
+def budget(run: Run, state: State, train: Split | Files) -> Budget:
+    """Return a run's budget: its epochs of whole batches or, in compute mode, the FLOPs of plain training."""
+    batch = run.preset.recipe.batch_size
+    steps_per_epoch = len(train.labels) // batch
+    if not run.preset.compute:
+        return Budget(run.epochs * steps_per_epoch, 1, lambda state: state.images // batch)
+    image = to_float(pick(train, [0], next(state.model.parameters()).device).images)
+    plain = batch * training_flops(state.model, image)
+    behind = functools.cache(lambda layer: training_flops(state.model, image, layer))
+
+    def spent(state: State) -> int:
+        return state.images // batch * plain + sum(n * behind(layer) for layer, n in state.virtual.items())
+
+    return Budget(run.preset.recipe.epochs * steps_per_epoch * plain, plain, spent)
+
+
+def learning_rate(recipe: Recipe, share: float) -> float:
+    """Return the rate (see `Recipe`) where `share` of the training, in [0, 1], is over."""
+    if share < recipe.peak:
+        factor = recipe.initial + (1 - recipe.initial) * share / recipe.peak
+    elif recipe.drops:
+        factor = 0.1 ** sum(share >= drop for drop in recipe.drops)
+    else:
+        factor = 1 + (recipe.final - 1) * (share - recipe.peak) / max(1 - recipe.peak, 1e-12)
+    return recipe.learning_rate * factor

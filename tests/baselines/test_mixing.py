@@ -1,0 +1,259 @@
+"""mixup, Manifold Mixup and CutMix, example by example against plain re-computation and against torchvision."""
+
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from baselines.cutmix import CutMix, box
+from baselines.draws import beta
+from baselines.manifold_mixup import ManifoldMixup
+from baselines.mixup import Mixup
+from benchmark.runtime.torchvision import ensure_importable
+
+DRAWN = 0.3  # lam where a test fixes it
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def images(n: int = 6, height: int = 4, width: int = 5) -> tuple[Tensor, Tensor]:
+    return torch.rand(n, 3, height, width, generator=generator(3)), torch.arange(n) % 3
+
+
+def network() -> nn.Sequential:  # "2" is the activation after the hidden layer
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(60, 8), nn.Tanh(), nn.Linear(8, 3))
+
+
+class Spy(nn.Module):
+    """Keeps what it saw; its logits are the first three pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = list[Tensor]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(x.clone())
+        return x.flatten(1)[:, :3]
+
+
+def soft_cross_entropy(logits: Tensor, target: list[float]) -> float:
+    """Cross-entropy of one example's logits with a soft label, in plain Python."""
+    log_p: list[float] = F.log_softmax(logits.detach().double(), dim=-1).flatten().tolist()
+    return -sum(q * value for q, value in zip(target, log_p, strict=True))
+
+
+def mixed_label(first: int, second: int, lam: float) -> list[float]:
+    return [lam * (k == first) + (1 - lam) * (k == second) for k in range(3)]
+
+
+def replayed(alpha: float, seed: int) -> tuple[float, list[int], torch.Generator]:
+    """Give lam, the partners and the generator after them, as the methods draw them."""
+    replay = generator(seed)
+    lam = random.Random(int(torch.randint(2**62, (), generator=replay))).betavariate(alpha, alpha)
+    return lam, torch.randperm(6, generator=replay).tolist(), replay
+
+
+def test_mixup_is_its_formula_example_by_example() -> None:
+    model, (x, y) = network(), images()
+    step = Mixup(alpha=0.4)(model, x, y, generator=generator(9))
+    lam, partners, _ = replayed(0.4, 9)
+    total = 0.0
+    for i, j in enumerate(partners):
+        logits = model((lam * x[i] + (1 - lam) * x[j])[None])
+        torch.testing.assert_close(step.logits[i : i + 1], logits)
+        total += soft_cross_entropy(logits, mixed_label(int(y[i]), int(y[j]), lam))
+    assert float(step.loss.detach()) == pytest.approx(total / 6, rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_manifold_mixup_is_its_formula_example_by_example(seed: int) -> None:
+    model, (x, y) = network(), images()
+    layers = ("input", "1", "2")
+    step = ManifoldMixup(layers, alpha=0.4)(model, x, y, generator=generator(seed))
+    lam, partners, replay = replayed(0.4, seed)
+    depth = (0, 2, 3)[int(torch.randint(3, (), generator=replay))]  # modules below the mixed activation
+    h = model[:depth](x)
+    total = 0.0
+    for i, j in enumerate(partners):
+        logits = model[depth:]((lam * h[i] + (1 - lam) * h[j])[None])
+        torch.testing.assert_close(step.logits[i : i + 1], logits)
+        total += soft_cross_entropy(logits, mixed_label(int(y[i]), int(y[j]), lam))
+    assert float(step.loss.detach()) == pytest.approx(total / 6, rel=1e-5)
+
+
+def test_manifold_mixup_at_the_input_is_mixup_to_the_last_bit() -> None:
+    model, (x, y) = network(), images()
+    for seed in range(5):
+        manifold = ManifoldMixup(("input",), alpha=0.7)(model, x, y, generator=generator(seed))
+        mixup = Mixup(alpha=0.7)(model, x, y, generator=generator(seed))
+        assert torch.equal(manifold.loss, mixup.loss)
+        assert torch.equal(manifold.logits, mixup.logits)
+
+
+@pytest.mark.parametrize("form", [torch.channels_last, torch.contiguous_format])
+def test_manifold_mixups_gradient_goes_to_both_examples_in_every_memory_format(form: torch.memory_format) -> None:
+    x, y = images()
+    h = x.contiguous(memory_format=form).requires_grad_()
+    lam, partners, _ = replayed(0.4, 2)
+    spy = Spy()
+    ManifoldMixup(("0",), alpha=0.4)(nn.Sequential(nn.Identity(), spy), h, y, generator=generator(2)).loss.backward()
+    assert spy.seen[0].is_contiguous(memory_format=form)
+    other = x.detach().clone().requires_grad_()
+    logits = torch.lerp(other[partners], other, lam).flatten(1)[:, :3]
+    (lam * F.cross_entropy(logits, y) + (1 - lam) * F.cross_entropy(logits, y[partners])).backward()
+    torch.testing.assert_close(h.grad, other.grad)
+    assert h.grad is not None
+    assert bool(h.grad.flatten(1)[:, :3].abs().min() > 0)
+
+
+def test_manifold_mixup_draws_its_layers_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    from baselines import manifold_mixup
+
+    drawn = list[str]()
+
+    def note(_model: nn.Module, layer: str, x: Tensor, *_: object) -> Tensor:
+        drawn.append(layer)
+        return x.flatten(1)[:, :3]
+
+    monkeypatch.setattr(manifold_mixup, "forward_mixed", note)
+    method, model, draws, (x, y) = ManifoldMixup(("input", "1", "2")), network(), generator(), images()
+    for _ in range(900):
+        method(model, x, y, generator=draws)
+    assert all(n == pytest.approx(300, abs=60) for n in Counter(drawn).values())
+    assert set(drawn) == {"input", "1", "2"}
+
+
+@pytest.mark.parametrize("name", ["3.lower", "block1", "inputs"])
+def test_an_unknown_layer_is_refused_with_the_nearest_names(name: str) -> None:
+    model = nn.Sequential()
+    for part in ("stem", "block2", "head"):
+        model.add_module(part, nn.Identity())
+    with pytest.raises(ValueError, match=rf"^layers: Sequential has no layer '{name}'") as refusal:
+        ManifoldMixup(("stem", name)).check(model)
+    hint = {"block1": "Did you mean 'block2'", "inputs": "Did you mean 'input'"}.get(name, "stem, block2, head")
+    assert hint in str(refusal.value)
+    compiled: Any = torch.compile(model, backend="eager")
+    ManifoldMixup(("input", "stem", "head")).check(compiled)
+    with pytest.raises(ValueError, match="use DistributedDataParallel"):
+        ManifoldMixup(("stem",)).check(nn.DataParallel(compiled))
+
+
+class Twice(nn.Module):
+    """Calls one layer twice and has another that it never calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.unused = nn.Linear(60, 60), nn.Linear(60, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.used(self.used(x.flatten(1)))
+        return out[:, :3]
+
+
+@pytest.mark.parametrize(("layer", "message"), [("used", "must be called once"), ("unused", "is not used")])
+def test_a_layer_that_is_not_called_once_is_refused_and_no_hook_stays(layer: str, message: str) -> None:
+    model = Twice()
+    with pytest.raises(ValueError, match=rf"^layers: '{layer}' {message}"):
+        ManifoldMixup((layer,))(model, *images(), generator=generator())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_compiled_network_is_mixed_too_even_where_it_was_compiled_before() -> None:
+    model, (x, y) = network(), images()
+    compiled: Any = torch.compile(model, backend="eager")
+    compiled(x)
+    for seed in range(3):
+        step = ManifoldMixup(("2",))(compiled, x, y, generator=generator(seed))
+        assert torch.equal(step.loss, ManifoldMixup(("2",))(model, x, y, generator=generator(seed)).loss)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_cutmix_is_its_formula_example_by_example(seed: int) -> None:
+    model, (x, y) = network(), images()
+    step = CutMix(alpha=0.8, p=1.0)(model, x, y, generator=generator(seed))
+    replay = generator(seed)
+    torch.rand((), generator=replay)  # the decision
+    lam = random.Random(int(torch.randint(2**62, (), generator=replay))).betavariate(0.8, 0.8)
+    partners = torch.randperm(6, generator=replay).tolist()
+    row, column = (int(torch.randint(size, (), generator=replay)) for size in (4, 5))
+    tall, wide = (int(size * (1 - lam) ** 0.5) // 2 for size in (4, 5))  # half of the box
+    total = 0.0
+    for i, j in enumerate(partners):
+        mixed, pasted = x[i].clone(), 0
+        for r in range(4):
+            for c in range(5):
+                if row - tall <= r < row + tall and column - wide <= c < column + wide:
+                    mixed[:, r, c], pasted = x[j, :, r, c], pasted + 1
+        logits = model(mixed[None])
+        torch.testing.assert_close(step.logits[i : i + 1], logits)
+        total += soft_cross_entropy(logits, mixed_label(int(y[i]), int(y[j]), 1 - pasted / 20))
+    assert float(step.loss.detach()) == pytest.approx(total / 6, rel=1e-5)
+
+
+def test_mixup_agrees_with_torchvision_given_the_same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    ensure_importable()
+    from torchvision.transforms.v2 import MixUp
+
+    model, (x, y), transform = Spy(), images(), MixUp(num_classes=3)
+    monkeypatch.setattr(transform._dist, "sample", lambda _shape: torch.tensor(DRAWN))
+    monkeypatch.setattr(random.Random, "betavariate", lambda *_: float(torch.tensor(DRAWN)))
+    monkeypatch.setattr(torch, "randperm", lambda n, **_: torch.arange(n).roll(1))  # torchvision pairs by roll
+    step = Mixup()(model, x, y, generator=generator())
+    mixed, targets = transform(x, y)
+    torch.testing.assert_close(model.seen[0], mixed)
+    torch.testing.assert_close(step.loss, F.cross_entropy(mixed.flatten(1)[:, :3], targets))
+
+
+@pytest.mark.parametrize(
+    ("lam", "row", "column"),
+    [(0.3, 2, 3), (0.3, 0, 0), (0.5, 15, 19), (0.75, 8, 0), (0.0, 8, 10), (0.999, 8, 10), (1.0, 3, 3), (0.02, 1, 18)],
+)
+def test_cutmix_agrees_with_torchvision_given_the_same_draws(
+    lam: float, row: int, column: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure_importable()
+    from torchvision.transforms.v2 import CutMix as Theirs
+
+    def centre(high: int, size: tuple[int, ...] = (), **_: object) -> Tensor:
+        return torch.full(size, {16: row, 20: column}.get(high, 0))
+
+    model, (x, y), transform = Spy(), images(height=16, width=20), Theirs(num_classes=3)
+    monkeypatch.setattr(transform._dist, "sample", lambda _shape: torch.tensor(lam))
+    monkeypatch.setattr(random.Random, "betavariate", lambda *_: float(torch.tensor(lam)))
+    monkeypatch.setattr(torch, "randperm", lambda n, **_: torch.arange(n).roll(1))
+    monkeypatch.setattr(torch, "randint", centre)
+    step = CutMix(p=1.0)(model, x, y, generator=generator())
+    mixed, targets = transform(x, y)
+    assert torch.equal(model.seen[0], mixed)
+    torch.testing.assert_close(step.loss, F.cross_entropy(mixed.flatten(1)[:, :3], targets))
+
+
+def test_the_box_has_the_drawn_area_where_the_border_leaves_it_whole() -> None:
+    top, bottom, left, right = box(0.75, 16, 16, 32, 32)
+    assert (bottom - top, right - left) == (16, 16)
+    assert box(1.0, 5, 5, 32, 32) == (5, 5, 5, 5)
+    assert box(0.0, 16, 16, 32, 32) == (0, 32, 0, 32)
+
+
+def test_cutmix_mixes_the_share_p_of_batches() -> None:
+    model, draws, (x, y) = Spy(), generator(), images(8, 32, 32)
+    for _ in range(1000):
+        CutMix(p=0.3)(model, x, y, generator=draws)
+    mixed = sum(not torch.equal(seen, x) for seen in model.seen)
+    assert mixed == pytest.approx(300, abs=50)
+
+
+@pytest.mark.parametrize(("alpha", "spread"), [(1.0, 1 / 12), (2.0, 1 / 20), (0.2, 1 / 5.6)])
+def test_lambda_has_the_moments_of_the_beta_distribution(alpha: float, spread: float) -> None:
+    draws = generator()
+    lam = torch.tensor([beta(alpha, draws) for _ in range(4000)])
+    assert float(lam.mean()) == pytest.approx(0.5, abs=0.03)
+    assert float(lam.var()) == pytest.approx(spread, rel=0.08)  # 1 / (4 * (2 * alpha + 1))

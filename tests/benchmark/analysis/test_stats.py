@@ -1,0 +1,250 @@
+"""Statistics against SciPy, hand-computed cases, brute force and simulation; verdicts."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from benchmark.analysis.curves import area_under_curve
+from benchmark.analysis.paired import (
+    ALPHA,
+    Comparison,
+    Floats,
+    compare,
+    correct,
+    detectable_difference,
+    exact_floor,
+    exact_p,
+    holm,
+    paired_t,
+    tost_p,
+    welch_p,
+)
+from benchmark.analysis.verdicts import outcome, p_text, signed, verdict
+
+
+def arms(*differences: float, base: float = 80.0) -> tuple[Floats, Floats]:
+    """Treatment and control with these differences."""
+    control = base + 0.3 * np.arange(len(differences), dtype=np.float64)
+    return control + np.array(differences, dtype=np.float64), control
+
+
+def compared(*differences: float, margin: float = 0.5, base: float = 80.0, family: int = 1) -> Comparison:
+    """One comparison after Holm, in a family of `family` of which the others were not run."""
+    found = correct([compare(*arms(*differences, base=base), margin, family), *[None] * (family - 1)])[0]
+    assert found is not None
+    return found
+
+
+def test_paired_t_is_scipys_and_the_hand_computed_one() -> None:
+    treatment, control = arms(1.0, 2.0, 3.0)
+    found = paired_t(treatment, control)
+    # mean 2, sd 1, t = 2 / (1 / sqrt 3) = 3.4641, two degrees of freedom: p = 1 - t / sqrt(t^2 + 2) = .0742
+    assert found.difference == pytest.approx(2)
+    assert found.sd == pytest.approx(1)
+    assert found.p == pytest.approx(1 - np.sqrt(12 / 14))
+    assert found.low == pytest.approx(2 - 4.302652729911275 / np.sqrt(3))
+    reference = scipy_stats.ttest_rel(treatment, control)
+    assert found.p == pytest.approx(reference.pvalue)
+    assert found.high == pytest.approx(reference.confidence_interval(0.95).high)
+
+
+@pytest.mark.parametrize("step", [0.0, 1.0, 0.1 + 0.2])
+def test_constant_differences_have_no_p(step: float) -> None:
+    treatment, control = arms(*[step] * 5)
+    assert paired_t(treatment, control)[1:] == (0.0, None, None, None)
+    assert tost_p(treatment, control, 0.5) is None
+    assert exact_p(treatment, control) == (0.0625 if step else 1.0)
+
+
+def test_one_seed_has_no_test() -> None:
+    found = compare(*arms(1.0), 0.5, 1)
+    assert (found.sd, found.p, found.exact, found.welch, found.tost) == (None, None, 1.0, None, None)
+    assert found.detectable is None
+
+
+@pytest.mark.parametrize(
+    "differences", [(1, 2, 3), (1, -2, 3, 0), (0.3, 0.3, -0.3, 0.1, 0.2), (1, 1, 1, 1, -1), (0, 0, 0, 0)]
+)
+def test_exact_p_is_the_share_of_sign_flips(differences: tuple[float, ...]) -> None:
+    d = np.array(differences)
+    flips = [np.dot(signs, d) for signs in itertools.product((1, -1), repeat=len(d))]
+    share = np.mean(np.abs(flips) >= abs(d.sum()) - 1e-9)
+    assert exact_p(*arms(*differences)) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(("n", "floor"), [(3, 0.25), (5, 0.0625), (8, 0.0078125), (10, 0.001953125)])
+def test_exact_floor_is_reached(n: int, floor: float) -> None:
+    assert exact_floor(n) == floor
+    assert exact_p(*arms(*np.arange(1.0, n + 1))) == pytest.approx(floor)
+
+
+def test_exact_p_beyond_sixteen_seeds_is_sampled_and_repeatable() -> None:
+    pair = arms(*np.linspace(-0.2, 1.0, 20))
+    assert exact_p(*pair) == exact_p(*pair) >= exact_floor(20) == 2 / (2**16 + 1)
+
+
+def test_welch_is_scipys_and_guards_constants() -> None:
+    treatment, control = arms(1.0, 2.0, 4.0)
+    expected = scipy_stats.ttest_ind(treatment, control, equal_var=False).pvalue
+    assert welch_p(treatment, control) == pytest.approx(expected)
+    assert welch_p(np.full(4, 1.0), np.full(4, 2.0)) is None
+    one_constant = welch_p(treatment, np.full(3, 80.0))
+    assert one_constant == pytest.approx(scipy_stats.ttest_1samp(treatment, 80.0).pvalue)
+
+
+def test_tost_is_the_interval_inclusion_rule() -> None:
+    # p < .05 exactly where the 90% interval lies inside the margin.
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        treatment, control = arms(*rng.normal(0.1, 0.3, 6))
+        interval = scipy_stats.ttest_rel(treatment, control).confidence_interval(0.9)
+        p = tost_p(treatment, control, 0.4)
+        assert p is not None
+        assert (p < ALPHA) == (interval.low > -0.4 and interval.high < 0.4)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_holm_counts_what_could_not_be_tested() -> None:
+    assert holm([0.01, None, None]) == [pytest.approx(0.03), None, None]
+
+
+@pytest.mark.parametrize(
+    ("n", "family", "expected"),
+    [
+        (3, 1, 3.26),
+        (5, 1, 1.68),
+        (8, 1, 1.16),
+        (10, 1, 1.00),
+        (3, 3, 5.67),
+        (5, 3, 2.29),
+        (8, 3, 1.45),
+        (10, 3, 1.22),
+        (3, 37, 19.92),
+    ],
+)
+def test_detectable_difference_table(n: int, family: int, expected: float) -> None:
+    assert detectable_difference(n, family) == pytest.approx(expected, abs=0.006)
+
+
+def test_detectable_difference_is_found_in_four_studies_of_five() -> None:
+    d = detectable_difference(5)
+    assert d is not None
+    draws = np.random.default_rng(1).normal(d, 1.0, (5, 20_000))
+    p = scipy_stats.ttest_1samp(draws, 0.0).pvalue
+    assert np.mean(p < ALPHA) == pytest.approx(0.8, abs=0.02)
+
+
+def test_paired_t_keeps_its_level_under_the_null() -> None:
+    draws = np.random.default_rng(2).normal(80, 0.2, (1000, 2, 5))
+    p = [paired_t(treatment, control).p for treatment, control in draws]
+    rejected = np.mean([value is not None and value < ALPHA for value in p])
+    assert rejected == pytest.approx(0.05, abs=0.02)
+
+
+def test_area_by_hand() -> None:
+    eps = np.array([0.0, 1.0, 2.0, 4.0])
+    # 0.5 (80 + 40) + 0.5 (40 + 20) + 2 x 0.5 (20 + 0) = 110, over 4
+    assert area_under_curve(eps, np.array([80.0, 40.0, 20.0, 0.0])) == pytest.approx(27.5)
+    assert area_under_curve(eps, np.full((2, 3, 4), 70.0)) == pytest.approx(np.full((2, 3), 70.0))
+    with pytest.raises(ValueError, match="rise from 0"):
+        area_under_curve(np.array([1.0, 2.0]), np.array([1.0, 2.0]))
+
+
+def test_pairs_must_match() -> None:
+    with pytest.raises(ValueError, match="one shape"):
+        paired_t(np.zeros(3), np.zeros(4))
+    with pytest.raises(ValueError, match="not finite"):
+        paired_t(np.array([1.0, np.nan]), np.zeros(2))
+
+
+def test_verdict_higher() -> None:
+    text = verdict(compared(0.9, 1.0, 1.1, 1.2, 0.8))
+    assert text == (
+        "higher in 5/5 seeds, mean +1.00 points [95% CI +0.80 to +1.20], Holm p = .0001; "
+        "exact p = .0625 (the exact test cannot go below .0625)"
+    )
+
+
+def test_verdict_lower() -> None:
+    assert verdict(compared(-0.9, -1.0, -1.1, -1.2, -0.8)).startswith("lower in 5/5 seeds, mean -1.00 points")
+
+
+def test_verdict_not_resolved() -> None:
+    found = compared(1.0, -1.2, 0.3, -0.4, 0.6)
+    text = verdict(found)
+    assert outcome(found) == "not resolved"
+    assert "includes 0" in text
+    assert f"differences below MDE = {found.detectable:.2f} points cannot be seen with 5 seeds" in text
+    assert "no difference" not in text
+
+
+def test_verdict_lost_to_holm() -> None:
+    differences = (0.2, 0.9, 0.7, 1.2, 0.1)
+    assert outcome(compared(*differences)) == "higher"
+    found = compared(*differences, family=4)
+    assert outcome(found) == "not resolved"
+    assert "excludes 0 on its own, but not after Holm over 4 comparisons" in verdict(found)
+
+
+def test_verdict_equivalent() -> None:
+    found = compared(0.05, -0.06, 0.02, -0.03, 0.01)
+    assert outcome(found) == "equivalent"
+    assert verdict(found).startswith("equivalent within 0.5 points (two one-sided tests, Holm p ")
+
+
+def test_verdict_says_both_when_a_difference_is_below_the_margin() -> None:
+    found = compared(0.1, 0.12, 0.11, 0.09, 0.1)
+    assert outcome(found) == "higher, within margin"
+    text = verdict(found)
+    assert text.startswith("higher in 5/5 seeds")
+    assert text.endswith("also equivalent within 0.5 points: there is a difference, below the margin")
+
+
+@pytest.mark.parametrize("base", [0.0, 99.8])
+def test_no_equivalence_at_the_end_of_the_scale(base: float) -> None:
+    found = correct([compare(base + np.array([0.1, 0.0, 0.0, 0.1]), np.full(4, base), 0.5, 1)])[0]
+    assert found is not None
+    assert found.bounded
+    assert outcome(found) == "not resolved"
+    assert "the scale's end, where arms cannot be told apart" in verdict(found)
+
+
+def test_verdict_three_seeds_is_description_only() -> None:
+    found = compared(1.0, 1.1, 0.9)
+    assert outcome(found) == "description only"
+    expected = "higher in 3/3 seeds, mean +1.00 points; 3 paired seeds cannot carry a test: description only"
+    assert verdict(found) == expected
+
+
+def test_verdict_constant_differences() -> None:
+    text = verdict(compared(1.0, 1.0, 1.0, 1.0, 1.0))
+    assert text.startswith("higher in 5/5 seeds, by +1.00 points in each: differences are constant, no t test;")
+    assert "nan" not in text
+    assert verdict(compared(0.0, 0.0, 0.0, 0.0)).startswith("equal in 4/4 seeds: differences are constant")
+
+
+def test_verdict_counts_ties() -> None:
+    found = compared(0.0, 1.0, 1.1, 0.0, 0.9)
+    assert (found.wins, found.losses) == (3, 0)
+    assert compared(1.0, 1.1, 0.0).wins == 2
+    assert "higher in 2/3 seeds (1 tie)" in verdict(compared(1.0, 1.1, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [(0.0625, ".0625"), (0.25, ".25"), (1.0, "1"), (0.00001, "< .0001"), (None, "-"), (0.1234567, ".1235")],
+)
+def test_p_text(p: float | None, text: str) -> None:
+    assert p_text(p) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.5, "+0.50"), (-0.001, "0.00"), (-1.234, "-1.23"), (None, "-")])
+def test_signed(value: float | None, text: str) -> None:
+    assert signed(value) == text

@@ -1,0 +1,227 @@
+"""Records of one study as arrays; what does not belong together is refused, with the list of what differs."""
+
+import copy
+from typing import Any
+
+import numpy as np
+import planted
+import pytest
+from scipy import stats as scipy_stats
+
+from benchmark.analysis.exploratory import block_t
+from benchmark.analysis.study import comparisons, contrasts, load_study
+from benchmark.records.schema import Record
+from benchmark.runtime.errors import RunError, UsageError
+
+COUNTS = {"sba": [870, 872, 868, 871, 869], "standard": [858, 861, 857, 862, 857], "mixup": [860] * 5}
+
+
+def changed(record: Record, path: str, value: Any) -> Record:
+    """Copy a record with one dotted key replaced."""
+    copied: Any = copy.deepcopy(record)
+    *parents, last = path.split(".")
+    target = copied
+    for key in parents:
+        target = target[key]
+    target[last] = value
+    result: Record = copied
+    return result
+
+
+def test_endpoints_are_counts_of_the_bits() -> None:
+    study = load_study("planted", planted.study(COUNTS, {"sba": [[160, 120, 80, 20, 0]] * 5}))
+    assert study.arms == ("sba", "standard", "mixup")
+    assert study.seeds == (0, 1, 2, 3, 4)
+    assert study.clean[:, 0].tolist() == [87.0, 85.8, 86.0]
+    assert study.eps.tolist() == [0.0, 0.25, 0.5, 1.0, 2.0]
+    assert study.robust[0, 0].tolist() == [80.0, 60.0, 40.0, 10.0, 0.0]
+    assert study.values("eps")[0].tolist() == [10.0] * 5
+    # 0.25 x 70 + 0.25 x 50 + 0.5 x 25 + 1 x 5 = 47.5, over 2
+    assert study.values("area")[0] == pytest.approx(np.full(5, 23.75))
+
+
+def test_robust_needs_every_attack_to_fail() -> None:
+    record = planted.record("sba", 0, 870)
+    assert record["robustness"] is not None
+    record["robustness"]["attacks"].reverse()
+    study = load_study("planted", [record])
+    assert study.robust[0, 0, -1] == 0.0
+
+
+def test_comparison_is_paired_by_seed() -> None:
+    found = comparisons(load_study("planted", planted.study(COUNTS)), "clean")
+    assert list(found) == ["standard", "mixup"]
+    pair = found["standard"]
+    assert pair is not None
+    assert (pair.n, pair.wins, pair.family) == (5, 5, 2)
+    assert pair.difference == pytest.approx(1.1)
+    assert pair.holm is not None
+    assert pair.p is not None
+    assert pair.holm >= pair.p
+
+
+def test_diverged_and_missing_runs_leave_the_test_and_stay_in_the_study() -> None:
+    records = [r for r in planted.study(COUNTS) if (r["arm"], r["seed"]) not in {("mixup", 1), ("mixup", 4)}]
+    study = load_study("planted", [*records, planted.diverged("mixup", 1)])
+    assert study.seeds_with("mixup", "diverged") == [1]
+    assert study.seeds_with("mixup", "missing") == [4]
+    assert np.isnan(study.clean[2]).tolist() == [False, True, False, False, True]
+    pair = comparisons(study, "clean")["mixup"]
+    assert pair is not None
+    assert pair.n == 3
+    assert pair.control == 86.0
+
+
+def test_a_named_arm_without_runs_is_missing_and_counts_for_holm() -> None:
+    study = load_study("planted", planted.study({"sba": COUNTS["sba"], "standard": COUNTS["standard"]}))
+    found = comparisons(study, "clean")
+    assert found["mixup"] is None
+    assert found["standard"] is not None
+    assert found["standard"].p is not None
+    assert found["standard"].holm == pytest.approx(2 * found["standard"].p)
+    assert study.seeds_with("mixup", "missing") == [0, 1, 2, 3, 4]
+
+
+def test_a_seed_that_was_not_named_is_left_out() -> None:
+    study = load_study("planted", [*planted.study(COUNTS), planted.record("sba", 7, 999)])
+    assert study.unnamed == (("sba", 7),)
+    assert study.clean.shape == (3, 5)
+
+
+def test_records_that_do_not_say_it_named_what_was_named_in_their_time() -> None:
+    records = planted.study(COUNTS)
+    for record in records:
+        for key in ("endpoints", "level", "levels"):
+            del record["analysis"][key]
+    study = load_study("planted", records)
+    assert study.endpoints == ("clean", "area", "eps")
+    with pytest.raises(
+        UsageError, match="did not name the endpoint 'learning' before its runs; named: clean, area, eps"
+    ):
+        comparisons(study, "learning")
+
+
+def test_an_arm_that_was_not_named_is_shown_and_not_compared() -> None:
+    study = load_study("planted", planted.study({**COUNTS, "cutmix": [860] * 5}))
+    assert study.arms[-1] == "cutmix"
+    assert "cutmix" not in comparisons(study, "clean")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("data.fingerprint", "0" * 64, "data.fingerprint"),
+        (
+            "data.synthetic",
+            True,
+            "data.synthetic: False in sba/seed-0, sba/seed-1, standard/seed-1; True in standard/seed-0",
+        ),
+        ("settings.recipe.epochs", 8, "settings.recipe.epochs"),
+        ("settings.model.name", "large", "settings.model.name"),
+        ("settings.evaluation.eps", [0.25, 0.5, 1.0, 2.0, 8.0], "settings.evaluation.eps"),
+        ("settings.arm.settings.p", 0.9, "settings.arm.settings.p"),
+        ("settings.numerics", 2, "settings.numerics: absent in"),
+        ("analysis.margin", 2.0, "analysis.margin: 0.5 in"),
+        ("analysis.exploratory", True, "analysis.exploratory: False in"),
+        ("environment.torch", "2.11.0+cu130", "torch: 2.13 in"),
+        ("environment.device", "cuda:0 NVIDIA H100", "device: cpu in"),
+        ("weights_hash", "other", "weights_hash (seed 0): weights-0 in sba/seed-0; other in standard/seed-0"),
+        ("order_hash", "other", "order_hash (seed 0)"),
+        ("robustness.images", [*range(199), 777], "attacked images"),
+    ],
+)
+def test_mixed_records_are_refused_with_what_differs(path: str, value: Any, said: str) -> None:
+    records = planted.study({"sba": [870, 871], "standard": [860, 861]})
+    first = 0 if ".arm." in path else 2
+    records[first] = changed(records[first], path, value)
+    with pytest.raises(UsageError) as caught:
+        load_study("planted", records)
+    assert said in str(caught.value)
+    assert "do not belong to one study" in str(caught.value)
+
+
+def test_every_difference_is_listed() -> None:
+    records = planted.study({"sba": [870], "standard": [860]})
+    records[1] = changed(changed(records[1], "order_hash", "x"), "settings.recipe.batch_size", 64)
+    with pytest.raises(UsageError, match=r"(?s)batch_size.*order_hash"):
+        load_study("planted", records)
+
+
+def test_a_patch_version_may_differ() -> None:
+    records = planted.study({"sba": [870], "standard": [860]})
+    records[1] = changed(records[1], "environment.torch", "2.13.1+cpu")
+    assert load_study("planted", records).values("clean")[:2, 0].tolist() == [87.0, 86.0]
+
+
+def test_an_eps_that_no_attack_used_is_refused() -> None:
+    record = changed(planted.record("sba", 0, 870), "analysis.eps", 3.0)
+    with pytest.raises(UsageError, match="names eps = 3, attacked were"):
+        load_study("planted", [record])
+
+
+def test_no_records() -> None:
+    with pytest.raises(UsageError, match="python -m benchmark run planted"):
+        load_study("planted", [])
+
+
+@pytest.mark.parametrize(("path", "value"), [("clean.correct", "AAAA"), ("clean", None), ("robustness.attacks", [])])
+def test_damaged_outcomes_name_the_record(path: str, value: Any) -> None:
+    record = changed(planted.record("sba", 3, 870), path, value)
+    with pytest.raises(RunError, match=r"sba/seed-3.*Delete it to repeat its run"):
+        load_study("planted", [record])
+
+
+def test_records_before_exploratory_studies_go_with_later_ones() -> None:
+    records = planted.study({"sba": [870], "standard": [860]})
+    records[1] = changed(records[1], "analysis.exploratory", False)
+    assert not load_study("planted", records).exploratory
+
+
+ROWS = {row: [860 + 3 * i, 862, 861 - i] for i, row in enumerate(planted.ROWS)}
+
+
+def test_an_exploratory_study_compares_each_row_with_its_default() -> None:
+    study = load_study("planted_ablation", planted.ablation(ROWS))
+    assert study.exploratory
+    assert study.split == "validation"
+    found = contrasts(study, "clean")
+    assert list(found) == ["noise_1", "layers_input", "similarity", "erm", "erm_equal_compute"]
+    default = np.array(ROWS["default"]) / 10
+    tests, freedom = block_t(np.array([ROWS["default"], *(ROWS[row] for row in found)]) / 10, 0)
+    for (row, contrast), test in zip(found.items(), tests[1:], strict=True):
+        each = np.array(ROWS[row]) / 10
+        assert contrast is not None
+        assert contrast.n == 3
+        assert contrast.freedom == freedom == 10
+        assert contrast.t.difference == pytest.approx((each - default).mean())
+        assert contrast.t == test
+        assert contrast.paired == pytest.approx(scipy_stats.ttest_rel(each, default).pvalue)
+    adjusted = scipy_stats.false_discovery_control([test.p for test in tests if test is not None])
+    assert [contrast and contrast.bh for contrast in found.values()] == pytest.approx(adjusted)
+
+
+def test_an_exploratory_study_has_no_comparison_to_draw_a_verdict_from() -> None:
+    with pytest.raises(ValueError, match="exploratory"):
+        comparisons(load_study("planted_ablation", planted.ablation(ROWS)), "clean")
+
+
+def test_a_row_that_lost_a_seed_is_kept_and_one_without_runs_counts_as_1() -> None:
+    lost = {("noise_1", 1), ("erm", 0), ("erm", 1), ("erm", 2)}
+    records = [record for record in planted.ablation(ROWS) if (record["arm"], record["seed"]) not in lost]
+    found = contrasts(load_study("planted_ablation", records), "clean")
+    assert found["erm"] is None
+    assert found["noise_1"] is not None
+    assert found["noise_1"].n == 2
+    tested = [pair.t.p for pair in found.values() if pair is not None and pair.t.p is not None]
+    adjusted = scipy_stats.false_discovery_control([*tested, 1.0])
+    assert [pair.bh for pair in found.values() if pair is not None] == pytest.approx(adjusted[:-1])
+
+
+def test_rows_may_train_for_epochs_of_their_own() -> None:
+    records = planted.ablation(ROWS)
+    lengths = {record["arm"]: len(record["epochs"]) for record in records}
+    assert lengths["erm_equal_compute"] > lengths["erm"]
+    assert load_study("planted_ablation", records).clean.shape == (6, 3)
+    records[-1] = changed(records[-1], "settings.arm.epochs", 99)  # but every seed of a row for the same
+    with pytest.raises(UsageError, match=r"settings\.arm\.epochs: 6 in .*; 99 in erm_equal_compute/seed-2"):
+        load_study("planted_ablation", records)

@@ -1,0 +1,143 @@
+"""The doctor: every line is there whatever is broken, and its estimates count what records count."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from saying import Say
+
+from benchmark.cli import doctor
+from benchmark.data.load import data_roots
+from benchmark.execution.progress import duration
+from benchmark.records.store import read_study
+from benchmark.runtime.errors import DataError
+from benchmark.runtime.torchvision import Operators, ensure_importable
+from benchmark.settings import registry
+from benchmark.settings.load import load_preset, preset_names
+from benchmark.settings.plan import make_plan
+from benchmark.settings.registry import look_up
+from benchmark.speed import estimates
+
+ROOT = Path(__file__).parents[3]
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
+
+@pytest.fixture
+def instant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A millisecond a sample, without measuring it."""
+    monkeypatch.setattr(estimates, "seconds_a_sample", lambda *_key, device: 0.001)  # noqa: ARG005
+
+
+@pytest.mark.usefixtures("instant")
+def test_doctor_says_all_there_is_and_ends_with_0(say: Say) -> None:
+    (Path("mine") / "cifar10-jpeg" / "train").mkdir(parents=True)
+    said = say("doctor", "--data-root", "mine")
+    assert (said.code, said.error) == (0, "")
+    lines = dict(line.split("  ", 1) for line in said.out.split("\n\n")[0].splitlines())
+    assert lines["torch"].strip() == torch.__version__
+    for name in (*doctor.PACKAGES, "python", "commit", "devices", "tensorboard", "ray", "torchvision's operators"):
+        assert lines[name].strip()
+    found = lines["data: cifar10_jpeg"]
+    assert "found: " in found
+    assert str(Path("mine/cifar10-jpeg/train").absolute()) in found
+    assert "not found: no cifar-100-python" in lines["data: cifar100"]
+    assert "GB free for" in lines["disk: results"]
+    assert "--deterministic" in said.out
+    assert "does not promise" in said.out
+    assert "an estimate" in said.out
+    assert all(f"| {name} " in said.out for name in preset_names())
+    assert "cannot be found out" not in said.out
+    assert {path.name for path in Path().iterdir()} == {"mine"}
+
+
+@pytest.mark.usefixtures("instant")
+def test_what_cannot_be_found_out_is_said_in_its_line(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> str:
+        raise RuntimeError("no\nsuch thing")
+
+    monkeypatch.setattr(doctor, "version", broken)
+    monkeypatch.setattr(estimates, "estimates_table", broken)
+    monkeypatch.setattr(shutil, "disk_usage", broken)
+    said = say("doctor", "--data-root", "nowhere")
+    assert said.code == 0
+    lines = said.out.splitlines()
+    for name in ("torch ", "scipy ", "disk: runs ", "data roots ", "data: cifar10 "):
+        (line,) = (line for line in lines if line.startswith(name))
+        assert "cannot be found out" in line
+    assert "(RuntimeError: no such thing)" in said.out
+    assert "(DataError: --data-root names nowhere, which is no folder.)" in said.out
+
+
+@pytest.mark.usefixtures("instant")
+def test_packages_that_do_not_load_cost_their_lines_alone(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("benchmark.runtime.environment", "benchmark.data.load", "benchmark.speed.estimates", "platformdirs"):
+        monkeypatch.setitem(sys.modules, module, None)
+    said = say("doctor")
+    assert said.code == 0
+    assert said.out.count("(ModuleNotFoundError: ") >= 8
+    assert "GB free" in said.out
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [(Operators(True, ""), "load"), (Operators(False, "no CUDA"), "do not load, and are not needed (no")],
+)
+def test_operators_say_why_they_do_not_load(monkeypatch: pytest.MonkeyPatch, found: Operators, text: str) -> None:
+    monkeypatch.setattr("benchmark.runtime.torchvision.ensure_importable", lambda: found)
+    assert doctor.operators().startswith(text)
+
+
+def test_tensorboard_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "find_spec", lambda _name: None)
+    assert doctor.optional("tensorboard", "--tensorboard") == "not there; only --tensorboard needs it"
+
+
+def test_the_doctor_looks_where_the_data_sets_lie() -> None:
+    assert {*doctor.FOLDERS, "digits"} == set(registry.DATASETS) == set(estimates.TRAINING_IMAGES)
+    ensure_importable()
+    from torchvision.datasets import CIFAR10, CIFAR100
+
+    assert (CIFAR10.base_folder, CIFAR100.base_folder) == (doctor.FOLDERS["cifar10"], doctor.FOLDERS["cifar100"])
+    for name in ("cifar10_jpeg", "tiny_imagenet_100", "imagenet"):
+        with pytest.raises(DataError) as missing:
+            look_up(name, registry.DATASETS)(data_roots(None), 32)
+        folder = doctor.FOLDERS[name].removesuffix("/train")
+        assert f"/{folder}\n" in str(missing.value)
+
+
+# Estimates
+
+
+def test_samples_of_training_are_those_of_the_records_and_samples_of_attacks_bound_them() -> None:
+    preset = load_preset("cifar10_jpeg_cpu")
+    bound = estimates.attack_samples(preset)
+    records = [record for record in read_study(ROOT / "results", preset.name) if record["arm"] in preset.arms]
+    assert len(records) > 10
+    for record in records:
+        (run,) = make_plan(preset, [record["arm"]], [record["seed"]])
+        spent = record["cost"]
+        assert spent["train_gradients"] == pytest.approx(estimates.training_samples(run), rel=0.02)
+        assert spent["attack_gradients"] <= bound
+
+
+def test_the_table_multiplies_samples_runs_and_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def second(*key: object, device: torch.device) -> float:
+        seen.append((*key, device.type))
+        return 1.0
+
+    monkeypatch.setattr(estimates, "seconds_a_sample", second)
+    rows = {row[0]: row[1:] for row in estimates.estimates_table(torch.device("cpu")).rows}
+    assert set(rows) == set(preset_names())
+    assert len(seen) == len(set(seen))
+    assert ("small", 8, 1, "float32", "cpu") in seen
+    # 1,297 digits are 20 batches of 64 for 8 epochs; sba adds half a sample to each.
+    assert rows["smoke"][:2] == ["12", duration(20 * 64 * 8 * (3 + 1.5) * 3)]
+
+
+def test_a_pass_is_timed_in_seconds() -> None:
+    for precision in ("float32", "bfloat16"):
+        assert 0 < estimates.seconds_a_sample("small", 8, 1, precision, device=torch.device("cpu")) < 1

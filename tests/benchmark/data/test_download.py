@@ -1,0 +1,185 @@
+"""Downloads: retried, mirrored, checked. The server is on this machine; no test needs a network."""
+
+import errno
+import os
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from archive_server import DATA, Server, ask, in_data, pack
+from saying import Say
+
+from benchmark.data.datasets import cifar10, cifar100
+from benchmark.data.synthetic import write_cifar
+from benchmark.runtime.torchvision import ensure_importable
+
+ensure_importable()
+from torchvision.datasets import CIFAR10, CIFAR100  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("kind", "find", "folder"),
+    [(CIFAR10, cifar10, "cifar-10-batches-py"), (CIFAR100, cifar100, "cifar-100-python")],
+)
+def test_a_download_is_a_data_set_and_its_archive_stays(
+    server: Server, official: Callable[..., bytes], kind: Any, find: Any, folder: str
+) -> None:
+    archive = official(kind=kind)
+    train, test = find([DATA], 32).read()
+    assert (len(train.labels), len(test.labels)) == (50, 10)
+    assert in_data() == sorted([folder, kind.filename])
+    assert (DATA / kind.filename).read_bytes() == archive
+    assert server.asked == [f"/official/{kind.filename}"]
+
+
+@pytest.mark.parametrize(("how", "why"), [("drop", "dropped after"), ("wrong", "expected md5:"), ("busy", "503")])
+def test_trouble_that_passes_is_told_with_its_reason_and_survived(
+    server: Server, official: Callable[..., bytes], capsys: pytest.CaptureFixture[str], how: str, why: str
+) -> None:
+    official()
+    server.script.extend([how, how])
+    assert len(cifar10([DATA], 32).read()[0].labels) == 50
+    first, second = (line for line in capsys.readouterr().out.splitlines() if line.startswith("Try "))
+    assert first.startswith("Try 1 of 4 failed: ")
+    assert second.startswith("Try 2 of 4 failed: ")
+    assert why in first
+    assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize(("how", "why"), [("drop", "dropped after"), ("wrong", "expected md5:"), ("busy", "503")])
+def test_trouble_that_stays_ends_in_one_message_and_leaves_nothing(
+    server: Server, official: Callable[..., bytes], say: Say, how: str, why: str
+) -> None:
+    official()
+    server.script.extend([how] * 10)
+    said = ask(say)
+    assert said.code == 3
+    assert said.has("CIFAR-10 (170 MB)", "data/cifar-10-batches-py", "4 tries", why, "SBA_DATA_MIRROR", "SBA_DATA_ROOT")
+    assert said.has(f"{server.url}/official/cifar-10-python.tar.gz")
+    assert len(server.asked) == 4
+    assert in_data() == []
+
+
+def test_a_refused_connection_says_only_that(official: Callable[..., bytes], say: Say, server: Server) -> None:
+    official()
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as closed:
+        port = closed.server_port
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SBA_DATA_MIRROR", f"http://127.0.0.1:{port}")
+        said = ask(say)
+    assert said.code == 3
+    assert said.has("4 tries", "the last one: [Errno ", "] Connection refused. Try again later")
+    assert server.asked == []
+
+
+def test_a_file_that_is_not_there_is_not_asked_for_again(
+    server: Server, official: Callable[..., bytes], say: Say
+) -> None:
+    official()
+    server.script.extend(["missing"])
+    said = ask(say)
+    assert said.code == 3
+    assert said.has("404", "SBA_DATA_MIRROR")
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_a_mirror_is_asked_instead_of_the_official_site(
+    server: Server, official: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    official()
+    monkeypatch.setenv("SBA_DATA_MIRROR", f"{server.url}/my/mirror{end}")
+    assert len(cifar10([DATA], 32).read()[0].labels) == 50
+    assert server.asked == ["/my/mirror/cifar-10-python.tar.gz"]
+
+
+def test_a_mirror_with_another_archive_is_refused(
+    server: Server, official: Callable[..., bytes], say: Say, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    official()
+    other = write_cifar(tmp_path / "other", 10, train=60, test=10)
+    server.content["archive"] = pack(other)
+    monkeypatch.setenv("SBA_DATA_MIRROR", f"{server.url}/mirror")
+    said = ask(say)
+    assert said.code == 3
+    assert said.has("/mirror/cifar-10-python.tar.gz", f"expected md5:{CIFAR10.tgz_md5}")
+    assert in_data() == []
+
+
+@pytest.mark.parametrize(
+    "mirror",
+    [
+        "example.org/data",
+        "/srv/data",
+        "ftp://example.org",
+        "http://",
+        "http://[::1",
+        "https://a.org:x/",
+        "http://a.org/?b",
+    ],
+)
+def test_a_mirror_that_is_no_url_of_a_folder_is_named(
+    server: Server, say: Say, monkeypatch: pytest.MonkeyPatch, mirror: str
+) -> None:
+    monkeypatch.setenv("SBA_DATA_MIRROR", mirror)
+    said = ask(say)
+    assert said.code == 3
+    assert said.has("SBA_DATA_MIRROR", repr(mirror), "https://")
+    assert server.asked == []
+
+
+def full_disk(*_: object, **__: object) -> NoReturn:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("where", "kept"), [("builtins.open", []), ("tarfile.TarFile.makefile", ["cifar-10-python.tar.gz"])]
+)
+def test_a_full_disk_is_told_at_once_and_what_is_whole_stays(
+    server: Server,
+    official: Callable[..., bytes],
+    say: Say,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    kept: list[str],
+) -> None:
+    official()
+    with monkeypatch.context() as patch:
+        patch.setattr("pooch.downloaders.open" if where == "builtins.open" else where, full_disk, raising=False)
+        said = ask(say)
+    assert said.code == 3
+    assert said.has("data cannot hold it", "No space left on device", "--data-root", "SBA_DATA_ROOT")
+    assert in_data() == kept
+    assert len(server.asked) == len(kept)
+
+
+def test_a_data_folder_that_cannot_be_written_is_told_before_anything_is_asked_for(
+    server: Server, official: Callable[..., bytes], say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    official()
+    DATA.mkdir()
+    make_folder = os.mkdir
+
+    def read_only(path: str, *arguments: Any) -> None:  # the root of a container may write whatever its permissions
+        if Path(path).resolve().parent == DATA.resolve():
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        make_folder(path, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "mkdir", read_only)
+        said = ask(say)
+    assert said.code == 3
+    assert said.has("data cannot hold it", "Permission denied", "--data-root", "SBA_DATA_ROOT")
+    assert server.asked == []
+
+
+def test_a_data_root_below_a_file_is_told(say: Say, official: Callable[..., bytes]) -> None:
+    official()
+    DATA.write_text("a file", encoding="utf-8")
+    said = ask(say)
+    assert said.code == 3
+    assert said.has("data cannot hold it", "File exists")

@@ -1,0 +1,86 @@
+"""The driver: what would stop a study late is refused before the first run, and nothing finished is lost."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.cli import main
+from benchmark.data.synthetic import write_image_folder
+from benchmark.execution import run as one_run
+from benchmark.records.store import read_record, write_record
+
+ONE = ["run", "smoke", "--arms", "erm", "--seeds", "0", "--set", "recipe.epochs=1", "--set", "evaluation.images=16"]
+RECORD = Path("results/smoke/erm/seed-0.json")
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("training began")
+
+    monkeypatch.setattr(one_run, "execute_run", fail)
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [("data", "fingerprint", "other pixels"), ("environment", "torch", "1.0.0"), ("environment", "device", "cuda")],
+)
+def test_records_made_under_other_conditions_are_refused_before_training(
+    part: str, key: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(ONE) == 0
+    record = read_record(RECORD)
+    record[part][key] = value  # type: ignore[literal-required]
+    write_record(RECORD, record)
+    no_training(monkeypatch)
+    assert main([*ONE[:5], "0,1", *ONE[6:]]) == 2
+    said = capsys.readouterr().err
+    assert value in said or value.removesuffix(".0") in said
+    assert "--results DIR" in said
+
+
+def test_another_margin_than_the_records_name_is_refused_before_training(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(ONE) == 0
+    no_training(monkeypatch)
+    assert main([*ONE[:5], "1", *ONE[6:], "--set", "analysis.margin=9.0"]) == 2
+    assert "analysis.margin: 1.0 -> 9.0" in capsys.readouterr().err
+
+
+def test_force_keeps_the_old_record_until_the_new_one_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(ONE) == 0
+    before = RECORD.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(one_run, "execute_run", lambda *_: (_ for _ in ()).throw(RuntimeError("broken")))
+        assert main([*ONE, "--force"]) == 1
+    assert RECORD.read_bytes() == before
+    assert main([*ONE, "--force"]) == 0
+    assert RECORD.read_bytes() != before  # at least its date
+
+
+def test_an_attack_that_needs_three_classes_is_refused_on_two(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = write_image_folder(tmp_path / "two" / "classes", 2, train=80, test=20, pixels=8)
+    no_training(monkeypatch)
+    assert main([*ONE, "--set", f"data.dataset={folder}"]) == 2
+    assert "attack apgd_dlr compares the 3 largest logits, but there are only 2 classes" in capsys.readouterr().err
+
+
+def test_a_layer_inside_a_skip_connection_is_refused_before_training(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    no_training(monkeypatch)
+    network = ["--set", "model.name=preact_resnet18", "--set", 'arms.sba.settings.layers=["block1.0.conv1"]']
+    assert main(["run", "smoke", "--arms", "sba", "--seeds", "0", *network]) == 2
+    assert "skip connection" in capsys.readouterr().err
+
+
+def test_momentum_may_be_zero() -> None:
+    assert main([*ONE, "--set", "recipe.momentum=0.0"]) == 0

@@ -1,0 +1,50 @@
+"""TensorBoard: the event files hold what the record holds, also after an interruption."""
+
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_study import worker
+
+from benchmark.cli import main
+from benchmark.data.load import Data
+from benchmark.execution.driver import execute
+from benchmark.execution.events import SCALARS
+from benchmark.execution.paths import Places
+from benchmark.execution.progress import Progress
+from benchmark.records.store import read_record, record_path
+from benchmark.settings.plan import Run
+
+
+def test_scalars_are_those_of_the_record_also_after_an_interruption(
+    make_run: Callable[..., Run], digits: Data, tmp_path: Path
+) -> None:
+    run = make_run("sba", 0, "recipe.epochs=3")
+    places = Places(tmp_path / "results", tmp_path / "runs", tmp_path / "events")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Progress, "epoch", Mock(side_effect=[None, KeyboardInterrupt]))
+        with pytest.raises(KeyboardInterrupt):
+            execute([run], worker(digits, places))
+    execute([run], worker(digits, places))
+    record = read_record(record_path(places.results, run.preset.name, "sba", 0))
+    found = EventAccumulator(str(tmp_path / "events" / run.preset.name / "sba" / "seed-0")).Reload()
+    assert set(found.Tags()["scalars"]) == set(SCALARS)
+    for name in SCALARS:
+        expected = {epoch["epoch"]: dict(epoch)[name] for epoch in record["epochs"]}
+        assert {event.step: event.value for event in found.Scalars(name)} == pytest.approx(expected, rel=1e-6)
+
+
+def test_without_the_option_nothing_is_written(make_run: Callable[..., Run], digits: Data, tmp_path: Path) -> None:
+    run = make_run("erm", 0, "recipe.epochs=1")
+    execute([run], worker(digits, Places(tmp_path / "results", tmp_path / "runs")))
+    assert not list(tmp_path.rglob("events.out*"))
+
+
+def test_a_missing_package_is_said_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    assert main(["run", "smoke", "--tensorboard"]) == 2
+    assert "--tensorboard needs the package tensorboard: python -m pip install" in capsys.readouterr().err

@@ -1,0 +1,159 @@
+"""Failures: a run that fails is named with the end of its log, others go on, and it is repeated when asked for."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from saying import Said, Say
+from tiny_study import TINY, Study, path_of, read, run, without_times
+
+from benchmark.execution import log as logs
+from benchmark.execution import record as assemble
+from benchmark.execution import run as one_run
+from benchmark.settings.plan import Run
+
+pytestmark = pytest.mark.usefixtures("fresh")
+FEW = ("--set=recipe.epochs=1", "--set=evaluation.images=16", "--set=evaluation.eps=[4.0, 16.0]")
+
+
+def failing(arm: str, monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> None:
+    """Let the runs of an arm fail between training and evaluation."""
+
+    def make_record(one: Run, *rest: Any) -> Any:
+        if one.arm == arm:
+            raise error or RuntimeError("attack pgd left the ball\nby a lot")
+        return assemble.make_record(one, *rest)
+
+    monkeypatch.setattr(one_run, "make_record", make_record)
+
+
+def test_a_run_that_failed_is_named_with_the_last_lines_of_its_log_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing("erm", monkeypatch)
+    assert run("--arms", "erm,mixup", "--seeds", "0") == 1
+    said = capsys.readouterr()
+    assert "erm seed 0: failed, attack pgd left the ball" in said.out
+    assert "2 runs: 1 done, 1 failed." in said.out
+    assert "--retry-failed" in said.err
+    log = Path("runs/smoke/erm/seed-0.log").read_text(encoding="utf-8").splitlines()
+    assert all(f"\n    {line}\n" in said.err for line in log[-20:])
+    assert "epoch 3/3" in said.err
+    assert "Traceback" not in said.err
+    assert "RuntimeError" in Path("runs/smoke/erm/seed-0.error.log").read_text(encoding="utf-8")
+    assert read(path_of("mixup", 0))["status"] == "done"
+    assert not path_of("erm", 0).exists()
+
+
+def test_a_run_whose_output_nobody_reads_any_more_has_not_failed(
+    study: Study, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    one = ("--arms", "erm", "--seeds", "0")
+    with monkeypatch.context() as patch:
+        patch.setattr("os.dup2", lambda *_: None)  # the program points its output elsewhere; here it is pytest's
+        failing("erm", patch, BrokenPipeError(32, "Broken pipe"))
+        run(*one)
+    assert not list(Path("runs").rglob("*.error.log"))
+    assert run(*one) == 0
+    assert "failed" not in capfd.readouterr().out
+    assert without_times(read(path_of("erm", 0))) == without_times(study.records["erm", 0])
+
+
+def test_a_run_that_failed_is_begun_again_only_when_asked_for_and_from_its_checkpoint(
+    study: Study, monkeypatch: pytest.MonkeyPatch, trained: list[tuple[str, int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = ("--arms", "erm", "--seeds", "0")
+    with monkeypatch.context() as patch:
+        failing("erm", patch)
+        assert run(*one) == 1
+    trained.clear()
+    capsys.readouterr()
+    assert run(*one) == 1
+    assert "attack pgd left the ball" in capsys.readouterr().err
+    assert trained == []
+    assert run(*one, "--retry-failed") == 0
+    assert trained == []  # its training was done
+    assert without_times(read(path_of("erm", 0))) == without_times(study.records["erm", 0])
+    assert not list(Path("runs").rglob("*.failed"))
+
+
+def test_a_run_that_diverged_is_repeated_from_its_start_when_asked_for(trained: list[tuple[str, int]]) -> None:
+    one = ("--arms", "erm", "--seeds", "0", "--set=recipe.learning_rate=1e30")
+    assert run(*one) == 1
+    before = read(path_of("erm", 0))
+    assert before["status"] == "diverged"
+    trained.clear()
+    assert run(*one) == 1
+    assert trained == []
+    assert run(*one, "--retry-failed") == 1
+    assert trained == [("erm", 0)]
+    assert without_times(read(path_of("erm", 0))) == without_times(before)
+
+
+def test_divergence_names_step_and_values() -> None:
+    assert run("--arms", "erm", "--seeds", "0", "--set=recipe.learning_rate=1e30") == 1
+    reason = read(path_of("erm", 0))["reason"]
+    assert "became nan in epoch 1, step 2 (2.3" in reason or "became inf in epoch 1, step 2 (2.3" in reason
+    assert "learning rate" in reason
+
+
+def test_data_that_changed_between_two_starts_is_refused_with_what_differs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--arms", "erm", "--seeds", "0", *FEW) == 0
+    before = path_of("erm", 0).read_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        from benchmark.data import load as data
+
+        patch.setattr(data, "_fingerprint", lambda *_splits: "0123456789abcdef")
+        assert run("--arms", "erm", "--seeds", "0,1", *FEW) == 2
+    said = capsys.readouterr().err
+    assert "-> '0123456789abcdef'" in said
+    assert "--results DIR" in said
+    assert path_of("erm", 0).read_bytes() == before
+
+
+# status
+
+
+def test_status_says_how_each_run_stands_and_what_the_rest_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], say: Say
+) -> None:
+    failing("mixup", monkeypatch)
+    assert run("--arms", "erm,mixup", "--seeds", "0", *FEW) == 1
+    path = path_of("erm", 0)
+    record = read(path)
+    del record["sha256"]
+    record["cost"] |= {"train_seconds": 3000.0, "attack_seconds": 600.0}
+    path.write_text(json.dumps(record), encoding="utf-8")
+    running = Path("results/smoke/sba/seed-1.lock")
+    running.parent.mkdir(parents=True)
+    running.write_text("")
+    Path("runs/smoke/sba").mkdir()
+    Path("runs/smoke/sba/seed-1.log").write_text("2026-01-01 00:00:00Z epoch 1/1, loss 1.5\n")
+    capsys.readouterr()
+    said: Said = say("status", "smoke", *TINY, *FEW)
+    assert said.code == 0
+    assert "smoke: 8 runs, 1 done, 1 failed, 1 running, 5 pending." in said.out
+    lines = [line.split() for line in said.out.splitlines()]
+    for row in (["erm", "done", "pending"], ["mixup", "failed", "pending"], ["sba", "pending", "running"]):
+        assert row in lines
+    assert "sba seed 1, running: 2026-01-01 00:00:00Z epoch 1/1, loss 1.5" in said.out
+    assert "mixup seed 0, failed: attack pgd left the ball" in said.out
+    assert "About 6 h 00 min for the 6 runs left, one at a time" in said.out
+
+
+def test_status_of_a_study_that_is_done_and_of_one_not_begun(say: Say) -> None:
+    assert "no run is finished from which" in say("status", "smoke").out
+    assert run("--arms", "erm", "--seeds", "0", *FEW) == 0
+    said = say("status", "smoke", *TINY, *FEW, "--arms", "erm", "--seeds", "0")
+    assert "Nothing is left to do." in said.out
+    assert "other settings" in say("status", "smoke", *TINY, "--arms", "erm", "--seeds", "0").out
+
+
+def test_the_log_tail_has_at_most_twenty_lines(make_run: Any, tmp_path: Path) -> None:
+    one = make_run("erm")
+    assert logs.tail(one, tmp_path) == ""
+    for number in range(30):
+        logs.log(one, tmp_path, f"line {number}")
+    lines = logs.tail(one, tmp_path).strip().splitlines()
+    assert [line.split()[-1] for line in lines] == [str(number) for number in range(10, 30)]

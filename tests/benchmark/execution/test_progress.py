@@ -1,0 +1,143 @@
+"""Progress: a bar where there is a terminal, plain lines elsewhere."""
+
+import io
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+
+from benchmark.execution import progress
+from benchmark.execution.progress import Attacking, Progress, Transfer, duration
+from benchmark.records.schema import Epoch
+from benchmark.settings.plan import Run
+
+EPOCH = Epoch(
+    epoch=1,
+    learning_rate=0.1,
+    train_loss=1.2345,
+    accuracy=0.8765,
+    images_per_second=4321.0,
+    seconds=1.0,
+    augmented=0.5,
+)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")]
+)
+def test_durations_are_for_people(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_without_a_terminal_each_epoch_is_a_line(
+    make_run: Callable[..., Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    logged = list[str]()
+    with Progress(make_run("sba", 2), 4, "[3/7] sba seed 2", logged.append) as shown_run:
+        shown_run.step(1)
+        shown_run.epoch(EPOCH, 0.5)
+        shown_run.attacking("pgd", 0.5)
+    out, err = capsys.readouterr()
+    assert err == ""
+    (line,) = out.splitlines()
+    assert line.startswith("[3/7] sba seed 2: epoch 1/2, loss 1.234, accuracy 87.65%, 4,321 images/s, ")
+    assert line.endswith("of training left")
+    assert logged == [line.removeprefix("[3/7] sba seed 2: ")]
+
+
+def test_in_a_terminal_a_bar_shows_all_of_it(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    logged = list[str]()
+    with Progress(make_run("sba", 2), 4, "[3/7] sba seed 2", logged.append) as shown_run:
+        shown_run.bar.mininterval = 0
+        shown_run.resume(1, 2, 0.5)
+        for _ in range(4):
+            shown_run.step(1)
+        shown_run.epoch(EPOCH, 0.5)
+        shown_run.attacking("apgd_dlr at 8/255, 5 images left", 0.5)
+        shown_run.bar.refresh()
+    shown = terminal.getvalue()
+    for text in (
+        "[3/7] sba seed 2",
+        "epoch 1/2",
+        "loss 1.234",
+        "accuracy 87.65%",
+        " images/s",
+        "<",
+        "apgd_dlr at 8/255",
+    ):
+        assert text in shown
+    assert "[3/7] sba seed 2: resuming after epoch 1/2 and 2 steps of the next" in capsys.readouterr().out
+    assert [line.partition(",")[0] for line in logged] == [
+        "resuming after epoch 1/2 and 2 steps of the next",
+        "epoch 1/2",
+    ]
+
+
+def test_an_evaluation_tells_images_and_time_left_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, clock = Terminal(), iter((0.0, 100.0, 130.0, 160.0))
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with Attacking("mine") as attacking:
+        attacking.bar.mininterval = 0
+        attacking("fgsm at Linf 1/255, 400 of 400 images left", 0.0)
+        attacking("apgd_dlr at Linf 1/255, 123 of 400 images left", 0.25)
+        attacking("apgd_dlr at Linf 2/255, 9 of 400 images left", 0.5)
+    shown = terminal.getvalue()
+    assert "mine: 25%" in shown
+    assert "apgd_dlr at Linf 1/255, 123 of 400 images left, about 1 min 30 s left" in shown
+    assert "9 of 400 images left, about 1 min 00 s left" in shown
+
+
+def test_without_a_terminal_an_evaluation_is_a_line_each_half_minute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter((0.0, 10.0, 31.0, 40.0, 70.0))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with Attacking("mine") as attacking:
+        for share, left in ((0.0, 400), (0.25, 123), (0.3, 100), (0.5, 9)):
+            attacking(f"pgd, {left} of 400 images left", share)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "mine: attacking, 25% done: pgd, 123 of 400 images left, about 1 min 03 s left"
+    assert second == "mine: attacking, 50% done: pgd, 9 of 400 images left, about 1 min 00 s left"
+
+
+def test_without_a_terminal_a_download_is_a_line_each_five_seconds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter((0.0, 4.0, 10.0, 14.0, 20.0, 21.0))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    shown = Transfer("data.tar.gz")
+    for total in (0, 0, 170_000_000, 170_000_000):  # a server that tells the size, after one that does not
+        shown.total = total
+        shown.update(10_000_000)
+    shown.reset()
+    shown.update(170_000_000)
+    shown.close()
+    out, err = capsys.readouterr()
+    first, second = out.splitlines()
+    assert err == ""
+    assert first == "data.tar.gz: 20.0 MB, 2.0 MB/s"
+    assert second == "data.tar.gz: 40.0 of 170.0 MB, 2.0 MB/s, 1 min 05 s left"
+
+
+def test_in_a_terminal_a_download_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    shown = Transfer("data.tar.gz")
+    shown.bar.mininterval = 0
+    shown.total = 170_000_000
+    shown.update(17_000_000)
+    shown.close()
+    for text in ("data.tar.gz:  10%", "17.0M/170M", "B/s"):
+        assert text in terminal.getvalue()
+    assert capsys.readouterr().out == ""

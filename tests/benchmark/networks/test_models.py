@@ -1,0 +1,100 @@
+"""Networks: normalised inside, seeded outside the global generator, as published."""
+
+import pytest
+import torch
+from torch import nn
+
+from benchmark.networks.build import Normalize, build_model, weights_hash, whitening_filters
+from benchmark.runtime.errors import UsageError
+from benchmark.runtime.torchvision import ensure_importable
+
+SIZES = {"small": (1, 8), "fast": (3, 32), "preact_resnet18": (3, 32), "resnet50": (3, 32)}
+
+
+def images(name: str, n: int = 64) -> torch.Tensor:
+    channels, pixels = SIZES[name]
+    draws = torch.Generator().manual_seed(0)
+    smooth = torch.rand(n, channels, pixels // 4, pixels // 4, generator=draws)
+    return nn.functional.interpolate(smooth, scale_factor=4.0, mode="bilinear").mul(255).to(torch.uint8)
+
+
+@pytest.mark.parametrize("name", sorted(SIZES))
+def test_the_first_layer_normalises_with_the_training_images_statistics(name: str) -> None:
+    x = images(name)
+    model = build_model(name, x, 7, seed=0)
+    first = next(iter(model.children()))
+    assert isinstance(first, Normalize)
+    normalised = first(x.float() / 255)
+    torch.testing.assert_close(normalised.mean((0, 2, 3)), torch.zeros(x.shape[1]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(normalised.std((0, 2, 3)), torch.ones(x.shape[1]), atol=1e-3, rtol=0)
+    assert model(x[:2].float() / 255).shape == (2, 7)
+
+
+def test_normalisation_and_whitening_come_from_images_of_every_class() -> None:
+    dark = images("fast", 3000) // 4
+    by_class = torch.cat([dark, 255 - dark])  # as an image folder has them
+    first = next(build_model("fast", by_class, 2, seed=0).children())
+    assert isinstance(first, Normalize)
+    mean = by_class.float().div(255).mean((0, 2, 3))
+    torch.testing.assert_close(first.get_buffer("mean").flatten(), mean, atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("name", sorted(SIZES))
+def test_initial_weights_depend_on_their_seed_alone(name: str) -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = build_model(name, images(name), 3, seed=5)
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(2)
+    assert weights_hash(first) == weights_hash(build_model(name, images(name), 3, seed=5))
+    assert weights_hash(first) != weights_hash(build_model(name, images(name), 3, seed=6))
+
+
+def test_every_network_has_the_layers_that_the_presets_name() -> None:
+    for name in SIZES:
+        layers = dict(build_model(name, images(name), 3, seed=0).named_modules())
+        assert {"stem", "block1", "block2", "head"} <= layers.keys()
+
+
+def test_preact_resnet18_has_the_published_size() -> None:
+    model = build_model("preact_resnet18", images("preact_resnet18"), 10, seed=0)
+    # kuangliu/pytorch-cifar counts 11,171,146 without the last BatchNorm (2 x 512)
+    assert sum(p.numel() for p in model.parameters()) == 11_171_146 + 1024
+
+
+def test_resnet50_is_torchvisions_with_our_names() -> None:
+    ensure_importable()
+    from torchvision.models import resnet50
+
+    x = images("resnet50")
+    model = build_model("resnet50", x, 1000, seed=0)
+    assert sum(p.numel() for p in model.parameters()) == 25_557_032  # torchvision's page
+    theirs = resnet50(weights=None, num_classes=1000)
+    stages = {"block1": "layer1", "block2": "layer2", "block3": "layer3", "block4": "layer4", "stem.0": "conv1"}
+    for ours, name in (stages | {"stem.1": "bn1", "head.2": "fc"}).items():
+        theirs.get_submodule(name).load_state_dict(model.get_submodule(ours).state_dict())
+    normalize = next(iter(model.children()))
+    batch = x[:2].float() / 255
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(batch), theirs.eval()(normalize(batch)))
+
+
+def test_whitened_patches_are_uncorrelated_with_unit_variance() -> None:
+    x = images("fast").float().div(255).sub(0.5)
+    x = x + 0.05 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    outputs = nn.functional.conv2d(x, whitening_filters(x)).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(torch.cov(outputs), torch.eye(12), atol=0.2, rtol=0)
+    largest = torch.cov(outputs)[:3, :3]  # small eigenvalues are damped by the added constant
+    torch.testing.assert_close(largest, torch.eye(3), atol=0.02, rtol=0)
+
+
+def test_the_whitening_stem_is_frozen_and_symmetric() -> None:
+    model = build_model("fast", images("fast"), 3, seed=0)
+    weight = model.get_parameter("stem.0.weight")
+    assert not weight.requires_grad
+    assert torch.equal(weight[:12], -weight[12:])
+
+
+def test_images_that_are_too_small_for_a_network_are_refused() -> None:
+    with pytest.raises(UsageError, match="'fast' does not take images of 1 x 8 x 8"):
+        build_model("fast", images("small"), 3, seed=0)

@@ -1,0 +1,114 @@
+"""Records: bits there and back, whole files, readable diffs, damage named."""
+
+import hashlib
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import planted
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmark.records.store import (
+    DamagedRecordError,
+    format_record,
+    pack_bits,
+    read_record,
+    read_study,
+    record_path,
+    unpack_bits,
+    write_record,
+)
+from benchmark.runtime.errors import RunError, UsageError
+
+
+@given(st.lists(st.booleans(), max_size=70))
+def test_bits_come_back(values: list[bool]) -> None:
+    assert unpack_bits(pack_bits(values), len(values)).tolist() == values
+
+
+@pytest.mark.parametrize("text", ["AAA", "not base64!", "AAAA"])
+def test_bits_of_another_length_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="outcome bits"):
+        unpack_bits(text, 8)
+
+
+def test_a_record_comes_back(tmp_path: Path) -> None:
+    record = planted.record("sba", 3, 900)
+    path = record_path(tmp_path, "planted", "sba", 3)
+    write_record(path, record)
+    assert path == tmp_path / "planted" / "sba" / "seed-3.json"
+    assert read_record(path) == record
+    assert [r["seed"] for r in read_study(tmp_path, "planted")] == [3]
+
+
+def test_a_record_is_json_with_a_line_for_each_field_epoch_and_attack() -> None:
+    record = planted.record("sba", 0, 900)
+    text = format_record(record)
+    written = json.loads(text)
+    assert written.pop("sha256") == hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+    assert written == record
+    lines = text.splitlines()
+    assert sum('"train_loss"' in line for line in lines) == len(record["epochs"])
+    assert sum('"attack"' in line for line in lines) == len(
+        record["robustness"]["attacks"] if record["robustness"] else []
+    )
+
+
+def test_a_number_that_is_not_finite_is_never_written(tmp_path: Path) -> None:
+    record = planted.record("sba", 0, 900)
+    record["cost"]["train_seconds"] = float("nan")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_record(tmp_path / "r.json", record)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"schema": 1, "preset"', "cannot be read"),
+        ("[]", "it is no record"),
+        ("[" * 100_000, "cannot be read"),
+        ('{"schema": 1, "preset": "p"}', "missing or unknown: analysis"),
+        ("\udcff", "cannot be read"),
+    ],
+)
+def test_a_damaged_record_is_named_with_the_way_out(content: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "seed-0.json"
+    path.write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(DamagedRecordError, match=rf"seed-0\.json is damaged .*{said}.*Start its study again"):
+        read_record(path)
+
+
+def test_any_bit_that_turned_in_a_record_is_found(tmp_path: Path) -> None:
+    path, bits = tmp_path / "seed-0.json", random.Random(0)
+    write_record(path, planted.record("sba", 0, 900))
+    whole = path.read_bytes()
+    for _ in range(500):
+        turned = bytearray(whole)
+        turned[bits.randrange(len(whole))] ^= 1 << bits.randrange(8)
+        path.write_bytes(turned)
+        try:
+            assert read_record(path) == planted.record("sba", 0, 900)  # white space, or 1.0 for 1e0
+        except DamagedRecordError:
+            continue
+
+
+def test_a_record_of_another_schema_is_not_taken_for_a_damaged_one(tmp_path: Path) -> None:
+    path = tmp_path / "seed-0.json"
+    path.write_text('{"schema": 99}')
+    with pytest.raises(RunError, match=r"has schema 99; this version reads 1 and 2") as raised:
+        read_record(path)
+    assert not isinstance(raised.value, DamagedRecordError)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"cannot write to .*file.*--results DIR"):
+        write_record(tmp_path / "file" / "seed-0.json", planted.record("sba", 0, 900))
+
+
+def test_packing_is_numpys_big_endian_order() -> None:
+    assert pack_bits(np.array([True] + [False] * 7)) == "gA=="

@@ -1,0 +1,115 @@
+"""Stopping: signals wait for the end of a step, the state is saved, and the exit code is the signal's."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_study import Study, path_of, read, run, without_times
+
+from benchmark.evaluation import attacks
+from benchmark.runtime.signals import Stop, Stopped, stoppable
+from benchmark.training import loop as train
+
+
+def signalled_at_step(number: int, *signals: int) -> Callable[..., Any]:
+    """The training step, in one of which signals come."""
+    original, taken = train.train_step, list[None]()
+
+    def step(*arguments: Any, **named: Any) -> Any:
+        taken.append(None)
+        if len(taken) == number:
+            for sent in signals:
+                os.kill(os.getpid(), sent)
+        return original(*arguments, **named)
+
+    return step
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_training_saves_the_step_and_the_same_command_ends_in_the_same_record(
+    sent: int, code: int, study: Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(sent)
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "train_step", signalled_at_step(8, sent))
+        assert run("--arms", "sba", "--seeds", "0") == code
+    said = capsys.readouterr()
+    assert "stopping after this step" in said.err
+    assert "the same command goes on" in said.err
+    assert signal.getsignal(sent) is before
+    assert not list(Path("results").rglob("*"))[2:]  # no record, no lock
+    assert run("--arms", "sba", "--seeds", "0") == 0
+    assert "resuming after epoch 1/3 and 2 steps of the next" in capsys.readouterr().out
+    assert without_times(read(path_of("sba", 0))) == without_times(study.records["sba", 0])
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_second_interrupt_stops_at_once(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "train_step", signalled_at_step(8, signal.SIGINT, signal.SIGINT))
+        assert run("--arms", "sba", "--seeds", "0") == 130
+    assert run("--arms", "sba", "--seeds", "0") == 0
+    assert without_times(read(path_of("sba", 0))) == without_times(study.records["sba", 0])
+
+
+@pytest.mark.usefixtures("fresh")
+def test_attacks_that_were_finished_are_not_made_again(
+    study: Study, monkeypatch: pytest.MonkeyPatch, trained: list[tuple[str, int]]
+) -> None:
+    original, made = attacks.perturb, list[str]()
+
+    def counted(model: Any, attack: Any, *rest: Any) -> Any:
+        made.append(attack.name)
+        if len(made) == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(model, attack, *rest)
+
+    monkeypatch.setattr("benchmark.evaluation.joint.perturb", counted)
+    stop_at = 0
+    assert run("--arms", "erm", "--seeds", "0") == 0
+    whole = len(made)
+    record = path_of("erm", 0)
+    assert without_times(read(record)) == without_times(study.records["erm", 0])
+    record.unlink()
+    trained.clear()
+    made.clear()
+    stop_at = 10
+    assert run("--arms", "erm", "--seeds", "0") == 143
+    assert run("--arms", "erm", "--seeds", "0") == 0
+    assert trained == []
+    assert whole <= len(made) <= whole + 2  # the attack that was broken off, of two batches, is made again
+    assert without_times(read(record)) == without_times(study.records["erm", 0])
+
+
+def test_a_signal_outside_the_gentle_part_stops_at_once() -> None:
+    with stoppable(), pytest.raises(Stopped) as stopped:
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert stopped.value.exit_code == 143
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stoppable() as stop:
+            os.kill(os.getpid(), signal.SIGINT)  # would raise KeyboardInterrupt, or make stop() raise Stopped
+            stop()
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no parents there")
+def test_a_worker_stops_when_its_parent_is_gone() -> None:
+    Stop(os.getppid())()
+    with pytest.raises(Stopped) as stopped:
+        Stop(os.getpid())()
+    assert stopped.value.exit_code == 143
+
+
+def test_stopping_is_no_error_that_a_run_could_swallow() -> None:
+    assert not issubclass(Stopped, Exception)

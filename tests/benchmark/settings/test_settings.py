@@ -1,0 +1,144 @@
+"""Presets and plans: inheritance, overrides, identity."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.records.store import read_study
+from benchmark.runtime.errors import UsageError
+from benchmark.settings.load import PRESETS, load_preset, preset_names
+from benchmark.settings.plan import make_plan
+from benchmark.settings.smoke import shrink
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_of_the_package_is_a_plan(name: str) -> None:
+    preset = load_preset(name)
+    plan = make_plan(preset, None, None)
+    assert len(plan) == len(preset.arms) * len(preset.seeds)
+    assert len({run.identity for run in plan}) == len(plan)
+    assert [run.seed for run in plan] == sorted(run.seed for run in plan)
+    shown = {"adversarial", "always"}  # beside the others, for the attacks and the cost; compared with none
+    assert {preset.analysis.treatment, *preset.analysis.against} == set(preset.arms) - shown
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_smoke_run_is_the_same_study_made_small(name: str) -> None:
+    preset = load_preset(name)
+    small = load_preset(name, (), shrink(preset))
+    assert small.name == f"{name}-smoke"
+    assert (small.recipe.epochs, small.data.train_images, small.seeds) == (2, 600, preset.seeds[:2])
+    assert small.arms == preset.arms
+    assert [a.name for a in small.evaluation.attacks] == [a.name for a in preset.evaluation.attacks]
+    assert load_preset(name, ("recipe.epochs=1",), shrink(preset)).recipe.epochs == 1
+
+
+def test_a_preset_that_extends_another_replaces_single_values(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('extends = "smoke"\n[recipe]\nepochs = 3\n')
+    mine, base = load_preset(str(path)), load_preset("smoke")
+    assert mine.name == "mine"
+    assert mine.recipe == base.recipe.model_copy(update={"epochs": 3})
+    assert mine.arms == base.arms
+
+
+def test_extending_a_preset_that_does_not_exist_names_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('extends = "smok"\n')
+    with pytest.raises(UsageError, match=r"extends: there is no preset 'smok'; did you mean 'smoke'"):
+        load_preset(str(tmp_path / "mine.toml"))
+
+
+def test_presets_that_extend_each_other_in_a_circle_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for here, there in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{here}.toml").write_text(f'extends = "{there}"\n')
+    monkeypatch.setattr("benchmark.settings.load.PRESETS", tmp_path)
+    with pytest.raises(UsageError, match="in a circle: a -> b -> a"):
+        load_preset("a")
+
+
+def test_overrides_are_toml_values_and_bare_words_are_texts() -> None:
+    preset = load_preset("smoke", ("recipe.epochs=2", "recipe.precision=bfloat16", "seeds=[4, 5]"))
+    assert (preset.recipe.epochs, preset.recipe.precision, preset.seeds) == (2, "bfloat16", (4, 5))
+
+
+def test_identity_changes_with_every_setting_and_the_seed_and_nothing_else() -> None:
+    def identity(*overrides: str, seed: int = 0) -> str:
+        return make_plan(load_preset("smoke", overrides), ["sba"], [seed])[0].identity
+
+    base = identity()
+    assert base == identity() == identity("title='another'") == identity("analysis.margin=2.0")
+    changed = [
+        identity("recipe.epochs=9"), identity("arms.sba.settings.p=0.4"), identity("data.split_seed=1"),
+        identity("evaluation.images=65"), identity("model.name=fast"), identity(seed=1),
+    ]  # fmt: skip
+    assert len({base, *changed}) == 7
+
+
+def test_settings_that_came_later_leave_the_identity_of_committed_records_as_it_is() -> None:
+    records = read_study(ROOT / "results", "cifar10_jpeg_10k_cpu")
+    assert len(records) > 10
+    for record in records:
+        (run,) = make_plan(load_preset("cifar10_jpeg_10k_cpu"), [record["arm"]], [record["seed"]])
+        assert run.identity == record["settings_hash"]
+        assert run.settings == record["settings"]
+
+
+def test_identity_has_the_later_settings_where_they_are_used() -> None:
+    base, streamed, resized = (
+        make_plan(load_preset("cifar10_jpeg_cpu", overrides), ["erm"], [0])[0]
+        for overrides in ((), ("data.streamed=true",), ("data.streamed=true", "data.resize=40"))
+    )
+    assert "streamed" not in base.settings["data"]
+    assert streamed.settings["data"] == base.settings["data"] | {"streamed": True}
+    assert resized.settings["data"] == streamed.settings["data"] | {"resize": 40}
+    assert len({base.identity, streamed.identity, resized.identity}) == 3
+    hard, stated, mean = (
+        make_plan(load_preset("cifar10_jpeg_cpu", overrides), ["hard_labels"], [0])[0]
+        for overrides in (
+            (),
+            ("arms.hard_labels.settings.hard_labels=sum",),
+            ("arms.hard_labels.settings.hard_labels=mean",),
+        )
+    )
+    assert "hard_labels" not in hard.settings["arm"]["settings"]
+    assert hard.identity == stated.identity != mean.identity
+    assert mean.settings["arm"]["settings"] == hard.settings["arm"]["settings"] | {"hard_labels": "mean"}
+    (dropping,) = make_plan(
+        load_preset("cifar10_jpeg_cpu", ("recipe.drops=[0.5]", "recipe.accumulate=2")), ["erm"], [0]
+    )
+    assert dropping.settings["recipe"] == base.settings["recipe"] | {"drops": [0.5], "accumulate": 2}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (("data.resize=40",), r"data\.resize = 40 needs data\.streamed = true"),
+        (("data.streamed=true", "data.resize=31"), r"data\.resize = 31 must be 0 or at least data\.pixels = 32"),
+        (("data.streamed=1",), r"data\.streamed = 1"),
+    ],
+)
+def test_sizes_that_streamed_images_cannot_have_are_refused(overrides: tuple[str, ...], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        load_preset("cifar10_jpeg_cpu", overrides)
+
+
+def test_identity_has_the_methods_defaults_in_it() -> None:
+    base, same = (
+        make_plan(load_preset("smoke", overrides), ["sba"], [0])[0]
+        for overrides in ((), ("arms.sba.settings.temperature=2.0",))
+    )
+    assert base.settings["arm"]["settings"]["temperature"] == 2.0
+    assert base.identity == same.identity
+
+
+def test_seeds_that_the_study_did_not_name_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"names the seeds 0, 1, 2; not 7"):
+        make_plan(load_preset("smoke"), None, [7])
+
+
+def test_presets_ship_with_the_package() -> None:
+    assert {"smoke", "cifar10_cpu", "cifar10_gpu", "cifar10_jpeg_cpu"} <= {path.stem for path in PRESETS.iterdir()}

@@ -1,0 +1,144 @@
+"""The same command again: what is done is not repeated, what was interrupted goes on to the same record."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+import torch
+from tiny_study import BATCH, EPOCHS, Study, path_of, read, run, without_times, work_in
+
+from benchmark.execution import run as one_run
+from benchmark.training import loop as train
+
+
+@pytest.fixture
+def in_study(study: Study, monkeypatch: pytest.MonkeyPatch) -> Study:
+    """The working folder of the finished study."""
+    work_in(study.folder, study.folder / "cache", monkeypatch)
+    return study
+
+
+# The same again
+
+
+def test_same_command_again_trains_nothing(in_study: Study, capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(*_arguments: object, **_named: object) -> NoReturn:
+        raise AssertionError("a finished run was started again")
+
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in Path("results").rglob("*.json")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(one_run, "execute_run", refuse)
+        assert run() == 0
+    assert "8 done, 0 to do" in capsys.readouterr().out
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
+    assert len(before) == len(in_study.records)
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize("arm", ["mixup", "sba"])
+def test_same_seed_again_gives_the_same_record_whatever_ran_before_and_however_global_generators_stand(
+    study: Study, arm: str
+) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(12345)
+        assert run("--arms", arm, "--seeds", "1") == 0
+    assert without_times(read(path_of(arm, 1))) == without_times(study.records[arm, 1])
+
+
+@pytest.mark.usefixtures("fresh")
+def test_sba_that_never_augments_is_erm_to_the_last_bit(study: Study) -> None:
+    settings = ("--set=arms.sba.settings.p=0.0", "--set=arms.sba.augmentation=none")
+    assert run("--arms", "sba", "--seeds", "0", *settings) == 0
+    same = ("epochs", "clean", "robustness", "weights_hash", "order_hash", "last_epoch", "best_epoch")
+    sba, erm = without_times(read(path_of("sba", 0))), without_times(study.records["erm", 0])
+    assert {key: sba[key] for key in same} == {key: erm[key] for key in same}
+
+
+def test_run_leaves_the_global_generators_of_torch_numpy_and_python_alone(study: Study) -> None:
+    assert study.random_states == (True, True, True)
+
+
+@pytest.mark.usefixtures("fresh")
+def test_force_repeats_what_is_done_and_nothing_else(study: Study, trained: list[tuple[str, int]]) -> None:
+    for arm in ("erm", "standard"):
+        assert run("--arms", arm, "--seeds", "0") == 0
+    kept = path_of("standard", 0).read_bytes()
+    trained.clear()
+    assert run("--arms", "erm", "--seeds", "0", "--force") == 0
+    assert trained == [("erm", 0)] * EPOCHS
+    assert without_times(read(path_of("erm", 0))) == without_times(study.records["erm", 0])
+    assert path_of("standard", 0).read_bytes() == kept
+
+
+@pytest.mark.usefixtures("fresh")
+def test_arms_and_seeds_select_runs(trained: list[tuple[str, int]]) -> None:
+    settings = (
+        "--set=recipe.epochs=1",
+        "--set=seeds=[0, 1, 2, 3]",
+        '--set=evaluation.attacks=[{name="fgsm", steps=1}]',
+    )
+    assert run(*settings, "--arms", "mixup,erm", "--seeds", "0,2-3", "--results", "elsewhere") == 0
+    expected = {(arm, seed) for arm in ("mixup", "erm") for seed in (0, 2, 3)}
+    assert set(trained) == expected
+    assert set(Path().rglob("*.json")) == {path_of(arm, seed, Path("elsewhere")) for arm, seed in expected}
+
+
+# Interruption
+
+
+def interrupted_at_step(steps: int) -> Callable[..., Any]:
+    """The training step, until someone presses Ctrl-C."""
+    original = train.train_step
+    taken: list[None] = []
+
+    def step(*arguments: Any, **named: Any) -> Any:
+        taken.append(None)
+        if len(taken) > steps:
+            raise KeyboardInterrupt
+        return original(*arguments, **named)
+
+    return step
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize("arm", ["standard", "mixup", "sba"])
+def test_run_interrupted_in_its_second_epoch_resumes_and_gives_the_uninterrupted_record(
+    study: Study, trained: list[tuple[str, int]], capsys: pytest.CaptureFixture[str], arm: str
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "train_step", interrupted_at_step(400 // BATCH + 2))
+        assert run("--arms", arm, "--seeds", "0") == 130
+    said = capsys.readouterr().err
+    assert "interrupted" in said
+    assert "Traceback" not in said
+    assert not list(Path("results").rglob("*.json"))
+    trained.clear()
+    assert run("--arms", arm, "--seeds", "0") == 0
+    assert trained == [(arm, 0)] * (EPOCHS - 1)
+    assert without_times(read(path_of(arm, 0))) == without_times(study.records[arm, 0])
+
+
+@pytest.mark.usefixtures("fresh")
+def test_run_interrupted_while_attacked_resumes_without_training(
+    study: Study, trained: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_arguments: object, **_named: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(one_run, "evaluate", interrupt)
+        assert run("--arms", "sba", "--seeds", "1") == 130
+    trained.clear()
+    assert run("--arms", "sba", "--seeds", "1") == 0
+    assert trained == []
+    assert without_times(read(path_of("sba", 1))) == without_times(study.records["sba", 1])
+
+
+@pytest.mark.usefixtures("fresh")
+def test_checkpoint_of_other_settings_is_not_continued(trained: list[tuple[str, int]]) -> None:
+    one = ("--arms", "erm", "--seeds", "0")
+    assert run(*one, "--results", "first") == 0
+    trained.clear()
+    assert run(*one, "--results", "second", "--set=recipe.learning_rate=0.02") == 0
+    assert trained == [("erm", 0)] * EPOCHS

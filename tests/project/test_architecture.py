@@ -1,0 +1,73 @@
+"""The layout that keeps the method importable alone and the statistics free of torch."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WITHOUT_TORCH = (
+    "analysis.paired",
+    "analysis.study",
+    "analysis.verdicts",
+    "report.tables",
+    "report.figures",
+    "report.prose",
+    "records.consistency",
+    "report.build",
+    "records.store",
+    "analysis.claims",
+    "report.export",
+)
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the top-level and dotted names a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield str(node.module)
+
+
+@pytest.mark.parametrize("package", ["sba", "baselines"])
+def test_methods_import_torch_themselves_and_the_standard_library(package: str) -> None:
+    for path in (ROOT / package).rglob("*.py"):
+        for name in imports(path):
+            top = name.partition(".")[0]
+            assert top in {package, "torch"} | sys.stdlib_module_names, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("module", WITHOUT_TORCH)
+def test_statistics_and_report_do_not_load_torch(module: str) -> None:
+    code = f"import benchmark.{module}, sys; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_the_training_loop_names_no_method() -> None:
+    text = "".join(
+        (ROOT / "benchmark" / f"{name}.py").read_text()
+        for name in ("training/loop", "evaluation/evaluate", "execution/driver")
+    )
+    assert not [word for word in ("mixup", "baselines", "import sba", "from sba", "ERM") if word in text]
+
+
+def test_functions_stay_short() -> None:
+    for package in ("sba", "baselines", "benchmark"):
+        for path in (ROOT / package).rglob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.FunctionDef) and node.end_lineno:
+                    assert node.end_lineno - node.lineno < 60, f"{path.name}: {node.name} is too long"
+
+
+def test_nothing_calls_the_global_random_generators() -> None:
+    forbidden = ("np.random.rand", "np.random.seed", "random.seed(", "random.random(", "eval(", "exec(")
+    for package in ("sba", "baselines", "benchmark"):
+        for path in (ROOT / package).rglob("*.py"):
+            text = path.read_text(encoding="utf-8").replace(".eval(", "")
+            assert not [call for call in forbidden if call in text], path.name

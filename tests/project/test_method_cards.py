@@ -1,0 +1,53 @@
+"""baselines/README.md has a card for every baseline, with the settings and defaults that the code has."""
+
+import re
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import baselines
+from benchmark.settings import registry
+
+CARDS = (Path(baselines.__file__).parent / "README.md").read_text(encoding="utf-8")
+OURS = sorted(name for name, row in registry.METHODS.items() if row.target.startswith("baselines."))
+
+
+def card(name: str) -> str:
+    found = re.search(rf"^## {name}\n(.*?)(?=^## |\Z)", CARDS, re.MULTILINE | re.DOTALL)
+    assert found is not None, f"no card for {name}"
+    return found.group(1)
+
+
+def shown(default: Any) -> str:
+    if default is MISSING:
+        return "none, required"
+    return f"{default:g}" if type(default) in (int, float) else str(default)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_cards_settings_are_those_of_the_code(name: str) -> None:
+    kind = registry.look_up(name, registry.METHODS)
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \| .+ \|$", card(name), re.MULTILINE))
+    assert rows == {field.name: shown(field.default) for field in fields(kind)}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_card_says_source_deviations_cost_and_preset(name: str) -> None:
+    text = card(name)
+    for part in ("Source: ", "Deviations: ", "Cost: ", f'Preset: `method = "{name}"`'):
+        assert part in text
+    source = registry.METHODS[name].source
+    for paper in re.findall(r"arXiv:[\d.]+\d", source):
+        assert paper in text
+        assert paper in str(registry.look_up(name, registry.METHODS).__doc__)
+
+
+def test_there_is_a_card_for_each_baseline_and_for_nothing_else() -> None:
+    assert sorted(re.findall(r"^## (\w+)$", CARDS, re.MULTILINE)) == OURS
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_method_lies_in_a_file_of_its_own_name(name: str) -> None:
+    assert registry.METHODS[name].target.startswith(f"baselines.{name}:")

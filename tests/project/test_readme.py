@@ -1,0 +1,150 @@
+"""The documents: commands parse, scripts run as written, settings and claims are those of code and records."""
+
+import re
+import shlex
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmark.analysis.paired import ALPHA
+from benchmark.analysis.study import Contrast, Study, comparisons, contrasts, load_study, robust_curve
+from benchmark.analysis.verdicts import outcome
+from benchmark.cli import COMMANDS as COMMAND_FUNCTIONS
+from benchmark.cli.options import parser
+from benchmark.records.store import read_study
+from benchmark.runtime.torchvision import ensure_importable
+from benchmark.settings.ablation import readings
+from benchmark.settings.preset import Endpoint
+from sba import SBA
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^    (?:python -m benchmark) (.+?)(?:\s+#.*)?$", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_readme_is_understood(command: str) -> None:
+    options = parser().parse_args(shlex.split(command))
+    assert options.command in COMMAND_FUNCTIONS
+
+
+def test_the_readme_shows_commands() -> None:
+    assert len(COMMANDS) >= 5
+
+
+def script(document: Path) -> str:
+    """The only Python script of a document."""
+    (found,) = re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
+    return str(found)
+
+
+def test_the_script_of_the_readme_trains_torchvisions_resnet18_on_an_image_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ensure_importable()
+    draws = np.random.default_rng(0)
+    for label, colour in (("dark", 60), ("light", 200)):
+        folder = tmp_path / "images" / "train" / label
+        folder.mkdir(parents=True)
+        for i in range(16):
+            pixels = (colour + draws.integers(-40, 40, (20, 24, 3))).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{i}.jpg")
+    monkeypatch.chdir(tmp_path)
+    text = script(ROOT / "README.md")
+    assert len(text.splitlines()) <= 25
+    names: dict[str, Any] = {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        exec(text, names)
+    assert names["step"].logits.shape == (32, 2)
+    assert sum(p.numel() for p in names["model"].parameters()) > 11e6
+    losses = [float(loss) for loss in re.findall(r"^epoch \d+: loss ([\d.]+)$", capsys.readouterr().out, re.MULTILINE)]
+    assert len(losses) == 10
+    assert min(losses[1:]) < losses[0]
+
+
+CARD = ROOT / "sba" / "README.md"
+
+
+def test_the_script_of_the_method_card_runs_as_written() -> None:
+    names: dict[str, Any] = {}
+    with torch.random.fork_rng(devices=[]):
+        exec(script(CARD), names)
+    assert names["step"].logits.shape == (16, 10)
+    assert names["checkpoint"]["sba"]["steps"] == 1
+
+
+def test_the_method_card_lists_every_setting_with_its_default() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)`(?: \*)? \| (.*?) \|", CARD.read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(rows) == {field.name for field in fields(SBA)}
+    for field in fields(SBA):
+        number = isinstance(field.default, int | float) and not isinstance(field.default, bool)
+        default = f"{field.default:g}" if number else str(field.default)
+        assert rows[field.name] == ("none, required" if field.default is MISSING else default)
+
+
+def test_every_reading_of_the_ablation_is_a_setting_of_the_card() -> None:
+    settings = {name for changes in readings(100, ["stem"]).values() for name in changes}
+    fixed = {"alpha", "hard_labels", "kl_weight", "p", "ramp_steps"}  # by the controls, or together with another
+    assert settings | fixed == {field.name for field in fields(SBA)}
+
+
+def test_what_the_method_card_says_of_clean_accuracy_and_convergence_is_what_our_records_say() -> None:
+    few, all_images = recorded("cifar10_jpeg_10k_cpu"), recorded("cifar10_jpeg_cpu")
+    for study, images, epochs in ((few, 10000, 35), (all_images, 50000, 7)):
+        assert study.any_record["data"]["train_images"] == images
+        assert len(study.any_record["epochs"]) == epochs
+    for arm in ("standard", "hard_labels"):
+        assert found(few, "clean", arm)[0] == "higher"
+        assert found(few, "clean", arm)[1] == pytest.approx(0.5, abs=0.15)
+        assert found(all_images, "clean", arm)[0] == "not resolved"
+    assert found(few, "learning", "standard")[0].startswith("lower")
+    assert -0.5 < found(few, "learning", "standard")[1] < 0
+    for study in (few, all_images):
+        clean = dict(zip(study.arms, study.values("clean"), strict=True))
+        assert (clean["sba_no_augmentation"] < clean["standard"]).all()
+
+
+@pytest.mark.parametrize("preset", ["cifar10_jpeg_10k_cpu", "cifar10_jpeg_cpu"])
+def test_what_the_method_card_says_of_attacks_is_what_our_records_say(preset: str) -> None:
+    study = recorded(preset)
+    area = dict(zip(study.arms, study.values("area"), strict=True))
+    assert all((area["sba"] > area[arm]).all() for arm in study.against)
+    eps = np.array([0.0, *study.any_record["settings"]["evaluation"]["eps"]])
+    assert eps[-1] == 8
+    assert all(robust_curve(run, "Linf", eps)[-1] < 0.2 for run in study.done("sba"))  # %
+
+
+def recorded(preset: str) -> Study:
+    return load_study(preset, read_study(ROOT / "results", preset))
+
+
+def found(study: Study, endpoint: Endpoint, arm: str) -> tuple[str, float]:
+    """The outcome of the comparison with an arm, and the mean difference."""
+    pair = comparisons(study, endpoint)[arm]
+    assert pair is not None
+    return outcome(pair), pair.difference
+
+
+def test_what_the_method_card_says_of_the_ablation_is_what_its_records_say() -> None:
+    name = "cifar10_jpeg_cpu_ablation"
+    study = load_study(name, read_study(ROOT / "results", name))
+    endpoints: tuple[Endpoint, ...] = ("clean", "area")
+    lower = {
+        endpoint: {arm for arm, pair in contrasts(study, endpoint).items() if is_sure(pair) and pair.t.difference < 0}
+        for endpoint in endpoints
+    }
+    sure = [arm for endpoint in endpoints for arm, pair in contrasts(study, endpoint).items() if is_sure(pair)]
+    assert {"erm", "erm_equal_compute", "layers_blocks", "layers_block2"} <= lower["area"]
+    assert not {"erm", "erm_equal_compute"} & lower["clean"]
+    assert lower["clean"] == {"alpha_1", "noise_1", "layers_input"}
+    assert len(set(sure)) < len(study.against) / 2
+
+
+def is_sure(pair: Contrast | None) -> TypeGuard[Contrast]:
+    return pair is not None and pair.bh is not None and pair.bh < ALPHA

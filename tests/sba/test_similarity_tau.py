@@ -1,0 +1,59 @@
+"""The similarity_tau of the arm `sba_similarity`: sba/README.md has the rule, and training images give the value."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmark.data.load import Data, data_roots, load_data, to_float
+from benchmark.networks.build import build_model
+from benchmark.runtime.errors import DataError
+from benchmark.settings.preset import DataSettings
+from sba import SBA
+from sba.vicinity import virtual_activations
+
+ARM = SBA(layers=("stem", "block1", "block2"), noise=0.5, noise_jitter=0.5, similarity_tau=0.5)
+
+
+def distances(data: Data, network: str) -> Tensor:
+    """Return the distances d (layers * draws * images,) of virtual activations around those of training images."""
+    model, found = build_model(network, data.sample, data.classes, seed=0), []
+    assert isinstance(model, nn.Sequential)
+    with torch.no_grad():
+        activation = to_float(data.sample[:500])
+        for name, layer in model.named_children():
+            activation = layer(activation)
+            for seed in range(10) if name in ARM.layers else ():
+                virtual = virtual_activations(
+                    activation, 2 * seed, noise=ARM.noise, jitter=ARM.noise_jitter, distance=True
+                )
+                assert virtual.distance is not None
+                found.append(virtual.distance)
+    assert len(found) == 10 * len(ARM.layers)
+    return torch.cat(found)
+
+
+def check(found: Tensor) -> None:
+    """The median distance, to two decimals, is tau; so the median weight is exp(-1/2), and the mean what the card says.
+
+    15,000 draws from U(0.25, 0.75): the standard error of their median is 0.002, that of the mean weight 0.0014.
+    """
+    tau = ARM.similarity_tau
+    assert tau is not None
+    assert float(found.median()) == pytest.approx(tau, abs=0.01)
+    weights = torch.exp(-(found**2) / (2 * tau**2))
+    assert float(weights.median()) == pytest.approx(math.exp(-0.5), abs=0.012)
+    assert float(weights.mean()) == pytest.approx(0.606, abs=0.008)
+
+
+def test_tau_is_the_median_distance_on_digits(digits: Data) -> None:
+    check(distances(digits, "small"))
+
+
+def test_tau_is_the_median_distance_on_the_training_images_of_cifar10() -> None:
+    try:
+        data = load_data(DataSettings(dataset="cifar10"), data_roots(None))
+    except DataError as error:
+        pytest.skip(f"no CIFAR-10: {error}")
+    check(distances(data, "fast"))

@@ -1,0 +1,52 @@
+"""What the tests of bad input share: how they call the command line and what it said."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+PROJECT = Path(__file__).resolve().parents[2]
+ONE_RUN = ("run", "smoke", "--arms", "erm", "--seeds", "0")
+TINY = (
+    *("--set", "recipe.epochs=1", "--set", "data.train_images=128"),
+    *("--set", "evaluation.images=16", "--set", "evaluation.eps=[16.0]"),
+    *("--set", 'evaluation.attacks=[{name="fgsm", steps=1}, {name="apgd_dlr", steps=2}]'),
+)
+
+
+class Said(NamedTuple):
+    """What a command printed and how it ended."""
+
+    code: int
+    out: str
+    error: str
+
+    def has(self, *parts: str) -> bool:
+        """Whether the message has all parts."""
+        missing = [part for part in parts if part not in self.error]
+        assert not missing, f"{missing} not in: {self.error}"
+        return True
+
+
+Say = Callable[..., Said]
+
+
+def in_a_process(*arguments: str) -> Said:
+    """Run the command in an interpreter of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmark", *arguments],
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+def preset_file(text: str, name: str = "mine.toml") -> str:
+    """Write the user's own preset."""
+    Path(name).write_text(text, encoding="utf-8")
+    return name

@@ -1,0 +1,93 @@
+"""A tiny study on real digits: its settings, how to run it and how to read its records."""
+
+import copy
+import json
+import random
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from benchmark.cli import main
+from benchmark.data.datasets import Split
+from benchmark.data.load import Data
+from benchmark.data.streamed import Files
+from benchmark.execution.paths import Places
+from benchmark.execution.pending import Again
+from benchmark.execution.run import Worker
+from benchmark.runtime.signals import Stop
+
+ARMS, SEEDS = ("erm", "standard", "mixup", "sba"), (0, 1)
+ATTACKS = ("fgsm", "pgd", "apgd_ce", "apgd_dlr")
+EPS = (4.0, 16.0)
+EPOCHS, BATCH, ATTACKED, TEST_IMAGES = 3, 64, 24, 500
+TINY = (
+    "--set=seeds=[0, 1]",
+    "--set=data.train_images=400",
+    f"--set=recipe.epochs={EPOCHS}",
+    f"--set=evaluation.images={ATTACKED}",
+    f"--set=evaluation.eps={list(EPS)}",
+    "--set=evaluation.attacks=[" + ", ".join(f'{{name = "{name}", steps = 2}}' for name in ATTACKS) + "]",
+)
+
+
+def run(*arguments: str) -> int:
+    """Run the tiny study, or the part that the arguments select."""
+    return main(["run", "smoke", *TINY, *arguments])
+
+
+def worker(data: Data, places: Places, checkpoint_steps: int = 500) -> Worker:
+    """A worker on the CPU that nobody stops and that repeats nothing."""
+    return Worker(data, places, torch.device("cpu"), Stop(), Again(), checkpoint_steps)
+
+
+def pixels_of(split: Split | Files) -> Tensor:
+    """The images of a split that is in memory."""
+    assert isinstance(split, Split)
+    return split.images
+
+
+def path_of(arm: str, seed: int, results: Path = Path("results")) -> Path:
+    """Where the contract puts a record of the preset smoke."""
+    return results / "smoke" / arm / f"seed-{seed}.json"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A record as another program sees it."""
+    return cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
+
+
+def without_times(record: dict[str, Any]) -> dict[str, Any]:
+    """The record without times, dates and memory."""
+    kept = copy.deepcopy(record)
+    for epoch in kept["epochs"]:
+        del epoch["seconds"], epoch["images_per_second"]
+    for key in ("train_seconds", "attack_seconds", "peak_memory_bytes"):
+        del kept["cost"][key]
+    del kept["environment"]["date"]
+    kept.pop("sha256", None)
+    return kept
+
+
+class Study(NamedTuple):
+    """A finished tiny study in a folder of its own."""
+
+    folder: Path
+    records: dict[tuple[str, int], dict[str, Any]]
+    code: int
+    random_states: tuple[bool, bool, bool]
+
+
+def random_states() -> tuple[bytes, str, str]:
+    """The states of the global generators of torch, NumPy and Python."""
+    return torch.get_rng_state().numpy().tobytes(), str(np.random.get_state()), str(random.getstate())
+
+
+def work_in(folder: Path, cache: Path, patch: pytest.MonkeyPatch) -> None:
+    """Make `folder` the working folder, with a cache folder of its own and no data root."""
+    patch.chdir(folder)
+    patch.setenv("XDG_CACHE_HOME", str(cache))
+    patch.delenv("SBA_DATA_ROOT", raising=False)

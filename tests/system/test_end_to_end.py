@@ -1,0 +1,184 @@
+"""The whole path on real digits, tiny: what the records of a study hold and how its runs are paired."""
+
+import copy
+import hashlib
+import json
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+from tiny_study import ARMS, ATTACKED, ATTACKS, EPOCHS, EPS, SEEDS, TEST_IMAGES, Study
+
+from benchmark.evaluation.external_models import load_weights
+from benchmark.evaluation.joint import suite
+from benchmark.records.schema import Record
+from benchmark.records.store import pack_bits, unpack_bits, write_record
+from benchmark.settings.load import load_preset, preset_names
+
+KEYS = {
+    "": "schema preset arm seed settings settings_hash weights_hash order_hash data model epochs last_epoch best_epoch "
+    "clean robustness flags cost environment status reason",
+    "data": "name fingerprint",
+    "model": "name parameters flops",
+    "cost": "train_seconds train_gradients train_flops attack_gradients peak_memory_bytes",
+    "environment": "device torch torchvision torchattacks numpy scipy commit date",
+}
+EPOCH_KEYS = {"epoch", "learning_rate", "train_loss", "accuracy", "images_per_second", "seconds", "augmented"}
+
+every_record = pytest.mark.parametrize(("arm", "seed"), [(arm, seed) for arm in ARMS for seed in SEEDS])
+
+
+# Records
+
+
+def test_run_ends_with_0_and_writes_one_record_for_each_arm_and_seed(study: Study) -> None:
+    assert study.code == 0
+    found = {str(path.relative_to(study.folder)) for path in (study.folder / "results").rglob("*.json")}
+    assert found == {f"results/smoke/{arm}/seed-{seed}.json" for arm in ARMS for seed in SEEDS}
+
+
+@every_record
+def test_record_has_every_field_of_the_contract(study: Study, arm: str, seed: int) -> None:
+    record = study.records[arm, seed]
+    for part, keys in KEYS.items():
+        assert set(keys.split()) <= set(record[part] if part else record)
+    assert (record["preset"], record["arm"], record["seed"]) == ("smoke", arm, seed)
+    assert (record["status"], record["reason"]) == ("done", None)
+    assert record["settings"]["recipe"]["epochs"] == EPOCHS
+    assert len(record["environment"]["date"]) >= len("2000-01-01")
+
+
+@every_record
+def test_record_has_every_epoch_with_plausible_values(study: Study, arm: str, seed: int) -> None:
+    epochs = study.records[arm, seed]["epochs"]
+    assert [epoch["epoch"] for epoch in epochs] == [1, 2, 3]
+    for epoch in epochs:
+        assert set(epoch) >= EPOCH_KEYS
+        assert 0 <= epoch["learning_rate"] <= 0.05
+        assert 0 < epoch["train_loss"] < 5
+        assert epoch["seconds"] > 0
+        assert epoch["images_per_second"] > 0
+        assert (0 < epoch["augmented"] < 1) if arm == "sba" else (0 <= epoch["augmented"] <= 1)
+    assert arm not in ("erm", "standard") or not any(epoch["augmented"] for epoch in epochs)
+    assert epochs[-1]["train_loss"] < epochs[0]["train_loss"]
+
+
+@every_record
+def test_accuracy_in_the_record_is_the_count_of_its_bits(study: Study, arm: str, seed: int) -> None:
+    record = study.records[arm, seed]
+    assert record["clean"]["n"] == record["data"]["test_images"] == TEST_IMAGES
+    correct = unpack_bits(record["clean"]["correct"], TEST_IMAGES)
+    assert record["last_epoch"] == {"epoch": EPOCHS, "accuracy": correct.sum() / TEST_IMAGES}
+    assert record["epochs"][-1]["accuracy"] == record["last_epoch"]["accuracy"]
+
+
+@every_record
+def test_best_epoch_is_the_first_with_the_highest_accuracy(study: Study, arm: str, seed: int) -> None:
+    record = study.records[arm, seed]
+    accuracies = [epoch["accuracy"] for epoch in record["epochs"]]
+    assert record["best_epoch"] == {"epoch": 1 + accuracies.index(max(accuracies)), "accuracy": max(accuracies)}
+
+
+@every_record
+def test_every_attack_has_the_outcome_of_every_attacked_image(study: Study, arm: str, seed: int) -> None:
+    robustness = study.records[arm, seed]["robustness"]
+    assert robustness["n"] == ATTACKED
+    assert unpack_bits(robustness["images"], TEST_IMAGES).sum() == ATTACKED
+    assert [(a["eps"], a["attack"]) for a in robustness["attacks"]] == [(e, name) for e in EPS for name in ATTACKS]
+    for attack in robustness["attacks"]:
+        assert unpack_bits(attack["correct"], ATTACKED).shape == (ATTACKED,)
+
+
+@every_record
+def test_image_that_is_robust_is_correct_without_attack_too(study: Study, arm: str, seed: int) -> None:
+    record = study.records[arm, seed]
+    robustness = record["robustness"]
+    clean = unpack_bits(robustness["clean"], ATTACKED)
+    everywhere = unpack_bits(record["clean"]["correct"], TEST_IMAGES)
+    assert clean.tolist() == everywhere[unpack_bits(robustness["images"], TEST_IMAGES)].tolist()
+    for attack in robustness["attacks"]:
+        assert not (unpack_bits(attack["correct"], ATTACKED) & ~clean).any()
+
+
+def test_attacks_fool_images_and_more_at_the_larger_eps(study: Study) -> None:
+    left = dict.fromkeys(EPS, 0)
+    clean = 0
+    for record in study.records.values():
+        clean += int(unpack_bits(record["robustness"]["clean"], ATTACKED).sum())
+        last = {attack["eps"]: attack["correct"] for attack in record["robustness"]["attacks"]}
+        for eps, bits in last.items():
+            left[eps] += int(unpack_bits(bits, ATTACKED).sum())
+    assert clean > left[4.0] > left[16.0]
+
+
+def test_attacked_images_are_class_stratified_and_the_same_for_every_run(study: Study) -> None:
+    from sklearn.datasets import load_digits
+
+    chosen = {record["robustness"]["images"] for record in study.records.values()}
+    assert len(chosen) == 1
+    attacked = unpack_bits(chosen.pop(), TEST_IMAGES)
+    counts = np.bincount(load_digits().target[-TEST_IMAGES:][attacked], minlength=10)
+    assert counts.min() == ATTACKED // 10
+    assert counts.max() == ATTACKED // 10 + 1
+
+
+def test_record_is_under_60_kb(study: Study) -> None:
+    sizes = [path.stat().st_size for path in (study.folder / "results").rglob("*.json")]
+    assert max(sizes) < 60_000
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_record_of_a_presets_full_size_is_small(study: Study, tmp_path: Path, name: str) -> None:
+    preset, record = load_preset(name), copy.deepcopy(study.records["sba", 1])
+    outcomes = np.random.default_rng(0)
+    record["epochs"] = [record["epochs"][-1] | {"epoch": 1 + i} for i in range(preset.recipe.epochs)]
+    record["clean"] = {"n": 10_000, "correct": pack_bits(outcomes.random(10_000) < 0.9)}
+    images = preset.evaluation.images
+    record["robustness"]["images"] = pack_bits(outcomes.random(10_000) < 0.5)
+    record["robustness"]["attacks"] = [
+        record["robustness"]["attacks"][0] | {"correct": pack_bits(outcomes.random(images) < 0.5)}
+        for _ in suite(preset.evaluation)
+    ]
+    write_record(tmp_path / "record.json", cast("Record", record))
+    # AutoAttack on all 10,000 test images at nine eps takes 61 kB for the outcomes alone.
+    assert (tmp_path / "record.json").stat().st_size < (120_000 if name.endswith("_gpu") else 60_000)
+
+
+@every_record
+def test_record_names_the_weights_that_were_evaluated(study: Study, arm: str, seed: int) -> None:
+    record = study.records[arm, seed]
+    checkpoint = study.folder / "runs" / "smoke" / arm / f"seed-{seed}-{record['settings_hash']}.pt"
+    weights, _ = load_weights(checkpoint)
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(name.encode() + value.numpy().tobytes())
+    assert record["final_weights_hash"] == digest.hexdigest()[:16]
+    assert record["final_weights_hash"] != record["weights_hash"]
+
+
+# Pairing
+
+
+def test_arms_of_a_seed_share_initial_weights_and_data_order(study: Study) -> None:
+    for seed in SEEDS:
+        for key in ("weights_hash", "order_hash"):
+            assert len({study.records[arm, seed][key] for arm in ARMS}) == 1
+
+
+def test_seeds_do_not_share_initial_weights_nor_data_order(study: Study) -> None:
+    for key in ("weights_hash", "order_hash"):
+        assert study.records["erm", 0][key] != study.records["erm", 1][key]
+
+
+def test_all_runs_share_the_data(study: Study) -> None:
+    assert len({record["data"]["fingerprint"] for record in study.records.values()}) == 1
+
+
+def test_arms_train_differently_from_the_same_start(study: Study) -> None:
+    losses = {json.dumps([e["train_loss"] for e in study.records[arm, 0]["epochs"]]) for arm in ARMS}
+    assert len(losses) == len(ARMS)
+
+
+def test_settings_hash_differs_between_arms(study: Study) -> None:
+    assert len({study.records[arm, 0]["settings_hash"] for arm in ARMS}) == len(ARMS)

@@ -1,0 +1,34 @@
+"""The short form of the fault injection: studies killed at random moments leave the records of an undisturbed one."""
+
+import os
+import re
+import subprocess
+import sys
+
+import faults
+import pytest
+from tiny_study import ARMS
+
+KILLS = 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it forks, and looks for workers as Linux lists them")
+def test_studies_killed_at_random_moments_leave_the_same_records() -> None:
+    done = subprocess.run(
+        [sys.executable, "tests/support/faults.py", "--kills", str(KILLS), "--seeds", "1", "--draw", "3"],
+        cwd=faults.PROJECT,
+        env=os.environ | {"PYTHONPATH": str(faults.PROJECT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = re.search(
+        r"kills survived: (\d+), files damaged: \d+, records compared: (\d+), differences: 0", done.stdout
+    )
+    assert found
+    assert int(found[1]) >= KILLS
+    assert int(found[2]) >= 2 * len(ARMS)
+    assert "(one process)" in done.stdout
+    assert "(--jobs 2)" in done.stdout

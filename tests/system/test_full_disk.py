@@ -1,0 +1,88 @@
+"""A disk that is full, or read-only, in the middle of a study: one clear message, and what is finished stays whole."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tiny_study import path_of, read, run
+
+from benchmark.records.store import read_record
+
+ONE = ("--arms", "erm", "--seeds", "0")
+pytestmark = pytest.mark.usefixtures("fresh")
+
+
+def mounted(folder: Path, size: str) -> bool:
+    """Mount a small file system in memory, where the machine lets us."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+def small(fresh: Path) -> Iterator[Path]:
+    """A file system of 2 MB."""
+    folder = fresh / "small"
+    if not mounted(folder, "2m"):
+        pytest.skip("no file system can be mounted here (needs Linux and root)")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Write a file until nothing more fits beside it."""
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 1024)
+
+
+@pytest.mark.parametrize("option", ["--runs", "--results"])
+def test_a_full_disk_ends_the_command_with_one_message_and_records_stay_whole(
+    option: str, small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*ONE, "--results", str(small / "results")) == 0
+    record = path_of("erm", 0, small / "results")
+    before = record.read_bytes()
+    filler = small / "filler"
+    fill(filler)
+    capsys.readouterr()
+    places = {"--results": "results", "--runs": "runs"} | {option: str(small / "results")}
+    more = ("--arms", "erm", "--seeds", "1")
+    assert run(*more, *(part for pair in places.items() for part in pair)) == 2
+    said = capsys.readouterr().err
+    assert said.count("error: ") == 1
+    assert f"cannot write to {small}" in said
+    assert "No space left on device" in said or "unexpected pos" in said
+    assert "Traceback" not in said
+    assert record.read_bytes() == before
+    assert not list(small.rglob("*.tmp"))
+    filler.unlink()
+    assert run(*more, *(part for pair in places.items() for part in pair)) == 0
+    assert read_record(path_of("erm", 1, Path(places["--results"])))["status"] == "done"
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may write to read-only folders")
+def test_a_read_only_folder_is_named_before_training(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("results").mkdir(mode=0o500)
+    assert run(*ONE) == 2
+    assert "cannot write to results: Permission denied" in capsys.readouterr().err
+
+
+def test_a_read_only_file_system_is_named_before_training_and_records_are_read(
+    small: Path, capsys: pytest.CaptureFixture[str], trained: list[tuple[str, int]]
+) -> None:
+    results = small / "results"
+    assert run(*ONE, "--results", str(results)) == 0
+    trained.clear()
+    subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
+    assert run("--arms", "erm", "--seeds", "0,1", "--results", str(results)) == 2
+    assert f"cannot write to {results}: Read-only file system" in capsys.readouterr().err
+    assert trained == []
+    assert read(path_of("erm", 0, results))["status"] == "done"
