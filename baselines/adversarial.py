@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from baselines import checks, draws
-from baselines.layers import INPUT, unwrap
-from baselines.processes import processes_of
-from baselines.step import Step
+from baselines import draws
+from sba import Step, ranges
+from sba.layers import INPUT, unwrap
+from sba.processes import processes_of
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Adversarial:
     step_size: float = 2.0
 
     def __post_init__(self) -> None:
-        checks.not_negative("eps", self.eps)
-        checks.count("steps", self.steps, least=1)
-        checks.positive("step_size", self.step_size)
+        ranges.not_negative("eps", self.eps)
+        ranges.count("steps", self.steps, least=1)
+        ranges.positive("step_size", self.step_size)
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Step:
         """Return the loss of one step; `logits` are those of the adversarial images.

@@ -6,11 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines import checks
 from baselines.augment import crop_rows
-from baselines.layers import INPUT
-from baselines.processes import processes_of
-from baselines.step import Step
+from sba import Step, ranges
+from sba.layers import INPUT
+from sba.processes import processes_of
 
 
 @dataclass(frozen=True)
@@ -38,9 +37,9 @@ class BatchAugmentation:
     flip: bool = True
 
     def __post_init__(self) -> None:
-        checks.count("copies", self.copies, least=1)
-        checks.count("padding", self.padding, least=0)
-        checks.switch("flip", self.flip)
+        ranges.count("copies", self.copies, least=1)
+        ranges.count("padding", self.padding, least=0)
+        ranges.switch("flip", self.flip)
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Step:
         """Return the loss of one step; `logits` are those of the first copies.

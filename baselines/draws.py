@@ -5,7 +5,7 @@ import random
 import torch
 from torch import Tensor
 
-from baselines.processes import Processes
+from sba.processes import Processes
 
 
 def beta(alpha: float, generator: torch.Generator) -> float:

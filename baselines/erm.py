@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.step import Step
+from sba import Step
 
 
 @dataclass(frozen=True)

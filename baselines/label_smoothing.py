@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines import checks
-from baselines.step import Step
+from sba import Step, ranges
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class LabelSmoothing:
     smoothing: float = 0.1
 
     def __post_init__(self) -> None:
-        checks.share("smoothing", self.smoothing)
+        ranges.share("smoothing", self.smoothing)
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Step:  # noqa: ARG002
         """Return the loss of one step.

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines import checks, draws
-from baselines.layers import find_layer
-from baselines.processes import Processes, processes_of
-from baselines.step import Step
+from baselines import draws
+from sba import Step, ranges
+from sba.layers import find_layer
+from sba.processes import Processes, processes_of
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class ManifoldMixup:
     alpha: float = 2.0
 
     def __post_init__(self) -> None:
-        checks.layer_names("layers", self.layers)
-        checks.positive("alpha", self.alpha)
+        ranges.layer_names("layers", self.layers)
+        ranges.positive("alpha", self.alpha)
 
     def check(self, model: nn.Module) -> None:
         """Raise ValueError, with the nearest names, where the model lacks one of the layers."""

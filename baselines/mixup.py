@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines import checks, draws
-from baselines.processes import processes_of
-from baselines.step import Step
+from baselines import draws
+from sba import Step, ranges
+from sba.processes import processes_of
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Mixup:
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
-        checks.positive("alpha", self.alpha)
+        ranges.positive("alpha", self.alpha)
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Step:
         """Return the loss of one step; `logits` are those of the mixed images.

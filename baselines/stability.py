@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines import checks, draws
-from baselines.layers import INPUT
-from baselines.processes import processes_of
-from baselines.step import Step
+from baselines import draws
+from sba import Step, ranges
+from sba.layers import INPUT
+from sba.processes import processes_of
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Stability:
     weight: float = 0.01
 
     def __post_init__(self) -> None:
-        checks.not_negative("noise", self.noise)
-        checks.not_negative("weight", self.weight)
+        ranges.not_negative("noise", self.noise)
+        ranges.not_negative("weight", self.weight)
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Step:
         """Return the loss of one step; `logits` are those of the clean images.

@@ -1,11 +1,11 @@
 """What SBA's settings, and what a call is given, must be."""
 
-import math
 from typing import TYPE_CHECKING, get_args
 
 import torch
 from torch import Tensor
 
+from sba import ranges
 from sba.scheduler import Decision, Ramp
 from sba.separate_batchnorm import BatchNorm
 from sba.soft_label import Divergence, HardLabels, SoftLabel
@@ -31,34 +31,21 @@ SWITCHES = ("label_gradient", "gradient_below")
 
 
 def check_settings(sba: "SBA") -> None:
-    """Raise ValueError for a setting out of range or at odds with another; the message begins with its name."""
-    layers = sba.layers
-    if not isinstance(layers, tuple) or not layers or not all(isinstance(name, str) and name for name in layers):
-        named = [name if isinstance(name, str) else type(name).__name__ for name in layers or ()]
-        found = repr(layers) if isinstance(layers, str) else named
-        raise ValueError(f'layers must be a tuple of one or more layer names, like ("layer1",), got {found}.')
-    if len(set(layers)) < len(layers):
-        raise ValueError(f"layers must name each layer once, got {layers!r}.")
+    """Raise ValueError for a setting out of range or in conflict with another; the message begins with its name."""
+    ranges.layer_names("layers", sba.layers)
     for name, allowed in CHOICES.items():
-        if getattr(sba, name) not in allowed:
-            raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {getattr(sba, name)!r}.")
+        ranges.choice(name, getattr(sba, name), allowed)
     for name in SHARES:
-        if not _number(value := getattr(sba, name)) or not 0 <= value <= 1:
-            raise ValueError(f"{name} must be a number from 0 to 1, got {value!r}.")
+        ranges.share(name, getattr(sba, name))
     for name in NOT_NEGATIVE:
-        if not _number(value := getattr(sba, name)) or not 0 <= value < math.inf:
-            raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}.")
+        ranges.not_negative(name, getattr(sba, name))
     for name, least in COUNTS.items():
-        if isinstance(value := getattr(sba, name), bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}.")
+        ranges.count(name, getattr(sba, name), least=least)
     for name in SWITCHES:
-        if not isinstance(value := getattr(sba, name), bool):
-            raise ValueError(f"{name} must be True or False, got {value!r}.")
-    if not _number(sba.temperature) or not 0 < sba.temperature < math.inf:
-        raise ValueError(f"temperature must be a finite number above 0, got {sba.temperature!r}.")
-    tau = sba.similarity_tau
-    if tau is not None and (not _number(tau) or not 0 < tau < math.inf):
-        raise ValueError(f"similarity_tau must be None or a finite number above 0, got {tau!r}.")
+        ranges.switch(name, getattr(sba, name))
+    ranges.positive("temperature", sba.temperature)
+    if sba.similarity_tau is not None:
+        ranges.positive("similarity_tau", sba.similarity_tau)
     _check_together(sba)
 
 
@@ -84,10 +71,6 @@ def _check_together(sba: "SBA") -> None:
         raise ValueError("hard_labels must be 'sum' with alpha 0, which leaves one cross-entropy, got 'mean'.")
     if sba.divergence == "symmetric" and sba.label_mix == 1:
         raise ValueError("label_mix must be below 1 with divergence 'symmetric', which is infinite for a hard label.")
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def check_call(images: object, labels: object, generator: object) -> None:

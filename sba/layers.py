@@ -30,7 +30,11 @@ def find_layer(model: nn.Module, name: str) -> nn.Module | None:
     """Return the module called `name` in the unwrapped network, None for the input.
 
     Raises:
-        ValueError: there is none; the message has the nearest names and the network's layers.
+        ValueError: there is none; the message has the nearest names and the network's top layers.
+
+    Example:
+        >>> find_layer(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), "1")
+        Linear(in_features=4, out_features=2, bias=True)
     """
     network = unwrap(model)
     modules: dict[str, nn.Module] = {key: module for key, module in network.named_modules() if key}
@@ -38,7 +42,7 @@ def find_layer(model: nn.Module, name: str) -> nn.Module | None:
         return modules[name]
     if name == INPUT:
         return None
-    close = difflib.get_close_matches(name, modules, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name, [*modules, INPUT], n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
     top = ", ".join(key for key, _ in network.named_children())
     raise ValueError(

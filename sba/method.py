@@ -19,7 +19,7 @@ from sba.vicinity import NoiseKind, NoiseUnit, virtual_activations
 
 
 class Step(NamedTuple):
-    """What one training step gives.
+    """Result of one training step.
 
     Attributes:
         loss: scalar to backpropagate.
@@ -30,7 +30,7 @@ class Step(NamedTuple):
 
     loss: Tensor
     logits: Tensor
-    virtual: int
+    virtual: int = 0
     layer: str | None = None
 
 

@@ -12,7 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-# Wrappers at whose first step the processes agreed; to ask at every step would make the host wait for the device.
+# Wrappers at whose first step the processes agreed. Methods are frozen and cannot remember it, and checking at every
+# step would make the host wait for the device.
 _AGREED: WeakSet[DistributedDataParallel] = WeakSet()
 
 
@@ -71,7 +72,7 @@ def processes_of(model: nn.Module, images: Tensor, generator: torch.Generator) -
     Args:
         model: the network, wrapped or not.
         images: (n, ...) rows of this process.
-        generator: what SBA draws from, in the same state in every process.
+        generator: generator of the method's draws, in the same state in every process.
 
     Raises:
         ValueError: at the first step of a wrapped network, in every process: they hold different numbers of rows, or

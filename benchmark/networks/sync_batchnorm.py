@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from baselines.processes import Processes
+from sba.processes import Processes
 
 
 class SyncBatchNorm(_BatchNorm):

@@ -14,11 +14,9 @@ from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 from two_processes import CASES, METHODS, NORMS, PAIRING, network
 
-from baselines import processes as of_baselines
 from baselines.augment import crop_and_flip, crop_rows
 from benchmark.networks.sync_batchnorm import SyncBatchNorm, synchronised
-from sba import processes as of_sba
-from sba.processes import Processes
+from sba.processes import Processes, processes_of
 from sba.vicinity import _normal, _uniform
 
 Found = tuple[dict[Any, Any], dict[Any, Any]]
@@ -61,11 +59,10 @@ def test_the_gradient_through_partners_in_the_other_process_is_that_of_the_whole
             torch.testing.assert_close(ours, whole, atol=1e-7, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [of_sba, of_baselines])
 @pytest.mark.parametrize("last", [False, True])
-def test_gathered_rows_pass_the_exact_gradient(ranks: Found, kind: Any, last: bool) -> None:
-    loss, gradient = two_processes.gathered(kind.Processes(), None, last)
-    of_ranks = [rank["gathered", kind.__name__, last] for rank in ranks]
+def test_gathered_rows_pass_the_exact_gradient(ranks: Found, last: bool) -> None:
+    loss, gradient = two_processes.gathered(Processes(), None, last)
+    of_ranks = [rank["gathered", last] for rank in ranks]
     torch.testing.assert_close((of_ranks[0][0] + of_ranks[1][0]) / 2, loss, atol=1e-12, rtol=0)
     # DistributedDataParallel's mean over two processes is still to come.
     torch.testing.assert_close(torch.cat([part[1] for part in of_ranks]) / 2, gradient, atol=1e-12, rtol=0)
@@ -158,20 +155,20 @@ def test_crops_are_rows_of_those_of_the_whole_batch() -> None:
     images = torch.rand(6, 3, 8, 8, generator=generator())
     whole = crop_and_flip(images, padding=3, flip=True, generator=generator(1))
     for rank, part in enumerate(images.chunk(3)):
-        mine = crop_rows(part, of_baselines.Processes(rank, 3), padding=3, flip=True, generator=generator(1))
+        mine = crop_rows(part, Processes(rank, 3), padding=3, flip=True, generator=generator(1))
         assert torch.equal(mine, whole.chunk(3)[rank])
 
 
-@pytest.mark.parametrize("kind", [of_sba, of_baselines])
-def test_the_wrapper_is_found_within_and_around_a_compiled_network(kind: Any, tmp_path: Path) -> None:
+def test_the_wrapper_is_found_within_and_around_a_compiled_network(tmp_path: Path) -> None:
     def work() -> None:
         model = network()
         parallel = DistributedDataParallel(model)
         compiled: Any = torch.compile(model, backend="eager")
-        for wrapped in (parallel, torch.compile(parallel, backend="eager"), DistributedDataParallel(compiled)):
-            assert kind.processes_of(wrapped, torch.rand(2, 3, 7, 7), generator())[:2] == (0, 1)
-            assert kind.processes_of(wrapped, torch.rand(2, 3, 7, 7), generator()).group is not None
+        wrappers: list[Any] = [parallel, torch.compile(parallel, backend="eager"), DistributedDataParallel(compiled)]
+        for wrapped in wrappers:
+            assert processes_of(wrapped, torch.rand(2, 3, 7, 7), generator())[:2] == (0, 1)
+            assert processes_of(wrapped, torch.rand(2, 3, 7, 7), generator()).group is not None
         for bare in (model, compiled):
-            assert kind.processes_of(bare, torch.rand(2, 3, 7, 7), generator()) == kind.Processes()
+            assert processes_of(bare, torch.rand(2, 3, 7, 7), generator()) == Processes()
 
     in_process_group(tmp_path, work)

@@ -212,7 +212,7 @@ def test_dark_knowledge_of_two_classes_is_refused() -> None:
 
 def test_a_list_of_layers_becomes_a_tuple_and_each_layer_is_named_once() -> None:
     assert SBA(layers=["1", "2"]).layers == ("1", "2")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="layers must name each layer once"):
+    with pytest.raises(ValueError, match="layers must be different names"):
         SBA(layers=("1", "1"))
     with pytest.raises(ValueError, match="layers must be a tuple"):
         SBA(layers={"1"})  # type: ignore[arg-type]

@@ -10,11 +10,9 @@ from sba_cases import generator, gradients, traces
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from baselines import processes as of_baselines
-from baselines.processes import Processes as BaselinesProcesses
 from benchmark.networks.sync_batchnorm import synchronised
 from benchmark.settings import registry
-from sba import processes as of_sba
+from sba import processes
 from sba.processes import Processes
 
 STEPS, FEW = 20, 8
@@ -154,12 +152,12 @@ def normalised(name: str, norm: nn.Module, rank: int | None = None) -> dict[str,
     return {"outputs": outputs, "of_inputs": of_inputs, "of_weights": gradients(norm), "kept": kept}
 
 
-def gathered(processes: Processes | BaselinesProcesses, rank: int | None, last: bool) -> list[Tensor]:
+def gathered(of: Processes, rank: int | None, last: bool) -> list[Tensor]:
     """Give a loss of rows and their partners in the whole batch, in float64, and its gradient."""
     rows = torch.randn(6, 3, 4, 2, generator=generator(), dtype=torch.float64)
     weights = torch.randn(6, 3, 4, 2, generator=generator(1), dtype=torch.float64)
     h = own(rows.to(memory_format=torch.channels_last) if last else rows, rank).clone().requires_grad_()
-    whole = processes.gather(h)
+    whole = of.gather(h)
     assert whole.is_contiguous(memory_format=torch.channels_last) == last
     partners = own(torch.randperm(6, generator=generator(2)), rank)
     loss = (own(weights, rank) * h * whole[partners].square()).mean()
@@ -180,15 +178,14 @@ def work(rank: int, folder: str) -> None:
             found["gradients", name] = first_gradients(name, DistributedDataParallel(network(norm=False)), rank)
             found["unwrapped", name] = take_steps(name, network(norm=False), steps=2)
         found["refusals"] = refusals(rank)
-        for name, module in (("sba", of_sba), ("mixup", of_baselines)):
-            with patch.object(module, "_check_agreement", wraps=module._check_agreement) as asked:
+        for name in ("sba", "mixup"):
+            with patch.object(processes, "_check_agreement", wraps=processes._check_agreement) as asked:
                 take_steps(name, DistributedDataParallel(network(norm=False)), rank, steps=3)
             found["asked", name] = asked.call_count
         for name, (norm, _) in NORMS.items():
             found["norm", name] = normalised(name, synchronised(norm), rank)
         for last in (False, True):
-            for kind in (Processes, BaselinesProcesses):
-                found["gathered", kind.__module__, last] = gathered(kind(rank, 2, pair), rank, last)
+            found["gathered", last] = gathered(Processes(rank, 2, pair), rank, last)
         groups = [distributed.new_group([0]), distributed.new_group([1])]
         for name in PAIRING:
             alone = DistributedDataParallel(network(norm=False), process_group=groups[rank])

@@ -1,6 +1,7 @@
-"""Ranges of the methods' settings; every message begins with the setting's name and ends with the value."""
+"""Ranges of settings. Every error begins with the setting's name and ends with its value."""
 
 import math
+from collections.abc import Collection
 from typing import TypeGuard
 
 
@@ -29,7 +30,7 @@ def share(name: str, value: object) -> None:
 
 
 def count(name: str, value: object, *, least: int) -> None:
-    """Raise ValueError unless the value is a whole number of at least `least`."""
+    """Raise ValueError unless the value is an integer of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}.")
 
@@ -40,12 +41,26 @@ def switch(name: str, value: object) -> None:
         raise ValueError(f"{name} must be True or False, got {value!r}.")
 
 
+def choice(name: str, value: object, allowed: Collection[str]) -> None:
+    """Raise ValueError unless the value is one of the allowed names."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}.")
+
+
 def layer_names(name: str, value: object) -> None:
     """Raise ValueError unless the value is a tuple of one or more different, non-empty names."""
-    names = value if isinstance(value, tuple) else ()
-    if not names or not all(isinstance(one, str) and one for one in names) or len(set(names)) < len(names):
-        raise ValueError(f"{name} must be a tuple of one or more different layer names, got {value!r}.")
+    if not isinstance(value, tuple) or not value or not all(isinstance(one, str) and one for one in value):
+        raise ValueError(f'{name} must be a tuple of one or more layer names, like ("layer1",), got {_shown(value)}.')
+    if len(set(value)) < len(value):
+        raise ValueError(f"{name} must be different names, got {value!r}.")
 
 
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _shown(value: object) -> str:
+    """Return the repr of a value, with the type in place of long ones, such as modules given for their names."""
+    if isinstance(value, tuple | list):
+        return repr(type(value)(one if isinstance(one, str | int) else type(one).__name__ for one in value))
+    return repr(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
