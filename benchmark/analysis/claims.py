@@ -9,9 +9,9 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from benchmark.analysis.endpoints import ENDPOINTS
-from benchmark.analysis.paired import FEWEST, Comparison
+from benchmark.analysis.paired import ALPHA, FEWEST, Comparison, Floats, welch_p
 from benchmark.analysis.study import Study, comparisons
-from benchmark.analysis.verdicts import amount, count, interval, outcome, signed, verdict
+from benchmark.analysis.verdicts import amount, count, interval, outcome, p_equals, signed, verdict
 from benchmark.report import prose
 from benchmark.report.describe import arm_settings
 from benchmark.report.robustness_report import control_passed
@@ -20,13 +20,10 @@ from benchmark.settings.preset import Endpoint, Settings
 
 FILE = Path(__file__).with_name("claims.toml")
 Judgement = Literal["supported", "contradicted", "equivalent", "not resolved", "not tested"]
+OURS = "ours"  # the source of a claim that the paper does not make
 LEAST = 0.01  # counts that differ by less are the same
-Count = Literal["train_flops", "train_gradients", "train_seconds"]
-COUNTED: dict[Count, str] = {
-    "train_flops": "FLOPs",
-    "train_gradients": "gradient samples",
-    "train_seconds": "seconds in the fastest run",  # other work on a machine can only make runs slower
-}
+Count = Literal["train_flops", "train_gradients"]
+COUNTED: dict[Count, str] = {"train_flops": "FLOPs", "train_gradients": "gradient samples"}
 
 
 Standing = Literal["better", "worse", "equivalent", "open"]
@@ -39,12 +36,18 @@ WORST_FIRST: tuple[tuple[Standing, Judgement], ...] = (
 
 
 class Claim(Settings):
-    """One claim: the endpoints that decide it (or the counts), the arms it speaks of, and where it is made."""
+    """One claim: the endpoints that decide it (or the counts), the arms it speaks of, and where it is made.
+
+    `also`: arms that decide as well where a study named them. `studies`: those that decide it together, where it is not
+    decided by each study for itself.
+    """
 
     name: str
     says: str
     source: str
     against: tuple[str, ...]
+    also: tuple[str, ...] = ()
+    studies: tuple[str, ...] = ()
     decides: tuple[Endpoint, ...] = ()
     beside: tuple[Endpoint, ...] = ()
     counts: tuple[Count, ...] = ()
@@ -74,11 +77,55 @@ def _tables() -> dict[str, Any]:
     return tomllib.loads(FILE.read_text(encoding="utf-8"))
 
 
-def judge(study: Study, claim: Claim) -> Finding:
-    """Judge a claim by one study, by the rules in claims.toml."""
+def judge(study: Study, claim: Claim, studies: Sequence[Study] = ()) -> Finding:
+    """Judge a claim by one study, or together with those among `studies` that it names, by the rules in claims.toml."""
+    if claim.studies:
+        return judge_together(study, claim, studies)
     if reason := untestable(study, claim):
         return Finding("not tested", reason)
     return judge_endpoints(study, claim) if claim.decides else judge_counts(study, claim)
+
+
+def judge_together(study: Study, claim: Claim, studies: Sequence[Study]) -> Finding:
+    """Judge a claim by several studies; each of them gets the same finding."""
+    named = " and ".join(map(code, claim.studies))
+    if study.preset not in claim.studies:
+        return Finding("not tested", f"{named} decide it together")
+    found = {other.preset: other for other in studies if other.preset in claim.studies}
+    if absent := [code(name) for name in claim.studies if name not in found]:
+        return Finding("not resolved", f"interim, no record yet of {', '.join(absent)}")
+    alone = [reason_not_to_judge(found[name], claim) for name in claim.studies]
+    if first := next(filter(None, alone), None):
+        return Finding(*first)
+    first_gain, second_gain = (gain(found[name], claim) for name in claim.studies)
+    p = welch_p(first_gain, second_gain)
+    apart = (
+        f"the gains differ by {signed(float(first_gain.mean() - second_gain.mean()))} points (Welch p {p_equals(p)})"
+    )
+    points = (*(numbers(found[name], claim, claim.decides[0]) for name in claim.studies), Point(apart))
+    seen = [standing(found[name], claim.decides[0], claim.against[0]) for name in claim.studies]
+    differ = p is not None and p < ALPHA
+    hangs = "worse" in seen or ("better" in seen and set(seen) != {"better"} and differ)
+    return Finding("contradicted" if hangs else worst(set(seen)), "", points)
+
+
+def gain(study: Study, claim: Claim) -> Floats:
+    """Return the treatment minus the arm of a claim on its endpoint, one value a seed that both finished."""
+    ours, theirs = (
+        study.values(claim.decides[0])[study.arms.index(name)] for name in (study.treatment, *claim.against)
+    )
+    difference = ours - theirs
+    return np.asarray(difference[np.isfinite(difference)])
+
+
+def worst(standings: set[Standing]) -> Judgement:
+    """Return the judgement that the worst of several standings gives."""
+    return next(meaning for name, meaning in WORST_FIRST if name in standings)
+
+
+def arms_of(study: Study, claim: Claim) -> tuple[str, ...]:
+    """Return the arms that decide a claim in a study."""
+    return (*claim.against, *(arm for arm in claim.also if arm in study.against))
 
 
 def untestable(study: Study, claim: Claim) -> str | None:
@@ -93,7 +140,7 @@ def untestable(study: Study, claim: Claim) -> str | None:
     if claim.counts and study.any_record["settings"].get("compute"):
         return "at equal compute all arms spend the same"
     expected = _tables()["arms"]
-    for arm, role in ((study.treatment, "sba"), *((arm, arm) for arm in claim.against)):
+    for arm, role in ((study.treatment, "sba"), *((arm, arm) for arm in arms_of(study, claim))):
         spec = arm_settings(study, arm)
         if spec and not matches(spec, expected[role]):
             return f"the arm {code(arm)} is not what the claim speaks of"
@@ -102,25 +149,39 @@ def untestable(study: Study, claim: Claim) -> str | None:
 
 def matches(spec: dict[str, Any], expected: dict[str, Any]) -> bool:
     """Say whether an arm's settings have the values expected of it, in nested tables as well."""
+    before = _tables()["before"]
     return all(
-        matches(spec.get(key, {}), value) if isinstance(value, dict) else spec.get(key) == value
+        matches(spec.get(key, {}), value) if isinstance(value, dict) else spec.get(key, before.get(key)) == value
         for key, value in expected.items()
     )
 
 
 def judge_endpoints(study: Study, claim: Claim) -> Finding:
     """Judge a claim by the comparisons on the endpoints that decide it."""
-    missing = [arm for arm in (study.treatment, *study.against) if study.seeds_with(arm, "missing")]
-    if missing:
-        to_come = count(sum(len(study.seeds_with(arm, "missing")) for arm in missing), "named run")
-        return Finding("not resolved", f"interim, {to_come} still to come: {so_far(study, claim)}")
+    reason = reason_not_to_judge(study, claim)
+    if study.to_come(arms_of(study, claim)) and reason:
+        return Finding(*reason)
     points = (*(numbers(study, claim, endpoint) for endpoint in claim.decides), *beside(study, claim))
+    if reason:
+        return Finding(*reason, points)
+    return Finding(
+        worst({standing(study, endpoint, arm) for endpoint in claim.decides for arm in arms_of(study, claim)}),
+        "",
+        points,
+    )
+
+
+def reason_not_to_judge(study: Study, claim: Claim) -> tuple[Judgement, str] | None:
+    """Return the judgement of a study that cannot judge a claim, with the reason; None where it can."""
+    if reason := untestable(study, claim):
+        return "not tested", reason
+    if to_come := study.to_come(arms_of(study, claim)):
+        return "not resolved", f"interim, {count(to_come, 'named run')} still to come: {so_far(study, claim)}"
     if len(study.seeds) < FEWEST:
-        return Finding("not tested", f"{count(len(study.seeds), 'seed')} cannot carry a test", points)
+        return "not tested", f"{count(len(study.seeds), 'seed')} cannot carry a test"
     if reason := withheld(study, claim):
-        return Finding("not resolved", reason, points)
-    found = {standing(study, endpoint, arm) for endpoint in claim.decides for arm in claim.against}
-    return Finding(next(meaning for worst, meaning in WORST_FIRST if worst in found), "", points)
+        return "not resolved", reason
+    return None
 
 
 def withheld(study: Study, claim: Claim) -> str | None:
@@ -149,7 +210,7 @@ def standing(study: Study, endpoint: Endpoint, arm: str) -> Standing:
 def numbers(study: Study, claim: Claim, endpoint: Endpoint) -> Point:
     """Write the comparisons on an endpoint: "85.12 against 85.22 of `standard`: not resolved ..."."""
     pairs, said = comparisons(study, endpoint), list[str]()
-    for arm in claim.against:
+    for arm in arms_of(study, claim):
         if pair := pairs[arm]:
             values = f"{pair.treatment:.2f} against {pair.control:.2f} of {code(arm)}"
             said.append(f"{values}: {verdict(pair)}{flagged(study, endpoint, arm)}")
@@ -169,7 +230,7 @@ def flagged(study: Study, endpoint: Endpoint, arm: str) -> str:
 
 def so_far(study: Study, claim: Claim) -> str:
     """Write the differences of an unfinished study on the first deciding endpoint, which no test has seen."""
-    pairs = {arm: pair for arm, pair in comparisons(study, claim.decides[0]).items() if arm in claim.against}
+    pairs = {arm: pair for arm, pair in comparisons(study, claim.decides[0]).items() if arm in arms_of(study, claim)}
     said = [f"{amount(pair)} from {code(arm)} ({count(pair.n, 'seed')})" for arm, pair in pairs.items() if pair]
     return (
         f"{study.title(claim.decides[0])} differs so far by " + ", ".join(said) if said else "no seed is finished yet"
@@ -181,7 +242,7 @@ def beside(study: Study, claim: Claim) -> Iterator[Point]:
     for endpoint in claim.beside:
         if endpoint in study.endpoints:
             pairs = comparisons(study, endpoint)
-            said = tuple(f"from {code(arm)} {short(pair)}" for arm in claim.against if (pair := pairs[arm]))
+            said = tuple(f"from {code(arm)} {short(pair)}" for arm in arms_of(study, claim) if (pair := pairs[arm]))
             if said:
                 yield Point(f"beside it, the mean difference in {study.title(endpoint)}", said)
 
@@ -219,7 +280,7 @@ def counted(study: Study, claim: Claim, arm: str, seeds: Sequence[int]) -> tuple
     relative = ours[0] / theirs[0] - 1
     shares = []
     for name, a, b in zip(claim.counts, ours, theirs, strict=True):
-        x, y = (row.min() if name == "train_seconds" else row.mean() for row in (a, b))
+        x, y = a.mean(), b.mean()
         shares.append(f"{si(x)} {COUNTED[name]} against {si(y)} ({x / y:.2f}x)")
     rows = [
         study.clean[study.arms.index(name), [study.seeds.index(seed) for seed in seeds]]
@@ -234,7 +295,7 @@ def counted(study: Study, claim: Claim, arm: str, seeds: Sequence[int]) -> tuple
 
 def claims_table(studies: Sequence[Study]) -> Table:
     """Every claim's judgement by every study."""
-    rows = [[claim.name, *(judge(study, claim).judgement for study in studies)] for claim in load_claims()]
+    rows = [[claim.name, *(judge(study, claim, studies).judgement for study in studies)] for claim in load_claims()]
     headers = ["claim", *(study.analysis["title"] for study in studies)]
     return Table(headers, rows, words=headers)
 
@@ -243,8 +304,9 @@ def sentences(studies: Sequence[Study]) -> list[str]:
     """Return a paragraph for each claim: what the paper says, then what each study says of it, as a list."""
     paragraphs = []
     for claim in load_claims():
-        lines = [line for study in studies for line in listed(study, judge(study, claim))]
-        title = f"**{claim.name.capitalize()}.** “{claim.says}” (As the {claim.source} has it, in our words.)"
+        lines = [line for study in studies for line in listed(study, judge(study, claim, studies))]
+        said_by = "A question of ours" if claim.source == OURS else f"As the {claim.source} has it, in our words"
+        title = f"**{claim.name.capitalize()}.** “{claim.says}” ({said_by}.)"
         paragraphs.append(title + "\n\n" + "\n".join(lines))
     return paragraphs
 

@@ -1,6 +1,6 @@
 """Records of one study as arrays (arm x seed), refused where they do not belong together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
 
@@ -64,19 +64,36 @@ class Study:
         return str(self.analysis["treatment"])
 
     @property
+    def families(self) -> tuple[tuple[str, ...], ...]:
+        """The arms that the treatment is compared with: those of the claims, then its relatives, where it names any.
+
+        Holm's correction runs within a family, because each answers a question of its own.
+        """
+        families = tuple(self.analysis["against"]), tuple(self.analysis["relatives"])
+        return tuple(family for family in families if family)
+
+    @property
     def against(self) -> tuple[str, ...]:
-        """The arms the treatment is compared with: the family of Holm's correction."""
-        return tuple(self.analysis["against"])
+        """Every arm that the treatment is compared with, family by family."""
+        return tuple(arm for family in self.families for arm in family)
+
+    def family(self, arm: str) -> tuple[str, ...]:
+        """Return the family of a compared arm."""
+        return next(family for family in self.families if arm in family)
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """What the preset said that it would test, the primary endpoint first."""
         return cast(tuple[Endpoint, ...], tuple(self.analysis["endpoints"]))
 
-    @property
-    def interim(self) -> bool:
-        """Whether a named run is still to come: until then nothing is decided."""
-        return any(self.seeds_with(arm, "missing") for arm in (self.treatment, *self.against))
+    def interim(self, arm: str) -> bool:
+        """Return whether a run of the arm's family or of the treatment is missing: until then nothing is decided."""
+        return bool(self.to_come([arm]))
+
+    def to_come(self, arms: Collection[str]) -> int:
+        """Return how many named runs are missing in the treatment and in the families of some compared arms."""
+        awaited = {self.treatment, *(member for arm in arms for member in self.family(arm))}
+        return sum(len(self.seeds_with(member, "missing")) for member in awaited)
 
     @property
     def exploratory(self) -> bool:
@@ -153,7 +170,7 @@ def load_study(preset: str, records: list[Record]) -> Study:
     l2_eps = np.array([0.0, *sorted(float(value) for value in evaluation.get("l2_eps", ()))])
     if analysis["eps"] not in eps[1:]:
         raise UsageError(f"study {preset} names eps = {analysis['eps']:g}, attacked were {eps[1:].tolist()}")
-    compared = [analysis["treatment"], *analysis["against"]]
+    compared = [analysis["treatment"], *analysis["against"], *analysis["relatives"]]
     arms = tuple(dict.fromkeys([*compared, *sorted(record["arm"] for record in records)]))
     seeds = tuple(sorted(analysis["seeds"]))
     found = {(record["arm"], record["seed"]): record for record in records}
@@ -206,7 +223,7 @@ def attacks_at(record: Record, norm: str, eps: float) -> list[AttackOutcome]:
 
 
 def comparisons(study: Study, endpoint: Endpoint) -> dict[str, Comparison | None]:
-    """Compare the treatment with each named arm over the seeds that both finished; Holm over these comparisons.
+    """Compare the treatment with each named arm over the seeds that both finished; Holm within each family.
 
     Returns:
         control arm -> comparison, or None where no seed is finished in both, or a run never reached the accuracy that
@@ -227,15 +244,18 @@ def comparisons(study: Study, endpoint: Endpoint) -> dict[str, Comparison | None
     treatment = values[study.arms.index(study.treatment)]
     unit = ENDPOINTS[endpoint].unit
     margin = float(study.analysis["margin"]) if ENDPOINTS[endpoint].margin else None
-    found: list[Comparison | None] = []
-    for arm in study.against:
-        control = values[study.arms.index(arm)]
-        both = np.isfinite(treatment) & np.isfinite(control)
-        if not both.any() or (endpoint in REACHED and both.sum() < len(study.shared_seeds(arm))):
-            found.append(None)
-        else:
-            found.append(compare(treatment[both], control[both], margin, len(study.against), unit))
-    return dict(zip(study.against, correct(found), strict=True))
+    corrected: dict[str, Comparison | None] = {}
+    for family in study.families:
+        found: list[Comparison | None] = []
+        for arm in family:
+            control = values[study.arms.index(arm)]
+            both = np.isfinite(treatment) & np.isfinite(control)
+            if not both.any() or (endpoint in REACHED and both.sum() < len(study.shared_seeds(arm))):
+                found.append(None)
+            else:
+                found.append(compare(treatment[both], control[both], margin, len(family), unit))
+        corrected |= zip(family, correct(found), strict=True)
+    return corrected
 
 
 class Contrast(NamedTuple):

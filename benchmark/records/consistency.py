@@ -11,6 +11,7 @@ ATTACKED = "attacked images"
 # What was named when records did not say it yet. The levels were not: they are only tabulated, and tested by nobody.
 BEFORE: dict[str, Any] = {
     "exploratory": False,
+    "relatives": [],
     "positive_control": None,
     "endpoints": ["clean", "area", "eps"],
     "level": 70.0,
@@ -52,7 +53,6 @@ def shared(record: Record) -> dict[str, Any]:
         "data.fingerprint": record["data"]["fingerprint"],
         "data.synthetic": record["data"]["synthetic"],
         "torch": ".".join(environment["torch"].split(".")[:2]),
-        "device": device_kind(environment["device"]),
         "compiled": environment.get("compiled", "off"),
     }
     for part, value in settings.items():  # the arm's part differs between arms, in its own epochs too

@@ -6,12 +6,17 @@ from typing import Any
 from benchmark.analysis.endpoints import REACHED
 from benchmark.analysis.study import Study
 from benchmark.analysis.verdicts import count
+from benchmark.records.consistency import device_kind
 from benchmark.report.prose import DATA_NOTES
+
+COSTLY = 6  # sanity checks with a higher number cost attacks of their own
 
 
 def what(study: Study) -> str:
     """Say what a study is: data, network, training, attacks, arms, what was named beforehand, when."""
-    compared = ", ".join(f"`{arm}`" for arm in study.against)
+    compared = " and, as a family of its own, ".join(
+        ", ".join(f"`{arm}`" for arm in family) for family in study.families
+    )
     reach = f"accuracy to reach {study.analysis['level']:g}%; " if {*REACHED} & {*study.endpoints} else ""
     lines = [
         *common(study),
@@ -19,9 +24,41 @@ def what(study: Study) -> str:
         f"Named before the runs: `{study.treatment}` against {compared}; endpoints {', '.join(study.endpoints)}, the "
         f"first primary; eps = {study.analysis['eps']:g}/255; {reach}"
         f"margin of equivalence {study.analysis['margin']:g} points; seeds {', '.join(map(str, study.seeds))}.",
+        *checked(study),
         ran(study),
+        *mixed(study),
     ]
     return "\n".join(f"- {line}" for line in lines)
+
+
+def checked(study: Study) -> list[str]:
+    """Say in which runs the costly sanity checks ran, where a preset names their seeds."""
+    checks = study.any_record["settings"]["evaluation"].get("checks") or {}
+    if checks.get("seeds") is None:
+        return []
+    runs = [run for arm in study.arms for run in study.done(arm)]
+    found = sum(any(check["number"] > COSTLY for check in run["checks"]) for run in runs)
+    return [
+        f"Costly sanity checks: of {seed_list(checks['seeds'])} alone, so far in {found} of {count(len(runs), 'run')}; "
+        "a flag in one of them counts for its arm."
+    ]
+
+
+def mixed(study: Study) -> list[str]:
+    """Warn of seeds whose runs are from several kinds of device."""
+    seeds = [seed for seed in study.seeds if len(devices(study, seed)) > 1]
+    if not seeds:
+        return []
+    kinds = " and ".join(sorted({kind for seed in seeds for kind in devices(study, seed)}))
+    return [
+        f"**Mixed devices: the runs of {seed_list(seeds)} are from {kinds}. "
+        "There, arms differ in more than the method.**"
+    ]
+
+
+def devices(study: Study, seed: int) -> set[str]:
+    """Return the kinds of device that the runs of a seed are from."""
+    return {device_kind(run["environment"]["device"]) for (_, s), run in study.records.items() if s == seed}
 
 
 def common(study: Study) -> list[str]:
@@ -50,11 +87,16 @@ def training(settings: dict[str, Any]) -> str:
 
 
 def ran(study: Study) -> str:
-    """Say where and when a study ran."""
-    places = [record["environment"] for record in study.records.values()]
-    dates = sorted(place["date"][:10] for place in places)
-    devices = ", ".join(sorted({place.get("device_name", place["device"]) for place in places}))
-    return f"Ran on {devices}, {dates[0]}" + (f" to {dates[-1]}." if dates[-1] != dates[0] else ".")
+    """Say where and when a study ran; of several devices, which seeds each has."""
+    places: dict[str, set[int]] = {}
+    for (_, seed), record in study.records.items():
+        place = record["environment"]
+        places.setdefault(place.get("device_name", place["device"]), set()).add(seed)
+    named = [
+        name + (f" ({seed_list(sorted(seeds))})" if len(places) > 1 else "") for name, seeds in sorted(places.items())
+    ]
+    dates = sorted(record["environment"]["date"][:10] for record in study.records.values())
+    return f"Ran on {', '.join(named)}, {dates[0]}" + (f" to {dates[-1]}." if dates[-1] != dates[0] else ".")
 
 
 def arm_text(study: Study, arm: str) -> str:

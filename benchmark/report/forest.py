@@ -59,7 +59,7 @@ def rows(study: Study, endpoint: Endpoint) -> dict[str, Row | None]:
     elif endpoint in study.endpoints:
         for arm, pair in comparisons(study, endpoint).items():
             if pair:
-                tested = pair.n >= FEWEST and not study.interim
+                tested = pair.n >= FEWEST and not study.interim(arm)
                 low, high = (pair.low, pair.high) if tested else (None, None)
                 sure = tested and outcome(pair).startswith(("higher", "lower"))
                 found[arm] = Row(pair.difference, low, high, seeds[arm], sure)

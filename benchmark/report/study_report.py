@@ -68,7 +68,7 @@ def sentence(study: Study, endpoint: Endpoint, arm: str, pair: Comparison | None
         why = no_comparison(study, endpoint, arm)
         return f"- {code(study.treatment)} against {code(arm)}: {why}.{left_out(study, arm)}"
     means = f"{code(study.treatment)} ({pair.treatment:.2f}) against {code(arm)} ({pair.control:.2f})"
-    said = f"so far {direction(pair)}, mean {amount(pair)}" if study.interim else verdict(pair)
+    said = f"so far {direction(pair)}, mean {amount(pair)}" if study.interim(arm) else verdict(pair)
     return f"- {means}{under}: {said}.{left_out(study, arm)}"
 
 

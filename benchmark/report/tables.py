@@ -97,7 +97,7 @@ def comparison_table(study: Study, endpoint: Endpoint) -> Table:
     ]
     headers += ["Welch p", "equivalence p", "detectable", "verdict"]
     rows = [
-        comparison_row(arm, pair, study.interim)
+        comparison_row(arm, pair, study.interim(arm))
         if pair
         else [code(arm), *["-"] * 10, no_comparison(study, endpoint, arm)]
         for arm, pair in comparisons(study, endpoint).items()

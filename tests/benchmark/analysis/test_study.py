@@ -60,6 +60,51 @@ def test_comparison_is_paired_by_seed() -> None:
     assert pair.holm >= pair.p
 
 
+def test_holm_runs_within_each_of_the_two_families() -> None:
+    records = planted.study({**COUNTS, "cutmix": [866, 871, 867, 868, 868], "stability": [869, 871, 866, 872, 860]})
+    for record in records:
+        record["analysis"]["relatives"] = ["cutmix", "stability"]
+    study = load_study("planted", records)
+    assert study.arms == ("sba", "standard", "mixup", "cutmix", "stability")
+    assert study.families == (("standard", "mixup"), ("cutmix", "stability"))
+    found = comparisons(study, "clean")
+    assert list(found) == ["standard", "mixup", "cutmix", "stability"]
+    for family in study.families:
+        p = {
+            arm: float(scipy_stats.ttest_rel(study.clean[0], study.clean[study.arms.index(arm)]).pvalue)
+            for arm in family
+        }
+        low, high = sorted(family, key=p.__getitem__)
+        for arm, adjusted in ((low, 2 * p[low]), (high, max(2 * p[low], p[high]))):
+            pair = found[arm]
+            assert pair is not None
+            assert pair.family == 2
+            assert pair.holm == pytest.approx(adjusted)
+
+
+def test_a_family_is_interim_until_it_and_the_treatment_are_complete() -> None:
+    records = [
+        record
+        for record in planted.study({**COUNTS, "cutmix": [866] * 5})
+        if record["seed"] or record["arm"] != "cutmix"
+    ]
+    for record in records:
+        record["analysis"]["relatives"] = ["cutmix", "stability"]
+    study = load_study("planted", records)
+    assert not study.interim("standard")
+    assert study.interim("cutmix")
+    assert study.interim("stability")
+    assert study.to_come(["cutmix"]) == 1 + 5
+    without = load_study("planted", [record for record in records if (record["arm"], record["seed"]) != ("sba", 2)])
+    assert without.interim("mixup")
+
+
+def test_records_of_one_study_may_be_from_several_kinds_of_device() -> None:
+    records = planted.study({"sba": [870, 871], "standard": [860, 861]})
+    records[2] = changed(records[2], "environment.device", "cuda:0 NVIDIA H100")
+    assert load_study("planted", records).clean.shape == (3, 5)
+
+
 def test_diverged_and_missing_runs_leave_the_test_and_stay_in_the_study() -> None:
     records = [r for r in planted.study(COUNTS) if (r["arm"], r["seed"]) not in {("mixup", 1), ("mixup", 4)}]
     study = load_study("planted", [*records, planted.diverged("mixup", 1)])
@@ -124,7 +169,6 @@ def test_an_arm_that_was_not_named_is_shown_and_not_compared() -> None:
         ("analysis.margin", 2.0, "analysis.margin: 0.5 in"),
         ("analysis.exploratory", True, "analysis.exploratory: False in"),
         ("environment.torch", "2.11.0+cu130", "torch: 2.13 in"),
-        ("environment.device", "cuda:0 NVIDIA H100", "device: cpu in"),
         ("weights_hash", "other", "weights_hash (seed 0): weights-0 in sba/seed-0; other in standard/seed-0"),
         ("order_hash", "other", "order_hash (seed 0)"),
         ("robustness.images", [*range(199), 777], "attacked images"),
