@@ -18,7 +18,7 @@ from tiny_study import ARMS, SEEDS, Study, path_of, random_states, read, run, wo
 from torch import nn
 
 from benchmark.cli import main
-from benchmark.data.datasets import with_checksums
+from benchmark.data.cifar import with_checksums
 from benchmark.data.load import Data, load_data
 from benchmark.data.synthetic import MARKER, checksums, write_cifar
 from benchmark.evaluation.joint import Subject

@@ -40,7 +40,7 @@ def doctor(data_root: Path | None) -> str:
         "ray": partial(optional, "ray", "--launcher ray"),
         "data roots": partial(roots, data_root),
         "data: digits": lambda: "with scikit-learn",
-        **{f"data: {name}": partial(data_set, folder, data_root) for name, folder in FOLDERS.items()},
+        **{f"data: {name}": partial(data_set, name, folder, data_root) for name, folder in FOLDERS.items()},
         "disk: results": partial(disk, lambda: Path("results")),
         "disk: runs": partial(disk, lambda: Path("runs")),
         "disk: cache": partial(disk, cache),
@@ -104,13 +104,18 @@ def roots(data_root: Path | None) -> str:
     return ", ".join(str(root.absolute()) for root in data_roots(data_root))
 
 
-def data_set(folder: str, data_root: Path | None) -> str:
+def data_set(name: str, folder: str, data_root: Path | None) -> str:
     """Say under which data root a data set's folder lies; nothing is downloaded, nor are its files checked."""
+    from benchmark.data.cifar_sets import CIFAR10, CIFAR100
     from benchmark.data.load import data_roots
+    from benchmark.data.lossless import image_folder_in
 
-    looked = [root / folder for root in data_roots(data_root)]
-    found = next((place for place in looked if place.is_dir()), None)
-    return f"found: {found.absolute()}" if found else f"not found: no {folder} below any data root"
+    searched = data_roots(data_root)
+    cifar = next((kind for kind in (CIFAR10, CIFAR100) if kind.name == name), None)
+    pngs = [image_folder_in(root, cifar) for root in searched] if cifar else []
+    found = next((place for place in [*(root / folder for root in searched), *pngs] if place and place.is_dir()), None)
+    other = f" nor {name}-png" if cifar else ""
+    return f"found: {found.absolute()}" if found else f"not found: no {folder}{other} below any data root"
 
 
 def cache() -> Path:

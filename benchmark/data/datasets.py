@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from benchmark.data.decode import UnreadableImageError, read_rgb
-from benchmark.data.synthetic import MARKER, checksums
+from benchmark.data.synthetic import MARKER
 from benchmark.runtime.errors import DataError, UsageError, shorten
 from benchmark.runtime.torchvision import ensure_importable
 
@@ -25,6 +25,15 @@ class Split(NamedTuple):
     labels: Tensor
 
 
+def digest_of_tensors(*splits: Split) -> str:
+    """Return the SHA-256 of all pixels and labels."""
+    digest = hashlib.sha256()
+    for split in splits:
+        digest.update(split.images.contiguous().numpy().data)
+        digest.update(split.labels.contiguous().numpy().data)
+    return digest.hexdigest()
+
+
 class Source(NamedTuple):
     """A data set that was found but is not decoded yet.
 
@@ -33,12 +42,16 @@ class Source(NamedTuple):
         classes: class names in the order of their labels.
         read: decodes and returns the training and the test split.
         synthetic: made up in the official format instead of real images.
+        digest: returns the digest of both splits, of which the fingerprint is the beginning.
+        expected: the digest that the data set is known to have, where one is.
     """
 
     key: str | None
     classes: Sequence[str]
     read: Callable[[], tuple[Split, Split]]
     synthetic: bool = False
+    digest: Callable[[Split, Split], str] = digest_of_tensors
+    expected: str | None = None
 
 
 def digits(_roots: Sequence[Path], pixels: int) -> Source:
@@ -62,78 +75,6 @@ def digits(_roots: Sequence[Path], pixels: int) -> Source:
         return Split(images[:1297], labels[:1297]), Split(images[1297:], labels[1297:])
 
     return Source(None, [str(digit) for digit in range(10)], read)
-
-
-def cifar10(roots: Sequence[Path], pixels: int) -> Source:
-    """Find the official CIFAR-10 Python files, or download them (170 MB); 50,000 + 10,000 images."""
-    return _cifar("CIFAR10", "CIFAR-10", "170 MB", roots, pixels)
-
-
-def cifar100(roots: Sequence[Path], pixels: int) -> Source:
-    """Find the official CIFAR-100 Python files, or download them (169 MB); 50,000 + 10,000 images."""
-    return _cifar("CIFAR100", "CIFAR-100", "169 MB", roots, pixels)
-
-
-def _cifar(kind: str, title: str, size: str, roots: Sequence[Path], pixels: int) -> Source:
-    """Find, or download, one of the two CIFAR data sets; torchvision's checksums decide."""
-    if pixels != 32:
-        raise UsageError(f"{title} has 32 x 32 images; data.pixels = {pixels} is not possible, set it to 32.")
-    ensure_importable()
-    from torchvision import datasets as tv
-    from torchvision.datasets.utils import check_integrity
-
-    official: Any = getattr(tv, kind)
-    found = [root for root in roots if (root / official.base_folder).is_dir()]
-    if not found:
-        _download(official, title, size, roots)
-    folder = (found or list(roots))[0] / official.base_folder
-    synthetic = checksums(folder)
-    if synthetic:
-        official = type(kind, (official,), with_checksums(official, synthetic))
-    files = [*official.train_list, *official.test_list, [official.meta["filename"], official.meta["md5"]]]
-    damaged = [name for name, md5 in files if not check_integrity(str(folder / name), md5)]
-    if damaged:
-        raise DataError(
-            f"{title} in {folder}: missing or damaged (wrong checksum): {', '.join(damaged)}. "
-            "Delete the folder; the next run downloads it again."
-        )
-
-    def read() -> tuple[Split, Split]:
-        train, test = (official(str(folder.parent), train=part) for part in (True, False))
-        return _to_split(train.data, train.targets), _to_split(test.data, test.targets)
-
-    key = hashlib.sha256(repr(sorted(map(tuple, files))).encode()).hexdigest()
-    return Source(key, official(str(folder.parent), train=False).classes, read, bool(synthetic))
-
-
-def with_checksums(official: Any, sums: dict[str, str]) -> dict[str, Any]:
-    """Return the class attributes of a torchvision CIFAR class with the checksums of made-up files."""
-    return {
-        "train_list": [[name, sums[name]] for name, _ in official.train_list if name in sums],
-        "test_list": [[name, sums[name]] for name, _ in official.test_list],
-        "meta": official.meta | {"md5": sums[official.meta["filename"]]},
-    }
-
-
-def _download(official: Any, title: str, size: str, roots: Sequence[Path]) -> None:
-    """Download into the first data root, or unpack the archive that is there, or explain how to get the data."""
-    from benchmark.data.download import DownloadError, fetch, source_of, unpack  # seconds that only a download needs
-
-    target, url = roots[0], source_of(official.url)
-    archive = target / official.filename
-    print(
-        f"{title} is in none of {', '.join(map(str, roots))}; getting {archive.name} ({size}) into {target}.",
-        flush=True,
-    )
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        fetch(url, official.tgz_md5, archive)
-        unpack(archive, target / official.base_folder)
-    except DownloadError as error:
-        raise missing_data(title, official.base_folder, size, roots, str(error)) from error
-    except OSError as error:
-        how = f"{target} cannot hold it: {error}. Make room there, allow writing, or choose another folder."
-        raise missing_data(title, official.base_folder, size, roots, how) from error
 
 
 def missing_data(title: str, folder: str, size: str, roots: Sequence[Path], how: str) -> DataError:

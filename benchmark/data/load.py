@@ -1,7 +1,6 @@
 """Data found and split by class: decoded once and kept in memory as uint8 tensors, or left in files."""
 
 import functools
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +24,8 @@ from benchmark.settings.preset import DataSettings
 
 IMAGENET = "ImageNet (ILSVRC2012)", 1_281_167, 50_000  # training and validation images
 
+FINGERPRINT = 16  # hex digits of a digest that stand in records
+
 Images = TypeVar("Images", Split, Files)
 
 
@@ -39,6 +40,7 @@ class Data:
         synthetic: the images are made up.
         train, test, validation: uint8 images (N, C, H, W) and labels (N,), or files where the settings say `streamed`;
             validation may be empty.
+        note: what a reader of the record should know of the data.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Data:
     train: Split | Files
     test: Split | Files
     validation: Split | Files
+    note: str | None = None
 
     @functools.cached_property
     def sample(self) -> Tensor:
@@ -107,7 +110,20 @@ def load_data(settings: DataSettings, roots: Sequence[Path], may_skip: int = 0) 
         if split.images.dtype != torch.uint8:  # only bytes are certain to be in [0, 1] once divided by 255
             raise DataError(f"{settings.dataset}: images must be uint8 (0 to 255), these are {split.images.dtype}.")
     chosen = _chosen(settings, train, test)
-    return Data(settings.dataset, len(source.classes), fingerprint, source.synthetic, *chosen)
+    return Data(
+        settings.dataset, len(source.classes), fingerprint, source.synthetic, *chosen, _note(source, fingerprint)
+    )
+
+
+def _note(source: Source, fingerprint: str) -> str | None:
+    """Return what the record should say of official files whose images are not those that are known."""
+    expected = source.expected
+    if expected is None or expected.startswith(fingerprint):
+        return None
+    return (
+        f"The official files have the digest {fingerprint}, the images known to this code {expected[:FINGERPRINT]}; "
+        "the files were accepted by their official MD5."
+    )
 
 
 def _streamed(found: Source | Path, settings: DataSettings, may_skip: int) -> Data:
@@ -183,27 +199,27 @@ def _cached(source: Source, name: str) -> tuple[Split, Split, str]:
     """Return both splits and their fingerprint, decoding only what the cache does not hold."""
     if source.key is None:
         train, test = source.read()
-        return train, test, _fingerprint(train, test)
+        return train, test, source.digest(train, test)[:FINGERPRINT]
     label = "".join(c if c.isalnum() else "-" for c in name)[-40:]
     path = user_cache_path("sba-benchmark") / "decoded" / f"{label}-{source.key[:16]}.pt"
     if path.is_file():
         try:
-            return _load(path)
+            return _load(path, source)
         except DamagedFileError as error:
             print(f"The decoded images in {path} are damaged ({error}); decoding again.", flush=True)
     print(f"Decoding {name} (once; kept in {path.parent}).", flush=True)
     train, test = source.read()
-    fingerprint = _fingerprint(train, test)
+    fingerprint = source.digest(train, test)[:FINGERPRINT]
     _keep(path, {"train": tuple(train), "test": tuple(test), "fingerprint": fingerprint})
     return train, test, fingerprint
 
 
-def _load(path: Path) -> tuple[Split, Split, str]:
+def _load(path: Path, source: Source) -> tuple[Split, Split, str]:
     """Return both splits and their fingerprint from the cache, only if they are what was written."""
     kept = load_tensors(path, mmap=True)
     try:
         train, test, fingerprint = Split(*kept["train"]), Split(*kept["test"]), kept["fingerprint"]
-        unchanged = _fingerprint(train, test) == fingerprint
+        unchanged = source.digest(train, test)[:FINGERPRINT] == fingerprint
     except (KeyError, TypeError, AttributeError) as error:  # a changed byte in the part that says what is where
         raise DamagedFileError("it holds something else than images and labels") from error
     if not unchanged:
@@ -220,11 +236,3 @@ def _keep(path: Path, values: dict[str, object]) -> None:
             f"Cannot keep the decoded images in {path.parent} ({error}); the next start decodes again.",
             flush=True,
         )
-
-
-def _fingerprint(*splits: Split) -> str:
-    digest = hashlib.sha256()
-    for split in splits:
-        digest.update(split.images.contiguous().numpy().data)
-        digest.update(split.labels.contiguous().numpy().data)
-    return digest.hexdigest()[:16]

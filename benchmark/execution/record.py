@@ -109,6 +109,8 @@ def describe_data(preset: Preset, data: Data) -> DataInfo:
         test_images=len(evaluated_split(preset, data).labels),
         synthetic=data.synthetic,
     )
+    if data.note:
+        info["note"] = data.note
     if isinstance(data.train, Files) and data.train.skipped and data.train.skipped.files:
         info["skipped"] = dict(sorted(data.train.skipped.files.items()))
     return info

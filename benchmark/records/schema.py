@@ -16,6 +16,7 @@ class DataInfo(TypedDict):
     train_images: int
     test_images: int
     synthetic: bool
+    note: NotRequired[str]  # a sentence or two for the report
     skipped: NotRequired[dict[str, str]]  # damaged files that others replaced, with the reason
 
 

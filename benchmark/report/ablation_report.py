@@ -40,6 +40,7 @@ def section(study: Study, folder: str) -> list[str | Table]:
     return [
         f"## Exploratory study: {prose.heading(study)}",
         *prose.synthetic(study),
+        *prose.data_note(study),
         what(study),
         reading(study),
         "\n".join(f"- {finding(study, endpoint)}" for endpoint in SHOWN),

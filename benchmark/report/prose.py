@@ -129,6 +129,12 @@ def synthetic(study: Study) -> list[str]:
     return [SYNTHETIC] if study.any_record["data"]["synthetic"] else []
 
 
+def data_note(study: Study) -> list[str]:
+    """Return what the records say of their data beside its name, or nothing."""
+    note = study.any_record["data"].get("note")
+    return [note] if note else []
+
+
 def seeds_note(study: Study) -> str:
     """Say what the table of every seed's accuracy shows."""
     primary = ": the primary endpoint" if study.endpoints[0] == "clean" else ""

@@ -30,6 +30,7 @@ def study_section(
     return [
         f"## Study: {prose.heading(study)}",
         *prose.synthetic(study),
+        *prose.data_note(study),
         what(study),
         "### Accuracy of every seed",
         prose.seeds_note(study) + unnamed(study),

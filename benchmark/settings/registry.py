@@ -37,8 +37,8 @@ MODELS = {
 }
 DATASETS = {
     "digits": Row("benchmark.data.datasets:digits", "UCI handwritten digits, 8x8, embedded in scikit-learn"),
-    "cifar10": Row("benchmark.data.datasets:cifar10", "Krizhevsky 2009, official Python files"),
-    "cifar100": Row("benchmark.data.datasets:cifar100", "Krizhevsky 2009, official Python files"),
+    "cifar10": Row("benchmark.data.cifar:cifar10", "Krizhevsky 2009, official Python files or lossless image folder"),
+    "cifar100": Row("benchmark.data.cifar:cifar100", "Krizhevsky 2009, official Python files or lossless image folder"),
     "cifar10_jpeg": Row(
         "benchmark.data.named_folders:cifar10_jpeg", "CIFAR-10 saved as JPEG (lossy; not CIFAR-10), image folder"
     ),

@@ -11,7 +11,7 @@ import pytest
 from archive_server import DATA, Server, ask, in_data, pack
 from saying import Say
 
-from benchmark.data.datasets import cifar10, cifar100
+from benchmark.data.cifar import cifar10, cifar100
 from benchmark.data.synthetic import write_cifar
 from benchmark.runtime.torchvision import ensure_importable
 

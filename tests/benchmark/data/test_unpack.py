@@ -11,7 +11,7 @@ from archive_server import DATA, Server, ask, in_data, odd
 from saying import Say
 
 from benchmark.data import download
-from benchmark.data.datasets import cifar10
+from benchmark.data.cifar import cifar10
 from benchmark.runtime.torchvision import ensure_importable
 
 ensure_importable()
