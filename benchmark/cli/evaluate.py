@@ -69,12 +69,15 @@ def named_preset(options: argparse.Namespace, told: dict[str, Any]) -> str:
 
 
 def evaluate_one(preset: Preset, name: str, seed: int, model: nn.Module, data: Data, device: torch.device) -> Record:
-    """Return the record of one network that was not trained here.
+    """Return the record of one network that was not trained here; it is checked whichever seeds the preset checks.
 
     Raises:
         RunError: its logits are not finite, or an attack changed its state.
     """
     model, data = model.to(device), data.to(device)
+    if checks := preset.evaluation.checks:
+        evaluation = preset.evaluation.model_copy(update={"checks": checks.model_copy(update={"seeds": None})})
+        preset = preset.model_copy(update={"evaluation": evaluation})
     with Attacking(name) as progress:
         try:
             found = evaluate(preset, seed, model, data, lambda: train_surrogate(preset, data, device), progress)

@@ -7,7 +7,8 @@ need further libraries or pictures of frost. Deviations: other random draws; the
 any image size, so that larger images are blurred and pixelated less than in ImageNet-C.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 
 import numpy as np
@@ -115,3 +116,31 @@ def corrupt(images: NDArray[np.uint8], kind: str, severity: int, generator: np.r
     changed = change(images / 255.0, parameters[severity - 1], generator)
     # Cut off, as the authors do; 1e-6 keeps whole values that floats cannot hold.
     return (255 * np.clip(changed, 0, 1) + 1e-6).astype(np.uint8)
+
+
+CACHE_BYTES = 2**31  # the corrupted images of one data set are kept in memory up to this size
+
+
+def all_corruptions(images: NDArray[np.uint8], seed: int) -> Iterable[tuple[str, int, NDArray[np.uint8]]]:
+    """Return (kind, severity, corrupted images) for every kind at every severity.
+
+    The last images corrupted are kept in memory for the other runs of a study, unless they are more than 2 GiB.
+
+    Args:
+        images: (N, C, H, W) bytes, of one channel or three.
+        seed: of the noise; each kind and severity has its own stream.
+    """
+    if images.nbytes * len(KINDS) * len(SEVERITIES) > CACHE_BYTES:
+        return _make(images, seed)
+    return _cached(images.tobytes(), images.shape, seed)
+
+
+@functools.lru_cache(maxsize=1)
+def _cached(raw: bytes, shape: tuple[int, ...], seed: int) -> tuple[tuple[str, int, NDArray[np.uint8]], ...]:
+    return tuple(_make(np.frombuffer(raw, dtype=np.uint8).reshape(shape), seed))
+
+
+def _make(images: NDArray[np.uint8], seed: int) -> Iterator[tuple[str, int, NDArray[np.uint8]]]:
+    pairs = [(kind, severity) for kind in KINDS for severity in SEVERITIES]
+    for number, (kind, severity) in enumerate(pairs):
+        yield kind, severity, corrupt(images, kind, severity, np.random.default_rng((seed, number)))

@@ -17,7 +17,7 @@ from benchmark.data.views import in_batches, pick
 from benchmark.evaluation import sanity_checks as sanity
 from benchmark.evaluation.attacks import Victim, predict
 from benchmark.evaluation.calibration import calibration
-from benchmark.evaluation.corruptions import KINDS, SEVERITIES, corrupt
+from benchmark.evaluation.corruptions import all_corruptions
 from benchmark.evaluation.joint import Keep, Progress, Radius, Subject, at_once, attack_jointly
 from benchmark.networks.build import eval_mode
 from benchmark.records.schema import AttackOutcome, Calibration, Check, Corrupted, Noise, Outcomes, Robustness
@@ -112,12 +112,14 @@ def evaluate(
 ) -> Evaluated:
     """Evaluate a network: clean accuracy and calibration on the whole split, then everything on the attacked images.
 
+    Corruptions, noise and the costly checks run for the seeds that the preset's checks name (`Evaluation.is_checked`).
+
     Args:
         preset: gives attacks, data set and precision.
         seed: the run's.
         model: logits from uint8-scaled images in [0, 1]; it is not changed.
         data: on the model's device.
-        surrogate: gives the network of the transfer attack; called only where the preset asks for the checks.
+        surrogate: gives the network of the transfer attack; called only where the costly checks run.
         progress: told what is going on; what it raises ends the evaluation.
         kept: computes the costly parts, or has kept them.
 
@@ -132,11 +134,12 @@ def evaluate(
     subject, chosen, attacked = make_subject(preset, seed, model, data)
     outcomes = attack_jointly(subject, settings, lambda text, share: progress(text, 0.7 * share), kept)
     curves = joint_curves(outcomes, len(chosen))
-    progress("corruptions", 0.7)
-    draws = stream_seed(preset.data.dataset, 0, "corruptions")
-    corrupted = kept("corruptions", lambda: count_corrupted(subject, attacked, draws))
-    largest = Radius("Linf", settings.eps[-1])
-    noisy = kept("noise", lambda: int(sanity.stands_noise(subject, largest).sum()))
+    corrupted, noise = list[Corrupted](), None
+    if settings.is_checked(seed):
+        progress("corruptions", 0.7)
+        corrupted, noise = without_adversary(preset, subject, attacked, kept)
+    else:
+        settings = settings.model_copy(update={"checks": None})
     checks = all_checks(
         subject, settings, outcomes, curves, surrogate, lambda text, s: progress(text, 0.75 + 0.25 * s), kept
     )
@@ -150,7 +153,7 @@ def evaluate(
             images=pack_bits(np.isin(np.arange(len(logits)), chosen)),
             clean=pack_bits(subject.clean.cpu().numpy()[in_order]),
             attacks=[{**o, "correct": reordered(o["correct"], in_order)} for o in outcomes],
-            noise=Noise(eps=settings.eps[-1], correct=noisy),
+            noise=noise,
             corruptions=corrupted,
             zero_gradient_share=gradients["zero gradients"],
             median_margin=gradients["median margin"],
@@ -188,17 +191,21 @@ def joint_curves(outcomes: list[AttackOutcome], n: int) -> dict[str, dict[float,
     return curves
 
 
+def without_adversary(preset: Preset, subject: Subject, images: Tensor, kept: Keep) -> tuple[list[Corrupted], Noise]:
+    """Count the images (N, C, H, W), uint8, that are right under corruptions, and under noise of the largest eps."""
+    draws, eps = stream_seed(preset.data.dataset, 0, "corruptions"), preset.evaluation.eps[-1]
+    corrupted = kept("corruptions", lambda: count_corrupted(subject, images, draws))
+    right = kept("noise", lambda: int(sanity.stands_noise(subject, Radius("Linf", eps)).sum()))
+    return corrupted, Noise(eps=eps, correct=right)
+
+
 def count_corrupted(subject: Subject, images: Tensor, seed: int) -> list[Corrupted]:
     """Count the images (N, C, H, W), uint8, that are right under every corruption; the same ones for every network."""
     found: list[Corrupted] = []
-    originals = images.cpu().numpy()
-    for kind in KINDS:
-        for severity in SEVERITIES:
-            generator = np.random.default_rng((seed, len(found)))
-            changed = torch.from_numpy(corrupt(originals, kind, severity, generator))
-            batch = changed.to(images.device).float().div(255)
-            right = predict(subject.model, batch, subject.batch_size) == subject.labels
-            found.append(Corrupted(kind=kind, severity=severity, correct=int(right.sum())))
+    for kind, severity, changed in all_corruptions(images.cpu().numpy(), seed):
+        batch = torch.from_numpy(changed).to(images.device).float().div(255)
+        right = predict(subject.model, batch, subject.batch_size) == subject.labels
+        found.append(Corrupted(kind=kind, severity=severity, correct=int(right.sum())))
     return found
 
 

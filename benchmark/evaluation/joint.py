@@ -15,6 +15,7 @@ from benchmark.records.store import pack_bits, unpack_bits
 from benchmark.runtime.errors import DataError, UsageError
 from benchmark.settings.preset import Attack, Evaluation
 
+MIN_ROWS = 64  # of a batch of a check: smaller ones take as long on most devices
 Progress = Callable[[str, float], None]  # told what is going on and what share of the work is done
 Keep = Callable[[str, Callable[[], Any]], Any]  # computes a part under a name, or has kept it from an earlier start
 
@@ -47,7 +48,12 @@ class Subject(NamedTuple):
 
     def part(self, indices: Tensor) -> "Subject":
         """Return the same network with some of the images."""
-        return self._replace(images=self.images[indices], labels=self.labels[indices], clean=self.clean[indices])
+        part = self._replace(images=self.images[indices], labels=self.labels[indices], clean=self.clean[indices])
+        return part.in_batches_for(len(indices))
+
+    def in_batches_for(self, images: int) -> "Subject":
+        """Return the same with batches no larger than the number of images to attack, or 64: they are filled up."""
+        return self._replace(batch_size=min(self.batch_size, max(MIN_ROWS, images)))
 
 
 class Radius(NamedTuple):

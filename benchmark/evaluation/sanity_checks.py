@@ -130,7 +130,7 @@ def extreme(subject: Subject, settings: Evaluation) -> float:
     """Return the share of images that stand under the whole Linf suite at 64/255."""
     left = subject.clean
     for attack in settings.attacks:
-        left = stands(subject, left, EXTREME, attack)
+        left = stands(subject.in_batches_for(int(left.sum())), left, EXTREME, attack)
     return float(left.float().mean())
 
 
@@ -218,6 +218,7 @@ def scale_free(subject: Subject, radius: Radius) -> Check:
 
 def black_box(subject: Subject, left: Tensor, radius: Radius, queries: int) -> Check:
     """8: Square, which uses no gradient, fools next to none of the images that gradient attacks left standing."""
+    subject = subject.in_batches_for(int(left.sum()))
     fooled = int((left & ~stands(subject, left, radius, Attack(name="square", steps=queries))).sum())
     n = len(left)
     flag = f"Square fools {fooled} of {n} images at {radius} that gradient attacks left standing: gradients are masked"
@@ -227,7 +228,7 @@ def black_box(subject: Subject, left: Tensor, radius: Radius, queries: int) -> C
 
 def converged(subject: Subject, left: Tensor, radius: Radius, settings: Evaluation, steps: int) -> Check:
     """9: the suite with many more steps fools no more images."""
-    after = left
+    after, subject = left, subject.in_batches_for(int(left.sum()))
     for attack in settings.attacks:
         if attack.steps > 1:
             after = stands(subject, after, radius, Attack(name=attack.name, steps=max(steps, attack.steps)))

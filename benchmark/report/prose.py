@@ -60,12 +60,13 @@ Under attacks in L2, eps in pixel values of [0, 1]; otherwise as above. Descript
 
 CHECKS_NOTE = """\
 Checks of the evaluation itself, on the first images of the attacked set, at the largest Linf eps at which a
-tenth of them stands (each run's own). Accuracies in %, means over seeds: *all at 64/255* under the whole suite
-there, where no network can hold; then under uniform noise (ten draws), FGSM and PGD, each to be no stronger than
-the next; PGD with the logits multiplied by 0.1 and 10, where a much lower value would show that the loss was
-saturated; images made for a *surrogate* network of another seed (transfer), which must be weaker than the
-*suite*. Then images that more attacks fool of those tested, though the suite left them standing: Square, which
-sees no gradient; the suite with more steps; and the reference implementation of AutoAttack. The limits for a
+tenth of them stands (each run's own). *runs checked* are those of the seeds that the preset names for it, by default
+all; a flag in any run counts for its arm. Accuracies in %, means over the runs checked: *all at 64/255* under the
+whole suite there, where no network can hold; then under uniform noise (ten draws), FGSM and PGD, each to be no
+stronger than the next; PGD with the logits multiplied by 0.1 and 10, where a much lower value would show that the loss
+was saturated; images made for a *surrogate* network of another seed (transfer), which must be weaker than the *suite*.
+Then images that more attacks fool of those tested, though the suite left them standing: Square, which sees no gradient;
+the suite with more steps; and the reference implementation of AutoAttack. The limits for a
 flag are in `benchmark/evaluation/sanity_checks.py`."""
 
 CROSSCHECK_NOTE = """\
@@ -76,7 +77,7 @@ images stand). In L2, APGD-T and Square are the reference's own here, so there i
 CORRUPTION_NOTE = """\
 Without an adversary: accuracy under each of ten draws of uniform noise, and under eight kinds of CIFAR-10-C's
 corruptions (Hendrycks and Dietterich, ICLR 2019; their parameters, our draws), each the mean over its five
-severities, on the attacked images, in %. Descriptive only."""
+severities, on the attacked images, in %, in the runs that were checked. Descriptive only."""
 
 CALIBRATION_NOTE = """\
 Calibration on all evaluated images after the last epoch: *ECE* is the expected calibration error over 15 bins of

@@ -16,6 +16,7 @@ from benchmark.report.robustness_tables import (
     checks_table,
     corruption_table,
     has,
+    is_checked,
     robustness_table,
 )
 from benchmark.report.tables import Table, code, tested
@@ -97,7 +98,7 @@ def finite(values: Floats) -> Floats:
 
 def checks(study: Study) -> list[str | Table]:
     """Return the table of the sanity checks, or nothing where a study made none of the costly ones."""
-    if not has(study, lambda record: [check for check in record["checks"] if check["number"] > 6]):
+    if not has(study, is_checked):
         return []
     return [prose.CHECKS_NOTE, checks_table(study)]
 

@@ -18,7 +18,11 @@ from benchmark.settings.preset_checks import dotted, shown
 # Raised whenever the code changes what the same settings compute, so that old records do not count as done.
 NUMERICS = 3
 # Settings that came later: left out where they have their default, so that older runs keep their identity.
-LATER = {"data": ("streamed", "resize"), "recipe": ("drops", "accumulate", "compile")}
+LATER = {
+    "data": ("streamed", "resize"),
+    "recipe": ("drops", "accumulate", "compile"),
+    "evaluation.checks": ("seeds",),
+}
 LATER_OF_METHODS = {"sba": ("hard_labels",)}  # the same for the settings of methods
 
 
@@ -137,10 +141,13 @@ def shared_settings(preset: Preset) -> dict[str, Any]:
     """Return what decides the outcome of every arm of a preset, as plain JSON values."""
     shared = preset.model_dump(mode="json", include={"data", "model", "recipe", "evaluation"})
     for table, names in LATER.items():
-        defaults = type(getattr(preset, table)).model_fields
-        for name in names:
-            if getattr(getattr(preset, table), name) == defaults[name].default:
-                del shared[table][name]
+        settings: Any = preset
+        dumped = shared
+        for key in table.split("."):
+            settings, dumped = getattr(settings, key), dumped[key]
+        for name in names if settings is not None else ():
+            if getattr(settings, name) == type(settings).model_fields[name].default:
+                del dumped[name]
     return shared
 
 

@@ -95,11 +95,12 @@ class Attack(Settings):
 
 
 class Checks(Settings):
-    """What the costly sanity checks (4, 5 and 7 to 10) spend; the first images of the attacked set's stratified order.
+    """What the costly sanity checks (4, 5 and 7 to 11) spend; the first images of the attacked set's stratified order.
 
     `images`: for the extreme eps, random noise, PGD at other logit scales, the transfer attack and Square with
     `square_queries`. `repeated`: for the suite with `long_steps` and for the reference implementation of AutoAttack,
-    whose standard steps and queries only smoke runs cut short.
+    whose standard steps and queries only smoke runs cut short. `seeds`: the seeds whose runs are checked, and tested
+    under noise and corruptions, which decide nothing; None means all.
     """
 
     images: Count
@@ -108,6 +109,7 @@ class Checks(Settings):
     long_steps: Count
     reference_steps: Count = 100
     reference_queries: Count = 5000
+    seeds: Seeds | None = None
 
 
 class Evaluation(Settings):
@@ -125,6 +127,10 @@ class Evaluation(Settings):
     l2_eps: tuple[Positive, ...] = ()
     l2_attacks: tuple[Attack, ...] = ()
     checks: Checks | None = None
+
+    def is_checked(self, seed: int) -> bool:
+        """Return whether runs of this seed get the costly checks (if there are any), noise and corruptions."""
+        return self.checks is None or self.checks.seeds is None or seed in self.checks.seeds
 
 
 class Arm(Settings):

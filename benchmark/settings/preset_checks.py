@@ -148,6 +148,12 @@ def check_together(preset: Preset, where: str) -> None:
     if levels != sorted(set(levels)) or analysis.level not in levels:
         rule = f"must rise, each once, and hold analysis.level = {analysis.level}"
         raise UsageError(f"{where}: analysis.levels = {shown(levels)} {rule}.")
+    checked = evaluation.checks.seeds if evaluation.checks else None
+    if unnamed := [seed for seed in checked or () if seed not in preset.seeds]:
+        raise UsageError(
+            f"{where}: evaluation.checks.seeds = {shown(list(checked or ()))}: seed {unnamed[0]} is not in seeds = "
+            f"{shown(list(preset.seeds))}."
+        )
     if evaluation.split == "validation" and not preset.data.validation_images:
         raise UsageError(f"{where}: evaluation.split = 'validation' needs data.validation_images above 0.")
     if preset.data.resize and not preset.data.streamed:
@@ -175,6 +181,8 @@ def _check_lists(preset: Preset, where: str) -> None:
         "analysis.against": analysis.against,
         "analysis.endpoints": analysis.endpoints,
     }
+    if evaluation.checks and evaluation.checks.seeds:
+        single |= {"evaluation.checks.seeds": evaluation.checks.seeds}
     if small:
         rising |= {"ablation.eps": small.eps}
         single |= {"ablation.seeds": small.seeds, "ablation.all_layers": small.all_layers}

@@ -43,6 +43,8 @@ def shrink(preset: Preset, synthetic: bool = False) -> tuple[str, ...]:
             "evaluation.checks.reference_steps": STEPS,
             "evaluation.checks.reference_queries": QUERIES,
         }
+        if evaluation.checks.seeds:
+            values["evaluation.checks.seeds"] = preset.seeds[:1]
     if preset.ablation:
         values |= {
             "ablation.train_images": TRAIN,

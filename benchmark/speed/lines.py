@@ -5,7 +5,7 @@ from statistics import median
 from typing import Literal, NamedTuple, TypedDict
 
 # Of the speed command. What needs a checkpoint comes first, so that a wrong one is named at once.
-PARTS = ("attacks", "gpu", "training", "common", "sba", "processes")
+PARTS = ("attacks", "evaluation", "gpu", "training", "common", "sba", "processes")
 Verdict = Literal["met", "missed", "not judged here", ""]
 
 

@@ -11,6 +11,7 @@ from benchmark.runtime.environment import describe_environment
 from benchmark.runtime.memory import keep_freed_memory
 from benchmark.speed.attack_cost import attack_lines
 from benchmark.speed.common_loop import common_lines
+from benchmark.speed.evaluation_cost import evaluation_lines
 from benchmark.speed.gpu_speed import gpu_lines
 from benchmark.speed.lines import PARTS, Line
 from benchmark.speed.page import SCHEMA, Measured, line_text
@@ -38,6 +39,7 @@ def measure(
     began, lines = time.monotonic(), list[Line]()
     makers: dict[str, Callable[[], Iterator[Line]]] = {
         "attacks": lambda: attack_lines(device, checkpoint, data_root),
+        "evaluation": lambda: evaluation_lines(device, checkpoint, data_root),
         "gpu": lambda: gpu_lines(device),
         "training": lambda: loop_lines(device),
         "common": lambda: common_lines(device),

@@ -32,6 +32,8 @@ methods with virtual samples: for the training loop 1 / cost of their steps, for
 - **epoch on a GPU**: with cuDNN's deterministic algorithms, as all runs have them, and after compilation, whose seconds
   are told apart.
 - **attacks**: the suite made jointly over the same attacks one by one on all images; one round.
+- **evaluation**: attacks, corruptions and checks of one trained network over the training of the arm `standard`, one
+  epoch times their number; costly checks count with the share of the seeds that have them. Needs `--checkpoint`.
 - **start-up**: the best of three tries. **memory**: the whole process.
 """
 NOTHING = "No machine was measured yet."

@@ -9,10 +9,11 @@ import pytest
 from scipy import stats
 
 from benchmark.analysis.claims import Claim, claims_table, judge, load_claims, sentences
-from benchmark.analysis.endpoints import ENDPOINTS, images_to, learning_area
+from benchmark.analysis.convergence import images_to, learning_area
+from benchmark.analysis.endpoints import ENDPOINTS
 from benchmark.analysis.study import Study, load_study
 from benchmark.analysis.verdicts import p_equals, signed
-from benchmark.records.schema import Record
+from benchmark.records.schema import Check, Record
 
 NAMED = ("standard", "erm", "mixup", "hard_labels_mean", "hard_labels")
 RELATIVES = ("manifold_mixup", "cutmix", "label_smoothing", "batch_augmentation", "stability")
@@ -281,6 +282,10 @@ def test_flags_stand_beside_what_was_attacked() -> None:
         record["flags"] = ["check 6: gradients may be masked"] if record["arm"] == "sba" else []
     assert "(5 of the 10 runs raised a flag)" in judged("robustness", records)[1]
     assert "flag" not in judged("generalization", records)[1]
+    for record in records:
+        costly = Check(number=8, name="black box", figures={}, flag=None)
+        record["checks"] = [costly] if record["seed"] in (0, 1) else []
+    assert "(5 of the 10 runs raised a flag; 4 had the costly checks)" in judged("robustness", records)[1]
 
 
 def test_an_accuracy_that_was_not_reached_in_every_seed_is_not_compared() -> None:

@@ -12,7 +12,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.stats import poisson
 
-from benchmark.evaluation.corruptions import KINDS, corrupt
+from benchmark.evaluation import corruptions
+from benchmark.evaluation.corruptions import KINDS, all_corruptions, corrupt
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -265,3 +266,40 @@ def test_jpeg_is_what_pil_reads_back_from_each_image_alone(severity: int, channe
         (planes[0] if channels == 1 else Image.merge("RGB", planes)).save(file, format="JPEG", quality=int(quality))
         decoded = Image.open(BytesIO(file.getvalue()))
         assert [np.asarray(plane).tolist() for plane in decoded.split()] == got.tolist()
+
+
+# All of them, made once.
+
+
+def made(images: Bytes, seed: int) -> list[tuple[str, int, Bytes]]:
+    return [(kind, severity, changed.copy()) for kind, severity, changed in all_corruptions(images, seed)]
+
+
+@pytest.mark.parametrize("limit", [0, corruptions.CACHE_BYTES])
+def test_every_corruption_has_its_own_draws_kept_in_memory_or_not(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corruptions, "CACHE_BYTES", limit)
+    images = pictures(3, 16, 16, n=2)
+    found = made(images, seed=7)
+    assert [(kind, severity) for kind, severity, _ in found] == [(kind, s) for kind in KINDS for s in range(1, 6)]
+    for number, (kind, severity, changed) in enumerate(found):
+        assert np.array_equal(changed, corrupt(images, kind, severity, np.random.default_rng((7, number))))
+    for other in (made(images, seed=8), made(255 - images, seed=7)):
+        assert not any(np.array_equal(a, b) for (_, _, a), (_, _, b) in zip(found[:15], other[:15], strict=True))
+
+
+@pytest.mark.parametrize(("limit", "times"), [(0, 80), (corruptions.CACHE_BYTES, 40)])
+def test_images_are_corrupted_once_for_all_runs_of_a_study_unless_they_are_too_large(
+    limit: int, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def counted(images: Bytes, kind: str, severity: int, generator: np.random.Generator) -> Bytes:
+        calls.append(kind)
+        return corrupt(images, kind, severity, generator)
+
+    monkeypatch.setattr(corruptions, "CACHE_BYTES", limit)
+    monkeypatch.setattr(corruptions, "corrupt", counted)
+    images = pictures(3, 16, 16, n=3)
+    for run in (images, images.copy()):  # of equal bytes
+        made(run, seed=11)
+    assert len(calls) == times

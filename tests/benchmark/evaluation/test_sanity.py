@@ -147,6 +147,23 @@ def test_an_evaluation_without_checks_makes_those_that_cost_nothing(digits_net: 
     assert found.robustness["median_margin"] == gradients["median margin"]
 
 
+def test_a_seed_that_is_not_checked_has_the_same_outcomes_and_neither_costly_checks_nor_corruptions(
+    digits_net: nn.Module, other_net: nn.Module, digits: Data
+) -> None:
+    def of_seed_0(checked: str) -> Evaluated:
+        return evaluated(digits_net, digits, lambda: other_net, silent, *CHECKS, f"evaluation.checks.seeds={checked}")
+
+    checked, unchecked = of_seed_0("[0, 2]"), of_seed_0("[2]")
+    assert [check["number"] for check in checked.checks] == list(range(1, 12))
+    assert [check["number"] for check in unchecked.checks] == FREE
+    assert len(checked.robustness["corruptions"]) == 40
+    assert checked.robustness["noise"] is not None
+    assert unchecked.robustness["corruptions"] == []
+    assert unchecked.robustness["noise"] is None
+    assert unchecked.robustness["attacks"] == checked.robustness["attacks"]
+    assert unchecked.clean == checked.clean
+
+
 def test_the_bits_of_an_evaluation_are_in_the_order_of_the_split(digits_net: nn.Module, digits: Data) -> None:
     found = evaluated(digits_net, digits, nn.Identity, silent)
     n, whole = len(digits.test.labels), unpack_bits(found.clean["correct"], found.clean["n"])

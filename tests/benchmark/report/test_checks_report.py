@@ -51,6 +51,7 @@ CHECK_COLUMNS = {
     "Square fools": "2.0 of 100",
     "more steps fool": "0.0 of 64",
     "AutoAttack fools": "0.4 of 64",
+    "runs checked": "5/5",
     "runs with flags": "2/5",
 }
 
@@ -74,9 +75,11 @@ def test_the_checks_table_has_means_and_counts_of_images(tmp_path: Path) -> None
         "PGD, %": "30.0",
         "PGD x0.1, %": "31.0",
         "PGD x10, %": "32.0",
+        "runs checked": "5/5",
         "runs with flags": "0/5",
     }
-    assert table.rows["mixup"] == {**dict.fromkeys(CHECK_COLUMNS, "-"), "runs with flags": "0/5"}
+    free = {"runs checked": "0/5", "runs with flags": "0/5"}
+    assert table.rows["mixup"] == {**dict.fromkeys(CHECK_COLUMNS, "-"), **free}
 
 
 def test_no_checks_table_where_only_the_free_checks_were_made(tmp_path: Path) -> None:
@@ -97,6 +100,24 @@ def test_checks_of_a_later_seed_alone_are_shown(tmp_path: Path) -> None:
     (table,) = with_column(written(tmp_path, records), "runs with flags")
     assert table.rows["sba"]["Square fools"] == "4.0 of 100"
     assert table.rows["sba"]["noise, %"] == "74.0"
+    assert table.rows["sba"]["runs checked"] == "1/5"
+
+
+def test_of_some_checked_seeds_the_means_are_over_these_and_any_flag_counts_for_the_arm(tmp_path: Path) -> None:
+    """Seeds 0 and 1 are checked, and seed 1 flagged; the others record neither costly checks nor corruptions."""
+    records = planted.study(COUNTS)
+    for record in records:
+        if record["seed"] in (0, 1):
+            flagged = (record["arm"], record["seed"]) == ("sba", 1)
+            record["checks"] = costly_checks(record["seed"], "odd" if flagged else None)
+        elif record["robustness"]:
+            record["robustness"] |= {"noise": None, "corruptions": []}
+    text = written(tmp_path, records)
+    (table,) = with_column(text, "runs with flags")
+    row = table.rows["sba"]
+    assert (row["noise, %"], row["Square fools"]) == ("70.5", "0.5 of 100")
+    assert (row["runs checked"], row["runs with flags"]) == ("2/5", "1/5")
+    assert table.rows["standard"]["runs with flags"] == "0/5"
 
 
 def test_the_columns_are_figures_that_the_checks_record() -> None:

@@ -113,6 +113,40 @@ def test_identity_has_the_later_settings_where_they_are_used() -> None:
     assert dropping.settings["recipe"] == base.settings["recipe"] | {"drops": [0.5], "accumulate": 2}
 
 
+def test_the_seeds_that_are_checked_are_part_of_every_runs_settings_and_checking_all_is_as_before() -> None:
+    plan = make_plan(load_preset("cifar10_jpeg_cpu"), ["erm"], [0, 1])
+    some = make_plan(load_preset("cifar10_jpeg_cpu", ("evaluation.checks.seeds=[0]",)), ["erm"], [0, 1])
+    for run, other in zip(plan, some, strict=True):
+        checks = run.settings["evaluation"]["checks"]
+        assert "seeds" not in checks
+        assert other.settings["evaluation"]["checks"] == checks | {"seeds": [0]}
+        assert run.identity != other.identity
+        assert run.preset.evaluation.is_checked(run.seed)
+        assert other.preset.evaluation.is_checked(run.seed) == (run.seed == 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("[0, 9]", r"evaluation\.checks\.seeds = \[0, 9\]: seed 9 is not in seeds = \[0, 1, 2, 3, 4\]"),
+        ("[1, 1]", r"evaluation\.checks\.seeds = \[1, 1\]: each one once"),
+        ("[]", r"evaluation\.checks\.seeds = \[\]"),
+        ("0", r"evaluation\.checks\.seeds = 0"),
+    ],
+)
+def test_checked_seeds_that_the_study_does_not_have_are_refused(value: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        load_preset("cifar10_jpeg_cpu", (f"evaluation.checks.seeds={value}",))
+
+
+def test_a_smoke_run_checks_one_of_its_two_seeds_where_the_study_checks_some() -> None:
+    small = load_preset("cifar10_jpeg_cpu", ("evaluation.checks.seeds=[2, 3]",))
+    shrunk = load_preset("cifar10_jpeg_cpu", shrink(small))
+    assert shrunk.seeds == (0, 1)
+    assert shrunk.evaluation.checks is not None
+    assert shrunk.evaluation.checks.seeds == (0,)
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [

@@ -119,11 +119,12 @@ def test_what_was_measured_before_a_part_failed_is_kept(tmp_path: Path, monkeypa
 
 
 def test_every_part_is_measured_and_the_checkpoint_is_looked_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    makers = ("attack_lines", "gpu_lines", "loop_lines", "common_lines", "cost_lines", "process_lines")
+    parts = ("attack", "evaluation", "gpu", "loop", "common", "cost", "process")
+    makers = [f"{part}_lines" for part in parts]
     for name in makers:
         monkeypatch.setattr(speed, name, lambda *_, name=name: iter([make_line(name, "", [], {})]))
     *_, last = speed.measure(torch.device("cpu"), PARTS, None, None)
-    assert [line["part"] for line in last["lines"]] == list(makers)
+    assert [line["part"] for line in last["lines"]] == makers
 
 
 def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,53 @@
+"""Evaluation over training: what is measured, and what a study that checks some of its seeds pays."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmark.data.load import load_data
+from benchmark.settings.load import load_preset
+from benchmark.settings.plan import make_plan
+from benchmark.settings.preset import Preset
+from benchmark.speed import evaluation_cost
+from benchmark.speed.evaluation_cost import evaluation_lines
+from benchmark.training.checkpoint import save_checkpoint
+from benchmark.training.state import start
+
+CPU = torch.device("cpu")
+SMALL = (
+    "seeds=[0, 1, 2, 3]",
+    "recipe.epochs=2",
+    "evaluation.images=16",
+    "evaluation.eps=[16.0]",
+    'evaluation.attacks=[{name = "fgsm", steps = 1}, {name = "apgd_dlr", steps = 2}]',
+    "evaluation.checks={images = 8, square_queries = 2, repeated = 4, long_steps = 2, reference_steps = 1, "
+    "reference_queries = 1, seeds = [2]}",
+)
+
+
+def checkpoint(preset: Preset, folder: Path) -> Path:
+    run = make_plan(preset, ["erm"], [0])[0]
+    path = folder / "network.pt"
+    save_checkpoint(path, run, "key", start(run, load_data(preset.data, []), CPU))
+    return path
+
+
+def test_the_costly_checks_count_with_the_share_of_seeds_that_have_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset = load_preset("smoke", SMALL)
+    monkeypatch.setattr(evaluation_cost, "load_preset", lambda _name: preset)
+    (line,) = evaluation_lines(CPU, checkpoint(preset, tmp_path), None)
+    training, evaluation, costly = line["figures"].values()
+    assert min(training, evaluation, costly) > 0
+    assert line["ratio"] is not None
+    assert line["ratio"] == pytest.approx((evaluation + costly / 4) / training)
+    assert line["what"].startswith("erm seed 0 of smoke: ")
+    assert line["verdict"] == ("met" if line["ratio"] <= 0.6 else "missed")
+    assert line["target"] == "at most 0.60"
+
+
+def test_without_a_network_nothing_is_measured() -> None:
+    (line,) = evaluation_lines(CPU, None, None)
+    assert (line["ratio"], line["verdict"]) == (None, "not judged here")
