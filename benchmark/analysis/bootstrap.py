@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from benchmark.analysis.paired import ALPHA
 
-FEWEST_SEEDS = 10  # where images add little noise, coverage is .75 with 3 seeds, .83 with 5, .90 with 10
+MIN_SEEDS = 10  # where images add little noise, coverage is .75 with 3 seeds, .83 with 5, .90 with 10
 RESAMPLES = 10_000
 
 
@@ -46,7 +46,7 @@ def two_level_interval(
     if treatment.shape != control.shape or treatment.ndim != 2 or not treatment.size:
         raise ValueError(f"outcomes need one shape (seed, image), got {treatment.shape} and {control.shape}")
     seeds, images = treatment.shape
-    if seeds < FEWEST_SEEDS:
+    if seeds < MIN_SEEDS:
         return None
     outcomes = [treatment & ~control, control & ~treatment, treatment == control]
     shares = np.stack([outcome.mean(axis=1) for outcome in outcomes], axis=1)  # (seed, 3) of images that add 1, -1, 0

@@ -8,12 +8,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import TypeAdapter
 
+from benchmark.analysis.comparisons import comparisons
 from benchmark.analysis.endpoints import ENDPOINTS
-from benchmark.analysis.paired import ALPHA, FEWEST, Comparison, Floats, welch_p
-from benchmark.analysis.study import Study, comparisons
+from benchmark.analysis.paired import ALPHA, MIN_PAIRS_TO_TEST, Comparison, Floats, welch_p
+from benchmark.analysis.study import Study
 from benchmark.analysis.verdicts import amount, count, interval, outcome, p_equals, signed, verdict
 from benchmark.report import prose
-from benchmark.report.describe import arm_settings
 from benchmark.report.robustness_report import control_passed
 from benchmark.report.robustness_tables import is_checked
 from benchmark.report.tables import Table, code, no_comparison, si
@@ -135,14 +135,14 @@ def untestable(study: Study, claim: Claim) -> str | None:
     unnamed += [f"the endpoint {endpoint}" for endpoint in claim.decides if endpoint not in study.endpoints]
     if unnamed:
         return f"the study did not name {', '.join(unnamed)} beforehand"
-    absent = [code(arm) for arm in claim.against if arm_settings(study, arm) is None and arm not in study.against]
+    absent = [code(arm) for arm in claim.against if study.arm_settings(arm) is None and arm not in study.against]
     if absent:
         return f"no run of an arm {', '.join(absent)}"
     if claim.counts and study.any_record["settings"].get("compute"):
         return "at equal compute all arms spend the same"
     expected = _tables()["arms"]
     for arm, role in ((study.treatment, "sba"), *((arm, arm) for arm in arms_of(study, claim))):
-        spec = arm_settings(study, arm)
+        spec = study.arm_settings(arm)
         if spec and not matches(spec, expected[role]):
             return f"the arm {code(arm)} is not what the claim speaks of"
     return None
@@ -178,7 +178,7 @@ def reason_not_to_judge(study: Study, claim: Claim) -> tuple[Judgement, str] | N
         return "not tested", reason
     if to_come := study.to_come(arms_of(study, claim)):
         return "not resolved", f"interim, {count(to_come, 'named run')} still to come: {so_far(study, claim)}"
-    if len(study.seeds) < FEWEST:
+    if len(study.seeds) < MIN_PAIRS_TO_TEST:
         return "not tested", f"{count(len(study.seeds), 'seed')} cannot carry a test"
     if reason := withheld(study, claim):
         return "not resolved", reason
@@ -254,7 +254,7 @@ def beside(study: Study, claim: Claim) -> Iterator[Point]:
 
 def short(pair: Comparison) -> str:
     """Write a mean difference, with its interval and the kind of its verdict where a test carries them."""
-    return amount(pair) if pair.low is None or pair.n < FEWEST else f"{interval(pair)}, {outcome(pair)}"
+    return amount(pair) if pair.low is None or pair.n < MIN_PAIRS_TO_TEST else f"{interval(pair)}, {outcome(pair)}"
 
 
 def judge_counts(study: Study, claim: Claim) -> Finding:

@@ -1,37 +1,152 @@
-"""What is measured of each arm and may be tested: the names, units and directions of the endpoints."""
+"""What is measured of each run and may be tested: `ENDPOINTS`, one row each, with its function."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
+from benchmark.records.outcomes import Floats, learning_curve
+from benchmark.records.schema import Record
 from benchmark.settings.preset import Endpoint
+
+if TYPE_CHECKING:
+    from benchmark.analysis.study import Study
+
+POINTS = "points"
 
 
 class Measure(NamedTuple):
-    """An endpoint: its name in the report, its unit, whether more of it is better, whether attacks take part.
+    """An endpoint.
 
-    `margin`: whether the margin of equivalence, in points of accuracy, applies. Not to the area over eps, whose size
-    depends on the largest eps.
+    `title`: its name in a report, with the study's {split}, {eps}, {level} and {largest} eps. `unit`: of its values.
+    `values`: a study -> (arm, seed), nan where a run has none. `more_is_better`: the direction. `attacked`: whether
+    attacks take part. `margin`: whether the margin of equivalence, in points of accuracy, applies; not to the area over
+    eps, whose size depends on the largest eps. `undefined`: whether a finished run may have no value, because it never
+    reached the accuracy.
     """
 
     title: str
     unit: str
-    more_is_better: bool
-    attacked: bool
-    margin: bool
+    values: "Callable[[Study], Floats]"
+    more_is_better: bool = True
+    attacked: bool = False
+    margin: bool = False
+    undefined: bool = False
 
 
-POINTS = "points"
+def area_under_curve(eps: Floats, accuracy: Floats) -> Floats:
+    """Return the mean accuracy over eps from 0 to the largest: the trapezoid rule in eps, divided by the largest eps.
+
+    Args:
+        eps: (eps,), rising from 0, in any unit (it cancels).
+        accuracy: (..., eps) in points; nan gives nan.
+
+    Returns:
+        (...), in points: 100 is robust everywhere; the value depends on the grid, so compare within one grid
+        only.
+
+    Raises:
+        ValueError: eps does not rise from 0.
+    """
+    if len(eps) < 2 or eps[0] != 0 or (np.diff(eps) <= 0).any():
+        raise ValueError(f"eps must rise from 0, got {eps.tolist()}")
+    return np.asarray(np.trapezoid(accuracy, eps, axis=-1) / eps[-1], dtype=np.float64)
+
+
+def median_minimal_eps(eps: Floats, accuracy: Floats) -> Floats:
+    """Return the median, over the images that are right without attack, of the smallest eps that fools the network.
+
+    It is where the curve crosses half of its value at 0, linearly between the two eps around it.
+
+    Args:
+        eps: (eps,), rising from 0.
+        accuracy: (..., eps) in points; nan gives nan.
+
+    Returns:
+        (...), in the unit of eps; infinite where more than half of those images are still right at the largest eps.
+    """
+    curves = np.asarray(accuracy, dtype=np.float64).reshape(-1, len(eps))
+    found = np.full(len(curves), np.nan)
+    for row, curve in enumerate(curves):
+        if np.isfinite(curve).all():
+            crossing = first_crossing(eps, -curve, -curve[0] / 2)
+            found[row] = np.inf if np.isnan(crossing) else crossing
+    return found.reshape(np.shape(accuracy)[:-1])
+
+
+def learning_area(record: Record) -> float:
+    """Return the area under the learning curve over its length: the mean accuracy over the training, in points."""
+    images, _, accuracy = learning_curve(record)
+    return float(np.trapezoid(accuracy, images) / images[-1])
+
+
+def reached(record: Record, level: float) -> bool:
+    """Return whether the accuracy was at least `level` points after some epoch."""
+    return bool((learning_curve(record)[2] >= level).any())
+
+
+def images_to(record: Record, level: float) -> float:
+    """Return the training images, in thousands, until the learning curve first reaches `level` points; nan if never."""
+    images, _, accuracy = learning_curve(record)
+    return first_crossing(images, accuracy, level)
+
+
+def seconds_to(record: Record, level: float) -> float:
+    """Return the seconds of training until the learning curve first reaches `level` points; nan if never."""
+    _, seconds, accuracy = learning_curve(record)
+    return first_crossing(seconds, accuracy, level)
+
+
+def first_crossing(x: Floats, y: Floats, level: float) -> float:
+    """Return where the line through the points (x, y), both (point,), first reaches `level`; nan if never.
+
+    >>> first_crossing(np.array([0.0, 1.0, 2.0]), np.array([10.0, 30.0, 20.0]), 15.0)
+    0.25
+    """
+    above = np.flatnonzero(y >= level)
+    if not len(above):
+        return float("nan")
+    at = int(above[0])
+    if at == 0:
+        return float(x[0])
+    share = (level - y[at - 1]) / (y[at] - y[at - 1])
+    return float(x[at - 1] + share * (x[at] - x[at - 1]))
+
+
+def _at_eps(study: "Study") -> Floats:
+    return study.robust[:, :, int(np.flatnonzero(study.eps == study.analysis["eps"])[0])]
+
+
+def _to_level(measure: Callable[[Record, float], float]) -> "Callable[[Study], Floats]":
+    return lambda study: study.each(lambda record: measure(record, float(study.analysis["level"])))
+
+
 ENDPOINTS: dict[Endpoint, Measure] = {
-    "clean": Measure("accuracy on the {split} images after the last epoch", POINTS, True, False, True),
+    "clean": Measure(
+        "accuracy on the {split} images after the last epoch", POINTS, lambda study: study.clean, margin=True
+    ),
     "area": Measure(
         "area under the curve of accuracy under these attacks, Linf eps from 0 to {largest:g}/255",
         POINTS,
-        True,
-        True,
-        False,
+        lambda study: area_under_curve(study.eps, study.robust),
+        attacked=True,
     ),
-    "eps": Measure("accuracy under these attacks at Linf eps = {eps:g}/255", POINTS, True, True, True),
-    "learning": Measure("area under the learning curve", POINTS, True, False, True),
-    "images": Measure("training images until {level:g}% accuracy", "thousand images", False, False, False),
-    "seconds": Measure("seconds of training until {level:g}% accuracy", "seconds", False, False, False),
+    "eps": Measure(
+        "accuracy under these attacks at Linf eps = {eps:g}/255", POINTS, _at_eps, attacked=True, margin=True
+    ),
+    "learning": Measure("area under the learning curve", POINTS, lambda study: study.each(learning_area), margin=True),
+    "images": Measure(
+        "training images until {level:g}% accuracy",
+        "thousand images",
+        _to_level(images_to),
+        more_is_better=False,
+        undefined=True,
+    ),
+    "seconds": Measure(
+        "seconds of training until {level:g}% accuracy",
+        "seconds",
+        _to_level(seconds_to),
+        more_is_better=False,
+        undefined=True,
+    ),
 }
-REACHED: tuple[Endpoint, ...] = ("images", "seconds")  # undefined for a run that never reaches the accuracy

@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 ALPHA = 0.05
 POWER = 0.80
-FEWEST = 4  # pairs; with fewer a comparison is described and not tested
+MIN_PAIRS_TO_TEST = 4  # pairs; with fewer a comparison is described and not tested
 FLIPS = 2**16  # sign flips of the permutation test: every one up to 16 seeds, a seeded sample beyond
 EXACT_DIGITS = 9  # points are rounded before they are compared, so that equal counts are equal numbers
 
@@ -238,7 +238,7 @@ def compare(treatment: Floats, control: Floats, margin: float | None, family: in
 
 def correct(comparisons: Sequence[Comparison | None]) -> list[Comparison | None]:
     """Set `holm` and `tost_holm` over one endpoint's named comparisons; what cannot be tested counts as p = 1."""
-    able = [c if c is not None and c.n >= FEWEST else None for c in comparisons]  # others are never tested
+    able = [c if c is not None and c.n >= MIN_PAIRS_TO_TEST else None for c in comparisons]  # others are never tested
     p = holm([None if c is None else c.p for c in able])
     # Where both arms are near 0 or 100 equivalence is certain from the start and carries nothing.
     tost = holm([None if c is None or c.bounded else c.tost for c in able])

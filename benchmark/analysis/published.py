@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 
 from benchmark.analysis.paired import Floats
 from benchmark.analysis.study import Study
-from benchmark.report.describe import arm_settings, value_text
+from benchmark.report.describe import value_text
 from benchmark.report.tables import Table, code, mean_text, sd_text
 from benchmark.runtime.errors import UsageError, nearest
 from benchmark.settings.preset import Attack, Count, CountOrZero, Name, NotNegative, Positive, Recipe, Settings
@@ -175,14 +175,14 @@ def ours(figure: Figure, published: Published, studies: Sequence[Study]) -> str:
 
 def trains(study: Study, arm: str, figure: Figure) -> bool:
     """Say whether an arm has runs of the figure's method, with its augmentation where that is stated."""
-    spec = arm_settings(study, arm)
+    spec = study.arm_settings(arm)
     return spec is not None and spec["method"] == figure.method and figure.augmentation in (None, spec["augmentation"])
 
 
 def differences(figure: Figure, published: Published, study: Study, arm: str | None) -> list[str]:
     """Return everything in which an arm of a study (None: it has none of that method) differs from a figure."""
     name, network = study.any_record["data"]["name"], study.any_record["model"]["name"]
-    spec = (arm_settings(study, arm) if arm else None) or {}
+    spec = (study.arm_settings(arm) if arm else None) or {}
     reasons = []
     if name != figure.dataset:
         titles = [published.datasets[key].title for key in (name, figure.dataset)]

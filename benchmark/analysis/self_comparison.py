@@ -6,7 +6,7 @@ test that decides the verdicts is tried on real runs whose true difference is 0.
 
 import numpy as np
 
-from benchmark.analysis.paired import ALPHA, FEWEST, Comparison, compare, correct
+from benchmark.analysis.paired import ALPHA, MIN_PAIRS_TO_TEST, Comparison, compare, correct
 from benchmark.analysis.study import Study
 from benchmark.analysis.verdicts import count, p_text, signed
 from benchmark.report import prose
@@ -27,7 +27,7 @@ def same_arm(study: Study, endpoint: Endpoint) -> dict[str, Comparison]:
     for arm, values in zip(study.arms, study.values(endpoint), strict=True):
         finished = values[np.isfinite(values)]
         half = len(finished) // 2
-        if half >= FEWEST:
+        if half >= MIN_PAIRS_TO_TEST:
             margin = float(study.analysis["margin"])
             found[arm] = compare(finished[:half], finished[half : 2 * half], margin, len(study.arms))
     corrected = correct(list(found.values()))

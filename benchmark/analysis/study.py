@@ -2,18 +2,15 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 
-from benchmark.analysis.convergence import images_to, learning_area, seconds_to
-from benchmark.analysis.curves import area_under_curve
-from benchmark.analysis.endpoints import ENDPOINTS, REACHED
-from benchmark.analysis.exploratory import benjamini_hochberg, block_t
-from benchmark.analysis.paired import Comparison, Floats, PairedT, compare, correct, paired_t
+from benchmark.analysis.endpoints import ENDPOINTS
+from benchmark.analysis.paired import Floats
 from benchmark.records.consistency import name, named, refuse_mixed
-from benchmark.records.schema import AttackOutcome, Record
-from benchmark.records.store import unpack_bits
+from benchmark.records.outcomes import clean_accuracy, robust_curve
+from benchmark.records.schema import Record
 from benchmark.runtime.errors import RunError, UsageError
 from benchmark.settings.preset import Endpoint
 
@@ -43,10 +40,9 @@ class Study:
     l2_robust: Floats
     records: dict[tuple[str, int], Record]
 
-    def method(self, arm: str) -> str | None:
-        """Return the name of an arm's method, None where the arm has no record."""
-        found = (record["settings"]["arm"]["method"] for (name, _), record in self.records.items() if name == arm)
-        return next(found, None)
+    def arm_settings(self, arm: str) -> dict[str, Any] | None:
+        """Return method, augmentation, settings and epochs of an arm, None where it has no record."""
+        return next((run["settings"]["arm"] for (name, _), run in self.records.items() if name == arm), None)
 
     @property
     def any_record(self) -> Record:
@@ -133,17 +129,8 @@ class Study:
         return ENDPOINTS[endpoint].title.format(split=self.split, **named)
 
     def values(self, endpoint: Endpoint) -> Floats:
-        """Return an endpoint as (arm, seed), in its unit (`endpoints.ENDPOINTS`); see `Analysis` for what each is."""
-        level = float(self.analysis["level"])
-        if endpoint == "clean":
-            return self.clean
-        if endpoint == "area":
-            return area_under_curve(self.eps, self.robust)
-        if endpoint == "eps":
-            return self.robust[:, :, int(np.flatnonzero(self.eps == self.analysis["eps"])[0])]
-        if endpoint == "learning":
-            return self.each(learning_area)
-        return self.each(lambda record: (images_to if endpoint == "images" else seconds_to)(record, level))
+        """Return an endpoint as (arm, seed), in its unit; nan where a run has no value. See `ENDPOINTS`."""
+        return ENDPOINTS[endpoint].values(self)
 
     def each(self, measure: Callable[[Record], float]) -> Floats:
         """Return what `measure` says of every finished run as (arm, seed), nan elsewhere."""
@@ -190,101 +177,3 @@ def load_study(preset: str, records: list[Record]) -> Study:
                 raise RunError(f"record {preset}/{name(record)}.json: {error}. Delete it to repeat its run.") from error
     unnamed = tuple(sorted(run for run in found if run not in used))
     return Study(preset, arms, seeds, unnamed, eps, clean, robust, l2_eps, l2_robust, used)
-
-
-def clean_accuracy(record: Record) -> float:
-    """Return the share of all test images that are correct after the last epoch, in points."""
-    if record["clean"] is None:
-        raise ValueError("a finished run has no outcome of the test images")
-    outcomes = record["clean"]
-    return 100.0 * int(unpack_bits(outcomes["correct"], outcomes["n"]).sum()) / outcomes["n"]
-
-
-def robust_curve(record: Record, norm: str, eps: Floats) -> Floats:
-    """Return (eps,) points of joint robust accuracy over eps that starts at 0, in one norm; nan where nothing was
-    attacked.
-    """
-    if record["robustness"] is None:
-        return np.full(len(eps), np.nan)
-    n = record["robustness"]["n"]
-    counts = [int(unpack_bits(record["robustness"]["clean"], n).sum())]
-    for value in eps[1:]:
-        outcomes = [unpack_bits(attack["correct"], n) for attack in attacks_at(record, norm, float(value))]
-        if not outcomes:
-            raise ValueError(f"no {norm} attack at eps = {value:g}")
-        counts.append(int(np.logical_and.reduce(outcomes).sum()))
-    return 100.0 * np.array(counts) / n
-
-
-def attacks_at(record: Record, norm: str, eps: float) -> list[AttackOutcome]:
-    """Return the outcomes of a record's attacks at one norm and eps, in attack order."""
-    attacks = [] if record["robustness"] is None else record["robustness"]["attacks"]
-    return [attack for attack in attacks if attack["norm"] == norm and attack["eps"] == eps]
-
-
-def comparisons(study: Study, endpoint: Endpoint) -> dict[str, Comparison | None]:
-    """Compare the treatment with each named arm over the seeds that both finished; Holm within each family.
-
-    Returns:
-        control arm -> comparison, or None where no seed is finished in both, or a run never reached the accuracy that
-        its images or seconds are counted to: leaving it out would flatter its arm.
-
-    Raises:
-        ValueError: the study is exploratory, where nothing is decided; see `contrasts`.
-        UsageError: the preset did not name this endpoint before the runs.
-    """
-    if study.exploratory:
-        raise ValueError(f"study {study.preset} is exploratory: it has contrasts and no verdicts")
-    if endpoint not in study.endpoints:
-        raise UsageError(
-            f"study {study.preset} did not name the endpoint {endpoint!r} before its runs; named: "
-            f"{', '.join(study.endpoints)}. A new endpoint needs new runs, of a preset that names it."
-        )
-    values = study.values(endpoint)
-    treatment = values[study.arms.index(study.treatment)]
-    unit = ENDPOINTS[endpoint].unit
-    margin = float(study.analysis["margin"]) if ENDPOINTS[endpoint].margin else None
-    corrected: dict[str, Comparison | None] = {}
-    for family in study.families:
-        found: list[Comparison | None] = []
-        for arm in family:
-            control = values[study.arms.index(arm)]
-            both = np.isfinite(treatment) & np.isfinite(control)
-            if not both.any() or (endpoint in REACHED and both.sum() < len(study.shared_seeds(arm))):
-                found.append(None)
-            else:
-                found.append(compare(treatment[both], control[both], margin, len(family), unit))
-        corrected |= zip(family, correct(found), strict=True)
-    return corrected
-
-
-class Contrast(NamedTuple):
-    """A row of an exploratory study minus its default, over the n seeds that both finished, in points.
-
-    `t` is that of the additive model of all rows and seeds (`block_t`), `freedom` its degrees of freedom; `bh` is its p
-    after Benjamini and Hochberg over all rows; `paired` the p of this row's own paired t test. No verdict is drawn.
-    """
-
-    n: int
-    t: PairedT
-    bh: float | None
-    freedom: int
-    paired: float | None
-
-
-def contrasts(study: Study, endpoint: Endpoint) -> dict[str, Contrast | None]:
-    """Compare each named arm with the treatment, as arm - treatment, over the seeds that both finished.
-
-    Returns:
-        arm -> contrast, in the order named, or None where no seed is finished in both.
-    """
-    compared = [study.treatment, *study.against]
-    values = study.values(endpoint)[[study.arms.index(arm) for arm in compared]]  # (row, seed), the default first
-    both = np.isfinite(values) & np.isfinite(values[0])
-    fitted, freedom = block_t(values, 0)
-    tests = [t if pairs.any() else None for t, pairs in zip(fitted, both, strict=True)][1:]
-    adjusted = benjamini_hochberg([None if t is None else t.p for t in tests])
-    return {
-        arm: None if t is None else Contrast(int(pairs.sum()), t, bh, freedom, paired_t(row[pairs], values[0, pairs]).p)
-        for arm, row, pairs, t, bh in zip(study.against, values[1:], both[1:], tests, adjusted, strict=True)
-    }

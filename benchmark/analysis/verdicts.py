@@ -13,7 +13,7 @@ The first rule that applies decides:
 
 from typing import Literal
 
-from benchmark.analysis.paired import ALPHA, FEWEST, Comparison
+from benchmark.analysis.paired import ALPHA, MIN_PAIRS_TO_TEST, Comparison
 
 Outcome = Literal[
     "description only",
@@ -30,7 +30,7 @@ Outcome = Literal[
 def outcome(comparison: Comparison) -> Outcome:
     """Return the verdict's kind, by the rules above; needs `correct` to have set the Holm values."""
     c = comparison
-    if c.n < FEWEST:
+    if c.n < MIN_PAIRS_TO_TEST:
         return "description only"
     if c.constant:
         return "constant differences"

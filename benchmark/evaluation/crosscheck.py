@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.analysis.study import robust_curve
 from benchmark.data.load import Data
 from benchmark.evaluation.attacks import Norm, by_reference, predict
 from benchmark.evaluation.autoattack import isolated, stands_matched
@@ -27,6 +26,7 @@ from benchmark.evaluation.joint import Radius, Subject, batches, stands
 from benchmark.evaluation.sanity_checks import contested
 from benchmark.execution.paths import Places, checkpoint_path
 from benchmark.networks.build import build_model
+from benchmark.records.outcomes import robust_curve
 from benchmark.records.schema import CrosscheckRow
 from benchmark.records.store import read_record, record_path
 from benchmark.runtime.environment import describe_environment

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from statistics import fmean, median
 from textwrap import fill
 
+from benchmark.analysis.comparisons import Contrast, contrasts
 from benchmark.analysis.paired import ALPHA, detectable_difference
-from benchmark.analysis.study import Contrast, Status, Study, contrasts
+from benchmark.analysis.study import Status, Study
 from benchmark.analysis.verdicts import count, p_text, signed
 from benchmark.report import prose
-from benchmark.report.describe import arm_settings, arm_text, changes, common, ran, seed_list, unnamed
+from benchmark.report.describe import arm_text, changes, common, ran, seed_list, unnamed
 from benchmark.report.tables import Table, augmented, code, contrast_table, si
 from benchmark.settings.preset import Endpoint
 
@@ -190,10 +191,10 @@ def alt(study: Study) -> str:
 
 def rows_table(study: Study) -> Table:
     """What each row sets differently, its training FLOPs relative to the default's, its augmented iterations."""
-    default, base = arm_settings(study, study.treatment), study.done(study.treatment)
+    default, base = study.arm_settings(study.treatment), study.done(study.treatment)
     rows = []
     for arm in study.arms:
-        spec, runs = arm_settings(study, arm), study.done(arm)
+        spec, runs = study.arm_settings(arm), study.done(arm)
         differs = "no run yet" if spec is None else "; ".join(changes(spec, default)) if default else "unknown"
         flops = [record["cost"]["train_flops"] for record in runs]
         bases = [record["cost"]["train_flops"] for record in base]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benchmark.analysis.convergence import images_to, reached, seconds_to
+from benchmark.analysis.endpoints import images_to, reached, seconds_to
 from benchmark.analysis.study import Study
 from benchmark.records.schema import Record
 from benchmark.report import prose

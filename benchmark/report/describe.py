@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from benchmark.analysis.endpoints import REACHED
+from benchmark.analysis.endpoints import ENDPOINTS
 from benchmark.analysis.study import Study
 from benchmark.analysis.verdicts import count
 from benchmark.records.consistency import device_kind
@@ -17,7 +17,11 @@ def what(study: Study) -> str:
     compared = " and, as a family of its own, ".join(
         ", ".join(f"`{arm}`" for arm in family) for family in study.families
     )
-    reach = f"accuracy to reach {study.analysis['level']:g}%; " if {*REACHED} & {*study.endpoints} else ""
+    reach = (
+        f"accuracy to reach {study.analysis['level']:g}%; "
+        if any(ENDPOINTS[endpoint].undefined for endpoint in study.endpoints)
+        else ""
+    )
     lines = [
         *common(study),
         "Arms: " + "; ".join(arm_text(study, arm) for arm in study.arms) + ".",
@@ -101,7 +105,7 @@ def ran(study: Study) -> str:
 
 def arm_text(study: Study, arm: str) -> str:
     """Say what an arm is: method, augmentation, settings; of the treatment's method, what differs from it."""
-    spec, treatment = arm_settings(study, arm), arm_settings(study, study.treatment)
+    spec, treatment = study.arm_settings(arm), study.arm_settings(study.treatment)
     if spec is None:
         return f"`{arm}` (no run yet)"
     if arm != study.treatment and treatment is not None and spec["method"] == treatment["method"]:
@@ -109,12 +113,6 @@ def arm_text(study: Study, arm: str) -> str:
         return f"`{arm}` (as `{study.treatment}`{', but ' if differing else ''}{differing})"
     parts = [spec["method"], f"augmentation {spec['augmentation']}", *own_epochs(spec)]
     return f"`{arm}` ({', '.join(parts + settings_list(spec['settings']))})"
-
-
-def arm_settings(study: Study, arm: str) -> dict[str, Any] | None:
-    """Return method, augmentation, settings and epochs of an arm, or None where it has no record."""
-    found = (record["settings"]["arm"] for (name, _), record in study.records.items() if name == arm)
-    return next(found, None)
 
 
 def changes(spec: dict[str, Any], base: dict[str, Any]) -> list[str]:

@@ -24,10 +24,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.optimize import isotonic_regression
 
-from benchmark.analysis.convergence import learning_curve
-from benchmark.analysis.curves import area_under_curve
+from benchmark.analysis.endpoints import area_under_curve
 from benchmark.analysis.paired import Floats
 from benchmark.analysis.study import Study
+from benchmark.records.outcomes import learning_curve
 from benchmark.records.schema import Record
 
 INK = "#77808b"  # text, axes and grid

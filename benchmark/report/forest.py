@@ -13,8 +13,9 @@ from matplotlib.markers import CARETLEFT, CARETRIGHT
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
-from benchmark.analysis.paired import ALPHA, FEWEST, Floats
-from benchmark.analysis.study import Study, comparisons, contrasts
+from benchmark.analysis.comparisons import comparisons, contrasts
+from benchmark.analysis.paired import ALPHA, MIN_PAIRS_TO_TEST, Floats
+from benchmark.analysis.study import Study
 from benchmark.analysis.verdicts import outcome
 from benchmark.report.figures import COLOURS, INK, ROW, canvas, svg, wrap
 from benchmark.settings.preset import Endpoint
@@ -59,7 +60,7 @@ def rows(study: Study, endpoint: Endpoint) -> dict[str, Row | None]:
     elif endpoint in study.endpoints:
         for arm, pair in comparisons(study, endpoint).items():
             if pair:
-                tested = pair.n >= FEWEST and not study.interim(arm)
+                tested = pair.n >= MIN_PAIRS_TO_TEST and not study.interim(arm)
                 low, high = (pair.low, pair.high) if tested else (None, None)
                 sure = tested and outcome(pair).startswith(("higher", "lower"))
                 found[arm] = Row(pair.difference, low, high, seeds[arm], sure)

@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from benchmark.analysis.curves import area_under_curve, median_minimal_eps
+from benchmark.analysis.endpoints import area_under_curve, median_minimal_eps
 from benchmark.analysis.paired import Floats
-from benchmark.analysis.study import Study, attacks_at
+from benchmark.analysis.study import Study
+from benchmark.records.outcomes import attacks_at
 from benchmark.records.schema import Record
 from benchmark.records.store import unpack_bits
 from benchmark.report.tables import Table, code, mean_text, sd_text

@@ -1,9 +1,10 @@
 """The section of one study in RESULTS.md: what it is, its tables and figures, and the verdict of every comparison."""
 
 from benchmark.analysis import self_comparison as same_arm
+from benchmark.analysis.comparisons import comparisons
 from benchmark.analysis.endpoints import ENDPOINTS
 from benchmark.analysis.paired import Comparison
-from benchmark.analysis.study import Study, comparisons
+from benchmark.analysis.study import Study
 from benchmark.analysis.verdicts import amount, direction, signed, verdict
 from benchmark.records.schema import CrosscheckRow
 from benchmark.report import compute_report, convergence_report, prose, robustness_report

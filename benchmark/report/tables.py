@@ -7,13 +7,13 @@ from statistics import fmean
 import numpy as np
 from tabulate import tabulate
 
-from benchmark.analysis.bootstrap import FEWEST_SEEDS, two_level_interval
-from benchmark.analysis.endpoints import REACHED
-from benchmark.analysis.paired import FEWEST, Comparison, Floats
-from benchmark.analysis.study import Contrast, Study, comparisons, contrasts
+from benchmark.analysis.bootstrap import MIN_SEEDS
+from benchmark.analysis.comparisons import Contrast, bootstrap_interval, comparisons, contrasts
+from benchmark.analysis.endpoints import ENDPOINTS
+from benchmark.analysis.paired import MIN_PAIRS_TO_TEST, Comparison, Floats
+from benchmark.analysis.study import Study
 from benchmark.analysis.verdicts import outcome, p_text, signed
 from benchmark.records.schema import Record
-from benchmark.records.store import unpack_bits
 from benchmark.settings.preset import Endpoint
 
 PREFIXES = ((15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k"))
@@ -102,7 +102,7 @@ def comparison_table(study: Study, endpoint: Endpoint) -> Table:
         else [code(arm), *["-"] * 10, no_comparison(study, endpoint, arm)]
         for arm, pair in comparisons(study, endpoint).items()
     ]
-    if endpoint == "clean" and len(study.seeds) >= FEWEST_SEEDS:
+    if endpoint == "clean" and len(study.seeds) >= MIN_SEEDS:
         headers.insert(-1, "bootstrap interval")
         for arm, row in zip(study.against, rows, strict=True):
             row.insert(-1, bootstrap_text(study, arm))
@@ -121,20 +121,14 @@ def tested(study: Study, endpoints: Sequence[Endpoint]) -> list[str | Table]:
 
 def bootstrap_text(study: Study, arm: str) -> str:
     """Write the two-level bootstrap interval of the difference from an arm; a dash with too few seeds in both."""
-    seeds = study.shared_seeds(arm)
-    if len(seeds) < FEWEST_SEEDS:
-        return "-"
-    runs = [study.records[name, seed] for name in (study.treatment, arm) for seed in seeds]
-    outcomes = [unpack_bits(run["clean"]["correct"], run["clean"]["n"]) for run in runs if run["clean"]]
-    treatment, control = np.array(outcomes, dtype=bool).reshape(2, len(runs) // 2, -1)  # each (seed, image)
-    found = two_level_interval(treatment, control, np.random.default_rng(0))
+    found = bootstrap_interval(study, arm)
     return "-" if found is None else f"{signed(found[0])} to {signed(found[1])}"
 
 
 def comparison_row(arm: str, pair: Comparison, interim: bool) -> list[str]:
     """One row of `comparison_table`; dashes where a test is undefined, too few seeds carry one, or runs are to come."""
     row = [code(arm), str(pair.n), f"{pair.wins}/{pair.n}", signed(pair.difference)]
-    if interim or pair.n < FEWEST:
+    if interim or pair.n < MIN_PAIRS_TO_TEST:
         return [*row, *["-"] * 7, "interim" if interim else outcome(pair)]
     return [
         *row,
@@ -152,7 +146,7 @@ def comparison_row(arm: str, pair: Comparison, interim: bool) -> list[str]:
 def no_comparison(study: Study, endpoint: Endpoint, arm: str) -> str:
     """Say why there is no comparison with an arm on an endpoint."""
     if study.shared_seeds(arm):
-        if endpoint not in REACHED:
+        if not ENDPOINTS[endpoint].undefined:
             return "nothing was attacked"
         finite = np.isfinite(study.values(endpoint)).sum(axis=1)
         named = [name for name in (study.treatment, arm) if finite[study.arms.index(name)] < len(study.done(name))]

@@ -11,11 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmark.analysis.comparisons import Contrast, comparisons, contrasts
 from benchmark.analysis.paired import ALPHA
-from benchmark.analysis.study import Contrast, Study, comparisons, contrasts, load_study, robust_curve
+from benchmark.analysis.study import Study, load_study
 from benchmark.analysis.verdicts import outcome
 from benchmark.cli import COMMANDS as COMMAND_FUNCTIONS
 from benchmark.cli.options import parser
+from benchmark.records.outcomes import robust_curve
 from benchmark.records.store import read_study
 from benchmark.runtime.torchvision import ensure_importable
 from benchmark.settings.ablation import readings

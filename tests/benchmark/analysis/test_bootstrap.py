@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmark.analysis.bootstrap import FEWEST_SEEDS, two_level_interval
+from benchmark.analysis.bootstrap import MIN_SEEDS, two_level_interval
 
 Bits = NDArray[np.bool_]
 WINS = 0.3  # share of images that one arm alone gets right, on average
@@ -83,14 +83,14 @@ def test_equal_arms_have_an_interval_of_no_width() -> None:
 
 
 def test_arms_that_are_all_right_and_all_wrong_differ_by_100_points() -> None:
-    right = np.ones((FEWEST_SEEDS, 3), dtype=bool)
+    right = np.ones((MIN_SEEDS, 3), dtype=bool)
     assert interval(right, ~right, 0, 10) == (100.0, 100.0)
     assert interval(~right, right, 0, 10) == (-100.0, -100.0)
 
 
 def test_fewer_than_ten_seeds_give_none() -> None:
     outcomes = np.ones((9, 5), dtype=bool)
-    assert FEWEST_SEEDS == 10
+    assert MIN_SEEDS == 10
     assert two_level_interval(outcomes, outcomes, np.random.default_rng(0)) is None
 
 

@@ -9,8 +9,7 @@ import pytest
 from scipy import stats
 
 from benchmark.analysis.claims import Claim, claims_table, judge, load_claims, sentences
-from benchmark.analysis.convergence import images_to, learning_area
-from benchmark.analysis.endpoints import ENDPOINTS
+from benchmark.analysis.endpoints import ENDPOINTS, images_to, learning_area
 from benchmark.analysis.study import Study, load_study
 from benchmark.analysis.verdicts import p_equals, signed
 from benchmark.records.schema import Check, Record

@@ -6,10 +6,8 @@ from typing import Any
 import numpy as np
 import planted
 import pytest
-from scipy import stats as scipy_stats
 
-from benchmark.analysis.exploratory import block_t
-from benchmark.analysis.study import comparisons, contrasts, load_study
+from benchmark.analysis.study import load_study
 from benchmark.records.schema import Record
 from benchmark.runtime.errors import RunError, UsageError
 
@@ -48,40 +46,6 @@ def test_robust_needs_every_attack_to_fail() -> None:
     assert study.robust[0, 0, -1] == 0.0
 
 
-def test_comparison_is_paired_by_seed() -> None:
-    found = comparisons(load_study("planted", planted.study(COUNTS)), "clean")
-    assert list(found) == ["standard", "mixup"]
-    pair = found["standard"]
-    assert pair is not None
-    assert (pair.n, pair.wins, pair.family) == (5, 5, 2)
-    assert pair.difference == pytest.approx(1.1)
-    assert pair.holm is not None
-    assert pair.p is not None
-    assert pair.holm >= pair.p
-
-
-def test_holm_runs_within_each_of_the_two_families() -> None:
-    records = planted.study({**COUNTS, "cutmix": [866, 871, 867, 868, 868], "stability": [869, 871, 866, 872, 860]})
-    for record in records:
-        record["analysis"]["relatives"] = ["cutmix", "stability"]
-    study = load_study("planted", records)
-    assert study.arms == ("sba", "standard", "mixup", "cutmix", "stability")
-    assert study.families == (("standard", "mixup"), ("cutmix", "stability"))
-    found = comparisons(study, "clean")
-    assert list(found) == ["standard", "mixup", "cutmix", "stability"]
-    for family in study.families:
-        p = {
-            arm: float(scipy_stats.ttest_rel(study.clean[0], study.clean[study.arms.index(arm)]).pvalue)
-            for arm in family
-        }
-        low, high = sorted(family, key=p.__getitem__)
-        for arm, adjusted in ((low, 2 * p[low]), (high, max(2 * p[low], p[high]))):
-            pair = found[arm]
-            assert pair is not None
-            assert pair.family == 2
-            assert pair.holm == pytest.approx(adjusted)
-
-
 def test_a_family_is_interim_until_it_and_the_treatment_are_complete() -> None:
     records = [
         record
@@ -105,51 +69,10 @@ def test_records_of_one_study_may_be_from_several_kinds_of_device() -> None:
     assert load_study("planted", records).clean.shape == (3, 5)
 
 
-def test_diverged_and_missing_runs_leave_the_test_and_stay_in_the_study() -> None:
-    records = [r for r in planted.study(COUNTS) if (r["arm"], r["seed"]) not in {("mixup", 1), ("mixup", 4)}]
-    study = load_study("planted", [*records, planted.diverged("mixup", 1)])
-    assert study.seeds_with("mixup", "diverged") == [1]
-    assert study.seeds_with("mixup", "missing") == [4]
-    assert np.isnan(study.clean[2]).tolist() == [False, True, False, False, True]
-    pair = comparisons(study, "clean")["mixup"]
-    assert pair is not None
-    assert pair.n == 3
-    assert pair.control == 86.0
-
-
-def test_a_named_arm_without_runs_is_missing_and_counts_for_holm() -> None:
-    study = load_study("planted", planted.study({"sba": COUNTS["sba"], "standard": COUNTS["standard"]}))
-    found = comparisons(study, "clean")
-    assert found["mixup"] is None
-    assert found["standard"] is not None
-    assert found["standard"].p is not None
-    assert found["standard"].holm == pytest.approx(2 * found["standard"].p)
-    assert study.seeds_with("mixup", "missing") == [0, 1, 2, 3, 4]
-
-
 def test_a_seed_that_was_not_named_is_left_out() -> None:
     study = load_study("planted", [*planted.study(COUNTS), planted.record("sba", 7, 999)])
     assert study.unnamed == (("sba", 7),)
     assert study.clean.shape == (3, 5)
-
-
-def test_records_that_do_not_say_it_named_what_was_named_in_their_time() -> None:
-    records = planted.study(COUNTS)
-    for record in records:
-        for key in ("endpoints", "level", "levels"):
-            del record["analysis"][key]
-    study = load_study("planted", records)
-    assert study.endpoints == ("clean", "area", "eps")
-    with pytest.raises(
-        UsageError, match="did not name the endpoint 'learning' before its runs; named: clean, area, eps"
-    ):
-        comparisons(study, "learning")
-
-
-def test_an_arm_that_was_not_named_is_shown_and_not_compared() -> None:
-    study = load_study("planted", planted.study({**COUNTS, "cutmix": [860] * 5}))
-    assert study.arms[-1] == "cutmix"
-    assert "cutmix" not in comparisons(study, "clean")
 
 
 @pytest.mark.parametrize(
@@ -222,43 +145,6 @@ def test_records_before_exploratory_studies_go_with_later_ones() -> None:
 
 
 ROWS = {row: [860 + 3 * i, 862, 861 - i] for i, row in enumerate(planted.ROWS)}
-
-
-def test_an_exploratory_study_compares_each_row_with_its_default() -> None:
-    study = load_study("planted_ablation", planted.ablation(ROWS))
-    assert study.exploratory
-    assert study.split == "validation"
-    found = contrasts(study, "clean")
-    assert list(found) == ["noise_1", "layers_input", "similarity", "erm", "erm_equal_compute"]
-    default = np.array(ROWS["default"]) / 10
-    tests, freedom = block_t(np.array([ROWS["default"], *(ROWS[row] for row in found)]) / 10, 0)
-    for (row, contrast), test in zip(found.items(), tests[1:], strict=True):
-        each = np.array(ROWS[row]) / 10
-        assert contrast is not None
-        assert contrast.n == 3
-        assert contrast.freedom == freedom == 10
-        assert contrast.t.difference == pytest.approx((each - default).mean())
-        assert contrast.t == test
-        assert contrast.paired == pytest.approx(scipy_stats.ttest_rel(each, default).pvalue)
-    adjusted = scipy_stats.false_discovery_control([test.p for test in tests if test is not None])
-    assert [contrast and contrast.bh for contrast in found.values()] == pytest.approx(adjusted)
-
-
-def test_an_exploratory_study_has_no_comparison_to_draw_a_verdict_from() -> None:
-    with pytest.raises(ValueError, match="exploratory"):
-        comparisons(load_study("planted_ablation", planted.ablation(ROWS)), "clean")
-
-
-def test_a_row_that_lost_a_seed_is_kept_and_one_without_runs_counts_as_1() -> None:
-    lost = {("noise_1", 1), ("erm", 0), ("erm", 1), ("erm", 2)}
-    records = [record for record in planted.ablation(ROWS) if (record["arm"], record["seed"]) not in lost]
-    found = contrasts(load_study("planted_ablation", records), "clean")
-    assert found["erm"] is None
-    assert found["noise_1"] is not None
-    assert found["noise_1"].n == 2
-    tested = [pair.t.p for pair in found.values() if pair is not None and pair.t.p is not None]
-    adjusted = scipy_stats.false_discovery_control([*tested, 1.0])
-    assert [pair.bh for pair in found.values() if pair is not None] == pytest.approx(adjusted[:-1])
 
 
 def test_rows_may_train_for_epochs_of_their_own() -> None:

@@ -12,7 +12,8 @@ from around import Around
 from attacked import SCALE_FREE, attack_of, attacked, colours, every_attack, jointly, left, suite
 from torch import Tensor, nn
 
-from benchmark.analysis.study import comparisons, load_study
+from benchmark.analysis.comparisons import comparisons
+from benchmark.analysis.study import load_study
 from benchmark.evaluation import attacks
 from benchmark.evaluation import sanity_checks as sanity
 from benchmark.evaluation.attacks import Norm, Victim

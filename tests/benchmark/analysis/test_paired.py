@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from benchmark.analysis.curves import area_under_curve
 from benchmark.analysis.paired import (
     ALPHA,
     Comparison,
@@ -146,15 +145,6 @@ def test_paired_t_keeps_its_level_under_the_null() -> None:
     p = [paired_t(treatment, control).p for treatment, control in draws]
     rejected = np.mean([value is not None and value < ALPHA for value in p])
     assert rejected == pytest.approx(0.05, abs=0.02)
-
-
-def test_area_by_hand() -> None:
-    eps = np.array([0.0, 1.0, 2.0, 4.0])
-    # 0.5 (80 + 40) + 0.5 (40 + 20) + 2 x 0.5 (20 + 0) = 110, over 4
-    assert area_under_curve(eps, np.array([80.0, 40.0, 20.0, 0.0])) == pytest.approx(27.5)
-    assert area_under_curve(eps, np.full((2, 3, 4), 70.0)) == pytest.approx(np.full((2, 3), 70.0))
-    with pytest.raises(ValueError, match="rise from 0"):
-        area_under_curve(np.array([1.0, 2.0]), np.array([1.0, 2.0]))
 
 
 def test_pairs_must_match() -> None:

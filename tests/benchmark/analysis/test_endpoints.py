@@ -1,10 +1,32 @@
-"""Numbers of a curve of accuracy over eps, against outcomes of single images on a fine grid."""
+"""Endpoints: curves of accuracy over eps and over training, against outcomes of single images and by hand."""
+
+from typing import get_args
 
 import numpy as np
+import planted
 import pytest
 
-from benchmark.analysis.curves import area_under_curve, median_minimal_eps
+from benchmark.analysis.endpoints import (
+    ENDPOINTS,
+    area_under_curve,
+    first_crossing,
+    images_to,
+    learning_area,
+    median_minimal_eps,
+    reached,
+    seconds_to,
+)
 from benchmark.analysis.paired import Floats
+from benchmark.records.outcomes import learning_curve
+from benchmark.records.schema import Record
+from benchmark.settings.preset import Endpoint
+
+
+def test_every_endpoint_that_a_preset_may_name_has_a_row() -> None:
+    assert tuple(ENDPOINTS) == get_args(Endpoint)
+
+
+# Over eps.
 
 EPS = np.array([0.0, 0.25, 0.5, 1.0, 2.0])
 
@@ -99,3 +121,63 @@ def test_the_shape_is_that_of_the_curves() -> None:
     assert found == pytest.approx(expected, nan_ok=True)
     assert median_minimal_eps(EPS, curve).shape == ()
     assert median_minimal_eps(EPS, curves[:0]).shape == (0, 3)
+
+
+def test_area_by_hand() -> None:
+    eps = np.array([0.0, 1.0, 2.0, 4.0])
+    # 0.5 (80 + 40) + 0.5 (40 + 20) + 2 x 0.5 (20 + 0) = 110, over 4
+    assert area_under_curve(eps, np.array([80.0, 40.0, 20.0, 0.0])) == pytest.approx(27.5)
+    assert area_under_curve(eps, np.full((2, 3, 4), 70.0)) == pytest.approx(np.full((2, 3), 70.0))
+    with pytest.raises(ValueError, match="rise from 0"):
+        area_under_curve(np.array([1.0, 2.0]), np.array([1.0, 2.0]))
+
+
+# Over the training.
+
+
+def run(*accuracies: float) -> Record:
+    """A record with these accuracies after its epochs of 39 batches of 128 images and 5 seconds."""
+    record = planted.record("sba", 0, 870)
+    record["epochs"] = [{**epoch, "accuracy": a} for epoch, a in zip(record["epochs"], accuracies, strict=True)]
+    return record
+
+
+CURVE = (0.30, 0.50, 0.45, 0.80)
+EPOCH = 39 * 128 / 1000  # thousand images: 5,000 in whole batches of 128
+
+
+def test_the_curve_starts_from_guessing_and_counts_whole_batches() -> None:
+    images, seconds, accuracy = learning_curve(run(*CURVE))
+    assert images == pytest.approx(EPOCH * np.arange(5))
+    assert seconds.tolist() == [0, 5, 10, 15, 20]
+    assert accuracy == pytest.approx([10, 30, 50, 45, 80])
+
+
+def test_an_epoch_that_was_cut_short_counts_its_own_images() -> None:
+    record = run(*CURVE)
+    record["epochs"][-1]["images"] = 1280
+    assert learning_curve(record)[0] == pytest.approx([0, EPOCH, 2 * EPOCH, 3 * EPOCH, 3 * EPOCH + 1.28])
+    spans, means = np.array([EPOCH, EPOCH, EPOCH, 1.28]), np.array([20, 40, 47.5, 62.5])
+    assert learning_area(record) == pytest.approx((spans * means).sum() / spans.sum())
+
+
+def test_the_area_is_the_mean_accuracy_over_the_training() -> None:
+    assert learning_area(run(*CURVE)) == pytest.approx((20 + 40 + 47.5 + 62.5) / 4)
+    assert learning_area(run(0.1, 0.1, 0.1, 0.1)) == pytest.approx(10)
+
+
+@pytest.mark.parametrize(
+    ("level", "epochs"),
+    [(10, 0.0), (20, 0.5), (30, 1.0), (40, 1.5), (50, 2.0), (60, 3 + 15 / 35), (80, 4.0)],
+)
+def test_images_and_seconds_to_an_accuracy_lie_on_the_first_rise(level: float, epochs: float) -> None:
+    assert images_to(run(*CURVE), level) == pytest.approx(EPOCH * epochs)
+    assert seconds_to(run(*CURVE), level) == pytest.approx(5 * epochs)
+
+
+def test_never_reached_is_known() -> None:
+    assert np.isnan(images_to(run(*CURVE), 90))
+    assert np.isnan(seconds_to(run(*CURVE), 90))
+    assert not reached(run(*CURVE), 80.1)
+    assert reached(run(*CURVE), 80.0)
+    assert np.isnan(first_crossing(np.array([0.0, 1.0]), np.array([0.0, 1.0]), 2.0))

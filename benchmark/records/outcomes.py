@@ -1,0 +1,73 @@
+"""Accuracy, robust accuracy and the learning curve of one record, from its outcomes and epochs."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.records.schema import AttackOutcome, Record
+from benchmark.records.store import unpack_bits
+
+Floats = NDArray[np.float64]
+
+
+def clean_accuracy(record: Record) -> float:
+    """Return the share of all evaluated images that are correct after the last epoch, in percentage points.
+
+    Raises:
+        ValueError: the record has no outcomes, or damaged ones.
+    """
+    if record["clean"] is None:
+        raise ValueError("a finished run has no outcome of the test images")
+    outcomes = record["clean"]
+    return 100.0 * int(unpack_bits(outcomes["correct"], outcomes["n"]).sum()) / outcomes["n"]
+
+
+def robust_curve(record: Record, norm: str, eps: Floats) -> Floats:
+    """Return the joint robust accuracy over eps in one norm, in percentage points of the attacked images.
+
+    An image counts where it is correct without attack and under every attack of the norm at that eps.
+
+    Args:
+        record: of a finished run.
+        norm: "Linf" or "L2".
+        eps: (eps,), rising from 0, in the unit of the record.
+
+    Returns:
+        (eps,); nan where nothing was attacked.
+
+    Raises:
+        ValueError: there was no attack at one of the eps, or its outcomes are damaged.
+    """
+    if record["robustness"] is None:
+        return np.full(len(eps), np.nan)
+    n = record["robustness"]["n"]
+    counts = [int(unpack_bits(record["robustness"]["clean"], n).sum())]
+    for value in eps[1:]:
+        outcomes = [unpack_bits(attack["correct"], n) for attack in attacks_at(record, norm, float(value))]
+        if not outcomes:
+            raise ValueError(f"no {norm} attack at eps = {value:g}")
+        counts.append(int(np.logical_and.reduce(outcomes).sum()))
+    return 100.0 * np.array(counts) / n
+
+
+def attacks_at(record: Record, norm: str, eps: float) -> list[AttackOutcome]:
+    """Return the outcomes of the attacks at one norm and eps, in the order in which they ran."""
+    attacks = [] if record["robustness"] is None else record["robustness"]["attacks"]
+    return [attack for attack in attacks if attack["norm"] == norm and attack["eps"] == eps]
+
+
+def learning_curve(record: Record) -> tuple[Floats, Floats, Floats]:
+    """Return the accuracy on the evaluated images over the training.
+
+    The first point is before training, where the accuracy is that of guessing, 100 / classes. Whole batches count; an
+    epoch that was cut short (compute mode) says how many images it had.
+
+    Returns:
+        Images trained on (in thousands), seconds of training and accuracy (in percentage points), each (epoch + 1,).
+    """
+    batch = record["settings"]["recipe"]["batch_size"]
+    whole = record["data"]["train_images"] // batch * batch
+    images = [epoch.get("images", whole) for epoch in record["epochs"]]
+    seconds = [epoch["seconds"] for epoch in record["epochs"]]
+    accuracy = [100.0 * epoch["accuracy"] for epoch in record["epochs"]]
+    guessing = 100.0 / record["data"]["classes"]
+    return np.cumsum([0.0, *images]) / 1000, np.cumsum([0.0, *seconds]), np.array([guessing, *accuracy])
