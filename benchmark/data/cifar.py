@@ -75,7 +75,7 @@ def _official(cifar: Cifar, official: Any, folder: Path) -> Source:
         )
         return train, test
 
-    key = hashlib.sha256(f"canonical {sorted(map(tuple, files))}".encode()).hexdigest()
+    key = hashlib.sha256(f"canonical, contiguous {sorted(map(tuple, files))}".encode()).hexdigest()
     expected = None if synthetic else cifar.digest
     return Source(key, cifar.classes, read, bool(synthetic), digest, expected)
 

@@ -58,7 +58,9 @@ def lossless_folder(cifar: Cifar, folder: Path) -> Source:
 
     stats = [(path.relative_to(folder), path.stat()) for split in SPLITS for path, _ in files[split]]
     listing = "\n".join(f"{os.fspath(path)} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats)
-    key = hashlib.sha256(f"canonical {cifar.digest}\n{listing}".encode(errors="surrogateescape")).hexdigest()
+    key = hashlib.sha256(
+        f"canonical, contiguous {cifar.digest}\n{listing}".encode(errors="surrogateescape")
+    ).hexdigest()
     return Source(key, cifar.classes, read, False, digest, cifar.digest)
 
 
