@@ -210,10 +210,11 @@ def tests(session: nox.Session) -> None:
 
 @session
 def lint(session: nox.Session) -> None:
-    """Check style and formatting."""
+    """Check style, formatting and which package imports which."""
     install(session)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports", env={"PYTHONPATH": "."})
 
 
 @session
