@@ -9,7 +9,7 @@ from benchmark.analysis.endpoints import ENDPOINTS
 from benchmark.analysis.exploratory import benjamini_hochberg, block_t
 from benchmark.analysis.paired import Comparison, PairedT, compare, correct, paired_t
 from benchmark.analysis.study import Study
-from benchmark.records.store import unpack_bits
+from benchmark.records.outcomes import unpack_bits
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.preset import Endpoint
 

@@ -20,8 +20,8 @@ from benchmark.evaluation.calibration import calibration
 from benchmark.evaluation.corruptions import all_corruptions
 from benchmark.evaluation.joint import Keep, Progress, Radius, Subject, at_once, attack_jointly
 from benchmark.networks.build import eval_mode
+from benchmark.records.outcomes import pack_bits, unpack_bits
 from benchmark.records.schema import AttackOutcome, Calibration, Check, Corrupted, Noise, Outcomes, Robustness
-from benchmark.records.store import pack_bits, unpack_bits
 from benchmark.runtime.distributed import ALONE, Group
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.preset import Checks, Evaluation, Preset, Recipe

@@ -10,8 +10,8 @@ from torch import Tensor
 from benchmark.data.seeds import stream_seed
 from benchmark.evaluation.attacks import CLASSES_NEEDED, Norm, Victim, perturb, predict, refuse_impossible
 from benchmark.evaluation.image_draws import Draws, draws
+from benchmark.records.outcomes import pack_bits, unpack_bits
 from benchmark.records.schema import AttackOutcome
-from benchmark.records.store import pack_bits, unpack_bits
 from benchmark.runtime.errors import DataError, UsageError
 from benchmark.settings.preset import Attack, Evaluation
 

@@ -1,11 +1,15 @@
-"""Whether records belong to one study: same data, settings, analysis, torch and device; paired seeds."""
+"""Whether a record agrees with itself, and records with one another: same data, settings, analysis, torch, device;
+paired seeds.
+"""
 
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from benchmark.records.schema import Record
+from benchmark.records.outcomes import unpack_bits
+from benchmark.records.schema import EpochAccuracy, Record, Robustness
 from benchmark.runtime.errors import UsageError
+from benchmark.settings.plan import identity
 
 ATTACKED = "attacked images"
 # What was named when records did not say it yet. The levels were not: they are only tabulated, and tested by nobody.
@@ -17,6 +21,79 @@ BEFORE: dict[str, Any] = {
     "level": 70.0,
     "levels": [60.0, 70.0, 80.0],
 }
+
+
+# Another machine may have evaluated what one has trained, and rounds a few logits otherwise.
+ROUNDED_IMAGES, ROUNDED_SHARE = 2, 0.002
+
+
+def contradictions(record: Record) -> Iterator[str]:
+    """Yield one line for each value of a record that another one contradicts.
+
+    Raises:
+        ValueError: outcome bits that are not those of as many images as the record says.
+    """
+    trained = bool(record["settings_hash"])
+    if trained and record["settings_hash"] != identity(record["settings"], record["seed"]):
+        yield "settings and seed are not those of settings_hash"
+    if [epoch["epoch"] for epoch in record["epochs"]] != list(range(1, len(record["epochs"]) + 1)):
+        yield "epochs are not numbered from 1"
+    summaries = [EpochAccuracy(epoch=epoch["epoch"], accuracy=epoch["accuracy"]) for epoch in record["epochs"]]
+    if record["best_epoch"] != max(summaries, key=lambda summary: summary["accuracy"], default=None):
+        yield "best_epoch is not the best of epochs"
+    done = record["status"] == "done"
+    if record["last_epoch"] != (summaries[-1] if summaries and done else None):
+        yield "last_epoch is not the last of epochs"
+    if trained and done and not summaries:
+        yield "no epoch is recorded"
+    if done != (record["reason"] is None):
+        yield f"a run that is {record['status']} has {'a' if done else 'no'} reason"
+    if (record["clean"] is not None) != done or (record["robustness"] is not None and not done):
+        yield f"a run that is {record['status']} has {'no' if done else 'an'} evaluation"
+    flags = [f"check {check['number']}: {check['flag']}" for check in record["checks"] if check["flag"]]
+    if record["checks"] and flags != record["flags"]:
+        yield "flags are not those of checks"
+    yield from contradicting_outcomes(record)
+
+
+def contradicting_outcomes(record: Record) -> Iterator[str]:
+    """Yield one line for each contradiction between counts of images and their outcomes; see `contradictions`."""
+    clean, calibration, robustness = record["clean"], record["calibration"], record["robustness"]
+    images = record["data"]["test_images"]
+    if clean is not None:
+        correct = int(unpack_bits(clean["correct"], clean["n"]).sum())
+        if clean["n"] != images:
+            yield f"clean has {clean['n']} images, data.test_images is {images}"
+        last = record["last_epoch"]
+        allowed = max(ROUNDED_IMAGES, ROUNDED_SHARE * images)
+        if last is not None and abs(correct - last["accuracy"] * clean["n"]) > allowed:
+            yield f"clean has {correct} correct images, last_epoch {last['accuracy']:.2%} of {clean['n']}"
+    if calibration is not None and calibration["n"] != images:
+        yield f"calibration has {calibration['n']} images, data.test_images is {images}"
+    if robustness is not None:
+        yield from contradicting_attacks(robustness, images)
+    spent = sum(attack["gradients"] for attack in robustness["attacks"]) if robustness else 0
+    if record["cost"]["attack_gradients"] != spent:
+        yield f"cost.attack_gradients is not the sum over attacks, {spent}"
+
+
+def contradicting_attacks(robustness: Robustness, images: int) -> Iterator[str]:
+    """Yield one line for each contradiction within what was attacked among so many images; see `contradictions`."""
+    n = robustness["n"]
+    if int(unpack_bits(robustness["images"], images).sum()) != n:
+        yield f"robustness.images does not name {n} images"
+    survivors: dict[tuple[str, float], Any] = {}
+    for attack in robustness["attacks"]:
+        radius, correct = (attack["norm"], attack["eps"]), unpack_bits(attack["correct"], n)
+        where = f"{attack['attack']} at {attack['norm']} eps {attack['eps']:g}"
+        if (correct & ~survivors.get(radius, unpack_bits(robustness["clean"], n))).any():
+            yield f"{where}: an image is correct that an attack before it had fooled"
+        if attack["fooled"] > n:
+            yield f"{where}: more images are fooled than were attacked"
+        survivors[radius] = correct
+    counts = [*robustness["corruptions"], *([robustness["noise"]] if robustness["noise"] else [])]
+    if any(count["correct"] > n for count in counts):
+        yield "more images are correct under noise or a corruption than were tried"
 
 
 def name(record: Record) -> str:

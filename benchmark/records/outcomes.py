@@ -1,12 +1,37 @@
-"""Accuracy, robust accuracy and the learning curve of one record, from its outcomes and epochs."""
+"""Outcomes of one record: bits of images, packed and unpacked; accuracy, robust accuracy and the learning curve."""
+
+import base64
+import binascii
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.records.schema import AttackOutcome, Record
-from benchmark.records.store import unpack_bits
 
 Floats = NDArray[np.float64]
+
+
+def pack_bits(correct: Sequence[bool] | NDArray[np.bool_]) -> str:
+    """Pack n booleans into base64 text, eight a byte, first boolean in the highest bit."""
+    return base64.b64encode(np.packbits(np.asarray(correct, dtype=bool)).tobytes()).decode("ascii")
+
+
+def unpack_bits(text: str, n: int) -> NDArray[np.bool_]:
+    """Return the (n,) booleans that `pack_bits` packed.
+
+    Raises:
+        ValueError: the text is no base64 of exactly n bits.
+    """
+    try:
+        packed = np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8)
+    except binascii.Error as error:
+        raise ValueError(f"outcome bits are not base64: {error}") from error
+    if len(packed) != (n + 7) // 8:
+        raise ValueError(f"outcome bits hold {len(packed)} bytes, {n} images need {(n + 7) // 8}")
+    if np.unpackbits(packed)[n:].any():
+        raise ValueError(f"outcome bits go on behind those of {n} images")
+    return np.unpackbits(packed, count=n).astype(bool)
 
 
 def clean_accuracy(record: Record) -> float:

@@ -1,63 +1,106 @@
-"""What a record holds: results/<preset>/<arm>/seed-<n>.json."""
+"""What a record holds: results/<preset>/<arm>/seed-<n>.json. pydantic reads records by these types."""
 
-from typing import Any, Literal, NotRequired, TypedDict
+import unicodedata
+from typing import Annotated, Any, Final, Literal, NotRequired
 
-SCHEMA = 2
+from pydantic import AfterValidator, ConfigDict, Field, GetPydanticSchema, with_config
+from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
+
+from benchmark.settings.preset import Endpoint
+
+SCHEMA: Final = 2
 
 
+def _one_line(text: str) -> str:
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text):
+        raise ValueError("a text must be one line without control characters")
+    return text
+
+
+def _names_its_origin(environment: dict[str, str]) -> dict[str, str]:
+    if missing := [key for key in ("device", "torch", "commit", "date") if not environment.get(key)]:
+        raise ValueError(f"it does not name {', '.join(missing)}")
+    return environment
+
+
+Line = Annotated[str, Field(max_length=10_000), AfterValidator(_one_line)]
+Text = Annotated[Line, Field(min_length=1)]
+Hash = Annotated[str, Field(pattern=r"^[\w.-]*$", max_length=64)]  # empty where a network was not trained here
+Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
+Count = Annotated[int, Field(ge=1, lt=2**63)]
+CountOrZero = Annotated[int, Field(ge=0, lt=2**63)]
+Flops = Annotated[int, Field(ge=0, le=10**24)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[Finite, Field(gt=0)]
+NotNegative = Annotated[Finite, Field(ge=0)]
+Percent = Annotated[Finite, Field(ge=0, le=100)]
+Table = dict[str, Any]
+
+
+STRICT = ConfigDict(strict=True, extra="forbid")
+OPEN = ConfigDict(strict=True, extra="allow")  # what is read of a table that other versions may extend
+
+
+@with_config(STRICT)
 class DataInfo(TypedDict):
     """The data a run saw; `fingerprint` is the SHA-256 of the decoded pixels and labels, of streamed images that of the
     files' relative paths and sizes.
     """
 
-    name: str
-    fingerprint: str
-    classes: int
-    train_images: int
-    test_images: int
+    name: Text
+    fingerprint: Hash
+    classes: Annotated[int, Field(ge=2, lt=2**63)]
+    train_images: Count
+    test_images: Count
     synthetic: bool
-    note: NotRequired[str]  # a sentence or two for the report
-    skipped: NotRequired[dict[str, str]]  # damaged files that others replaced, with the reason
+    note: NotRequired[Text]  # a sentence or two for the report
+    skipped: NotRequired[dict[Line, Line]]  # damaged files that others replaced, with the reason
 
 
+@with_config(STRICT)
 class ModelInfo(TypedDict):
     """The network; `flops` are those of one forward pass of one image (a multiply-add counts 2)."""
 
-    name: str
-    parameters: int
-    flops: int
+    name: Text
+    parameters: CountOrZero
+    flops: Flops
 
 
+@with_config(STRICT)
 class Epoch(TypedDict):
     """One epoch; accuracy in [0, 1] on the test set, `augmented` the share of augmented iterations.
 
     `images` is the number of images trained on, where that is not every whole batch (the last epoch of compute mode).
     """
 
-    epoch: int
-    learning_rate: float
-    train_loss: float
-    accuracy: float
-    images_per_second: float
-    seconds: float
-    augmented: float
-    images: NotRequired[int]
+    epoch: Count
+    learning_rate: NotNegative
+    train_loss: Finite
+    accuracy: Share
+    images_per_second: Positive
+    seconds: NotNegative
+    augmented: Share
+    images: NotRequired[Count]
 
 
+@with_config(STRICT)
 class EpochAccuracy(TypedDict):
     """An epoch (from 1) and its test accuracy in [0, 1]."""
 
-    epoch: int
-    accuracy: float
+    epoch: Count
+    accuracy: Share
 
 
+@with_config(STRICT)
 class Outcomes(TypedDict):
     """Which of n images were classified correctly: n bits, packed big-endian, base64."""
 
-    n: int
-    correct: str
+    n: Count
+    correct: Base64
 
 
+@with_config(STRICT)
 class AttackOutcome(TypedDict):
     """Outcome of one attack at one eps: bits over the attacked images.
 
@@ -68,48 +111,53 @@ class AttackOutcome(TypedDict):
     samples (images x backward passes) it spent.
     """
 
-    attack: str
+    attack: Text
     norm: Literal["Linf", "L2"]
-    eps: float
-    steps: int
-    correct: str
-    fooled: int
-    gradients: int
+    eps: Positive
+    steps: Count
+    correct: Base64
+    fooled: CountOrZero
+    gradients: CountOrZero
 
 
+@with_config(STRICT)
 class Check(TypedDict):
     """A sanity check: what it measured, and the flag it raised (see `benchmark.evaluation.sanity_checks`)."""
 
-    number: int
-    name: str
-    figures: dict[str, float]
-    flag: str | None
+    number: Count
+    name: Text
+    figures: dict[str, Finite]
+    flag: Text | None
 
 
+@with_config(STRICT)
 class Corrupted(TypedDict):
     """How many of the attacked images are correct under a corruption at a severity from 1 to 5."""
 
-    kind: str
-    severity: int
-    correct: int
+    kind: Text
+    severity: Annotated[int, Field(ge=1, le=5)]
+    correct: CountOrZero
 
 
+@with_config(STRICT)
 class Noise(TypedDict):
     """How many of the attacked images are correct under each of ten draws of uniform noise of Linf eps, in 1/255."""
 
-    eps: float
-    correct: int
+    eps: Positive
+    correct: CountOrZero
 
 
+@with_config(STRICT)
 class Calibration(TypedDict):
     """Expected calibration error in [0, 1] over so many bins, and negative log-likelihood in nats, of n images."""
 
-    n: int
-    bins: int
-    ece: float
-    nll: float
+    n: Count
+    bins: Count
+    ece: Share
+    nll: NotNegative
 
 
+@with_config(STRICT)
 class Robustness(TypedDict):
     """The n attacked images and every attack's outcome, in float32.
 
@@ -118,16 +166,17 @@ class Robustness(TypedDict):
     `median_margin` in logits.
     """
 
-    n: int
-    images: str
-    clean: str
+    n: Count
+    images: Base64
+    clean: Base64
     attacks: list[AttackOutcome]
     noise: Noise | None
     corruptions: list[Corrupted]
-    zero_gradient_share: float
-    median_margin: float
+    zero_gradient_share: Share
+    median_margin: Finite
 
 
+@with_config(STRICT)
 class Cost(TypedDict):
     """What the run spent: seconds of training and of attacks, gradient samples, FLOPs, bytes.
 
@@ -136,14 +185,87 @@ class Cost(TypedDict):
     attacked images x backward passes.
     """
 
-    train_seconds: float
-    attack_seconds: float
-    train_gradients: int
-    train_flops: int
-    attack_gradients: int
-    peak_memory_bytes: int
+    train_seconds: NotNegative
+    attack_seconds: NotNegative
+    train_gradients: CountOrZero
+    train_flops: Flops
+    attack_gradients: CountOrZero
+    peak_memory_bytes: CountOrZero
 
 
+@with_config(OPEN)
+class RanAttack(TypedDict):
+    """What is read of an attack in `settings.evaluation`."""
+
+    name: Text
+    steps: Count
+
+
+@with_config(OPEN)
+class RanArm(TypedDict):
+    """What is read of `settings.arm`."""
+
+    method: Text
+    augmentation: Text
+    settings: Table
+    epochs: NotRequired[Count | None]
+
+
+@with_config(OPEN)
+class RanRecipe(TypedDict):
+    """What is read of `settings.recipe`."""
+
+    epochs: Count
+    batch_size: Count
+
+
+@with_config(OPEN)
+class RanEvaluation(TypedDict):
+    """What is read of `settings.evaluation`."""
+
+    images: Count
+    eps: Annotated[list[Positive], Field(min_length=1)]
+    attacks: Annotated[list[RanAttack], Field(min_length=1)]
+    l2_eps: NotRequired[list[Positive]]
+    split: NotRequired[Literal["test", "validation"]]
+
+
+@with_config(OPEN)
+class RanSettings(TypedDict):
+    """What is read of `settings`; the whole of it is bound by `settings_hash`."""
+
+    data: Table
+    model: Table
+    recipe: RanRecipe
+    evaluation: RanEvaluation
+    arm: RanArm
+    numerics: NotRequired[Count]
+    compute: NotRequired[bool]
+
+
+@with_config(OPEN)
+class Named(TypedDict):
+    """What was named before the runs (`benchmark.settings.Analysis`), title and seeds."""
+
+    title: Text
+    treatment: Text
+    against: list[Text]
+    eps: Positive
+    margin: Positive
+    seeds: Annotated[list[CountOrZero], Field(min_length=1)]
+    endpoints: NotRequired[Annotated[list[Endpoint], Field(min_length=1)]]
+    level: NotRequired[Percent]
+    levels: NotRequired[list[Percent]]
+    exploratory: NotRequired[bool]
+    positive_control: NotRequired[Text | None]
+
+
+def _read_as(kind: Any) -> GetPydanticSchema:
+    """Let pydantic check a plain dictionary by a type."""
+    return GetPydanticSchema(lambda _source, handler: handler(kind))
+
+
+@with_config(STRICT)
 class Record(TypedDict):
     """Everything a finished run leaves (interface of results/<preset>/<arm>/seed-<n>.json).
 
@@ -151,16 +273,16 @@ class Record(TypedDict):
     records and diverged runs have none.
     """
 
-    schema: int
-    preset: str
-    arm: str
-    seed: int
-    settings: dict[str, Any]
-    settings_hash: str
-    analysis: dict[str, Any]
-    weights_hash: str
-    final_weights_hash: NotRequired[str]
-    order_hash: str
+    schema: Literal[2]
+    preset: Text
+    arm: Text
+    seed: CountOrZero
+    settings: Annotated[Table, _read_as(RanSettings)]
+    settings_hash: Hash
+    analysis: Annotated[Table, _read_as(Named)]
+    weights_hash: Hash
+    final_weights_hash: NotRequired[Hash]
+    order_hash: Hash
     data: DataInfo
     model: ModelInfo
     epochs: list[Epoch]
@@ -170,27 +292,28 @@ class Record(TypedDict):
     calibration: Calibration | None
     robustness: Robustness | None
     checks: list[Check]
-    flags: list[str]
+    flags: list[Text]
     cost: Cost
-    environment: dict[str, str]
+    environment: Annotated[dict[str, Line], AfterValidator(_names_its_origin)]
     status: Literal["done", "diverged"]
-    reason: str | None
+    reason: Text | None
 
 
+@with_config(STRICT)
 class CrosscheckRow(TypedDict):
     """One attack on one network by two packages: how many of n images stood, and how many had another outcome.
 
     They are kept in results/<preset>/crosscheck.json.
     """
 
-    arm: str
-    seed: int
-    norm: str
-    eps: float
-    attack: str
-    steps: int
-    package: str
-    images: int
-    ours: int
-    theirs: int
-    disagreements: int
+    arm: Text
+    seed: CountOrZero
+    norm: Literal["Linf", "L2"]
+    eps: Positive
+    attack: Text
+    steps: Count
+    package: Text
+    images: CountOrZero
+    ours: CountOrZero
+    theirs: CountOrZero
+    disagreements: CountOrZero

@@ -1,19 +1,20 @@
 """Records: one JSON file a run, small enough to commit, read by statistics and report without torch."""
 
-import base64
-import binascii
 import json
+import re
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
+from benchmark.records.consistency import contradictions
 from benchmark.records.schema import SCHEMA, Record
-from benchmark.runtime.errors import RunError, UsageError
+from benchmark.runtime.errors import RunError, UsageError, shorten
 from benchmark.runtime.files import checksum, write_whole
+
+RECORD = TypeAdapter(Record)
+RECORD_NAME = re.compile(r"seed-(0|[1-9][0-9]*)\.json")
 
 
 class DamagedRecordError(RunError):
@@ -24,26 +25,6 @@ class DamagedRecordError(RunError):
             f"record {path} is damaged ({reason}). Start its study again: the file is moved aside and its run repeated."
         )
         self.reason = reason
-
-
-def pack_bits(correct: Sequence[bool] | NDArray[np.bool_]) -> str:
-    """Pack n booleans into base64 text, eight a byte, first boolean in the highest bit."""
-    return base64.b64encode(np.packbits(np.asarray(correct, dtype=bool)).tobytes()).decode("ascii")
-
-
-def unpack_bits(text: str, n: int) -> NDArray[np.bool_]:
-    """Return the (n,) booleans that `pack_bits` packed.
-
-    Raises:
-        ValueError: the text is no base64 of exactly n bits.
-    """
-    try:
-        packed = np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8)
-    except binascii.Error as error:
-        raise ValueError(f"outcome bits are not base64: {error}") from error
-    if len(packed) != (n + 7) // 8:
-        raise ValueError(f"outcome bits hold {len(packed)} bytes, {n} images need {(n + 7) // 8}")
-    return np.unpackbits(packed, count=n).astype(bool)
 
 
 def record_path(results: Path, preset: str, arm: str, seed: int) -> Path:
@@ -113,34 +94,78 @@ def check_writable(*folders: Path) -> None:
 
 
 def read_record(path: Path) -> Record:
-    """Read one record; those of older code have no checksum.
+    """Read results/<preset>/<arm>/seed-<n>.json: a whole record, which agrees with itself and is of this run.
 
     Raises:
-        DamagedRecordError: it is no record, or not the one that was written; the message names it.
+        DamagedRecordError: it is no record, not the one that was written, or one of another run; the message names it.
         RunError: it is of another schema.
     """
     try:
-        record: Any = json.loads(path.read_text(encoding="utf-8"))
+        record = _parsed(path)
+        seal, found = record.pop("sha256", None), checksum(record)
+        if seal is not None and seal != found:
+            raise ValueError("its checksum differs")
+        schema = record.get("schema")
+        if type(schema) is not int:
+            raise ValueError("it is no record")
+        if schema not in (1, SCHEMA):
+            raise RunError(f"record {path} has schema {schema}; this version reads 1 and {SCHEMA}.")
+        if seal is None and _is_sealed(record):
+            raise ValueError("its checksum is missing")
+        whole = RECORD.validate_python(_upgraded(record) if schema == 1 else record)
+        if schema == SCHEMA and whole["status"] == "done" and whole["calibration"] is None:
+            raise ValueError("it has no calibration")
+        if wrong := next(contradictions(whole), None):
+            raise ValueError(wrong)
+        there = record_path(path.parents[2], whole["preset"], whole["arm"], whole["seed"])
+        if there != path:
+            raise ValueError(f"it is the record of {there.relative_to(path.parents[2])}")
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = shorten(".".join(map(str, problem["loc"])))
+        raise DamagedRecordError(path, f"{where} = {shorten(repr(problem['input']))}: {problem['msg']}") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise DamagedRecordError(path, f"it cannot be read: {error}") from error
-    if not isinstance(record, dict) or "schema" not in record:
-        raise DamagedRecordError(path, "it is no record")
-    seal = record.pop("sha256", None)
-    if seal is not None and seal != checksum(record):
-        raise DamagedRecordError(path, "its checksum differs")
-    if record["schema"] not in (1, SCHEMA):
-        raise RunError(f"record {path} has schema {record['schema']!r}; this version reads 1 and {SCHEMA}.")
-    whole: Any = _upgraded(record) if record["schema"] == 1 else record
-    if wrong := sorted((Record.__required_keys__ ^ whole.keys()) - Record.__optional_keys__):
-        raise DamagedRecordError(path, f"fields missing or unknown: {', '.join(wrong)}")
-    return whole  # type: ignore[no-any-return]  # with the keys of a record
+        raise DamagedRecordError(path, shorten(str(error))) from error
+    return whole
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    """Read a JSON object; a key that stands there twice, or a number that JSON does not know, is a ValueError."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError("a key stands there twice")
+        return dict(pairs)
+
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"it cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError("it is no record")
+    return values
+
+
+def _is_sealed(record: dict[str, Any]) -> bool:
+    """Return whether a record is of code that seals them; older ones do not name whether torch was deterministic."""
+    environment = record.get("environment")
+    return "final_weights_hash" in record or (isinstance(environment, dict) and "deterministic" in environment)
 
 
 def _upgraded(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a record of schema 1, which had only Linf attacks and no checks, as one of today's."""
-    upgraded = {**record, "schema": SCHEMA, "calibration": None, "checks": []}
-    if upgraded.get("robustness"):
-        upgraded["robustness"] = {**upgraded["robustness"], "noise": None, "corruptions": []}
+    """Return a record of schema 1, which had only Linf attacks and no checks, as one of today's.
+
+    Raises:
+        ValueError: it has what schema 1 did not have.
+    """
+    upgraded = record | {"schema": SCHEMA, "calibration": None, "checks": []}
+    robustness = record.get("robustness")
+    newer = [key for key in record if key in ("calibration", "checks")]
+    if isinstance(robustness, dict):
+        newer += [key for key in robustness if key in ("noise", "corruptions")]
+        upgraded["robustness"] = robustness | {"noise": None, "corruptions": []}
+    if newer:
+        raise ValueError(f"schema 1 has no {', '.join(newer)}")
     return upgraded
 
 
@@ -148,7 +173,29 @@ def read_study(results: Path, preset: str) -> list[Record]:
     """Read all records of a preset, sorted by arm and seed.
 
     Raises:
-        RunError: a record is damaged.
+        RunError: a record is damaged, or a file has the name of none.
     """
-    paths = (results / preset).glob("*/seed-*.json")
-    return sorted((read_record(path) for path in paths), key=lambda record: (record["arm"], record["seed"]))
+    records = [read_record(path) for path in record_files(results, preset)]
+    return sorted(records, key=lambda record: (record["arm"], record["seed"]))
+
+
+def record_files(results: Path, preset: str) -> list[Path]:
+    """Return the files of a preset's records, in no order.
+
+    Raises:
+        RunError: a JSON file beside them has the name of no record, as a copy that some other program made.
+    """
+    files = [path for path in (results / preset).glob("*/*") if path.suffix.lower() == ".json" and path.name[0] != "."]
+    strays = sorted(path for path in files if not RECORD_NAME.fullmatch(path.name))
+    if strays:
+        more = f" and {len(strays) - 1} more" if strays[1:] else ""
+        raise RunError(
+            f"{strays[0]}{more}: a record is named seed-<n>.json, so nobody can tell which run this is of. It may be a "
+            "copy that a backup or a sync program made: move or delete it."
+        )
+    return files
+
+
+def studies_in(results: Path) -> list[str]:
+    """Return the presets that have records, or files that may be meant as such."""
+    return sorted({path.parents[1].name for path in results.glob("*/*/seed-*") if path.suffix.lower() == ".json"})

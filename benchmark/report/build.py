@@ -10,7 +10,7 @@ from benchmark.analysis import claims, published
 from benchmark.analysis.study import Study, load_study
 from benchmark.analysis.verdicts import count
 from benchmark.records.schema import CrosscheckRow
-from benchmark.records.store import read_study
+from benchmark.records.store import read_study, studies_in
 from benchmark.report import ablation_report, compute_report, prose, robustness_report
 from benchmark.report.cost_figure import cost_figure
 from benchmark.report.export import exported
@@ -43,8 +43,7 @@ def render(results: Path, output: Path, forms: Collection[Form] = ()) -> dict[Pa
         RunError: a record is damaged.
         UsageError: the records of one preset do not belong together; see `load_study`.
     """
-    presets = sorted({path.parents[1].name for path in results.glob("*/*/seed-*.json")})
-    studies = [load_study(preset, read_study(results, preset)) for preset in presets]
+    studies = [load_study(preset, read_study(results, preset)) for preset in studies_in(results)]
     folder = Path(os.path.relpath(results.resolve(), output.resolve().parent)).as_posix()
     compared = robustness_report.crosschecks(results)
     files = {output: "\n\n".join(map(str, document(studies, folder, compared))) + "\n"}

@@ -7,9 +7,8 @@ import numpy as np
 from benchmark.analysis.endpoints import area_under_curve, median_minimal_eps
 from benchmark.analysis.paired import Floats
 from benchmark.analysis.study import Study
-from benchmark.records.outcomes import attacks_at
+from benchmark.records.outcomes import attacks_at, unpack_bits
 from benchmark.records.schema import Record
-from benchmark.records.store import unpack_bits
 from benchmark.report.tables import Table, code, mean_text, sd_text
 
 CHECKS = (  # number of the check, its figure, the column, and whether the figure is a share of images
@@ -146,12 +145,14 @@ def is_checked(record: Record) -> bool:
 
 def figure_text(runs: Sequence[Record], number: int, key: str, share: bool) -> str:
     """Write the mean over runs of one figure of a check: in % with one digit, or images with its largest value."""
-    values = np.array([check["figures"][key] for run in runs for check in run["checks"] if check["number"] == number])
-    if not len(values):
+    of_check = [check["figures"] for run in runs for check in run["checks"] if check["number"] == number]
+    found = [figures for figures in of_check if key in figures and (share or "images" in figures)]
+    if not found:
         return "-"
+    values = np.array([figures[key] for figures in found])
     if share:
         return mean_text(100 * values, 1)
-    images = max(check["figures"]["images"] for run in runs for check in run["checks"] if check["number"] == number)
+    images = max(figures["images"] for figures in found)
     return f"{values.mean():.1f} of {images:.0f}"
 
 

@@ -42,9 +42,8 @@ class Run:
 
     @property
     def identity(self) -> str:
-        """SHA-256 (16 hex digits) of the sorted settings and the seed."""
-        text = json.dumps({"settings": self.settings, "seed": self.seed}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """See `identity`."""
+        return identity(self.settings, self.seed)
 
     @property
     def epochs(self) -> int:
@@ -54,6 +53,12 @@ class Run:
     def path(self, folder: Path, suffix: str) -> Path:
         """Return folder/<preset>/<arm>/seed-<n><suffix>."""
         return folder / self.preset.name / self.arm / f"seed-{self.seed}{suffix}"
+
+
+def identity(settings: dict[str, Any], seed: int) -> str:
+    """Return the SHA-256 (16 hex digits) of a run's sorted settings and its seed."""
+    text = json.dumps({"settings": settings, "seed": seed}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def make_plan(preset: Preset, arms: Sequence[str] | None, seeds: Sequence[int] | None) -> list[Run]:

@@ -13,7 +13,7 @@ from benchmark.evaluation import sanity_checks as sanity
 from benchmark.evaluation.evaluate import joint_curves, make_subject, standing
 from benchmark.evaluation.external_models import load_weights, network
 from benchmark.evaluation.joint import Radius, Subject, attack_jointly, stands, suite
-from benchmark.records.store import unpack_bits
+from benchmark.records.outcomes import unpack_bits
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.load import load_preset
 from benchmark.settings.plan import make_plan

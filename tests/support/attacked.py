@@ -12,8 +12,8 @@ from benchmark.evaluation.attacks import Norm, Victim, make_attack, perturb, pre
 from benchmark.evaluation.image_draws import draws
 from benchmark.evaluation.joint import Subject, attack_jointly
 from benchmark.networks.build import build_model
+from benchmark.records.outcomes import unpack_bits
 from benchmark.records.schema import AttackOutcome
-from benchmark.records.store import unpack_bits
 from benchmark.settings.preset import Attack, Evaluation
 
 STEPS = {"fgsm": 1, "pgd": 3, "apgd_ce": 3, "apgd_dlr": 3, "apgd_t": 2, "fab_t": 2, "square": 10}

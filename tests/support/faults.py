@@ -42,8 +42,10 @@ Start = Callable[[Path], int]  # starts the study in a folder and returns its pr
 
 def forked(seeds: str, folder: Path) -> int:
     """Start the study in a fork of this process, which has imported everything and run nothing."""
-    from benchmark import run_command  # noqa: F401  # imported before the fork, once
-    from benchmark.cli import main
+    from benchmark.cli import (
+        main,
+        run,  # noqa: F401  # imported before the fork, once
+    )
 
     child = os.fork()
     if child:

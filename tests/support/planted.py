@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.records.schema import AttackOutcome, Epoch, Record, Robustness
-from benchmark.records.store import pack_bits, record_path, write_record
+from benchmark.records.outcomes import pack_bits
+from benchmark.records.schema import AttackOutcome, Check, Epoch, Record, Robustness
+from benchmark.records.store import record_path, write_record
+from benchmark.settings.plan import identity
 
 TEST_IMAGES, ATTACKED, EPOCHS = 1000, 200, 4
 EPS = (0.25, 0.5, 1.0, 2.0)
@@ -116,7 +118,7 @@ def record(arm: str, seed: int, correct: int, curve: Sequence[int] = CURVE, **ch
         "arm": arm,
         "seed": seed,
         "settings": settings(arm),
-        "settings_hash": f"hash-{arm}",
+        "settings_hash": identity(settings(arm), seed),
         "analysis": copy.deepcopy(ANALYSIS),
         "weights_hash": f"weights-{seed}",
         "order_hash": f"order-{seed}",
@@ -152,18 +154,39 @@ def record(arm: str, seed: int, correct: int, curve: Sequence[int] = CURVE, **ch
     return {**done, **changes}  # type: ignore[typeddict-item]
 
 
+def costly_checks(seed: int, flag: str | None = None) -> list[Check]:
+    """All checks of a run, with figures that grow with the seed."""
+    share = 0.01 * seed
+    figures: dict[int, dict[str, float]] = {
+        1: {"training modules": 0},
+        4: {"largest rise": 0.0, "at 64/255": share},
+        5: {"noise": 0.7 + share, "FGSM": 0.5 + share, "PGD": 0.3 + share, "odd images": 0},
+        6: {"zero gradients": 0.0, "median margin": 1.5, "CE - DLR": 0.0},
+        7: {"PGD, logits x0.1": 0.31 + share, "PGD, logits x1": 0.3, "PGD, logits x10": 0.32 + share},
+        8: {"fooled": seed, "stood": 50, "images": 100},
+        9: {"fooled": 0, "stood": 30, "images": 64},
+        10: {"transfer": 0.6 + share, "white box": 0.2 + share, "odd images": 1},
+        11: {"fooled": 2 * (seed == 4), "stood": 30, "images": 64},
+    }
+    return [Check(number=n, name=f"check {n}", figures=of, flag=flag if n == 8 else None) for n, of in figures.items()]
+
+
 def diverged(arm: str, seed: int) -> Record:
     """A run whose loss became nan in its second epoch."""
     whole = record(arm, seed, 100)
+    first = whole["epochs"][0]
+    cost: Any = {**whole["cost"], "attack_seconds": 0.0, "attack_gradients": 0}
     return record(
         arm,
         seed,
         100,
-        epochs=whole["epochs"][:1],
+        epochs=[first],
         last_epoch=None,
-        best_epoch=None,
+        best_epoch={"epoch": 1, "accuracy": first["accuracy"]},
         clean=None,
+        calibration=None,
         robustness=None,
+        cost=cost,
         status="diverged",
         reason="loss is nan in epoch 2",
     )
@@ -229,6 +252,20 @@ def ablation(
 
 
 def write(results: Path, records: Sequence[Record]) -> None:
-    """Write records where a study keeps them."""
+    """Write records where a study keeps them, with what follows from their values."""
     for entry in records:
-        write_record(record_path(results, entry["preset"], entry["arm"], entry["seed"]), entry)
+        write_record(record_path(results, entry["preset"], entry["arm"], entry["seed"]), completed(entry))
+
+
+def completed(entry: Record) -> Record:
+    """Return a record with the values that follow from its others: hash, summaries, flags, gradient samples."""
+    done = copy.deepcopy(entry)
+    done["settings_hash"] = identity(done["settings"], done["seed"])
+    summaries: Any = [{"epoch": epoch["epoch"], "accuracy": epoch["accuracy"]} for epoch in done["epochs"]]
+    done["best_epoch"] = max(summaries, key=lambda summary: float(summary["accuracy"]), default=None)
+    done["last_epoch"] = summaries[-1] if done["status"] == "done" else None
+    attacks = done["robustness"]["attacks"] if done["robustness"] else []
+    done["cost"]["attack_gradients"] = sum(attack["gradients"] for attack in attacks)
+    if done["checks"]:
+        done["flags"] = [f"check {check['number']}: {check['flag']}" for check in done["checks"] if check["flag"]]
+    return done

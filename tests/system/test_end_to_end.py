@@ -12,8 +12,9 @@ from tiny_study import ARMS, ATTACKED, ATTACKS, EPOCHS, EPS, SEEDS, TEST_IMAGES,
 
 from benchmark.evaluation.external_models import load_weights
 from benchmark.evaluation.joint import suite
+from benchmark.records.outcomes import pack_bits, unpack_bits
 from benchmark.records.schema import Record
-from benchmark.records.store import pack_bits, unpack_bits, write_record
+from benchmark.records.store import write_record
 from benchmark.settings.load import load_preset, preset_names
 
 KEYS = {

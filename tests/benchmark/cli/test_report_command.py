@@ -9,8 +9,9 @@ import pytest
 from tiny_study import ARMS, TEST_IMAGES, Study, path_of, read
 
 from benchmark.cli import main
+from benchmark.records.outcomes import pack_bits
 from benchmark.records.schema import Record
-from benchmark.records.store import pack_bits, write_record
+from benchmark.records.store import write_record
 
 
 @pytest.fixture

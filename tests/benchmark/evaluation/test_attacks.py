@@ -16,8 +16,8 @@ from benchmark.evaluation.evaluate import evaluate
 from benchmark.evaluation.image_draws import Draws, draws
 from benchmark.evaluation.joint import Subject, attack_jointly
 from benchmark.networks.build import weights_hash
+from benchmark.records.outcomes import unpack_bits
 from benchmark.records.schema import AttackOutcome
-from benchmark.records.store import unpack_bits
 from benchmark.settings.load import load_preset
 from benchmark.settings.plan import Run, make_plan
 from benchmark.settings.preset import Attack, Evaluation

@@ -18,7 +18,7 @@ from benchmark.evaluation.evaluate import Evaluated, evaluate
 from benchmark.evaluation.joint import Radius, Subject
 from benchmark.evaluation.sanity_checks import Scaled
 from benchmark.networks.build import weights_hash
-from benchmark.records.store import unpack_bits
+from benchmark.records.outcomes import unpack_bits
 from benchmark.settings.load import load_preset
 
 # The whole, on an honest network and on planted ones.

@@ -28,7 +28,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("part", "key", "value"),
-    [("data", "fingerprint", "other pixels"), ("environment", "torch", "1.0.0"), ("environment", "device", "cuda")],
+    [("data", "fingerprint", "other-pixels"), ("environment", "torch", "1.0.0"), ("environment", "device", "cuda")],
 )
 def test_records_made_under_other_conditions_are_refused_before_training(
     part: str, key: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -1,6 +1,5 @@
 """Failures: a run that fails is named with the end of its log, others go on, and it is repeated when asked for."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from tiny_study import TINY, Study, path_of, read, run, without_times
 from benchmark.execution import log as logs
 from benchmark.execution import record as assemble
 from benchmark.execution import run as one_run
+from benchmark.records.store import read_record, write_record
 from benchmark.settings.plan import Run
 
 pytestmark = pytest.mark.usefixtures("fresh")
@@ -121,10 +121,9 @@ def test_status_says_how_each_run_stands_and_what_the_rest_takes(
     failing("mixup", monkeypatch)
     assert run("--arms", "erm,mixup", "--seeds", "0", *FEW) == 1
     path = path_of("erm", 0)
-    record = read(path)
-    del record["sha256"]
+    record = read_record(path)
     record["cost"] |= {"train_seconds": 3000.0, "attack_seconds": 600.0}
-    path.write_text(json.dumps(record), encoding="utf-8")
+    write_record(path, record)
     running = Path("results/smoke/sba/seed-1.lock")
     running.parent.mkdir(parents=True)
     running.write_text("")

@@ -5,6 +5,7 @@ from pathlib import Path
 import planted
 import pytest
 import torch
+from planted import costly_checks
 from robustness_section import COUNTS, with_column, written
 from torch import nn
 
@@ -17,26 +18,6 @@ from benchmark.report.robustness_tables import CHECKS
 from benchmark.settings.preset import Attack, Checks, Evaluation
 
 pytestmark = pytest.mark.usefixtures("no_figures")
-
-
-# Checks.
-
-
-def costly_checks(seed: int, flag: str | None = None) -> list[Check]:
-    """All checks of a run, with figures that grow with the seed."""
-    share = 0.01 * seed
-    figures: dict[int, dict[str, float]] = {
-        1: {"training modules": 0},
-        4: {"largest rise": 0.0, "at 64/255": share},
-        5: {"noise": 0.7 + share, "FGSM": 0.5 + share, "PGD": 0.3 + share, "odd images": 0},
-        6: {"zero gradients": 0.0, "median margin": 1.5, "CE - DLR": 0.0},
-        7: {"PGD, logits x0.1": 0.31 + share, "PGD, logits x1": 0.3, "PGD, logits x10": 0.32 + share},
-        8: {"fooled": seed, "stood": 50, "images": 100},
-        9: {"fooled": 0, "stood": 30, "images": 64},
-        10: {"transfer": 0.6 + share, "white box": 0.2 + share, "odd images": 1},
-        11: {"fooled": 2 * (seed == 4), "stood": 30, "images": 64},
-    }
-    return [Check(number=n, name=f"check {n}", figures=of, flag=flag if n == 8 else None) for n, of in figures.items()]
 
 
 CHECK_COLUMNS = {

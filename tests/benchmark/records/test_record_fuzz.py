@@ -1,0 +1,98 @@
+"""One wrong value in a record, whatever it is: the record is refused by name, by every command that reads it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import planted
+import pytest
+import record_fuzz
+from record_fuzz import Case, fuzz
+from saying import Say
+
+from benchmark.records.store import record_path
+
+pytestmark = pytest.mark.usefixtures("elsewhere")
+EVERY = 5
+
+
+def test_wrong_values_are_refused_by_name(tmp_path: Path) -> None:
+    counts, bad = fuzz(tmp_path, EVERY)
+    assert not bad, "\n".join(bad)
+    assert counts["refused"] > 200
+
+
+def test_the_search_finds_what_it_looks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = record_fuzz.whole_record()
+    planted.write(tmp_path, [record])
+    assert record_fuzz.outcome(tmp_path, Case(("cost", "train_seconds"), 31.0), record) == "accepted"
+    assert record_fuzz.outcome(tmp_path, Case(("cost", "train_seconds"), -1.0), record) == "refused"
+
+    def break_down(*_: object) -> None:
+        raise KeyError("x")
+
+    monkeypatch.setattr("benchmark.report.build.render", break_down)
+    assert record_fuzz.outcome(tmp_path, Case(("cost", "train_seconds"), 31.0), record).startswith("KeyError")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "1e999"])
+def test_a_number_that_is_none_in_a_sealed_record_is_one_message_of_every_command(value: object, say: Say) -> None:
+    record = record_fuzz.whole_record() | {"preset": "smoke", "arm": "sba"}
+    path = record_path(Path("results"), "smoke", "sba", 1)
+    path.parent.mkdir(parents=True)
+    text = json.dumps(record_fuzz.changed(record, Case(("cost", "train_seconds"), value)))
+    path.write_text(text.replace('"1e999"', "1e999"), encoding="utf-8")
+    for command in (["report"], ["report", "--check"]):
+        said = say(*command)
+        assert said.code == 1
+        assert said.has(str(path), "damaged", "Start its study again")
+    assert "1 damaged" in say("status", "smoke", "--arms", "sba", "--seeds", "1").out
+
+
+NAMES = ("seed-0 (1).json", "seed-00.json", "seed-0.bak.json", "Seed-0.json", "seed-0.sync-conflict-1.json", "a.JSON")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_copy_beside_a_record_is_refused_by_name(name: str, say: Say) -> None:
+    """A sync tool's copy: whichever the folder lists last would decide."""
+    planted.write(Path("results"), planted.study({"sba": [934], "standard": [900], "mixup": [890]}))
+    copied: Any = planted.record("sba", 0, 250)
+    planted.write(Path("copied"), [copied])
+    stray = Path("results/planted/sba") / name
+    stray.write_bytes(record_path(Path("copied"), "planted", "sba", 0).read_bytes())
+    said = say("report")
+    assert said.code == 1
+    assert said.has(str(stray), "seed-<n>.json", "move or delete it")
+    assert not Path("RESULTS.md").exists()
+
+
+@pytest.mark.parametrize(("arm", "seed"), [("sba", 1), ("mixup", 0)])
+def test_a_record_that_lies_at_another_runs_place_is_damaged(arm: str, seed: int, say: Say) -> None:
+    planted.write(Path("results"), planted.study({"sba": [934, 930], "standard": [900, 900], "mixup": [890, 890]}))
+    there = record_path(Path("results"), "planted", arm, seed)
+    there.write_bytes(record_path(Path("results"), "planted", "sba", 0).read_bytes())
+    said = say("report")
+    assert said.code == 1
+    assert said.has(str(there), "damaged", "it is the record of planted/sba/seed-0.json")
+
+
+def test_a_seal_that_is_missing_is_missed(say: Say) -> None:
+    record = record_fuzz.whole_record()
+    planted.write(Path("results"), [record])
+    path = record_path(Path("results"), "planted", "sba", 1)
+    values = json.loads(path.read_text(encoding="utf-8"))
+    del values["sha256"]
+    path.write_text(json.dumps(values), encoding="utf-8")
+    said = say("report")
+    assert said.code == 1
+    assert said.has(str(path), "its checksum is missing")
+
+
+def test_a_key_that_stands_there_twice_is_damage(say: Say) -> None:
+    planted.write(Path("results"), [planted.record("sba", 1, 870)])
+    path = record_path(Path("results"), "planted", "sba", 1)
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('"seed": 1,', '"seed": 0,\n"seed": 1,'), encoding="utf-8")
+    said = say("report")
+    assert said.code == 1
+    assert said.has(str(path), "a key stands there twice")
