@@ -90,8 +90,22 @@ def fast_net(normalize: Normalize, classes: int, images: Tensor) -> nn.Module:
     initialisation are PyTorch's defaults; maximum over what is left of the image, so that any size fits.
     """
     whitening = whitening_filters(normalize(images))
-    stem = whitening_stem(whitening)
-    width = 2 * len(whitening)
+    return _behind(normalize, whitening_stem(whitening), 2 * len(whitening), classes)
+
+
+def fast_conv_net(normalize: Normalize, classes: int, images: Tensor) -> nn.Module:
+    """Return `fast_net` with a learned stem: a 3x3 convolution, BatchNorm and GELU in place of the frozen whitening.
+
+    As many channels leave the stem. It tells what belongs to a method from what belongs to the whitening, whose
+    smallest eigenvalues turn small changes of the image into large ones behind the stem.
+    """
+    width = 2 * 4 * images.shape[1]
+    stem = nn.Sequential(conv(images.shape[1], width), nn.BatchNorm2d(width), nn.GELU())
+    return _behind(normalize, stem, width, classes)
+
+
+def _behind(normalize: Normalize, stem: nn.Module, width: int, classes: int) -> nn.Module:
+    """Return a network of a stem with `width` output channels, three pooled blocks and a linear head."""
     return nn.Sequential(
         OrderedDict(
             normalize=normalize,

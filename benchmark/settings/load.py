@@ -61,7 +61,10 @@ def load_preset(name: str, overrides: tuple[str, ...] = (), shrunk: tuple[str, .
 
 
 def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Read a TOML file; `extends = "other"` starts from another preset and replaces single values of it."""
+    """Read a TOML file; `extends = "other"` starts from another preset and replaces single values of it.
+
+    `without` lists arms of that other preset which are left out.
+    """
     if path in seen:
         raise UsageError(f"{path}: 'extends' goes round in a circle: {' -> '.join(p.stem for p in (*seen, path))}.")
     try:
@@ -70,13 +73,21 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else shorten(str(error))
         raise UsageError(f"cannot read the preset {path}: {reason}.") from error
-    base = values.pop("extends", None)
+    base, without = values.pop("extends", None), values.pop("without", [])
     if base is None:
+        if without:
+            raise UsageError(f"{path}: without: it leaves out arms of the preset that `extends` names; there is none.")
         return values
     if base not in preset_names():
         named = shorten(repr(base))
         raise UsageError(f"{path}: extends: there is no preset {named}; {nearest(str(base), preset_names())}")
-    return _merge(_read(PRESETS / f"{base}.toml", (*seen, path)), values)
+    inherited = _read(PRESETS / f"{base}.toml", (*seen, path))
+    for arm in without if isinstance(without, list) else [without]:
+        if not isinstance(arm, str) or arm not in inherited["arms"]:
+            named = shorten(repr(arm))
+            raise UsageError(f"{path}: without: {base} has no arm {named}; {nearest(str(arm), inherited['arms'])}")
+        del inherited["arms"][arm]
+    return _merge(inherited, values)
 
 
 def _parse(content: bytes) -> dict[str, Any]:

@@ -88,6 +88,7 @@ def make_plan(preset: Preset, arms: Sequence[str] | None, seeds: Sequence[int] |
         Run(preset, name, seed, methods[name], _settings(preset, arm, methods[name]))
         for seed in (preset.seeds if seeds is None else seeds)
         for name, arm in chosen.items()
+        if arm.seeds is None or seed in arm.seeds
     ]
 
 

@@ -136,20 +136,24 @@ class Evaluation(Settings):
 class Arm(Settings):
     """A method, its settings (the others are the method's defaults) and an augmentation.
 
-    `epochs` replaces the recipe's, for an arm that is to spend as much as another.
+    `epochs` replaces the recipe's, for an arm that is to spend as much as another. `seeds` are the study's seeds at
+    which the arm runs, all by default; an arm that is tested runs at all of them.
     """
 
     method: Text
     augmentation: Literal["none", "standard"]
     settings: dict[str, Any] = {}
     epochs: Count | None = None
+    seeds: Seeds | None = None
 
 
 class Analysis(Settings):
     """What is tested, named before the run.
 
-    `treatment` is compared with every arm in `against` on each of `endpoints`, the primary first; Holm's correction
-    runs over the arms, within an endpoint. `eps` (1/255) and `level` (clean accuracy in %) are those read singly;
+    `treatment` is compared with every arm in `against` and in `relatives` on each of `endpoints`, the primary first.
+    These are two families of comparisons: Holm's correction runs over the arms of one family, within an endpoint.
+    `against` are the arms of the claims, `relatives` the methods closest to the treatment, which answer a question of
+    their own: is it more than they are? `eps` (1/255) and `level` (clean accuracy in %) are those read singly;
     accuracies that differ by at most `margin` percentage points count as equivalent. In an exploratory study each arm
     is compared with the treatment and nothing is decided: it chooses settings. `positive_control` names an
     adversarially trained arm, which must be robust at the largest eps, or the attacks or the training are broken.
@@ -161,6 +165,7 @@ class Analysis(Settings):
 
     treatment: Name
     against: Annotated[tuple[Name, ...], Field(min_length=1)]
+    relatives: tuple[Name, ...] = ()
     eps: Positive
     margin: Positive
     endpoints: Annotated[tuple[Endpoint, ...], Field(min_length=1)] = (

@@ -101,7 +101,7 @@ def _fields(location: tuple[int | str, ...]) -> list[str]:
         "ablation": Ablation,
     }
     if not location:
-        return [*Preset.model_fields, "extends"]
+        return [*Preset.model_fields, "extends", "without"]
     if location[0] == "arms":
         return list(Arm.model_fields)
     if location[-1] == "checks":
@@ -127,16 +127,7 @@ def check_names(preset: Preset, where: str) -> None:
 def check_together(preset: Preset, where: str) -> None:
     """Refuse settings that are each allowed but not together."""
     analysis, evaluation = preset.analysis, preset.evaluation
-    for key, arm in [("treatment", analysis.treatment), *(("against", arm) for arm in analysis.against)]:
-        if arm not in preset.arms:
-            raise UsageError(f"{where}: analysis.{key} = {arm!r}: no such arm; {nearest(arm, preset.arms)}")
-    if analysis.treatment in analysis.against:
-        raise UsageError(f"{where}: analysis.against names the treatment {analysis.treatment!r} itself.")
-    if analysis.positive_control and analysis.positive_control not in preset.arms:
-        raise UsageError(
-            f"{where}: analysis.positive_control = {analysis.positive_control!r}: no such arm; "
-            f"{nearest(analysis.positive_control, preset.arms)}"
-        )
+    _check_arms(preset, where)
     _check_lists(preset, where)
     if bool(evaluation.l2_eps) != bool(evaluation.l2_attacks):
         raise UsageError(f"{where}: evaluation.l2_eps and evaluation.l2_attacks go together: name both or none.")
@@ -168,6 +159,28 @@ def check_together(preset: Preset, where: str) -> None:
         )
 
 
+def _check_arms(preset: Preset, where: str) -> None:
+    """Refuse arms that do not exist, play two parts, or lack seeds at which they are tested."""
+    analysis = preset.analysis
+    families = {"against": analysis.against, "relatives": analysis.relatives}
+    roles = [("treatment", analysis.treatment), *((key, arm) for key, arms in families.items() for arm in arms)]
+    control = [("positive_control", analysis.positive_control)] if analysis.positive_control else []
+    for key, arm in (*roles, *control):
+        if arm not in preset.arms:
+            raise UsageError(f"{where}: analysis.{key} = {arm!r}: no such arm; {nearest(arm, preset.arms)}")
+    for key, arms in families.items():
+        if analysis.treatment in arms:
+            raise UsageError(f"{where}: analysis.{key} names the treatment {analysis.treatment!r} itself.")
+    if both := [arm for arm in analysis.relatives if arm in analysis.against]:
+        raise UsageError(f"{where}: analysis.relatives names {both[0]!r}, which analysis.against names too.")
+    for name, arm in preset.arms.items():
+        seeds = f"{where}: arms.{name}.seeds = {shown(list(arm.seeds or ()))}"
+        if unnamed := [seed for seed in arm.seeds or () if seed not in preset.seeds]:
+            raise UsageError(f"{seeds}: {unnamed[0]} is not among the study's seeds = {shown(list(preset.seeds))}.")
+        if arm.seeds is not None and name in [arm for _, arm in roles] and len(arm.seeds) < len(preset.seeds):
+            raise UsageError(f"{seeds}: the arm is tested, so it runs at all seeds of the study.")
+
+
 def _check_lists(preset: Preset, where: str) -> None:
     """Refuse lists that name something twice, and eps that do not rise."""
     evaluation, analysis, small = preset.evaluation, preset.analysis, preset.ablation
@@ -179,10 +192,12 @@ def _check_lists(preset: Preset, where: str) -> None:
     single: dict[str, Sequence[object]] = {
         "seeds": preset.seeds,
         "analysis.against": analysis.against,
+        "analysis.relatives": analysis.relatives,
         "analysis.endpoints": analysis.endpoints,
     }
     if evaluation.checks and evaluation.checks.seeds:
         single |= {"evaluation.checks.seeds": evaluation.checks.seeds}
+    single |= {f"arms.{name}.seeds": arm.seeds for name, arm in preset.arms.items() if arm.seeds}
     if small:
         rising |= {"ablation.eps": small.eps}
         single |= {"ablation.seeds": small.seeds, "ablation.all_layers": small.all_layers}

@@ -30,6 +30,7 @@ METHODS = {
 MODELS = {
     "small": Row("benchmark.networks.build:small_net", "three convolutions for 8x8 digits (ours)"),
     "fast": Row("benchmark.networks.build:fast_net", "after airbench, arXiv:2404.00498, narrower"),
+    "fast_conv": Row("benchmark.networks.build:fast_conv_net", "`fast` with a learned 3x3 stem (ours)"),
     "preact_resnet18": Row(
         "benchmark.networks.preact_resnet18:preact_resnet18", "He et al., ECCV 2016, arXiv:1603.05027"
     ),

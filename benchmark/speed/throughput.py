@@ -60,7 +60,7 @@ def studies(device: torch.device) -> list[Preset]:
     """Return a preset for each network, with an arm for every method; no turn reaches the end of its training."""
     endless = "recipe.epochs=1000000"
     small = (f"recipe.batch_size={CPU_BATCH}",) if device.type == "cpu" else ()
-    return [load_preset("cifar10_relatives_cpu", (endless,)), load_preset("cifar10_relatives_gpu", (endless, *small))]
+    return [load_preset("cifar10_cpu", (endless,)), load_preset("cifar10_gpu", (endless, *small))]
 
 
 def run_of(preset: Preset, method: str) -> Run:

@@ -19,7 +19,7 @@ def test_the_file_has_every_figure_as_it_was_published() -> None:
 
 def test_names_are_ours_where_we_have_them() -> None:
     figures = load_published(FILE).figures.values()
-    presets = [load_preset(name) for name in ("cifar10_gpu", "cifar10_relatives_gpu", "cifar100_gpu")]
+    presets = [load_preset(name) for name in ("cifar10_gpu", "cifar100_gpu")]
     methods = {arm.method for preset in presets for arm in preset.arms.values()}
     assert {figure.method for figure in figures} - methods == {"label smoothing, Lookahead"}
     assert {preset.model.name for preset in presets} <= set(load_published(FILE).networks)

@@ -65,7 +65,7 @@ def test_without_a_gpu_its_targets_stand_there_unjudged() -> None:
 
 def test_the_profile_of_a_run_names_shares_and_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_speed, "PROFILED", 2)
-    run = throughput.run_of(load_preset("cifar10_relatives_cpu", ("recipe.batch_size=8", "recipe.epochs=999")), "erm")
+    run = throughput.run_of(load_preset("cifar10_cpu", ("recipe.batch_size=8", "recipe.epochs=999")), "erm")
     state = start(run, throughput.as_data(throughput.random_images(8, CPU)), CPU)
     *found, limit = gpu_speed.profile_lines(run, state, CPU)
     assert sum(line["ratio"] or 0 for line in found) == pytest.approx(1)
@@ -89,7 +89,7 @@ def test_methods_that_wait_are_counted_and_named(monkeypatch: pytest.MonkeyPatch
         if run.arm == "cutmix":
             raise RuntimeError("called a synchronizing CUDA operation")
 
-    monkeypatch.setattr(gpu_speed, "studies", lambda _device: [None, load_preset("cifar10_relatives_cpu")])
+    monkeypatch.setattr(gpu_speed, "studies", lambda _device: [None, load_preset("cifar10_cpu")])
     monkeypatch.setattr(gpu_speed, "train_epoch", lambda *_: None)
     monkeypatch.setattr(gpu_speed, "epoch_without_waiting", watched)
     line = gpu_speed.waiting_line(CPU)
@@ -102,7 +102,7 @@ def test_another_error_in_a_watched_epoch_is_raised(monkeypatch: pytest.MonkeyPa
     def broken(*_: object) -> None:
         raise RuntimeError("CUDA out of memory")
 
-    monkeypatch.setattr(gpu_speed, "studies", lambda _device: [None, load_preset("cifar10_relatives_cpu")])
+    monkeypatch.setattr(gpu_speed, "studies", lambda _device: [None, load_preset("cifar10_cpu")])
     monkeypatch.setattr(gpu_speed, "train_epoch", lambda *_: None)
     monkeypatch.setattr(gpu_speed, "epoch_without_waiting", broken)
     with pytest.raises(RuntimeError, match="out of memory"):

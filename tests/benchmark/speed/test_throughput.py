@@ -50,7 +50,7 @@ def test_every_network_and_method_has_a_line_with_the_target(monkeypatch: pytest
 
 
 def test_a_round_is_the_images_of_a_turn_over_its_seconds_and_the_order_turns(clock: list[str]) -> None:
-    preset = load_preset("cifar10_relatives_cpu", ("recipe.batch_size=8", "recipe.epochs=1000000"))
+    preset = load_preset("cifar10_cpu", ("recipe.batch_size=8", "recipe.epochs=1000000"))
     run = throughput.run_of(preset, "sba")
     rounds = throughput.measure(run, CPU)
     assert clock == ["loop", "limit", "limit", "loop"] * 2 + ["loop", "limit"]
@@ -61,7 +61,7 @@ def test_a_round_is_the_images_of_a_turn_over_its_seconds_and_the_order_turns(cl
 
 def test_the_prediction_follows_the_layers_that_were_drawn(clock: list[str]) -> None:
     changes = ("arms.sba.settings.p=1.0", "arms.sba.settings.layers=['block2']", "arms.sba.settings.copies=2")
-    preset = load_preset("cifar10_relatives_cpu", ("recipe.batch_size=8", "recipe.epochs=1000000", *changes))
+    preset = load_preset("cifar10_cpu", ("recipe.batch_size=8", "recipe.epochs=1000000", *changes))
     run = throughput.run_of(preset, "sba")
     split = throughput.random_images(8, CPU)
     share = share_of_flops(start(run, throughput.as_data(split), CPU).model, to_float(split.images[:1]), "block2")
