@@ -8,7 +8,7 @@ from benchmark.networks.build import Normalize, build_model, weights_hash, white
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.torchvision import ensure_importable
 
-SIZES = {"small": (1, 8), "fast": (3, 32), "preact_resnet18": (3, 32), "resnet50": (3, 32)}
+SIZES = {"small": (1, 8), "fast": (3, 32), "fast_conv": (3, 32), "preact_resnet18": (3, 32), "resnet50": (3, 32)}
 
 
 def images(name: str, n: int = 64) -> torch.Tensor:
@@ -54,6 +54,17 @@ def test_every_network_has_the_layers_that_the_presets_name() -> None:
     for name in SIZES:
         layers = dict(build_model(name, images(name), 3, seed=0).named_modules())
         assert {"stem", "block1", "block2", "head"} <= layers.keys()
+
+
+def test_fast_conv_differs_from_fast_in_its_learned_stem_alone() -> None:
+    fast, conv = (build_model(name, images(name), 10, seed=0) for name in ("fast", "fast_conv"))
+    shapes = [
+        {name: p.shape for name, p in model.named_parameters() if not name.startswith("stem")} for model in (fast, conv)
+    ]
+    assert shapes[0] == shapes[1]
+    assert not any(p.requires_grad for p in fast.get_submodule("stem").parameters())
+    learned = {name: tuple(p.shape) for name, p in conv.get_submodule("stem").named_parameters() if p.requires_grad}
+    assert learned == {"0.weight": (24, 3, 3, 3), "1.weight": (24,), "1.bias": (24,)}
 
 
 def test_preact_resnet18_has_the_published_size() -> None:

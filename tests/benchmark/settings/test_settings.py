@@ -17,11 +17,12 @@ ROOT = Path(__file__).parents[3]
 def test_every_preset_of_the_package_is_a_plan(name: str) -> None:
     preset = load_preset(name)
     plan = make_plan(preset, None, None)
-    assert len(plan) == len(preset.arms) * len(preset.seeds)
+    assert len(plan) == sum(len(arm.seeds or preset.seeds) for arm in preset.arms.values())
     assert len({run.identity for run in plan}) == len(plan)
     assert [run.seed for run in plan] == sorted(run.seed for run in plan)
-    shown = {"adversarial", "always"}  # beside the others, for the attacks and the cost; compared with none
-    assert {preset.analysis.treatment, *preset.analysis.against} == set(preset.arms) - shown
+    tested = {preset.analysis.treatment, *preset.analysis.against, *preset.analysis.relatives}
+    shown = {"adversarial", "always", "sba_similarity"}  # beside the others, for the attacks, the cost and a reading
+    assert set(preset.arms) - shown <= tested <= set(preset.arms)
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -42,6 +43,52 @@ def test_a_preset_that_extends_another_replaces_single_values(tmp_path: Path) ->
     assert mine.name == "mine"
     assert mine.recipe == base.recipe.model_copy(update={"epochs": 3})
     assert mine.arms == base.arms
+
+
+def test_a_preset_leaves_out_arms_of_the_one_it_extends(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('extends = "smoke"\nwithout = ["erm"]\n[analysis]\nagainst = ["standard"]\n')
+    assert list(load_preset(str(path)).arms) == [arm for arm in load_preset("smoke").arms if arm != "erm"]
+    path.write_text('extends = "smoke"\nwithout = ["ern"]\n')
+    with pytest.raises(UsageError, match=r"without: smoke has no arm 'ern'; did you mean 'erm'"):
+        load_preset(str(path))
+    path.write_text('without = ["erm"]\n')
+    with pytest.raises(UsageError, match="leaves out arms of the preset that `extends` names"):
+        load_preset(str(path))
+
+
+def test_an_arm_runs_at_its_own_seeds() -> None:
+    preset = load_preset("cifar10_10k_cpu")
+    seeds = {arm: [run.seed for run in make_plan(preset, [arm], None)] for arm in ("sba", "adversarial")}
+    assert seeds == {"sba": [0, 1, 2, 3, 4, 5, 6, 7], "adversarial": [0]}
+    with pytest.raises(
+        UsageError, match=r"arms.adversarial.seeds = \[0\]: 0 is not among the study's seeds = \[3, 4\]"
+    ):
+        load_preset("cifar10_10k_cpu", ("seeds=[3, 4]",))
+    with pytest.raises(UsageError, match=r"arms.erm.seeds = \[0\]: the arm is tested"):
+        load_preset("cifar10_10k_cpu", ("arms.erm.seeds=[0]",))
+
+
+@pytest.mark.parametrize(
+    ("relatives", "problem"),
+    [
+        ('["nope"]', "no such arm"),
+        ('["sba"]', "names the treatment"),
+        ('["erm"]', "which analysis.against names too"),
+        ('["cutmix", "cutmix"]', "each one once"),
+    ],
+)
+def test_relatives_are_other_arms_than_those_of_the_claims(relatives: str, problem: str) -> None:
+    with pytest.raises(UsageError, match=f"analysis.relatives.*{problem}"):
+        load_preset("cifar10_cpu", (f"analysis.relatives={relatives}",))
+
+
+@pytest.mark.parametrize("official", ["cifar10_cpu", "cifar10_10k_cpu", "cifar100_cpu"])
+def test_on_the_official_data_nothing_is_chosen_that_was_not_frozen_on_jpeg_images(official: str) -> None:
+    ours, frozen = load_preset(official), load_preset("cifar10_jpeg_cpu")
+    assert ours.recipe.model_copy(update={"epochs": frozen.recipe.epochs}) == frozen.recipe
+    assert all(ours.arms[name].settings == arm.settings for name, arm in frozen.arms.items() if name in ours.arms)
+    assert "seconds" not in ours.analysis.endpoints
 
 
 def test_extending_a_preset_that_does_not_exist_names_the_nearest(tmp_path: Path) -> None:
