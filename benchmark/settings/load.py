@@ -63,7 +63,7 @@ def load_preset(name: str, overrides: tuple[str, ...] = (), shrunk: tuple[str, .
 def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Read a TOML file; `extends = "other"` starts from another preset and replaces single values of it.
 
-    `without` lists arms of that other preset which are left out.
+    `without` lists arms of that other preset which are left out; a positive control among them is then no longer named.
     """
     if path in seen:
         raise UsageError(f"{path}: 'extends' goes round in a circle: {' -> '.join(p.stem for p in (*seen, path))}.")
@@ -87,6 +87,8 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
             named = shorten(repr(arm))
             raise UsageError(f"{path}: without: {base} has no arm {named}; {nearest(str(arm), inherited['arms'])}")
         del inherited["arms"][arm]
+        if inherited["analysis"].get("positive_control") == arm:
+            del inherited["analysis"]["positive_control"]
     return _merge(inherited, values)
 
 

@@ -61,9 +61,7 @@ def test_an_arm_runs_at_its_own_seeds() -> None:
     preset = load_preset("cifar10_10k_cpu")
     seeds = {arm: [run.seed for run in make_plan(preset, [arm], None)] for arm in ("sba", "adversarial")}
     assert seeds == {"sba": [0, 1, 2, 3, 4, 5, 6, 7], "adversarial": [0]}
-    with pytest.raises(
-        UsageError, match=r"arms.adversarial.seeds = \[0\]: 0 is not among the study's seeds"
-    ):
+    with pytest.raises(UsageError, match=r"arms.adversarial.seeds = \[0\]: 0 is not among the study's seeds"):
         load_preset("cifar10_10k_cpu", ("seeds=[3, 4]",))
     with pytest.raises(UsageError, match=r"arms.erm.seeds = \[0\]: the arm is tested"):
         load_preset("cifar10_10k_cpu", ("arms.erm.seeds=[0]",))
