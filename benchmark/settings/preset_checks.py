@@ -173,11 +173,13 @@ def _check_arms(preset: Preset, where: str) -> None:
             raise UsageError(f"{where}: analysis.{key} names the treatment {analysis.treatment!r} itself.")
     if both := [arm for arm in analysis.relatives if arm in analysis.against]:
         raise UsageError(f"{where}: analysis.relatives names {both[0]!r}, which analysis.against names too.")
-    for name, arm in preset.arms.items():
-        seeds = f"{where}: arms.{name}.seeds = {shown(list(arm.seeds or ()))}"
-        if unnamed := [seed for seed in arm.seeds or () if seed not in preset.seeds]:
+    tested = {role for _, role in roles}
+    for name, settings in preset.arms.items():
+        own = settings.seeds
+        seeds = f"{where}: arms.{name}.seeds = {shown(list(own or ()))}"
+        if unnamed := [seed for seed in own or () if seed not in preset.seeds]:
             raise UsageError(f"{seeds}: {unnamed[0]} is not among the study's seeds = {shown(list(preset.seeds))}.")
-        if arm.seeds is not None and name in [arm for _, arm in roles] and len(arm.seeds) < len(preset.seeds):
+        if own is not None and name in tested and len(own) < len(preset.seeds):
             raise UsageError(f"{seeds}: the arm is tested, so it runs at all seeds of the study.")
 
 
