@@ -12,9 +12,9 @@ from benchmark.cli.run import chosen_preset
 from benchmark.execution.lock import LEASE, lock_path
 from benchmark.execution.log import failure, last_line
 from benchmark.execution.paths import Places
-from benchmark.execution.progress import duration
 from benchmark.records.schema import Record
 from benchmark.records.store import DamagedRecordError, read_record, record_path
+from benchmark.runtime.console import duration
 from benchmark.runtime.environment import choose_device
 from benchmark.settings import smoke
 from benchmark.settings.plan import Run, make_plan, part

@@ -15,7 +15,7 @@ import pooch
 import requests
 from urllib3.exceptions import HTTPError
 
-from benchmark.execution.progress import Transfer
+from benchmark.runtime.console import Transfer
 from benchmark.runtime.errors import DataError
 
 MIRROR = "SBA_DATA_MIRROR"

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark.execution.progress import print_line
+from benchmark.runtime.console import print_line
 from benchmark.runtime.errors import DataError
 
 

@@ -11,9 +11,9 @@ from benchmark.execution.log import failure, tail
 from benchmark.execution.paths import Places
 from benchmark.execution.pending import is_pending
 from benchmark.execution.preflight import refuse_early, refuse_foreign, refuse_indivisible
-from benchmark.execution.progress import duration, print_line
 from benchmark.execution.run import NEXT, Worker, finish_run, take_part, tidy
 from benchmark.records.store import read_record, record_path
+from benchmark.runtime.console import duration, print_line
 from benchmark.runtime.distributed import is_lost
 from benchmark.runtime.errors import BenchmarkError, RunError
 from benchmark.settings.plan import Run

@@ -8,9 +8,9 @@ from typing import Literal
 from benchmark.execution.log import failure
 from benchmark.execution.paths import Places, checkpoint_path
 from benchmark.execution.preflight import differences
-from benchmark.execution.progress import print_line
 from benchmark.records.schema import Record
 from benchmark.records.store import DamagedRecordError, read_record, record_path
+from benchmark.runtime.console import print_line
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.plan import Run
 

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.execution.log import TAIL, log_size, said_since
-from benchmark.execution.progress import print_line
-from benchmark.execution.workers import PAUSE, THREADS, cores, worker_error
+from benchmark.execution.workers import PAUSE, THREADS, worker_error
+from benchmark.runtime.console import print_line
+from benchmark.runtime.environment import cores
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.signals import SIGNALS, Stop, Stopped
 from benchmark.settings.plan import Run

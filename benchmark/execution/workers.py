@@ -10,17 +10,13 @@ import time
 from collections.abc import Sequence
 from typing import IO
 
-from benchmark.execution.progress import print_line
+from benchmark.runtime.console import print_line
+from benchmark.runtime.environment import cores
 from benchmark.runtime.errors import BenchmarkError, UsageError
 from benchmark.runtime.signals import Stop, Stopped
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 PAUSE = 0.1  # seconds between looks at the workers
-
-
-def cores() -> int:
-    """Return how many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_parallel(command: Sequence[str], jobs: int, since: float, stop: Stop) -> None:

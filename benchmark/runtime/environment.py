@@ -113,3 +113,8 @@ def git_commit() -> str:
         return git("rev-parse", "--short=12", "HEAD").strip() + ("+" if changed.strip() else "")
     except (OSError, subprocess.CalledProcessError):  # no git, or installed without its checkout
         return "unknown"
+
+
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from benchmark.data.load import to_float
 from benchmark.data.synthetic import make_images
-from benchmark.execution.workers import cores
+from benchmark.runtime.environment import cores
 from benchmark.runtime.torchvision import ensure_importable
 from benchmark.settings.plan import Run
 from benchmark.speed import throughput

@@ -11,9 +11,9 @@ from benchmark.evaluation.attacks import TARGETS
 from benchmark.evaluation.corruptions import KINDS, SEVERITIES
 from benchmark.evaluation.joint import suite
 from benchmark.evaluation.sanity_checks import PGD
-from benchmark.execution.progress import duration
 from benchmark.networks.build import build_model
 from benchmark.report.tables import Table
+from benchmark.runtime.console import duration
 from benchmark.settings.load import load_preset, preset_names
 from benchmark.settings.plan import Run, make_plan
 from benchmark.settings.preset import Attack, DataSettings, Preset, Recipe

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from benchmark.execution.progress import print_line
+from benchmark.runtime.console import print_line
 from benchmark.runtime.environment import describe_environment
 from benchmark.runtime.memory import keep_freed_memory
 from benchmark.speed.attack_cost import attack_lines

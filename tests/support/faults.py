@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from tiny_study import ARMS, path_of, read, without_times
 
-from benchmark.execution.workers import cores
+from benchmark.runtime.environment import cores
 
 PROJECT = Path(__file__).resolve().parents[2]
 SMALL = (

@@ -10,8 +10,8 @@ from saying import Say
 
 from benchmark.cli import doctor
 from benchmark.data.load import data_roots
-from benchmark.execution.progress import duration
 from benchmark.records.store import read_study
+from benchmark.runtime.console import duration
 from benchmark.runtime.errors import DataError
 from benchmark.runtime.torchvision import Operators, ensure_importable
 from benchmark.settings import registry

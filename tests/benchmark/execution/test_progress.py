@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from benchmark.execution import progress
-from benchmark.execution.progress import Attacking, Progress, Transfer, duration
+from benchmark.execution.progress import Attacking, Progress
 from benchmark.records.schema import Epoch
+from benchmark.runtime.console import Transfer, duration
 from benchmark.settings.plan import Run
 
 EPOCH = Epoch(
