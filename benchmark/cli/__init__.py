@@ -145,7 +145,7 @@ def speed_command(options: argparse.Namespace) -> int:
         from benchmark.speed.measure import measure
 
         for measured in measure(choose_device(options.device), options.parts, options.checkpoint, options.data_root):
-            path = write_measured(measured, options.output)  # after each part, so that what is measured is kept
+            path = write_measured(measured, options.output)  # after each line, so that what is measured is kept
         print(f"\n{tables(read_measured(path))}\n\nWritten to {path}.")
     print(f"Page of all machines: {write_page(options.output)}.")
     return 0

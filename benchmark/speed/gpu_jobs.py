@@ -13,7 +13,7 @@ from benchmark.speed.lines import Line, make_line
 from benchmark.speed.throughput import begin, random_images, run_of, studies
 from benchmark.training.loop import train_epoch
 
-JOBS, SECONDS, STEPS, PATIENCE = (2, 4), 5.0, 64, 300.0  # PATIENCE: seconds for all processes to be warm
+JOBS, SECONDS, STEPS, PATIENCE = (4, 16), 5.0, 64, 300.0  # PATIENCE: seconds for all processes to be warm
 _together: Barrier | None = None  # of this process and the others of its pool
 
 

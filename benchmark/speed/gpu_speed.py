@@ -23,7 +23,7 @@ from benchmark.training.loop import train_epoch
 from benchmark.training.state import State, start
 
 IMAGES, EPOCHS, PROFILED = 50_000, 3, 50  # of the data set; measured; steps of the profile
-GOAL, GOAL_GPU = 2.0, "H100"  # seconds of an epoch, and the GPU that they are meant for
+GOAL, GOAL_GPUS = 2.0, ("H100", "H200")  # seconds of an epoch, and the GPUs that they are meant for
 STUDIES = ("cifar10_gpu", "cifar10_30_epochs_gpu")
 AT_MOST, ALL = Target(1.0, at_least=False), Target(1.0, at_least=True)
 EPOCH, WAITING, PROFILE, RECIPE = "epoch on a GPU", "waiting for the GPU", "profile", "recipe of 30 epochs"
@@ -40,7 +40,7 @@ def gpu_lines(device: torch.device) -> Iterator[Line]:
         yield make_line(WAITING, NEVER, [], {}, target=ALL, here=False)
         yield recipe_line()
         return
-    for name in STUDIES:
+    for name in reversed(STUDIES):  # the short recipe first, should time run out
         yield from epoch_lines(name, device)
     yield waiting_line(device)
     yield from jobs_lines(device)
@@ -57,7 +57,7 @@ def epoch_lines(name: str, device: torch.device) -> Iterator[Line]:
     torch.cuda.reset_peak_memory_stats(device)
     seconds = [timed(epoch, device) for _ in range(EPOCHS)]
     peak, whole = torch.cuda.max_memory_allocated(device), torch.cuda.get_device_properties(device).total_memory
-    here = GOAL_GPU in device_name(device)
+    here = any(gpu in device_name(device) for gpu in GOAL_GPUS)
     figures = {"epoch, s": median(seconds), "compilation before it, s": compiling, "batch": float(batch)}
     what = f"{name}, {IMAGES:,} images, over {GOAL} s"
     yield make_line(EPOCH, what, [spent / GOAL for spent in seconds], figures, target=AT_MOST, here=here)
@@ -105,8 +105,12 @@ def profile_lines(run: Run, state: State, device: torch.device) -> Iterator[Line
 
 
 def waiting_line(device: torch.device) -> Line:
-    """Return the share of methods whose epoch never makes the host wait for the GPU between its first and last step."""
+    """Return the share of methods whose epoch never makes the host wait for the GPU between its first and last step.
+
+    Not compiled: what is launched in place of single operations waits no more than they do.
+    """
     preset, waited = studies(device)[1], list[str]()
+    preset = preset.model_copy(update={"recipe": preset.recipe.model_copy(update={"compile": False})})
     for method in registry.METHODS:
         run = run_of(preset, method)
         train = random_images(8 * run.preset.recipe.batch_size, device)

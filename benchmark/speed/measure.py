@@ -23,7 +23,7 @@ from benchmark.speed.throughput import loop_lines
 def measure(
     device: torch.device, parts: Sequence[str], checkpoint: Path | None, data_root: Path | None
 ) -> Iterator[Measured]:
-    """Measure parts of a device, and yield what was found after each; each line is printed as soon as it is there.
+    """Measure parts of a device, and yield all that was found so far after each line, which is printed at once.
 
     Args:
         device: what is measured.
@@ -50,4 +50,4 @@ def measure(
         for line in makers[part]():
             lines.append(line)
             print_line(f"{time.monotonic() - began:5.0f} s  {line_text(line)}")
-        yield Measured(schema=SCHEMA, environment=describe_environment(device), lines=list(lines))
+            yield Measured(schema=SCHEMA, environment=describe_environment(device), lines=list(lines))

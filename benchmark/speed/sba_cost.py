@@ -1,7 +1,8 @@
 """What an augmented step costs: measured beside what its FLOPs predict, in one run on the machine it is on."""
 
+import copy
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from statistics import median
 from typing import NamedTuple
 
@@ -31,28 +32,41 @@ class Turn(NamedTuple):
     plain_seconds: float
 
 
+class Pair(NamedTuple):
+    """Plain training and SBA's on the same network, begun once: only SBA's settings change between the lines."""
+
+    preset: Preset
+    device: torch.device
+    plain: tuple[Run, State]
+    sba: tuple[Run, State]
+
+
 def cost_lines(device: torch.device) -> Iterator[Line]:
     """Yield a line for each layer, number of copies and share p: the cost of a step over a plain step's.
 
     Predicted is 1 + b * M * (FLOPs above the layer / FLOPs of the network), b = 1 where the step is augmented.
-    Plain and SBA's steps take turns on one batch that stays where it is.
+    Plain and SBA's steps take turns on one batch that stays where it is. A compiled network is measured at the layers
+    of the preset's arm with one copy: each further one would take a compilation.
     """
     preset = load_preset(f"cifar10_{'gpu' if device.type == 'cuda' else 'cpu'}")
     assert preset.ablation is not None
+    used = preset.arms["sba"].settings["layers"]
+    compiled = compiles(preset.recipe, device)
     cases: list[tuple[str, dict[str, object]]] = [
         (
             f"every step, behind {layer}, {copies} {'copy' if copies == 1 else 'copies'}",
             {"layers": [layer], "copies": copies, "p": 1.0},
         )
-        for layer in (INPUT, *preset.ablation.all_layers)
-        for copies in COPIES
+        for layer in (used if compiled else (INPUT, *preset.ablation.all_layers))
+        for copies in (COPIES[:1] if compiled else COPIES)
     ]
-    drawn = ", ".join(preset.arms["sba"].settings["layers"])
+    drawn = ", ".join(used)
     cases += [
         (f"a share of {p} of the steps, behind one of {drawn}", {"p": p, "scheduler": "every_nth"}) for p in SHARES
     ]
+    pair = begin_pair(preset, device)
     for what, changes in cases:
-        turns = cost(preset, device, changes)
+        turns = cost(pair, changes)
         yield make_line(
             PART,
             f"{preset.model.name}, {what}",
@@ -63,19 +77,33 @@ def cost_lines(device: torch.device) -> Iterator[Line]:
         )
 
 
-def cost(preset: Preset, device: torch.device, changes: dict[str, object]) -> list[Turn]:
-    """Return the turns of the SBA arm with these settings; a turn is a few steps of each."""
-    arm = preset.arms["sba"]
-    arms = {"plain": arm.model_copy(update={"method": "erm", "settings": {}})}
-    arms["sba"] = arm.model_copy(update={"settings": arm.settings | changes})
-    runs = make_plan(preset.model_copy(update={"arms": arms}), None, preset.seeds[:1])
+def begin_pair(preset: Preset, device: torch.device) -> Pair:
+    """Return the states of both before their first step, compiled where the recipe is."""
+    plain, sba = (plan(preset, method) for method in ("erm", "sba"))
     batch = random_images(preset.recipe.batch_size, device)
-    states = [start(run, as_data(batch), device) for run in runs]
+    states = [start(run, as_data(batch), device) for run in (plain, sba)]
     if compiles(preset.recipe, device):
-        for run, state in zip(runs, states, strict=True):
+        for run, state in zip((plain, sba), states, strict=True):
             warm_up(run, state, batch)
+    return Pair(preset, device, (plain, states[0]), (sba, states[1]))
+
+
+def plan(preset: Preset, method: str, changes: Mapping[str, object] | None = None) -> Run:
+    """Return a run of the SBA arm with another method, or with some of SBA's settings changed."""
+    arm = preset.arms["sba"]
+    settings = arm.settings | dict(changes or {}) if method == "sba" else {}
+    changed = arm.model_copy(update={"method": method, "settings": settings})
+    return make_plan(preset.model_copy(update={"arms": {method: changed}}), None, preset.seeds[:1])[0]
+
+
+def cost(pair: Pair, changes: Mapping[str, object]) -> list[Turn]:
+    """Return the turns of the SBA arm with these settings; a turn is a few steps of each."""
+    preset, device = pair.preset, pair.device
+    run, state = plan(preset, "sba", changes), pair.sba[1]
+    state.method = copy.deepcopy(run.method)
+    batch = random_images(preset.recipe.batch_size, device)
     images, labels = to_float(batch.images), batch.labels
-    share = functools.cache(lambda layer: share_of_flops(states[0].model, images[:1], layer))
+    share = functools.cache(lambda layer: share_of_flops(pair.plain[1].model, images[:1], layer))
     added = list[float]()  # of each step, in plain steps
 
     def take(run: Run, state: State) -> None:
@@ -83,7 +111,7 @@ def cost(preset: Preset, device: torch.device, changes: dict[str, object]) -> li
             (step,) = train_step(run, state, images, labels)
             added.append(step.virtual / len(images) * share(step.layer) if step.virtual else 0.0)
 
-    works = [functools.partial(take, *pair) for pair in zip(runs, states, strict=True)]
+    works = [functools.partial(take, *pair.plain), functools.partial(take, run, state)]
     turns = list[Turn]()
     for number in range(1 + TURNS):
         added.clear()

@@ -112,7 +112,7 @@ def test_another_error_in_a_watched_epoch_is_raised(monkeypatch: pytest.MonkeyPa
 def test_jobs_are_compared_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_jobs, "rate_of", lambda jobs, _device: 100.0 * jobs**0.5)
     lines = list(gpu_jobs.jobs_lines(CPU))
-    assert [line["ratio"] for line in lines] == pytest.approx([2**0.5, 2.0])
+    assert [line["ratio"] for line in lines] == pytest.approx([2.0, 4.0])
 
 
 def test_two_processes_train_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
