@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +42,24 @@ ALL_VENVS["shared"] = shared_environment
 session = functools.partial(nox.session, venv_backend="shared", reuse_venv=True)
 
 
-def install(session: nox.Session) -> None:
-    """Install the project and its tools under the constraints, unless the stamp says that they are there."""
+def install(session: nox.Session, extra: str = "dev") -> None:
+    """Install the project under the constraints, with an extra's packages, unless the stamp says that they are there.
+
+    The smoke study needs none (""), so that the first command on a fresh machine installs no more than it uses; the
+    tests add the rest to the same environment.
+    """
     if session.venv_backend == "none":
         return  # --no-venv: the user's environment is the user's
     stamp = Path(session.bin).parent / "installed-from.sha256"
-    wanted = hashlib.sha256(b"\0".join(path.read_bytes() for path in INSTALLED_FROM)).hexdigest()
-    if stamp.exists() and stamp.read_text() == wanted:
+    state = hashlib.sha256(b"\0".join(path.read_bytes() for path in INSTALLED_FROM)).hexdigest()
+    if stamp.exists() and stamp.read_text() in (f"{extra} {state}", f"dev {state}"):
         return
     stamp.unlink(missing_ok=True)
     session.log("Installing once for all sessions; torch is large, this can take minutes.")
-    session.install("--constraint", str(CONSTRAINTS), "--editable", ".[dev]", silent=False)
+    target = f".[{extra}]" if extra else "."
+    session.install("--constraint", str(CONSTRAINTS), "--editable", target, silent=False)
     # Written through nox, which also skips it under --no-install.
-    session.run_install("python", "-c", WRITE, str(stamp), wanted, log=False)
+    session.run_install("python", "-c", WRITE, str(stamp), f"{extra} {state}", log=False)
 
 
 def benchmark(session: nox.Session, *args: str) -> None:
@@ -107,7 +114,7 @@ def write_report(session: nox.Session) -> None:
 @session
 def smoke(session: nox.Session) -> None:
     """Train four arms x 3 seeds on digits, attack, test, report: the whole path in 90 s."""
-    install(session)
+    install(session, extra="")
     records = str(SMOKE / "results")
     benchmark(session, "run", "smoke", "--force", "--results", records, *session.posargs)
     benchmark(session, "report", "--results", records, "--output", str(SMOKE / "RESULTS.md"))
@@ -222,6 +229,25 @@ def types(session: nox.Session) -> None:
     """Check types, strictly."""
     install(session)
     session.run("mypy")
+
+
+@session
+def build(session: nox.Session) -> None:
+    """Build the source distribution, and from it the wheel, into dist/."""
+    install(session)
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("python", "-m", "build")
+
+
+@nox.session(venv_backend="virtualenv", reuse_venv=False, requires=["build"])
+def wheel(session: nox.Session) -> None:
+    """Install the wheel in an empty environment, use it from an empty folder (--force-python 3.13: by that Python)."""
+    (built,) = Path("dist").resolve().glob("*.whl")
+    session.install("--constraint", str(CONSTRAINTS), str(built))
+    with tempfile.TemporaryDirectory() as folder, session.chdir(folder):
+        session.run("python", "-c", "from sba import SBA")
+        session.run("sba-benchmark", "run", "smoke")
+        session.run("sba-benchmark", "report")
 
 
 # An environment of its own: pip-audit's needs are newer than the project's pins.

@@ -24,7 +24,7 @@ REQUIRED = [Requirement(line) for line in PROJECT["dependencies"]]
 DEVELOPMENT = [Requirement(line) for line in PROJECT["optional-dependencies"]["dev"]]
 PACKAGES = ("sba", "baselines", "benchmark")
 CONTRACT = {"smoke", "cifar10", "cifar100", "cifar10_jpeg", "tiny_imagenet", "ablation", "speed", "results"}
-CONTRACT |= {"tests", "lint", "types", "lock", "audit"}
+CONTRACT |= {"tests", "lint", "types", "lock", "audit", "build", "wheel"}
 
 
 def installed_below(requirement: Requirement, seen: set[str]) -> Iterator[str]:
@@ -65,12 +65,14 @@ class RecordingSession:
         self.posargs = list(posargs)
         self.venv_backend = venv_backend
         self.installs = 0
+        self.targets: list[str] = []
         self.ran: list[str] = []
 
     def log(self, _: str) -> None: ...
 
-    def install(self, *_: str, silent: bool) -> None:
+    def install(self, *args: str, silent: bool) -> None:
         self.installs += not silent
+        self.targets.append(args[-1])
 
     def run(self, *args: str) -> None:
         self.ran.append(" ".join(args[3:]))  # after python -m benchmark
@@ -130,9 +132,19 @@ def test_pip_runs_again_only_when_what_is_installed_changes(tmp_path: Path, monk
     constraints.write_text("a==2")
     noxfile.install(session.as_nox())
     assert session.installs == 2
+    noxfile.install(session.as_nox(), extra="")  # what development needs holds what a study needs
+    assert session.installs == 2
     users_own = RecordingSession(tmp_path, venv_backend="none")
     noxfile.install(users_own.as_nox())
     assert users_own.installs == 0
+
+
+def test_the_smoke_study_installs_less_than_the_tests_and_the_tests_add_the_rest(tmp_path: Path) -> None:
+    session = RecordingSession(tmp_path)
+    noxfile.smoke(session.as_nox())
+    noxfile.install(session.as_nox())
+    noxfile.smoke(session.as_nox())
+    assert session.targets == [".", ".[dev]"]
 
 
 @pytest.mark.parametrize(
