@@ -28,6 +28,7 @@ from benchmark.networks.compiled import compiles, warm_up
 from benchmark.records.schema import Epoch, Record
 from benchmark.records.store import record_path, write_record
 from benchmark.runtime.distributed import ALONE, Group, is_lost
+from benchmark.runtime.environment import answers
 from benchmark.runtime.errors import BenchmarkError, RunError
 from benchmark.runtime.files import remove_leftovers
 from benchmark.runtime.memory import reset_peak_memory
@@ -84,7 +85,7 @@ def finish_run(run: Run, worker: Worker, lock: SoftFileLease, surrogate: Surroga
         reason = str(error).partition("\n")[0] or type(error).__name__
         details = mark_failed(run, places.runs, reason, traceback.format_exc())
         say(f"failed, {reason} (details: {details})")
-        if worker.group.size > 1:  # as above
+        if worker.group.size > 1 or not answers(worker.device):  # the others are lost, or every later run would fail
             raise RunError(f"{label}: failed, {reason} (details: {details}). {NEXT}") from error
         return f"failed, {reason}"
     write_record(record_path(places.results, run.preset.name, run.arm, run.seed), record)

@@ -51,6 +51,17 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def answers(device: torch.device) -> bool:
+    """Return whether the device still works; after some errors of a kernel, all later calls of the process fail."""
+    if device.type != "cuda":
+        return True
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError:
+        return False
+    return True
+
+
 @contextmanager
 def deterministic(wanted: bool) -> Iterator[None]:
     """Let torch use deterministic operations only, if wanted, until the block ends; to be entered before CUDA starts.

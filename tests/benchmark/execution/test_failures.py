@@ -46,6 +46,16 @@ def test_a_run_that_failed_is_named_with_the_last_lines_of_its_log_and_the_other
     assert not path_of("erm", 0).exists()
 
 
+def test_a_run_that_broke_the_device_ends_the_worker_and_fails_no_other_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing("erm", monkeypatch, RuntimeError("CUDA error: an illegal memory access was encountered"))
+    monkeypatch.setattr(one_run, "answers", lambda _device: False)
+    assert run("--arms", "erm,mixup", "--seeds", "0", *FEW) == 1
+    assert "illegal memory access" in capsys.readouterr().err
+    assert not list(Path("runs/smoke").glob("mixup/*"))
+
+
 def test_a_run_whose_output_nobody_reads_any_more_has_not_failed(
     study: Study, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
