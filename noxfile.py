@@ -166,6 +166,21 @@ def ablation(session: nox.Session) -> None:
 
 
 @session
+def tuning(session: nox.Session) -> None:
+    """Equal quasi-random search for every method of a study (-- --preset NAME; else cifar10_10k_cpu), and the best."""
+    install(session)
+    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    options.add_argument("--preset", default="cifar10_10k_cpu")
+    options.add_argument("--results")
+    chosen, others = options.parse_known_args(session.posargs)
+    records = ["--results", chosen.results] if chosen.results else []
+    command = ["python", "-m", "benchmark", "run", chosen.preset, "--tuning", *records, *others]
+    session.run(*command, success_codes=[0, 1])  # 1: a trial diverged, which is an outcome of the search
+    if "--smoke" not in others:
+        benchmark(session, "tune", chosen.preset, *(["--trials", chosen.results] if chosen.results else []))
+
+
+@session
 def crosscheck(session: nox.Session) -> None:
     """Our attacks beside other packages', on a study's trained runs (-- --preset NAME; else cifar10_jpeg)."""
     install(session)

@@ -134,6 +134,14 @@ def crosscheck_command(options: argparse.Namespace) -> int:
     return 1 if differing else 0
 
 
+def tune_command(options: argparse.Namespace) -> int:
+    """Choose the best trial of each arm."""
+    from benchmark.cli.tune import tune
+
+    tune(options)
+    return 0
+
+
 def speed_command(options: argparse.Namespace) -> int:
     """Measure this machine, print the table, and write it with those of other machines as a page."""
     from benchmark.records.store import check_writable
@@ -165,6 +173,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "report": report_command,
     "evaluate": evaluate_command,
     "crosscheck": crosscheck_command,
+    "tune": tune_command,
     "list": list_command,
     "speed": speed_command,
     "doctor": doctor_command,

@@ -15,7 +15,17 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     top = argparse.ArgumentParser(prog="sba-benchmark", description="Does Stochastic Batch Augmentation hold?")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    for add in (add_run, add_status, add_report, add_evaluate, add_crosscheck, add_list, add_speed, add_doctor):
+    for add in (
+        add_run,
+        add_status,
+        add_report,
+        add_evaluate,
+        add_crosscheck,
+        add_tune,
+        add_list,
+        add_speed,
+        add_doctor,
+    ):
         add(commands)
     return top
 
@@ -81,7 +91,13 @@ def add_choice(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--smoke", action="store_true", help="shrink to a tiny subset and 2 seeds, with its own report"
     )
-    command.add_argument("--ablation", action="store_true", help="instead of the arms: one arm for each reading of SBA")
+    variant = command.add_mutually_exclusive_group()
+    variant.add_argument("--ablation", action="store_true", help="instead of the arms: one arm for each reading of SBA")
+    variant.add_argument(
+        "--tuning",
+        action="store_true",
+        help="instead of the arms: the trials of an equal search for each (records: RUNS/tuning); see the command tune",
+    )
     command.add_argument(
         "--compute", action="store_true", help="compute mode: each arm spends the FLOPs that plain training spends"
     )
@@ -128,6 +144,27 @@ def add_crosscheck(commands: Commands) -> None:
     )
     cross.add_argument("--runs", type=Path, metavar="DIR", default=Path("runs"), help="checkpoints (default: runs)")
     cross.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
+
+
+def add_tune(commands: Commands) -> None:
+    """Add the command `tune`."""
+    tune = commands.add_parser("tune", help="choose the best trial of each arm: their table and a preset, from records")
+    tune.set_defaults(command="tune")
+    tune.add_argument("preset", help="a preset with a [tuning] table whose trials ran: run PRESET --tuning")
+    tune.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one setting")
+    tune.add_argument(
+        "--trials",
+        type=Path,
+        metavar="DIR",
+        default=Path("runs/tuning"),
+        help="the trials' records (default: runs/tuning)",
+    )
+    tune.add_argument(
+        "--results", type=Path, metavar="DIR", default=Path("results"), help="for trials.json (default: results)"
+    )
+    tune.add_argument(
+        "--output", type=Path, metavar="DIR", help="for the tuned preset (default: where PRESET's own file lies)"
+    )
 
 
 def add_list(commands: Commands) -> None:

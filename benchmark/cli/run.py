@@ -30,6 +30,7 @@ from benchmark.settings.ablation import ablate
 from benchmark.settings.load import family_member, load_preset
 from benchmark.settings.plan import Run, at_equal_compute, make_plan, part
 from benchmark.settings.preset import Preset
+from benchmark.settings.tuning import trials_preset
 
 
 def run_preset(options: argparse.Namespace) -> None:
@@ -86,9 +87,19 @@ def planned(options: argparse.Namespace, device: torch.device) -> tuple[list[Run
         UsageError: wrong settings.
     """
     preset = chosen_preset(options, device)
-    results = options.results or (smoke.FOLDER / "results" if options.smoke else Path("results"))
-    places = Places(results, options.runs, options.runs / "tensorboard" if options.tensorboard else None)
+    places = Places(
+        results_folder(options), options.runs, options.runs / "tensorboard" if options.tensorboard else None
+    )
     return part(make_plan(preset, options.arms, options.seeds), options.shard), places
+
+
+def results_folder(options: argparse.Namespace) -> Path:
+    """Return the folder of the records; those of smoke runs and of trials lie apart from those of studies."""
+    if options.results:
+        return Path(options.results)
+    if options.smoke:
+        return smoke.FOLDER / "results"
+    return Path(options.runs) / "tuning" if options.tuning else Path("results")
 
 
 def to_do(plan: Sequence[Run], places: Places, again: Again, options: argparse.Namespace) -> list[Run]:
@@ -155,7 +166,11 @@ def conclude(plan: Sequence[Run], places: Places, options: argparse.Namespace) -
     from benchmark.cli.printed import print_table, write
 
     name = plan[0].preset.name if plan else ""
-    if any(record_path(places.results, name, run.arm, run.seed).is_file() for run in plan):
+    if options.tuning:
+        print(
+            f"Choose the best trial of each arm by: python -m benchmark tune {options.preset} --trials {places.results}"
+        )
+    elif any(record_path(places.results, name, run.arm, run.seed).is_file() for run in plan):
         print_table(places.results, name)
         if options.smoke:
             write(places.results, places.results / "RESULTS.md" if options.results else smoke.FOLDER / "RESULTS.md")
@@ -170,4 +185,6 @@ def chosen_preset(options: argparse.Namespace, device: torch.device) -> Preset:
     preset = load_preset(name, tuple(options.set), shrunk)
     if options.ablation:
         preset = ablate(preset)
+    if options.tuning:
+        preset = trials_preset(preset)
     return at_equal_compute(preset) if options.compute else preset

@@ -4,11 +4,10 @@ import argparse
 import statistics
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmark.cli.run import chosen_preset
+from benchmark.cli.run import chosen_preset, results_folder
 from benchmark.execution.lock import LEASE, lock_path
 from benchmark.execution.log import failure, last_line
 from benchmark.execution.paths import Places
@@ -16,7 +15,6 @@ from benchmark.records.schema import Record
 from benchmark.records.store import DamagedRecordError, read_record, record_path
 from benchmark.runtime.console import duration
 from benchmark.runtime.environment import choose_device
-from benchmark.settings import smoke
 from benchmark.settings.plan import Run, make_plan, part
 
 STATES = ("done", "diverged", "failed", "running", "pending", "damaged", "other settings")
@@ -31,8 +29,7 @@ def status(options: argparse.Namespace) -> str:
         UsageError: see `make_plan`.
     """
     preset = chosen_preset(options, choose_device(options.device))
-    results = options.results or (smoke.FOLDER / "results" if options.smoke else Path("results"))
-    places = Places(results, options.runs)
+    places = Places(results_folder(options), options.runs)
     plan = part(make_plan(preset, options.arms, options.seeds), options.shard)
     states = {(run.arm, run.seed): state(run, places) for run in plan}
     arms, seeds = (list(dict.fromkeys(key[i] for key in states)) for i in (0, 1))

@@ -1,5 +1,6 @@
 """What is refused before the first run: whatever would stop a study after hours, or spoil its records."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
@@ -24,13 +25,13 @@ TRIAL_IMAGES, TRIAL_STEPS = 4, 12
 
 
 def refuse_early(runs: Sequence[Run], data: Data, device: torch.device) -> None:
-    """Find what would stop a run after hours, before the first one: one trial of each arm.
+    """Find what would stop a run after hours, before the first one: one trial of each kind of arm (`kind`).
 
     Raises:
         UsageError: a batch larger than the data, more attacked images than there are, fewer classes than an attack
             needs, a network that does not take the images, a method that does not fit the network.
     """
-    for run in {run.arm: run for run in runs}.values():
+    for run in {kind(run): run for run in runs}.values():
         attacked_images(run.preset, evaluated_split(run.preset, data))
         steps_per_epoch(run, data)
         refuse_too_few_classes(run.preset.evaluation, data.classes)
@@ -39,6 +40,17 @@ def refuse_early(runs: Sequence[Run], data: Data, device: torch.device) -> None:
         images, labels = to_float(few.images), few.labels
         for _ in range(TRIAL_STEPS):  # enough that a method which acts at random acts
             train_step(run, state, images, labels)
+
+
+def kind(run: Run) -> str:
+    """Return what decides whether an arm's method fits the network.
+
+    Of a setting with a fraction, which is an amount, only whether it is above 0: so a search with a hundred arms makes
+    a few trials.
+    """
+    given = dataclasses.asdict(run.method)
+    settings = {key: value > 0 if isinstance(value, float) else value for key, value in given.items()}
+    return f"{run.preset.arms[run.arm].method} {settings}"
 
 
 def refuse_indivisible(recipe: Recipe, processes: int) -> None:

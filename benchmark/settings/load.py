@@ -87,6 +87,7 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
             named = shorten(repr(arm))
             raise UsageError(f"{path}: without: {base} has no arm {named}; {nearest(str(arm), inherited['arms'])}")
         del inherited["arms"][arm]
+        inherited.get("tuning", {}).get("arms", {}).pop(arm, None)
         if inherited["analysis"].get("positive_control") == arm:
             del inherited["analysis"]["positive_control"]
     return _merge(inherited, values)

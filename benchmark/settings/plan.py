@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from benchmark.runtime.errors import UsageError, nearest, shorten
 from benchmark.settings import registry
-from benchmark.settings.preset import Arm, Preset
+from benchmark.settings.preset import Arm, Preset, Recipe
 from benchmark.settings.preset_checks import dotted, shown
 
 # Raised whenever the code changes what the same settings compute, so that old records do not count as done.
@@ -49,6 +49,11 @@ class Run:
     def epochs(self) -> int:
         """Epochs of training: the arm's own, else the recipe's."""
         return self.preset.arms[self.arm].epochs or self.preset.recipe.epochs
+
+    @property
+    def recipe(self) -> Recipe:
+        """The preset's recipe with the arm's own learning rate and weight decay, where it has them."""
+        return self.preset.recipe.model_copy(update=own_recipe(self.preset.arms[self.arm]))
 
     def path(self, folder: Path, suffix: str) -> Path:
         """Return folder/<preset>/<arm>/seed-<n><suffix>."""
@@ -139,8 +144,15 @@ def _settings(preset: Preset, arm: Arm, method: Any) -> dict[str, Any]:
     }
     settings = json.loads(json.dumps(given))
     chosen = {"method": arm.method, "augmentation": arm.augmentation, "settings": settings, "epochs": arm.epochs}
+    if own := own_recipe(arm):  # absent elsewhere, as below
+        chosen["recipe"] = own
     mode = {"compute": True} if preset.compute else {}  # absent elsewhere: older runs keep their identity
     return shared_settings(preset) | mode | {"arm": chosen, "numerics": NUMERICS}
+
+
+def own_recipe(arm: Arm) -> dict[str, float]:
+    """Return the values of the recipe that an arm replaces."""
+    return arm.recipe.model_dump(exclude_none=True) if arm.recipe else {}
 
 
 def shared_settings(preset: Preset) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 MAX_SEEDS = 1000  # of a study, which names each of them in its records and tables
 # Windows opens a device where one of these names a folder.
@@ -133,17 +133,26 @@ class Evaluation(Settings):
         return self.checks is None or self.checks.seeds is None or seed in self.checks.seeds
 
 
+class OwnRecipe(Settings):
+    """What an arm trains with instead of the recipe's value, where its method was tuned."""
+
+    learning_rate: Positive | None = None
+    weight_decay: NotNegative | None = None
+
+
 class Arm(Settings):
     """A method, its settings (the others are the method's defaults) and an augmentation.
 
-    `epochs` replaces the recipe's, for an arm that is to spend as much as another. `seeds` are the study's seeds at
-    which the arm runs, all by default; an arm that is tested runs at all of them.
+    `epochs` replaces the recipe's, for an arm that is to spend as much as another; `recipe` replaces its learning rate
+    and weight decay, for an arm that was tuned. `seeds` are the study's seeds at which the arm runs, all by default; an
+    arm that is tested runs at all of them.
     """
 
     method: Text
     augmentation: Literal["none", "standard"]
     settings: dict[str, Any] = {}
     epochs: Count | None = None
+    recipe: OwnRecipe | None = None
     seeds: Seeds | None = None
 
 
@@ -200,6 +209,47 @@ class Ablation(Settings):
     attacks: Annotated[tuple[Attack, ...], Field(min_length=1)]
 
 
+class Dimension(Settings):
+    """Values that a search tries for one setting: an interval, or `feasible_points`, each equally often.
+
+    The names are those of AlgoPerf's search spaces (Dahl et al., arXiv:2306.07179).
+    """
+
+    min: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    max: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    scaling: Literal["linear", "log"] = "linear"
+    feasible_points: tuple[Any, ...] = ()
+
+
+class SharedSpace(Settings):
+    """What is searched for every arm."""
+
+    learning_rate: Dimension
+    weight_decay: Dimension
+
+
+class Tuning(Settings):
+    """A search with the same number of trials for every arm, scored by clean accuracy on the validation split.
+
+    `recipe` are the dimensions that all arms share, `arms` those of each arm's own method. The trials' `seeds` and the
+    `fresh_seeds` of the study of the best trials are not those of the preset.
+    """
+
+    trials: Annotated[int, Field(ge=1, le=1024)]
+    seeds: Seeds
+    fresh_seeds: Seeds
+    validation_images: Count
+    recipe: SharedSpace
+    arms: Annotated[dict[Name, dict[Text, Dimension]], Field(min_length=2)]
+
+    @field_validator("trials")
+    @classmethod
+    def _balanced(cls, trials: int) -> int:
+        if trials & (trials - 1):
+            raise ValueError("a Sobol sequence is balanced at powers of two only: 1, 2, 4, 8, 16, ...")
+        return trials
+
+
 class Preset(Settings):
     """A study: everything that decides what its runs compute and how they are compared.
 
@@ -217,4 +267,5 @@ class Preset(Settings):
     arms: Annotated[dict[Name, Arm], Field(min_length=1)]
     analysis: Analysis
     ablation: Ablation | None = None
+    tuning: Tuning | None = None
     compute: bool = False

@@ -15,11 +15,15 @@ from benchmark.settings.preset import (
     Attack,
     Checks,
     DataSettings,
+    Dimension,
     Evaluation,
     ModelSettings,
+    OwnRecipe,
     Preset,
     Recipe,
     Settings,
+    SharedSpace,
+    Tuning,
 )
 
 MAX_DEPTH, MAX_INTEGER, MAX_PROBLEMS = 20, 2**63 - 1, 8
@@ -99,11 +103,14 @@ def _fields(location: tuple[int | str, ...]) -> list[str]:
         "evaluation": Evaluation,
         "analysis": Analysis,
         "ablation": Ablation,
+        "tuning": Tuning,
     }
     if not location:
         return [*Preset.model_fields, "extends", "without"]
     if location[0] == "arms":
-        return list(Arm.model_fields)
+        return list((OwnRecipe if location[2:] == ("recipe",) else Arm).model_fields)
+    if location[0] == "tuning" and len(location) > 1:
+        return list((SharedSpace if location[1:] == ("recipe",) else Dimension).model_fields)
     if location[-1] == "checks":
         return list(Checks.model_fields)
     return list((tables[str(location[0])] if len(location) == 1 else Attack).model_fields)
@@ -129,6 +136,7 @@ def check_together(preset: Preset, where: str) -> None:
     analysis, evaluation = preset.analysis, preset.evaluation
     _check_arms(preset, where)
     _check_lists(preset, where)
+    _check_tuning(preset, where)
     if bool(evaluation.l2_eps) != bool(evaluation.l2_attacks):
         raise UsageError(f"{where}: evaluation.l2_eps and evaluation.l2_attacks go together: name both or none.")
     if analysis.eps not in evaluation.eps:
@@ -203,9 +211,51 @@ def _check_lists(preset: Preset, where: str) -> None:
     if small:
         rising |= {"ablation.eps": small.eps}
         single |= {"ablation.seeds": small.seeds, "ablation.all_layers": small.all_layers}
+    if tuning := preset.tuning:
+        single |= {"tuning.seeds": tuning.seeds, "tuning.fresh_seeds": tuning.fresh_seeds}
     for key, values in rising.items():
         if list(values) != sorted(set(values)):
             raise UsageError(f"{where}: {key} = {shown(list(values))}: must rise, each value once.")
     for key, names in single.items():
         if len(set(names)) != len(names):
             raise UsageError(f"{where}: {key} = {shown(list(names))}: each one once.")
+
+
+def _check_tuning(preset: Preset, where: str) -> None:
+    """Refuse a search of arms that do not exist or without the treatment, and seeds that are used elsewhere."""
+    tuning = preset.tuning
+    if tuning is None:
+        return
+    for arm in tuning.arms:
+        if arm not in preset.arms:
+            raise UsageError(f"{where}: tuning.arms.{dotted([arm])}: no such arm; {nearest(arm, preset.arms)}")
+    if preset.analysis.treatment not in tuning.arms:
+        raise UsageError(f"{where}: tuning.arms lacks the treatment {preset.analysis.treatment!r}.")
+    spaces = {"recipe": {name: getattr(tuning.recipe, name) for name in SharedSpace.model_fields}}
+    spaces |= {f"arms.{arm}": dimensions for arm, dimensions in tuning.arms.items()}
+    for space, dimensions in spaces.items():
+        for name, dimension in dimensions.items():
+            _check_dimension(dimension, where, f"tuning.{space}.{dotted([name])}")
+    used = dict.fromkeys(preset.seeds, "seeds")
+    for key, seeds in (("tuning.seeds", tuning.seeds), ("tuning.fresh_seeds", tuning.fresh_seeds)):
+        if both := [seed for seed in seeds if seed in used]:
+            raise UsageError(
+                f"{where}: {key} = {shown(list(seeds))}: {used[both[0]]} has {both[0]} too; each seed has one use."
+            )
+        used |= dict.fromkeys(seeds, key)
+
+
+def _check_dimension(dimension: Dimension, where: str, key: str) -> None:
+    """Refuse a dimension of a search that is neither an interval nor a list of points."""
+    low, high, points = dimension.min, dimension.max, dimension.feasible_points
+    if points and (low is not None or high is not None):
+        raise UsageError(f"{where}: {key}.feasible_points = {shown(list(points))}: leave it out, or min and max.")
+    if points:
+        return
+    if low is None or high is None:
+        missing = "min" if low is None else "max"
+        raise UsageError(f"{where}: {key}.{missing}: is not there; write min and max, or feasible_points.")
+    if low >= high:
+        raise UsageError(f"{where}: {key}.min = {low:g} must be below {key}.max = {high:g}.")
+    if dimension.scaling == "log" and low <= 0:
+        raise UsageError(f"{where}: {key}.min = {low:g} must be above 0 where scaling is log.")

@@ -8,7 +8,7 @@ from benchmark.runtime.errors import UsageError
 from benchmark.settings.preset import Attack, Preset
 
 FOLDER = Path("runs/smoke")  # records and report of smoke runs, apart from those of studies
-TRAIN, TEST, ATTACKED, BATCH, EPOCHS, STEPS, SEEDS = 600, 200, 32, 48, 2, 3, 2
+TRAIN, TEST, ATTACKED, BATCH, EPOCHS, STEPS, SEEDS, TRIALS = 600, 200, 32, 48, 2, 3, 2, 2
 PIXELS = 32  # at most
 QUERIES, FEW = 20, 4  # of the sanity checks: Square's queries, images for the reference AutoAttack
 
@@ -53,6 +53,8 @@ def shrink(preset: Preset, synthetic: bool = False) -> tuple[str, ...]:
             "ablation.attacked_images": ATTACKED,
             "ablation.seeds": preset.ablation.seeds[:SEEDS],
         }
+    if preset.tuning:
+        values |= {"tuning.trials": TRIALS, "tuning.validation_images": TEST, "tuning.seeds": preset.tuning.seeds[:1]}
     shrunk = {"attacks": evaluation.attacks} | ({"l2_attacks": evaluation.l2_attacks} if evaluation.l2_attacks else {})
     return (
         *(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items()),

@@ -100,7 +100,7 @@ def train_epoch(
         DivergedError: a loss or a weight is not finite.
         ValueError: the run's training is over.
     """
-    recipe, allowed = run.preset.recipe, budget(run, state, train)
+    recipe, allowed = run.recipe, budget(run, state, train)
     if state.position is None and allowed.is_spent(state):
         raise ValueError(f"the training of {run.arm} seed {run.seed} is over: nothing of its budget is left")
     whole = len(train.labels) // recipe.batch_size

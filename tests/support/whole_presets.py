@@ -52,9 +52,9 @@ def arms(draw: Callable[[SearchStrategy[Any]], Any]) -> Values:
     method = draw(st.sampled_from(sorted(METHOD_SETTINGS)))
     augmentation = st.sampled_from(["none", "standard"])
     settings = table(*METHOD_SETTINGS[method])
-    return dict(draw(table({"augmentation": augmentation, "settings": settings}, {"epochs": counts}))) | {
-        "method": method
-    }
+    own = table({}, {"learning_rate": positive, "weight_decay": st.floats(0, allow_infinity=False)})
+    drawn = draw(table({"augmentation": augmentation, "settings": settings}, {"epochs": counts, "recipe": own}))
+    return dict(drawn) | {"method": method}
 
 
 def evaluations(validation: bool) -> SearchStrategy[Values]:
@@ -97,6 +97,26 @@ def ablations() -> SearchStrategy[Values]:
 
 
 @st.composite
+def tunings(draw: Callable[[SearchStrategy[Any]], Any], arm_names: list[str], used: list[int]) -> Values:
+    """A search of all arms, at seeds that are not used."""
+    free = [seed for seed in range(60) if seed not in used]
+    chosen = draw(st.lists(st.sampled_from(free), min_size=2, max_size=6, unique=True))
+    edges = rising(positive).filter(lambda values: len(values) > 1)
+    interval = edges.map(lambda values: {"min": values[0], "max": values[-1], "scaling": "log"})
+    points = st.lists(st.booleans() | counts | st.lists(names, min_size=1), min_size=1)
+    dimension = interval | points.map(lambda values: {"feasible_points": values})
+    required = {
+        "trials": st.sampled_from([1, 2, 16]),
+        "seeds": st.just(chosen[:1]),
+        "fresh_seeds": st.just(chosen[1:]),
+        "validation_images": counts,
+        "recipe": table({"learning_rate": interval, "weight_decay": interval}, {}),
+        "arms": table(dict.fromkeys(arm_names, st.dictionaries(names, dimension, max_size=2)), {}),
+    }
+    return dict(draw(table(required, {})))
+
+
+@st.composite
 def analyses(draw: Callable[[SearchStrategy[Any]], Any], arm_names: list[str], eps: list[float]) -> Values:
     treatment = draw(st.sampled_from(arm_names))
     others = [name for name in arm_names if name != treatment]
@@ -134,8 +154,10 @@ def presets(draw: Callable[[SearchStrategy[Any]], Any]) -> Values:
     required = {"name": names, "title": texts, "seeds": seeds, "recipe": recipes(data["pixels"])}
     required["analysis"] = analyses(list(arm_table), evaluation["eps"])
     required["model"] = st.fixed_dictionaries({"name": st.sampled_from(sorted(registry.MODELS))})
-    drawn = draw(table(required, {"ablation": ablations(), "compute": st.booleans()}))
-    return dict(drawn) | {"data": data, "evaluation": evaluation, "arms": arm_table}
+    drawn = dict(draw(table(required, {"ablation": ablations(), "compute": st.booleans()})))
+    if draw(st.booleans()):
+        drawn["tuning"] = draw(tunings(list(arm_table), drawn["seeds"]))
+    return drawn | {"data": data, "evaluation": evaluation, "arms": arm_table}
 
 
 def load(values: Values, folder: Path, file: str = "mine.toml") -> Preset:

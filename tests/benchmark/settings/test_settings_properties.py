@@ -74,9 +74,17 @@ class Wrong(NamedTuple):
 
 
 BASE = as_values(load_preset("cifar10_jpeg_cpu"))
-BASE["arms"] = {"sba": BASE["arms"]["sba"], "erm": BASE["arms"]["erm"] | {"epochs": 3}}  # few, which is quick
-BASE["analysis"] |= {"against": ["erm"], "positive_control": "erm"}
+OWN = {"epochs": 3, "seeds": list(BASE["seeds"]), "recipe": {"learning_rate": 0.2, "weight_decay": 0.01}}
+BASE["arms"] = {name: BASE["arms"][name] for name in ("sba", "standard")} | {"erm": BASE["arms"]["erm"] | OWN}  # few
+BASE["analysis"] |= {"against": ["erm"], "relatives": ["standard"], "positive_control": "erm"}
 BASE["recipe"]["drops"] = [0.5]
+BASE["evaluation"]["checks"]["seeds"] = [0]
+DIMENSION = {"min": 0.1, "max": 0.9, "scaling": "log", "feasible_points": []}
+BASE["tuning"] = {
+    **{"trials": 4, "seeds": [7], "fresh_seeds": [8], "validation_images": 100},
+    "recipe": {"learning_rate": dict(DIMENSION), "weight_decay": dict(DIMENSION)},
+    "arms": {"erm": {"erm": dict(DIMENSION)}, "sba": {}},
+}
 SCHEMA = Preset.model_json_schema()
 OTHER_TYPES: dict[str, list[Any]] = {
     "integer": [-1, "3", 1.5, 1.0, True, [1], {"a": 1}, float("nan"), float("inf"), 2**63, -(2**70)],
@@ -98,6 +106,8 @@ def resolved(schema: dict[str, Any]) -> dict[str, Any]:
 def wrong_values(schema: dict[str, Any], place: Place, optional: bool) -> Iterator[Wrong]:
     """Every wrong value of a field, and of all below it that the base preset has."""
     schema = resolved(schema)
+    if "type" not in schema:  # anything
+        return
     kind = schema["type"]
     edges = {"minimum": -1, "maximum": 1, "exclusiveMinimum": 0, "exclusiveMaximum": 0}
     outside = [schema[edge] + step for edge, step in edges.items() if edge in schema]
@@ -117,7 +127,8 @@ def wrong_values(schema: dict[str, Any], place: Place, optional: bool) -> Iterat
         if "minProperties" in schema:
             yield Wrong(place, {})
         required = schema.get("required", [])
-        fields = schema.get("properties") or dict.fromkeys(["erm"], *schema["patternProperties"].values())  # the arms
+        named = [*schema.get("patternProperties", {}).values(), schema.get("additionalProperties")]
+        fields = schema.get("properties") or {"erm": named[0]}  # a table of arms, and a dimension of that name
         for name, field in fields.items():
             yield from wrong_values(field, (*place, name), name not in required)
 
@@ -164,11 +175,14 @@ def test_a_wrong_value_is_refused_by_its_dotted_key(tmp_path: Path, place: Place
             assert len(message) < 3000
 
 
+SEARCHED = ("recipe.learning_rate", "recipe.weight_decay", "arms.erm.erm")
 ZERO = {  # the numbers that may be 0
     "data.train_images", "data.test_images", "data.validation_images", "data.split_seed", "seeds.4", "ablation.seeds.2",
     "recipe.momentum", "recipe.weight_decay", "recipe.initial", "recipe.peak", "recipe.final", "recipe.padding",
     "recipe.drops.0",
-    "data.resize",
+    "data.resize", "evaluation.checks.seeds.0", "arms.erm.seeds.4", "arms.erm.recipe.weight_decay",
+    "tuning.seeds.0", "tuning.fresh_seeds.0",
+    *(f"tuning.{place}.{edge}" for place in SEARCHED for edge in ("min", "max")),
 }  # fmt: skip
 BELOW_2 = {"recipe.momentum", "recipe.initial", "recipe.peak", "recipe.final", "recipe.drops.0"}
 

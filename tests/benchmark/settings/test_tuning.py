@@ -1,0 +1,179 @@
+"""Equal tuning: declared spaces, as many quasi-random trials for every arm, and the study of the best ones."""
+
+import itertools
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark.data.load import load_data
+from benchmark.runtime.errors import UsageError
+from benchmark.settings.load import load_preset, preset_names
+from benchmark.settings.plan import make_plan
+from benchmark.settings.preset import Dimension
+from benchmark.settings.tuning import Trial, renamed, search, sobol, trials_preset, tuned_preset, tuning_of, value
+from benchmark.training.loop import train_epoch
+from benchmark.training.state import start
+
+TUNED = [name for name in preset_names() if load_preset(name).tuning]
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_every_arm_has_the_same_number_of_trials_and_the_same_rates_and_decays(name: str) -> None:
+    preset = load_preset(name)
+    trials = search(preset)
+    assert set(Counter(trial.arm for trial in trials).values()) == {tuning_of(preset).trials}
+    assert {trial.arm for trial in trials} >= {"standard", preset.analysis.treatment}
+    by_number: dict[int, set[tuple[float, ...]]] = {}
+    for trial in trials:
+        by_number.setdefault(trial.number, set()).add(tuple(trial.recipe.values()))
+    assert all(len(values) == 1 for values in by_number.values())
+
+
+def test_the_points_are_sobols_each_sixteenth_of_every_dimension_once_and_the_same_each_time() -> None:
+    points = sobol(16, 6)
+    assert points.shape == (16, 6)
+    for column in points.T:
+        assert sorted(np.floor(column * 16)) == list(range(16))
+    for first, second in itertools.combinations(points.T, 2):  # each quarter of one with each half of another
+        assert len({(int(4 * a), int(2 * b)) for a, b in zip(first, second, strict=True)}) >= 7
+    assert (points == sobol(16, 6)).all()
+
+
+def test_the_trials_of_the_smoke_study_are_these() -> None:
+    """The sequence of scipy is part of what was named before the runs: another version must give the same trials."""
+    trials = [(trial.name, list(trial.recipe.values()), trial.settings) for trial in search(load_preset("smoke"))]
+    assert trials == [
+        ("standard_trial_0", [0.155, 0.002], {}),
+        ("standard_trial_1", [0.0415, 0.000482], {}),
+        ("mixup_trial_0", [0.155, 0.002], {"alpha": 0.426}),
+        ("mixup_trial_1", [0.0415, 0.000482], {"alpha": 0.672}),
+        ("sba_trial_0", [0.155, 0.002], {"p": 0.426, "layers": ["block1"]}),
+        ("sba_trial_1", [0.0415, 0.000482], {"p": 0.672, "layers": ["stem", "block1", "block2"]}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("dimension", "u", "expected"),
+    [
+        (Dimension(min=1.0, max=3.0), 0.25, 1.5),
+        (Dimension(min=0.01, max=1.0, scaling="log"), 0.5, 0.1),
+        (Dimension(min=0.0, max=1.0), 1 / 3, 0.333),
+        (Dimension(feasible_points=("a", "b", "c")), 0.66, "b"),
+        (Dimension(feasible_points=("a", "b", "c")), 0.999, "c"),
+    ],
+)
+def test_a_share_becomes_the_value_of_its_dimension(dimension: Dimension, u: float, expected: object) -> None:
+    assert value(dimension, u) == expected
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_trials_see_no_test_image_and_no_seed_of_a_study(name: str) -> None:
+    preset = load_preset(name)
+    trials = trials_preset(preset)
+    tuned = tuned_preset(preset, [trial for trial in search(preset) if trial.number == 0])
+    assert trials.evaluation.split == "validation"
+    assert trials.data.validation_images > 0
+    assert trials.data.train_images == preset.data.train_images
+    assert trials.analysis.exploratory
+    assert not {*trials.seeds} & {*preset.seeds, *tuned.seeds}
+    assert not {*tuned.seeds} & {*preset.seeds}
+    assert tuned.evaluation.split == preset.evaluation.split == "test"
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_every_trial_is_a_run_with_its_own_values(name: str) -> None:
+    preset = load_preset(name)
+    trials = {trial.name: trial for trial in search(preset)}
+    plan = make_plan(trials_preset(preset), None, None)
+    assert len({run.identity for run in plan}) == len(plan) == len(trials) * len(tuning_of(preset).seeds)
+    for run in plan:
+        trial = trials[run.arm]
+        assert run.recipe.learning_rate == trial.recipe["learning_rate"]
+        assert run.recipe.weight_decay == trial.recipe["weight_decay"]
+        assert run.settings["arm"]["recipe"] == trial.recipe
+        assert trial.settings.items() <= run.settings["arm"]["settings"].items()
+        # Settings that all arms of a study share stay the preset's, or its records would not belong together.
+        assert run.settings["recipe"]["learning_rate"] == preset.recipe.learning_rate
+
+
+def test_the_study_of_the_best_compares_the_treatment_with_the_others_that_were_tuned() -> None:
+    preset = load_preset("smoke")
+    best = [trial for trial in search(preset) if trial.number == 1]
+    tuned = tuned_preset(preset, best)
+    assert (tuned.name, tuned.seeds) == ("smoke_tuned", (100, 101))
+    assert (tuned.analysis.treatment, tuned.analysis.against) == ("sba", ("standard", "mixup"))
+    assert tuned.arms["mixup"].settings == {"alpha": 0.672}
+    assert {run.recipe.weight_decay for run in make_plan(tuned, None, None)} == {0.000482}
+
+
+def test_an_arm_without_values_of_its_own_is_the_same_run_as_before() -> None:
+    preset = load_preset("smoke")
+    arm = preset.arms["standard"]
+    untouched = make_plan(preset, ["standard"], [0])[0]
+    own = Trial("standard", 0, {"learning_rate": 0.05, "weight_decay": 5e-4}, {}).tuned(arm)
+    same_values = preset.model_copy(update={"arms": preset.arms | {"standard": own}})
+    assert "recipe" not in untouched.settings["arm"]
+    assert make_plan(same_values, ["standard"], [0])[0].identity != untouched.identity
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("cifar10_10k_cpu", "cifar10_10k_tuned_cpu"), ("a_gpu", "a_tuned_gpu"), ("smoke", "smoke_tuned")],
+)
+def test_the_name_keeps_its_device_at_the_end(name: str, expected: str) -> None:
+    assert renamed(name, "tuned") == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("tuning.trials=3", "powers of two only: 1, 2, 4"),
+        ("tuning.trials=0", "tuning.trials = 0"),
+        ("tuning.arms.mixup.alpha={min=1.0}", "mixup.alpha.max: is not there; write min and max, or feasible_points"),
+        ("tuning.arms.mixup.alpha={min=1.0, max=0.5}", "alpha.min = 1 must be below tuning.arms.mixup.alpha.max = 0.5"),
+        ('tuning.arms.mixup.alpha={min=0.0, max=0.5, scaling="log"}', "min = 0 must be above 0 where scaling is log"),
+        (
+            "tuning.arms.mixup.alpha={min=0.1, max=0.5, feasible_points=[1]}",
+            "alpha.feasible_points = [1]: leave it out, or min",
+        ),
+        ("tuning.arms.mixup.alpha={low=0.1}", "low: unknown key; allowed: feasible_points, max, min, scaling"),
+        ("tuning.recipe.momentum={min=0.1, max=0.5}", "momentum: unknown key; allowed: learning_rate, weight_decay"),
+        ("tuning.arms.mixpu={}", "tuning.arms.mixpu: no such arm; did you mean 'mixup'?"),
+        ("tuning.seeds=[0]", "tuning.seeds = [0]: seeds has 0 too; each seed has one use"),
+        ("tuning.fresh_seeds=[1000]", "tuning.seeds has 1000 too"),
+        ("tuning.fresh_seeds=[100, 100]", "each one once"),
+        ("arms.standard.recipe.epochs=3", "epochs: unknown key; allowed: learning_rate, weight_decay"),
+        ("arms.standard.recipe.learning_rate=0.0", "arms.standard.recipe.learning_rate = 0.0"),
+    ],
+)
+def test_a_wrong_search_is_refused_by_name(change: str, message: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        load_preset("smoke", (change,))
+    assert message in str(refused.value)
+
+
+def test_a_space_beyond_the_methods_range_is_refused_with_the_trial() -> None:
+    preset = load_preset("smoke", ("tuning.arms.sba.p={min=1.5, max=2.0}",))
+    with pytest.raises(UsageError, match=r"arms\.sba_trial_0\.settings.*p"):
+        make_plan(trials_preset(preset), None, None)
+
+
+def test_a_preset_without_a_search_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"no \[tuning\] table"):
+        trials_preset(load_preset("cifar10_jpeg_cpu"))
+
+
+def test_own_rate_and_decay_reach_the_optimizer_and_the_schedule() -> None:
+    preset = load_preset("smoke", ("data.train_images=128", "recipe.epochs=1", "recipe.final=0.5"))
+    trials = [trial for trial in search(preset) if trial.arm == "standard"]
+    data = load_data(preset.data, [])
+    for run, trial in zip(
+        make_plan(trials_preset(preset), [trial.name for trial in trials], None), trials, strict=True
+    ):
+        state = start(run, data, torch.device("cpu"))
+        assert state.optimizer.param_groups[0]["weight_decay"] == trial.recipe["weight_decay"]
+        epoch = train_epoch(run, state, data.train)  # two steps: the last is at the end of the schedule
+        assert math.isclose(epoch["learning_rate"], 0.5 * trial.recipe["learning_rate"], abs_tol=1e-9)
