@@ -66,4 +66,4 @@ def costly_seconds(preset: Preset, journal: Journal) -> float:
     """Return the seconds of everything that only checked seeds have: all parts of an evaluation but its attacks."""
     attacks = len(preset.evaluation.eps) * len(preset.evaluation.attacks)
     attacks += len(preset.evaluation.l2_eps) * len(preset.evaluation.l2_attacks)
-    return sum(part["seconds"] for part in list(journal.parts.values())[attacks:])
+    return float(sum(part["seconds"] for part in list(journal.parts.values())[attacks:]))
