@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,10 +24,9 @@ from benchmark.evaluation.image_draws import draws
 from benchmark.evaluation.joint import Radius, stands
 from benchmark.networks.compiled import Compiled, warm_up
 from benchmark.settings import registry
-from benchmark.settings.load import load_preset
 from benchmark.settings.plan import Run
 from benchmark.speed import gpu_speed
-from benchmark.speed.throughput import as_data, random_images, run_of
+from benchmark.speed.throughput import as_data, random_images, run_of, studies
 from benchmark.training.loop import train_epoch
 from benchmark.training.state import start
 from sba import SBA
@@ -43,7 +43,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 MakeRun = Callable[..., Run]
 METHODS = sorted(registry.METHODS)
 SHORT = (*FEW_ATTACKS, "--set", "evaluation.eps=[16.0]", "--set", "recipe.epochs=3")
-PRESETS = ("cifar10_relatives_cpu", "cifar10_relatives_gpu")  # one network each
+STUDIES = {preset.model.name: preset for preset in studies(CPU)}  # loaded here, so that without a GPU they are, too
 
 
 def on_gpu(data: Data) -> Data:
@@ -61,11 +61,15 @@ def test_crops_are_those_of_a_cpu_to_the_last_bit() -> None:
     assert to_float(there).is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+def run_on(network: str, method: str, **changes: Any) -> Run:
+    preset = STUDIES[network]
+    return run_of(preset.model_copy(update={"recipe": preset.recipe.model_copy(update=changes)}), method)
+
+
+@pytest.mark.parametrize("network", STUDIES)
 @pytest.mark.parametrize("method", METHODS)
-def test_no_epoch_of_any_method_waits_for_the_device(method: str, preset: str) -> None:
-    changes = ("recipe.epochs=1000000", "recipe.batch_size=32", "recipe.compile=false")
-    run = run_of(load_preset(preset, changes), method)
+def test_no_epoch_of_any_method_waits_for_the_device(method: str, network: str) -> None:
+    run = run_on(network, method, batch_size=32, compile=False)
     train = random_images(32 * 8, GPU)
     state = start(run, as_data(train), GPU)
     train_epoch(run, state, train)
@@ -89,7 +93,7 @@ def test_training_follows_that_of_a_cpu(arm: str, make_run: MakeRun, digits: Dat
 
 @pytest.mark.parametrize("method", METHODS)
 def test_same_seed_gives_the_same_weights_to_the_last_bit(method: str) -> None:
-    run = run_of(load_preset("cifar10_relatives_cpu"), method)
+    run = run_on("fast", method)
     train, weights = random_images(256 * 6, GPU), []
     for _ in range(2):
         state = start(run, as_data(train), GPU)
@@ -209,7 +213,7 @@ def test_a_checkpoint_of_a_gpu_is_evaluated_on_a_cpu(fresh: Path, capsys: pytest
 
 @pytest.mark.parametrize("method", ["erm", "sba"])
 def test_a_compiled_network_computes_what_the_network_does(method: str) -> None:
-    run = run_of(load_preset("cifar10_relatives_cpu", ("recipe.batch_size=64", "recipe.precision='float32'")), method)
+    run = run_on("fast", method, batch_size=64, precision="float32")
     train = random_images(64 * 8, GPU)
     plain, other = (start(run, as_data(train), GPU) for _ in range(2))
     assert warm_up(run, other, train) > 0
