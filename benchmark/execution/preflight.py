@@ -11,13 +11,13 @@ from benchmark.evaluation.evaluate import attacked_images, evaluated_split
 from benchmark.evaluation.joint import refuse_too_few_classes
 from benchmark.execution.paths import Places
 from benchmark.execution.record import analysis_of
-from benchmark.networks.compiled import compiles
 from benchmark.records.consistency import named
 from benchmark.records.store import read_study
 from benchmark.runtime.distributed import Group
 from benchmark.runtime.errors import UsageError, shorten
 from benchmark.settings.plan import Run
 from benchmark.settings.preset import Recipe
+from benchmark.training.compile import compiles
 from benchmark.training.loop import train_step
 from benchmark.training.state import start
 

@@ -10,13 +10,13 @@ from benchmark.data.streamed import Files
 from benchmark.data.views import pick
 from benchmark.evaluation.evaluate import Evaluated, evaluated_split
 from benchmark.networks.build import weights_hash
-from benchmark.networks.compiled import compiles
 from benchmark.networks.flops import forward_flops, training_flops
 from benchmark.records.schema import SCHEMA, Cost, DataInfo, EpochAccuracy, ModelInfo, Record
 from benchmark.runtime.environment import describe_environment
 from benchmark.runtime.memory import peak_memory
 from benchmark.settings.plan import NUMERICS, Run, shared_settings
 from benchmark.settings.preset import Preset
+from benchmark.training.compile import compiles
 from benchmark.training.loop import order_hash
 from benchmark.training.state import State
 

@@ -24,7 +24,6 @@ from benchmark.execution.preflight import steps_per_epoch
 from benchmark.execution.progress import Progress
 from benchmark.execution.record import add_evaluation, make_record
 from benchmark.networks.build import state_hash
-from benchmark.networks.compiled import compiles, warm_up
 from benchmark.records.schema import Epoch, Record
 from benchmark.records.store import record_path, write_record
 from benchmark.runtime.distributed import ALONE, Group, is_lost
@@ -43,6 +42,7 @@ from benchmark.training.checkpoint import (
     save_checkpoint,
     snapshot,
 )
+from benchmark.training.compile import compiles, warm_up
 from benchmark.training.loop import DivergedError, raise_if_diverged, train_epoch
 from benchmark.training.schedule import budget
 from benchmark.training.state import State, start

@@ -28,9 +28,9 @@ METHODS = {
     "sba": Row("sba:SBA", "Li et al., IJCAI 2020, arXiv:2006.15284, as read from its abstracts"),
 }
 MODELS = {
-    "small": Row("benchmark.networks.build:small_net", "three convolutions for 8x8 digits (ours)"),
-    "fast": Row("benchmark.networks.build:fast_net", "after airbench, arXiv:2404.00498, narrower"),
-    "fast_conv": Row("benchmark.networks.build:fast_conv_net", "`fast` with a learned 3x3 stem (ours)"),
+    "small": Row("benchmark.networks.small:small_net", "three convolutions for 8x8 digits (ours)"),
+    "fast": Row("benchmark.networks.fast:fast_net", "after airbench, arXiv:2404.00498, narrower"),
+    "fast_conv": Row("benchmark.networks.fast:fast_conv_net", "`fast` with a learned 3x3 stem (ours)"),
     "preact_resnet18": Row(
         "benchmark.networks.preact_resnet18:preact_resnet18", "He et al., ECCV 2016, arXiv:1603.05027"
     ),

@@ -9,7 +9,6 @@ import torch
 
 from benchmark.data.datasets import Split
 from benchmark.data.streamed import Files
-from benchmark.networks.compiled import compiles, warm_up
 from benchmark.records.store import read_study
 from benchmark.runtime.environment import device_name
 from benchmark.settings import registry
@@ -19,6 +18,7 @@ from benchmark.speed.gpu_jobs import jobs_lines
 from benchmark.speed.kernels import kernel_seconds, limiting, shares
 from benchmark.speed.lines import Line, Target, make_line
 from benchmark.speed.throughput import as_data, random_images, run_of, studies, timed
+from benchmark.training.compile import compiles, warm_up
 from benchmark.training.loop import train_epoch
 from benchmark.training.state import State, start
 

@@ -9,13 +9,13 @@ from typing import NamedTuple
 import torch
 
 from benchmark.data.load import to_float
-from benchmark.networks.compiled import compiles, warm_up
 from benchmark.networks.flops import INPUT, share_of_flops
 from benchmark.settings.load import load_preset
 from benchmark.settings.plan import Run, make_plan
 from benchmark.settings.preset import Preset
 from benchmark.speed.lines import Line, Target, make_line
 from benchmark.speed.throughput import as_data, in_turns, random_images
+from benchmark.training.compile import compiles, warm_up
 from benchmark.training.loop import train_step
 from benchmark.training.state import State, start
 

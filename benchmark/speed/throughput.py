@@ -13,13 +13,13 @@ from torch.nn import functional as F
 
 from benchmark.data.datasets import Split
 from benchmark.data.load import Data, to_float
-from benchmark.networks.compiled import compiles, warm_up
 from benchmark.networks.flops import share_of_flops
 from benchmark.settings import registry
 from benchmark.settings.load import load_preset
 from benchmark.settings.plan import Run, make_plan
 from benchmark.settings.preset import Preset
 from benchmark.speed.lines import Line, Target, make_line
+from benchmark.training.compile import compiles, warm_up
 from benchmark.training.loop import autocast, train_epoch
 from benchmark.training.state import State, start
 

@@ -22,11 +22,12 @@ from benchmark.data.load import Data, to_float
 from benchmark.evaluation.attacks import Victim, largest_distance, predict
 from benchmark.evaluation.image_draws import draws
 from benchmark.evaluation.joint import Radius, stands
-from benchmark.networks.compiled import Compiled, warm_up
+from benchmark.networks.compiled import Compiled
 from benchmark.settings import registry
 from benchmark.settings.plan import Run
 from benchmark.speed import gpu_speed
 from benchmark.speed.throughput import as_data, random_images, run_of, studies
+from benchmark.training.compile import warm_up
 from benchmark.training.loop import train_epoch
 from benchmark.training.state import start
 from sba import SBA

@@ -13,12 +13,14 @@ from benchmark.data.load import Data
 from benchmark.execution import run as one_run
 from benchmark.networks import compiled
 from benchmark.networks.build import state_hash
-from benchmark.networks.compiled import Compiled, compiles, warm_up
+from benchmark.networks.compiled import Compiled
 from benchmark.runtime.distributed import ALONE, Group
 from benchmark.runtime.errors import UsageError
 from benchmark.settings import registry
 from benchmark.settings.load import load_preset
 from benchmark.settings.plan import Run, make_plan
+from benchmark.training import compile as compilation
+from benchmark.training.compile import compiles, warm_up
 from benchmark.training.loop import train_epoch
 from benchmark.training.state import State, start
 from sba import SBA
@@ -84,7 +86,7 @@ def test_rehearsed_steps_leave_the_state_as_it_was(
     before = everything(state)
     assert warm_up(run, state, digits.train) > 0
     assert everything(state) == before
-    assert len(traced) >= compiled.REHEARSED
+    assert len(traced) >= compilation.REHEARSED
     assert {"normalize stem block1 block2 head", "head"} < set(traced)
 
 

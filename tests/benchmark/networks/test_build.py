@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.networks.build import Normalize, build_model, weights_hash, whitening_filters
+from benchmark.networks.build import Normalize, build_model, weights_hash
+from benchmark.networks.fast import whitening_filters
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.torchvision import ensure_importable
 
