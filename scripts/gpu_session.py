@@ -6,7 +6,7 @@
 Everything goes to the folder --output: the speed command's figures and page, records, checkpoints, and a log of each
 part. A part that reaches its limit is interrupted and keeps what it found; what it leaves of its time goes to the parts
 after it. The same command goes on with what is not done. Needs the packages of pyproject.toml, pytest and a C compiler;
-no network where DIR holds CIFAR-10. Exit code 0 if every part ended by itself and well, else 1.
+no network where DIR holds CIFAR-10. Exit code 0 if every part ended by itself and well, 1 if not, 2 without a GPU.
 
 Nothing else should use the GPU while `speed` measures. Training processes share it through CUDA's multi-process service
 where nvidia-cuda-mps-control is installed: kernels of several processes then run side by side. The service belongs to
@@ -69,6 +69,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time (default: cores)")
     parser.add_argument("--parts", default="speed,recipe,tests,studies", help="only these parts (default: all)")
     return parser.parse_args(arguments)
+
+
+def gpu_is_here() -> bool:
+    """Return whether this Python's torch sees a CUDA device."""
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def parts(options: argparse.Namespace) -> list[Part]:
@@ -161,6 +168,11 @@ def summary(outcomes: Sequence[Outcome], output: Path) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts; return the exit code."""
     options = parse(arguments)
+    if not gpu_is_here():
+        print(
+            f"error: no CUDA device is seen by {sys.executable}; this script is for machines with one.", file=sys.stderr
+        )
+        return 2
     options.output.mkdir(parents=True, exist_ok=True)
     chosen, outcomes = parts(options), list[Outcome]()
     end = time.monotonic() + 60 * options.minutes

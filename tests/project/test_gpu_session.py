@@ -80,6 +80,7 @@ def test_time_that_a_part_leaves_goes_to_those_after_it_and_the_worst_exit_code_
 
     made = [session.Part("speed", 0.5, [say(0)]), session.Part("tests", 0.5, [say(3)])]
     monkeypatch.setattr(session, "parts", lambda _options: made)
+    monkeypatch.setattr(session, "gpu_is_here", lambda: True)
     assert session.main(["--minutes", "2", "--output", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().out
     assert "speed: at most 60 s" in said
@@ -90,6 +91,15 @@ def test_time_that_a_part_leaves_goes_to_those_after_it_and_the_worst_exit_code_
     assert said.count("from a part") == 2
     made.pop()
     assert session.main(["--minutes", "2", "--output", str(tmp_path / "out")]) == 0
+
+
+def test_without_a_gpu_it_says_so_and_does_nothing(
+    session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert session.main(["--output", str(tmp_path / "out")]) == 2
+    assert "no CUDA device" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_the_multi_process_service_the_environment_is_the_own(
