@@ -86,7 +86,7 @@ def list_command(options: argparse.Namespace) -> int:
     """List one kind of name."""
     from tabulate import tabulate
 
-    from benchmark.settings import registry
+    from benchmark.settings import names
     from benchmark.settings.load import load_preset, preset_names
 
     if options.kind == "presets":
@@ -95,8 +95,8 @@ def list_command(options: argparse.Namespace) -> int:
         arms = {name: arm for preset in preset_names() for name, arm in load_preset(preset).arms.items()}
         rows = [(name, f"method {arm.method}, augmentation {arm.augmentation}") for name, arm in arms.items()]
     else:
-        tables = {"methods": registry.methods(), "datasets": registry.DATASETS, "models": registry.MODELS}
-        rows = [(name, row.source) for name, row in tables.get(options.kind, registry.ATTACKS).items()]
+        kinds = {"methods": "method", "datasets": "data set", "models": "network", "attacks": "attack"}
+        rows = [(name, row.source) for name, row in names.table(kinds[options.kind]).items()]
     print(tabulate(rows, tablefmt="plain"))
     return 0
 

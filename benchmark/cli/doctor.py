@@ -10,17 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from benchmark.data.catalogue import DATASETS
 from benchmark.runtime.errors import shorten
 
 PACKAGES = ("torch", "torchvision", "torchattacks", "numpy", "scipy")
-# Where each data set lies below a data root; the digits come with scikit-learn.
-FOLDERS = {
-    "cifar10": "cifar-10-batches-py",
-    "cifar100": "cifar-100-python",
-    "cifar10_jpeg": "cifar10-jpeg/train",
-    "tiny_imagenet_100": "tiny-imagenet-100/train",
-    "imagenet": "imagenet/train",
-}
 
 
 def doctor(data_root: Path | None) -> str:
@@ -39,8 +32,7 @@ def doctor(data_root: Path | None) -> str:
         "tensorboard": partial(optional, "tensorboard", "--tensorboard"),
         "ray": partial(optional, "ray", "--launcher ray"),
         "data roots": partial(roots, data_root),
-        "data: digits": lambda: "with scikit-learn",
-        **{f"data: {name}": partial(data_set, name, folder, data_root) for name, folder in FOLDERS.items()},
+        **{f"data: {name}": partial(data_set, name, row.folder, data_root) for name, row in DATASETS.items()},
         "disk: results": partial(disk, lambda: Path("results")),
         "disk: runs": partial(disk, lambda: Path("runs")),
         "disk: cache": partial(disk, cache),
@@ -106,6 +98,8 @@ def roots(data_root: Path | None) -> str:
 
 def data_set(name: str, folder: str, data_root: Path | None) -> str:
     """Say under which data root a data set's folder lies; nothing is downloaded, nor are its files checked."""
+    if not folder:
+        return "comes with a dependency"
     from benchmark.data.cifar_sets import CIFAR10, CIFAR100
     from benchmark.data.load import data_roots
     from benchmark.data.lossless import image_folder_in

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from benchmark.data.load import Data, data_roots, load_data
+from benchmark.data.synthetic import write_synthetic
 from benchmark.execution.driver import execute, refuse_before, summarize, tidy_after_kills
 from benchmark.execution.events import refuse_without_tensorboard
 from benchmark.execution.log import forget_failure
@@ -125,7 +126,7 @@ def load(options: argparse.Namespace, preset: Preset, first: bool = True) -> Dat
     root = options.data_root
     if options.synthetic:
         folder = smoke.FOLDER / "data"
-        root = smoke.write_synthetic(preset, folder) if first and not options.worker_of else folder
+        root = write_synthetic(preset.data, folder) if first and not options.worker_of else folder
     return load_data(preset.data, data_roots(root), options.skip_corrupt)
 
 

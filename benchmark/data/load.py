@@ -11,6 +11,7 @@ import torch
 from platformdirs import user_cache_path
 from torch import Tensor
 
+from benchmark.data.catalogue import DATASETS
 from benchmark.data.datasets import Source, Split, image_folder
 from benchmark.data.listing import list_folder, refuse_incomplete
 from benchmark.data.seeds import stream
@@ -19,7 +20,7 @@ from benchmark.data.streamed import Files, part
 from benchmark.data.views import sample
 from benchmark.runtime.errors import DataError, UsageError
 from benchmark.runtime.files import DamagedFileError, load_tensors, write_whole
-from benchmark.settings import registry
+from benchmark.settings.names import look_up
 from benchmark.settings.preset import DataSettings
 
 IMAGENET = "ImageNet (ILSVRC2012)", 1_281_167, 50_000  # training and validation images
@@ -99,7 +100,7 @@ def load_data(settings: DataSettings, roots: Sequence[Path], may_skip: int = 0) 
     if "/" in settings.dataset:
         found: Source | Path = Path(settings.dataset)
     else:
-        found = registry.look_up(settings.dataset, registry.DATASETS)(roots, settings.pixels)
+        found = look_up(settings.dataset, DATASETS)(roots, settings.pixels)
     if settings.streamed:
         return _streamed(found, settings, may_skip)
     if may_skip:

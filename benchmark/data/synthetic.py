@@ -9,6 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from benchmark.data.catalogue import DATASETS
+from benchmark.runtime.errors import UsageError
+from benchmark.settings.names import load
+from benchmark.settings.preset import DataSettings
+
 MARKER = "SYNTHETIC.json"  # beside made-up files: their checksums, so that nobody takes them for the real ones
 
 
@@ -16,6 +21,47 @@ def checksums(folder: Path) -> dict[str, str]:
     """Return the checksums of made-up files in `folder`; empty where its files are not made up."""
     marker = folder / MARKER
     return dict(json.loads(marker.read_text(encoding="utf-8"))) if marker.is_file() else {}
+
+
+def write_synthetic(settings: DataSettings, root: Path) -> Path:
+    """Write made-up images in the official format of a data set below a data root, and return the root.
+
+    Raises:
+        UsageError: the data set is embedded, or any user's own folder, so there is no official format.
+    """
+    row = DATASETS.get(settings.dataset)
+    if row is None or not row.synthetic:
+        raise UsageError(
+            f"--synthetic: there is no official format to imitate for the data set {settings.dataset!r}. Leave it out."
+        )
+    train = settings.train_images + settings.validation_images
+    load(row.synthetic)(root, train, settings.test_images, settings.pixels)
+    return root
+
+
+def cifar10(root: Path, train: int, test: int, _pixels: int) -> None:
+    """Write CIFAR-10."""
+    write_cifar(root, 10, train, test)
+
+
+def cifar100(root: Path, train: int, test: int, _pixels: int) -> None:
+    """Write CIFAR-100."""
+    write_cifar(root, 100, train, test)
+
+
+def cifar10_jpeg(root: Path, train: int, test: int, pixels: int) -> None:
+    """Write CIFAR-10 as JPEG files."""
+    write_image_folder(root / "cifar10-jpeg", 10, train, test, pixels)
+
+
+def tiny_imagenet_100(root: Path, train: int, test: int, pixels: int) -> None:
+    """Write 100 classes of Tiny ImageNet."""
+    write_image_folder(root / "tiny-imagenet-100", 100, train, test, pixels)
+
+
+def imagenet(root: Path, _train: int, _test: int, _pixels: int) -> None:
+    """Write ImageNet: all of its classes, a few images each."""
+    write_imagenet(root / "imagenet")
 
 
 def make_images(labels: np.ndarray, classes: int, pixels: int, rng: np.random.Generator) -> np.ndarray:

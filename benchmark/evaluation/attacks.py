@@ -8,11 +8,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from benchmark.evaluation.catalogue import ATTACKS
 from benchmark.evaluation.image_draws import Draws, ImageStreams, isolated_generators
 from benchmark.networks.build import state_hash
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.torchvision import ensure_importable
-from benchmark.settings import registry
+from benchmark.settings.names import look_up
 from benchmark.settings.preset import Attack
 
 Norm = Literal["Linf", "L2"]
@@ -76,7 +77,7 @@ def make_attack(settings: Attack, model: nn.Module, norm: Norm, radius: float, c
     """
     ensure_importable()
     refuse_impossible(settings, norm, classes)
-    kind, name = registry.look_up(settings.name, registry.ATTACKS), settings.name
+    kind, name = look_up(settings.name, ATTACKS), settings.name
     options: dict[str, Any] = {"eps": radius}
     if name == "pgd":
         options |= {"steps": settings.steps, "alpha": 2.5 * radius / settings.steps}

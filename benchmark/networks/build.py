@@ -7,8 +7,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from benchmark.networks.catalogue import NETWORKS
 from benchmark.runtime.errors import UsageError
-from benchmark.settings import registry
+from benchmark.settings.names import look_up
 
 SAMPLE = 2000  # training images, at least, that normalisation and whitening are computed from
 
@@ -43,7 +44,7 @@ def build_model(name: str, images: Tensor, classes: int, seed: int) -> nn.Module
     """Build a network with its initial weights.
 
     Args:
-        name: a name in the registry.
+        name: a name in `NETWORKS`.
         images: (N, C, H, W) uint8 training images, in any order; about 2,000 evenly spaced ones give the
             normalisation and the whitening, the same for every arm and seed.
         classes: number of classes.
@@ -53,7 +54,7 @@ def build_model(name: str, images: Tensor, classes: int, seed: int) -> nn.Module
     Raises:
         UsageError: the network does not take images of this size.
     """
-    build = registry.look_up(name, registry.MODELS)
+    build = look_up(name, NETWORKS)
     sample = images[:: max(1, len(images) // SAMPLE)].cpu().float() / 255  # an image folder is sorted by class
     normalize = Normalize(sample.mean((0, 2, 3)), sample.std((0, 2, 3)))
     with torch.random.fork_rng(devices=[]):

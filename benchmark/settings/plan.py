@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from benchmark.runtime.errors import UsageError, nearest, shorten
-from benchmark.settings import registry
+from benchmark.settings.methods import METHODS, methods
+from benchmark.settings.names import look_up
 from benchmark.settings.preset import Arm, Preset, Recipe
 from benchmark.settings.preset_checks import dotted, shown
 
@@ -110,7 +111,7 @@ def make_method(preset_name: str, arm_name: str, arm: Arm) -> Any:
         UsageError: a setting is unknown, missing, of a wrong type or out of range.
     """
     # Reading the entry points of all packages takes long, once an arm.
-    kind = registry.look_up(arm.method, registry.METHODS if arm.method in registry.METHODS else registry.methods())
+    kind = look_up(arm.method, METHODS if arm.method in METHODS else methods())
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         raise UsageError(f"{preset_name}: arms.{arm_name}.method = {arm.method!r}: it is no dataclass of settings.")
     where = f"{preset_name}: arms.{arm_name}.settings"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from benchmark.runtime.errors import UsageError, nearest, shorten
-from benchmark.settings import registry
+from benchmark.settings.names import check
 from benchmark.settings.preset import (
     Ablation,
     Analysis,
@@ -117,18 +117,17 @@ def _fields(location: tuple[int | str, ...]) -> list[str]:
 
 
 def check_names(preset: Preset, where: str) -> None:
-    """Refuse names that the registry does not have, before anything is loaded."""
+    """Refuse names that the tables do not have, before anything is loaded."""
     if "/" not in preset.data.dataset:  # else it is the path of an image folder
-        registry.check("data set", preset.data.dataset, registry.DATASETS, f"{where}: data.dataset")
-    registry.check("network", preset.model.name, registry.MODELS, f"{where}: model.name")
+        check("data set", preset.data.dataset, f"{where}: data.dataset")
+    check("network", preset.model.name, f"{where}: model.name")
     for key in ("attacks", "l2_attacks"):
         for i, attack in enumerate(getattr(preset.evaluation, key)):
-            registry.check("attack", attack.name, registry.ATTACKS, f"{where}: evaluation.{key}.{i}.name")
+            check("attack", attack.name, f"{where}: evaluation.{key}.{i}.name")
     for i, attack in enumerate(preset.ablation.attacks if preset.ablation else ()):
-        registry.check("attack", attack.name, registry.ATTACKS, f"{where}: ablation.attacks.{i}.name")
-    methods = registry.methods()
+        check("attack", attack.name, f"{where}: ablation.attacks.{i}.name")
     for name, arm in preset.arms.items():
-        registry.check("method", arm.method, methods, f"{where}: arms.{name}.method")
+        check("method", arm.method, f"{where}: arms.{name}.method")
 
 
 def check_together(preset: Preset, where: str) -> None:

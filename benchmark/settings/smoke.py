@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-from benchmark.data.synthetic import write_cifar, write_image_folder, write_imagenet
-from benchmark.runtime.errors import UsageError
 from benchmark.settings.preset import Attack, Preset
 
 FOLDER = Path("runs/smoke")  # records and report of smoke runs, apart from those of studies
@@ -65,26 +63,3 @@ def shrink(preset: Preset, synthetic: bool = False) -> tuple[str, ...]:
 def few_steps(attack: Attack) -> str:
     """Write an attack as TOML with as many steps as a smoke run can spend."""
     return f'{{ name = "{attack.name}", steps = {min(attack.steps, STEPS)} }}'
-
-
-def write_synthetic(preset: Preset, root: Path) -> Path:
-    """Write made-up images in the official format of the preset's data set and return the data root.
-
-    Raises:
-        UsageError: the data set is embedded, or any user's own folder, so there is no official format.
-    """
-    name, pixels = preset.data.dataset, preset.data.pixels
-    train, test = preset.data.train_images + preset.data.validation_images, preset.data.test_images
-    if name in ("cifar10", "cifar100"):
-        write_cifar(root, 10 if name == "cifar10" else 100, train, test)
-    elif name == "cifar10_jpeg":
-        write_image_folder(root / "cifar10-jpeg", 10, train, test, pixels)
-    elif name == "tiny_imagenet_100":
-        write_image_folder(root / "tiny-imagenet-100", 100, train, test, pixels)
-    elif name == "imagenet":
-        write_imagenet(root / "imagenet")
-    else:
-        raise UsageError(
-            f"--synthetic: there is no official format to imitate for the data set {name!r}. Leave it out."
-        )
-    return root

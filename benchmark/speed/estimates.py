@@ -6,6 +6,7 @@ import time
 import torch
 from torch.nn import functional as F
 
+from benchmark.data.catalogue import DATASETS
 from benchmark.data.load import to_float
 from benchmark.evaluation.attacks import TARGETS
 from benchmark.evaluation.corruptions import KINDS, SEVERITIES
@@ -22,14 +23,6 @@ from benchmark.training.loop import autocast
 BATCH, REPEATS, LONG = 8, 5, 0.5  # images; timed passes; seconds of the first pass after which it is the only one
 FORWARD = 1 / 3  # of a forward and backward pass
 PGD_CHECKS = 10  # attacks like PGD with its 20 steps, at most, that checks 4, 5, 7 and 10 make
-TRAINING_IMAGES = {
-    "digits": 1297,
-    "cifar10": 50_000,
-    "cifar100": 50_000,
-    "cifar10_jpeg": 50_000,
-    "tiny_imagenet_100": 50_000,
-    "imagenet": 1_281_167,
-}
 
 
 def estimates_table(device: torch.device) -> Table:
@@ -79,8 +72,9 @@ def training_samples(run: Run) -> float:
 
 
 def training_images(data: DataSettings) -> int:
-    """Return the number of training images; a data set of one's own counts as the package's largest."""
-    return data.train_images or TRAINING_IMAGES.get(data.dataset, 50_000) - data.validation_images
+    """Return the number of training images; an image folder of one's own counts as CIFAR-10."""
+    row = DATASETS.get(data.dataset, DATASETS["cifar10"])
+    return data.train_images or row.train_images - data.validation_images
 
 
 def attack_samples(preset: Preset) -> float:

@@ -11,8 +11,8 @@ from benchmark.data.datasets import Split
 from benchmark.data.streamed import Files
 from benchmark.records.store import read_study
 from benchmark.runtime.environment import device_name
-from benchmark.settings import registry
 from benchmark.settings.load import load_preset
+from benchmark.settings.methods import METHODS
 from benchmark.settings.plan import Run
 from benchmark.speed.gpu_jobs import jobs_lines
 from benchmark.speed.kernels import kernel_seconds, limiting, shares
@@ -111,7 +111,7 @@ def waiting_line(device: torch.device) -> Line:
     """
     preset, waited = studies(device)[1], list[str]()
     preset = preset.model_copy(update={"recipe": preset.recipe.model_copy(update={"compile": False})})
-    for method in registry.METHODS:
+    for method in METHODS:
         run = run_of(preset, method)
         train = random_images(8 * run.preset.recipe.batch_size, device)
         state, _ = ready(run, train, device)
@@ -122,7 +122,7 @@ def waiting_line(device: torch.device) -> Line:
             if "synchronizing" not in str(error):
                 raise
             waited.append(method)
-    methods = len(registry.METHODS)
+    methods = len(METHODS)
     figures = {"methods": float(methods), **{f"{method} waits": 1.0 for method in waited}}
     return make_line(WAITING, NEVER, [1 - len(waited) / methods], figures, target=ALL)
 

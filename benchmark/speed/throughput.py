@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from benchmark.data.datasets import Split
 from benchmark.data.load import Data, to_float
 from benchmark.networks.flops import share_of_flops
-from benchmark.settings import registry
 from benchmark.settings.load import load_preset
+from benchmark.settings.methods import METHODS
 from benchmark.settings.plan import Run, make_plan
 from benchmark.settings.preset import Preset
 from benchmark.speed.lines import Line, Target, make_line
@@ -44,7 +44,7 @@ def loop_lines(device: torch.device) -> Iterator[Line]:
     each, in changing order, so that a machine that slows down slows both.
     """
     for preset in studies(device):
-        for method in registry.METHODS:
+        for method in METHODS:
             run = run_of(preset, method)
             rounds = measure(run, device)
             figures = {

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmark.data import streamed as streaming
+from benchmark.data.catalogue import AUGMENTATIONS
 from benchmark.data.datasets import Split
 from benchmark.data.load import to_float
 from benchmark.data.seeds import stream, stream_seed
@@ -21,7 +22,7 @@ from benchmark.data.streamed import Files
 from benchmark.data.views import decoders
 from benchmark.records.schema import Epoch
 from benchmark.runtime.errors import UsageError
-from benchmark.settings import registry
+from benchmark.settings.names import look_up
 from benchmark.settings.plan import Run
 from benchmark.settings.preset import Recipe
 from benchmark.training.schedule import budget, learning_rate
@@ -227,5 +228,5 @@ def augmentation(run: Run) -> Callable[[Tensor, torch.Generator], Tensor]:
     recipe, name = run.preset.recipe, run.preset.arms[run.arm].augmentation
     if name == "none":
         return lambda images, _generator: images
-    operation = registry.look_up(name, registry.AUGMENTATIONS)
+    operation = look_up(name, AUGMENTATIONS)
     return lambda images, generator: operation(images, padding=recipe.padding, flip=recipe.flip, generator=generator)

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 import baselines
-from benchmark.settings import registry
+from benchmark.settings.methods import METHODS
+from benchmark.settings.names import look_up
 
 CARDS = (Path(baselines.__file__).parent / "README.md").read_text(encoding="utf-8")
-OURS = sorted(name for name, row in registry.METHODS.items() if row.target.startswith("baselines."))
+OURS = sorted(name for name, row in METHODS.items() if row.target.startswith("baselines."))
 
 
 def card(name: str) -> str:
@@ -28,7 +29,7 @@ def shown(default: Any) -> str:
 
 @pytest.mark.parametrize("name", OURS)
 def test_the_cards_settings_are_those_of_the_code(name: str) -> None:
-    kind = registry.look_up(name, registry.METHODS)
+    kind = look_up(name, METHODS)
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \| .+ \|$", card(name), re.MULTILINE))
     assert rows == {field.name: shown(field.default) for field in fields(kind)}
 
@@ -38,10 +39,10 @@ def test_the_card_says_source_deviations_cost_and_preset(name: str) -> None:
     text = card(name)
     for part in ("Source: ", "Deviations: ", "Cost: ", f'Preset: `method = "{name}"`'):
         assert part in text
-    source = registry.METHODS[name].source
+    source = METHODS[name].source
     for paper in re.findall(r"arXiv:[\d.]+\d", source):
         assert paper in text
-        assert paper in str(registry.look_up(name, registry.METHODS).__doc__)
+        assert paper in str(look_up(name, METHODS).__doc__)
 
 
 def test_there_is_a_card_for_each_baseline_and_for_nothing_else() -> None:
@@ -50,4 +51,4 @@ def test_there_is_a_card_for_each_baseline_and_for_nothing_else() -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_a_method_lies_in_a_file_of_its_own_name(name: str) -> None:
-    assert registry.METHODS[name].target.startswith(f"baselines.{name}:")
+    assert METHODS[name].target.startswith(f"baselines.{name}:")

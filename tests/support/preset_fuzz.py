@@ -20,7 +20,7 @@ from unittest.mock import patch
 from mutated_presets import MUTATORS, SOURCES, Draw
 
 from benchmark.runtime.errors import BenchmarkError
-from benchmark.settings import registry
+from benchmark.settings import methods
 from benchmark.settings.ablation import ablate
 from benchmark.settings.load import PRESETS, load_preset
 from benchmark.settings.plan import at_equal_compute, make_plan
@@ -96,7 +96,7 @@ def fuzz(count: int, seed: int, folder: Path) -> tuple[Counter[str], float]:
     for number in range(count):
         mutate = draw.choice(MUTATORS)
         path.write_bytes(mutate(draw, draw.choice(SOURCES)))
-        with patch.object(registry, "entry_points", installed):
+        with patch.object(methods, "entry_points", installed):
             outcome = try_file(path)
         kinds[outcome.kind] += 1
         slowest = max(slowest, outcome.seconds)

@@ -11,12 +11,13 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmark.networks.sync_batchnorm import synchronised
-from benchmark.settings import registry
+from benchmark.settings import methods
+from benchmark.settings.names import look_up
 from sba import processes
 from sba.processes import Processes
 
 STEPS, FEW = 20, 8
-METHODS: dict[str, dict[str, Any]] = {name: {} for name in registry.METHODS} | {
+METHODS: dict[str, dict[str, Any]] = {name: {} for name in methods.METHODS} | {
     "manifold_mixup": {"layers": ("input", "2", "5")},
     "stability": {"noise": 0.3, "weight": 1.0},  # the default's weight would hide any noise
     "sba": {"layers": ("input", "2", "5")},
@@ -90,7 +91,7 @@ def take_steps(name: str, model: nn.Module, rank: int | None = None, steps: int 
     """
     method, settings, rows = CASES[name]
     steady = settings.get("p") == 1.0
-    step_of, draws = registry.look_up(method, registry.METHODS)(**settings), generator()
+    step_of, draws = look_up(method, methods.METHODS)(**settings), generator()
     optimizer, before = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9), traces(model)
     losses, logits, layers = [], [], []
     for number in range(steps or (FEW if steady else STEPS)):
@@ -113,7 +114,7 @@ def first_gradients(name: str, model: nn.Module, rank: int | None = None) -> lis
     """Give the gradients of every weight at the first step that draws a hidden layer, if any is drawn."""
     method, settings, rows = CASES[name]
     hidden = {"layers": ("2",)} if "layers" in settings else {}
-    step_of = registry.look_up(method, registry.METHODS)(**settings | hidden)
+    step_of = look_up(method, methods.METHODS)(**settings | hidden)
     images, labels = (own(whole, rank) for whole in batch(1, rows))
     step_of(model, images, labels, generator=generator()).loss.backward()
     return gradients(model)
@@ -124,7 +125,7 @@ def refusals(rank: int) -> dict[str, str]:
     said = {}
     for name in METHODS:
         for what, seed, rows in (("generator", rank, 4), ("images", 0, 4 + rank)):
-            step_of = registry.look_up(name, registry.METHODS)(**METHODS[name])
+            step_of = look_up(name, methods.METHODS)(**METHODS[name])
             images, labels = batch(0, rows)
             try:
                 step_of(DistributedDataParallel(network(norm=False)), images, labels, generator=generator(seed))

@@ -8,7 +8,7 @@ import tomli_w
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from benchmark.settings import registry
+from benchmark.settings import names as name_tables
 from benchmark.settings.load import load_preset
 from benchmark.settings.preset import DEVICES, Endpoint, Preset
 
@@ -26,7 +26,7 @@ share = st.floats(0, 1) | st.sampled_from([0, 1])
 names = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,59}", fullmatch=True).filter(lambda name: name not in DEVICES)
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=30)
 layers = st.lists(st.sampled_from(LAYERS), min_size=1, unique=True)
-attacks = st.fixed_dictionaries({"name": st.sampled_from(sorted(registry.ATTACKS)), "steps": counts})
+attacks = st.fixed_dictionaries({"name": st.sampled_from(sorted(name_tables.table("attack"))), "steps": counts})
 
 # Settings that a method needs or takes, each with what it allows.
 METHOD_SETTINGS: dict[str, tuple[dict[str, SearchStrategy[Any]], dict[str, SearchStrategy[Any]]]] = {
@@ -146,14 +146,14 @@ def analyses(draw: Callable[[SearchStrategy[Any]], Any], arm_names: list[str], e
 @st.composite
 def presets(draw: Callable[[SearchStrategy[Any]], Any]) -> Values:
     """The values of a whole valid preset, as its file has them."""
-    dataset = draw(st.sampled_from([*registry.DATASETS, "my/photos", "/data/éx"]))
+    dataset = draw(st.sampled_from([*name_tables.table("data set"), "my/photos", "/data/éx"]))
     sizes = dict.fromkeys(("train_images", "test_images", "validation_images", "split_seed"), counts | st.just(0))
     data = draw(table({"dataset": st.just(dataset), "pixels": counts}, sizes))
     evaluation = draw(evaluations(bool(data.get("validation_images"))))
     arm_table = draw(st.dictionaries(names, arms(), min_size=2, max_size=4))
     required = {"name": names, "title": texts, "seeds": seeds, "recipe": recipes(data["pixels"])}
     required["analysis"] = analyses(list(arm_table), evaluation["eps"])
-    required["model"] = st.fixed_dictionaries({"name": st.sampled_from(sorted(registry.MODELS))})
+    required["model"] = st.fixed_dictionaries({"name": st.sampled_from(sorted(name_tables.table("network")))})
     drawn = dict(draw(table(required, {"ablation": ablations(), "compute": st.booleans()})))
     if draw(st.booleans()):
         drawn["tuning"] = draw(tunings(list(arm_table), drawn["seeds"]))

@@ -23,7 +23,7 @@ from benchmark.evaluation.attacks import Victim, largest_distance, predict
 from benchmark.evaluation.image_draws import draws
 from benchmark.evaluation.joint import Radius, stands
 from benchmark.networks.compiled import Compiled
-from benchmark.settings import registry
+from benchmark.settings import methods
 from benchmark.settings.plan import Run
 from benchmark.speed import gpu_speed
 from benchmark.speed.throughput import as_data, random_images, run_of, studies
@@ -42,7 +42,7 @@ pytestmark = [
 ]
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 MakeRun = Callable[..., Run]
-METHODS = sorted(registry.METHODS)
+METHODS = sorted(methods.METHODS)
 SHORT = (*FEW_ATTACKS, "--set", "evaluation.eps=[16.0]", "--set", "recipe.epochs=3")
 STUDIES = {preset.model.name: preset for preset in studies(CPU)}  # loaded here, so that without a GPU they are, too
 

@@ -9,15 +9,15 @@ import torch
 from saying import Say
 
 from benchmark.cli import doctor
+from benchmark.data.catalogue import DATASETS
 from benchmark.data.load import data_roots
 from benchmark.records.store import read_study
 from benchmark.runtime.console import duration
 from benchmark.runtime.errors import DataError
 from benchmark.runtime.torchvision import Operators, ensure_importable
-from benchmark.settings import registry
 from benchmark.settings.load import load_preset, preset_names
+from benchmark.settings.names import look_up
 from benchmark.settings.plan import make_plan
-from benchmark.settings.registry import look_up
 from benchmark.speed import estimates
 
 ROOT = Path(__file__).parents[3]
@@ -95,15 +95,14 @@ def test_tensorboard_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_doctor_looks_where_the_data_sets_lie() -> None:
-    assert {*doctor.FOLDERS, "digits"} == set(registry.DATASETS) == set(estimates.TRAINING_IMAGES)
     ensure_importable()
     from torchvision.datasets import CIFAR10, CIFAR100
 
-    assert (CIFAR10.base_folder, CIFAR100.base_folder) == (doctor.FOLDERS["cifar10"], doctor.FOLDERS["cifar100"])
+    assert (CIFAR10.base_folder, CIFAR100.base_folder) == (DATASETS["cifar10"].folder, DATASETS["cifar100"].folder)
     for name in ("cifar10_jpeg", "tiny_imagenet_100", "imagenet"):
         with pytest.raises(DataError) as missing:
-            look_up(name, registry.DATASETS)(data_roots(None), 32)
-        folder = doctor.FOLDERS[name].removesuffix("/train")
+            look_up(name, DATASETS)(data_roots(None), 32)
+        folder = DATASETS[name].folder.removesuffix("/train")
         assert f"/{folder}\n" in str(missing.value)
 
 

@@ -12,13 +12,13 @@ import torch
 from saying import ONE_RUN, TINY, Say, in_a_process
 
 from benchmark.data import download
+from benchmark.data.catalogue import DATASETS, Dataset
 from benchmark.data.datasets import Source, Split
 from benchmark.data.synthetic import write_cifar, write_image_folder
 from benchmark.evaluation.attacks import Victim
 from benchmark.evaluation.joint import Subject, attack_jointly
 from benchmark.networks.build import build_model
 from benchmark.runtime.errors import BenchmarkError
-from benchmark.settings import registry
 from benchmark.settings.load import load_preset
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -173,7 +173,7 @@ def float_digits(_roots: object, _pixels: int) -> Source:
 def test_data_set_with_images_outside_the_range_is_refused_before_training(
     say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(registry.DATASETS, "digits", registry.Row(f"{__name__}:float_digits", "floats"))
+    monkeypatch.setitem(DATASETS, "digits", Dataset(f"{__name__}:float_digits", "floats", train_images=1297))
     said = say(*ONE_RUN, *TINY)
     assert said.code == 3
     assert said.has("digits", "uint8", "255")

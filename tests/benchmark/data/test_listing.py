@@ -12,12 +12,11 @@ from benchmark.data import listing
 from benchmark.data.listing import list_folder
 from benchmark.data.load import load_data
 from benchmark.data.streamed import Files, decoded
-from benchmark.data.synthetic import MARKER, write_image_folder, write_imagenet
+from benchmark.data.synthetic import MARKER, write_image_folder, write_imagenet, write_synthetic
 from benchmark.runtime.errors import DataError, UsageError
 from benchmark.runtime.torchvision import ensure_importable
 from benchmark.settings.load import load_preset
 from benchmark.settings.preset import DataSettings
-from benchmark.settings.smoke import write_synthetic
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -182,7 +181,7 @@ def test_made_up_imagenet_has_the_official_layout_and_says_what_it_is() -> None:
 
 def test_smoke_runs_of_imagenet_have_made_up_images_for_all_its_classes() -> None:
     preset = load_preset("tiny_imagenet_100_cpu", ("data.dataset=imagenet", "data.streamed=true"))
-    data = load_data(preset.data, [write_synthetic(preset, Path("mine"))])
+    data = load_data(preset.data, [write_synthetic(preset.data, Path("mine"))])
     assert (data.classes, data.synthetic) == (1000, True)
     assert torch.bincount(data.test.labels).tolist() == [2] * 1000
 

@@ -11,12 +11,13 @@ from torch import nn
 from benchmark.data.load import to_float
 from benchmark.evaluation.attacks import Norm, Victim, make_attack, predict
 from benchmark.evaluation.autoattack import autoattack
+from benchmark.evaluation.catalogue import ATTACKS
 from benchmark.evaluation.joint import Radius, Subject, refuse_too_few_classes
 from benchmark.networks.build import Normalize, build_model
+from benchmark.networks.catalogue import NETWORKS
 from benchmark.runtime.errors import DataError, UsageError
 from benchmark.runtime.torchvision import ensure_importable
 from benchmark.settings.preset import Checks
-from benchmark.settings.registry import ATTACKS, MODELS
 
 # 6. L2.
 
@@ -49,7 +50,7 @@ def test_the_l2_ball_is_used_by_l2_attacks(written: Subject) -> None:
 # 7. Normalisation.
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_normalisation_by_the_training_images_is_the_first_layer_of_every_network(name: str) -> None:
     images = torch.randint(256, (40, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     first = next(build_model(name, images, 10, seed=0).children())

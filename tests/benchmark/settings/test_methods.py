@@ -1,4 +1,4 @@
-"""The contract that every registered method keeps; a new row in the registry is tested by being there."""
+"""The contract that every registered method keeps; a new row of METHODS is tested by being there."""
 
 import random
 from pathlib import Path
@@ -10,13 +10,14 @@ from method_cases import SETTINGS, batch, generator, network
 from process_groups import in_process_group
 from torch import nn
 
-from benchmark.settings import registry
+from benchmark.settings.methods import METHODS
+from benchmark.settings.names import look_up
 
 
-@pytest.fixture(params=sorted(registry.METHODS))
+@pytest.fixture(params=sorted(METHODS))
 def method(request: pytest.FixtureRequest) -> Any:
     name: str = request.param
-    return registry.look_up(name, registry.METHODS)(**SETTINGS.get(name, {}))
+    return look_up(name, METHODS)(**SETTINGS.get(name, {}))
 
 
 def test_a_step_gives_a_scalar_loss_logits_of_the_batch_and_a_count(method: Any) -> None:

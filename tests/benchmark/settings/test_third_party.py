@@ -10,7 +10,7 @@ import pytest
 from saying import Say
 from tiny_study import read
 
-from benchmark.settings import registry
+from benchmark.settings import methods
 
 METHOD = """
 from dataclasses import dataclass
@@ -99,7 +99,7 @@ def test_an_installed_method_trains_from_a_preset_beside_ours(fresh: Path, say: 
 
 def test_a_package_that_takes_the_name_of_another_method_is_refused(monkeypatch: pytest.MonkeyPatch, say: Say) -> None:
     entry = EntryPoint("mixup", "theirs:Mixup", "sba_benchmark.methods")
-    monkeypatch.setattr(registry, "entry_points", lambda **_: [entry])
+    monkeypatch.setattr(methods, "entry_points", lambda **_: [entry])
     said = say("list", "methods")
     assert said.code == 2
     assert "method 'mixup' from package ? has the name of another (Zhang et al." in said.error

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from benchmark.data.load import Data
-from benchmark.settings import registry
 from benchmark.settings.load import load_preset
+from benchmark.settings.methods import METHODS
 from benchmark.settings.plan import Run
 from benchmark.speed import gpu_jobs, gpu_speed, throughput
 from benchmark.speed.kernels import KINDS, kernel_seconds, kind, limiting, shares
@@ -94,7 +94,7 @@ def test_methods_that_wait_are_counted_and_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(gpu_speed, "epoch_without_waiting", watched)
     line = gpu_speed.waiting_line(CPU)
     assert [name for name in line["figures"] if name != "methods"] == ["cutmix waits"]
-    assert line["ratio"] == 1 - 1 / len(registry.METHODS)
+    assert line["ratio"] == 1 - 1 / len(METHODS)
     assert line["verdict"] == "missed"
 
 

@@ -7,8 +7,8 @@ import torch
 
 from benchmark.data.load import to_float
 from benchmark.networks.flops import share_of_flops
-from benchmark.settings import registry
 from benchmark.settings.load import load_preset
+from benchmark.settings.methods import METHODS
 from benchmark.settings.plan import make_plan
 from benchmark.speed import throughput
 from benchmark.training.state import start
@@ -41,7 +41,7 @@ def test_every_network_and_method_has_a_line_with_the_target(monkeypatch: pytest
     assert named == [
         f"{network}, {method}, batch {batch}"
         for network, batch in (("fast", 256), ("preact_resnet18", throughput.CPU_BATCH))
-        for method in registry.METHODS
+        for method in METHODS
     ]
     assert lines[0]["ratio"] == pytest.approx(0.7)
     assert lines[0]["judged"] == pytest.approx([0.9, 0.875, 0.96])
@@ -74,11 +74,11 @@ def test_the_prediction_follows_the_layers_that_were_drawn(clock: list[str]) -> 
 
 def test_a_method_is_measured_with_the_standard_augmentation_where_an_arm_has_it() -> None:
     preset = throughput.studies(CPU)[0]
-    found = {method: throughput.run_of(preset, method).arm for method in registry.METHODS}
+    found = {method: throughput.run_of(preset, method).arm for method in METHODS}
     assert found["erm"] == "standard"
     assert found["sba"] == "sba"
     assert found["batch_augmentation"] == "batch_augmentation"
-    assert set(found) == set(registry.METHODS)
+    assert set(found) == set(METHODS)
 
 
 def test_a_turn_has_as_many_steps_as_fill_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,9 @@ from benchmark.networks.build import state_hash
 from benchmark.networks.compiled import Compiled
 from benchmark.runtime.distributed import ALONE, Group
 from benchmark.runtime.errors import UsageError
-from benchmark.settings import registry
 from benchmark.settings.load import load_preset
+from benchmark.settings.methods import METHODS
+from benchmark.settings.names import look_up
 from benchmark.settings.plan import Run, make_plan
 from benchmark.training import compile as compilation
 from benchmark.training.compile import compiles, warm_up
@@ -105,9 +106,9 @@ def test_a_training_is_the_same_compiled_or_not(traced: list[str], make_run: Mak
 
 
 @pytest.mark.usefixtures("traced")
-@pytest.mark.parametrize("name", sorted(registry.METHODS))
+@pytest.mark.parametrize("name", sorted(METHODS))
 def test_every_method_computes_the_same_with_halves(name: str) -> None:
-    method = registry.look_up(name, registry.METHODS)(**SETTINGS.get(name, {}))
+    method = look_up(name, METHODS)(**SETTINGS.get(name, {}))
     losses, gradients = [], []
     for model, called in ((plain := network(), plain), (whole := network(), Compiled(whole))):
         draws = generator(3)
