@@ -36,6 +36,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 TINY = ("data.train_images=256", "recipe.epochs=2", "evaluation.images=32", "evaluation.batch_size=16")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write the golden pages anew instead of comparing")
+
+
 @pytest.fixture(scope="session")
 def digits() -> Data:
     """256 training digits and the 500 test digits."""
@@ -79,6 +83,7 @@ def judge(digits: Data) -> Callable[[nn.Module], Subject]:
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the figures of a report out, which take most of its time."""
     monkeypatch.setattr("benchmark.report.build.drawings", lambda _study: {})
+    monkeypatch.setattr("benchmark.report.build.answer_drawing", lambda _studies: "<svg/>")
 
 
 @pytest.fixture

@@ -1,17 +1,18 @@
 """The treatment of a study against each arm that it named, on one endpoint."""
 
-from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from benchmark.analysis.bootstrap import MIN_SEEDS, two_level_interval
 from benchmark.analysis.endpoints import ENDPOINTS
-from benchmark.analysis.exploratory import benjamini_hochberg, block_t
-from benchmark.analysis.paired import Comparison, PairedT, compare, correct, paired_t
+from benchmark.analysis.paired import Comparison, compare, correct
 from benchmark.analysis.study import Study
 from benchmark.records.outcomes import unpack_bits
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.preset import Endpoint
+
+_made: WeakKeyDictionary[Study, dict[Endpoint, dict[str, Comparison | None]]] = WeakKeyDictionary()
 
 
 def comparisons(study: Study, endpoint: Endpoint) -> dict[str, Comparison | None]:
@@ -22,7 +23,7 @@ def comparisons(study: Study, endpoint: Endpoint) -> dict[str, Comparison | None
         its images or seconds are counted to: leaving it out would flatter its arm.
 
     Raises:
-        ValueError: the study is exploratory, where nothing is decided; see `contrasts`.
+        ValueError: the study is exploratory, where nothing is decided; see `exploratory.contrasts`.
         UsageError: the preset did not name this endpoint before the runs.
     """
     if study.exploratory:
@@ -32,6 +33,13 @@ def comparisons(study: Study, endpoint: Endpoint) -> dict[str, Comparison | None
             f"study {study.preset} did not name the endpoint {endpoint!r} before its runs; named: "
             f"{', '.join(study.endpoints)}. A new endpoint needs new runs, of a preset that names it."
         )
+    made = _made.setdefault(study, {})
+    if endpoint not in made:
+        made[endpoint] = _compare_families(study, endpoint)
+    return made[endpoint]
+
+
+def _compare_families(study: Study, endpoint: Endpoint) -> dict[str, Comparison | None]:
     values = study.values(endpoint)
     treatment = values[study.arms.index(study.treatment)]
     unit = ENDPOINTS[endpoint].unit
@@ -48,38 +56,6 @@ def comparisons(study: Study, endpoint: Endpoint) -> dict[str, Comparison | None
                 found.append(compare(treatment[both], control[both], margin, len(family), unit))
         corrected |= zip(family, correct(found), strict=True)
     return corrected
-
-
-class Contrast(NamedTuple):
-    """A row of an exploratory study minus its default, over the n seeds that both finished, in points.
-
-    `t` is that of the additive model of all rows and seeds (`block_t`), `freedom` its degrees of freedom; `bh` is its p
-    after Benjamini and Hochberg over all rows; `paired` the p of this row's own paired t test. No verdict is drawn.
-    """
-
-    n: int
-    t: PairedT
-    bh: float | None
-    freedom: int
-    paired: float | None
-
-
-def contrasts(study: Study, endpoint: Endpoint) -> dict[str, Contrast | None]:
-    """Compare each named arm with the treatment, as arm - treatment, over the seeds that both finished.
-
-    Returns:
-        arm -> contrast, in the order named, or None where no seed is finished in both.
-    """
-    compared = [study.treatment, *study.against]
-    values = study.values(endpoint)[[study.arms.index(arm) for arm in compared]]  # (row, seed), the default first
-    both = np.isfinite(values) & np.isfinite(values[0])
-    fitted, freedom = block_t(values, 0)
-    tests = [t if pairs.any() else None for t, pairs in zip(fitted, both, strict=True)][1:]
-    adjusted = benjamini_hochberg([None if t is None else t.p for t in tests])
-    return {
-        arm: None if t is None else Contrast(int(pairs.sum()), t, bh, freedom, paired_t(row[pairs], values[0, pairs]).p)
-        for arm, row, pairs, t, bh in zip(study.against, values[1:], both[1:], tests, adjusted, strict=True)
-    }
 
 
 def bootstrap_interval(study: Study, arm: str) -> tuple[float, float] | None:

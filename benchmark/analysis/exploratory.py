@@ -1,11 +1,17 @@
 """Statistics of exploratory studies: many rows, few seeds, one reference row; nothing is confirmed by them."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from benchmark.analysis.paired import ALPHA, EXACT_DIGITS, Floats, PairedT
+from benchmark.analysis.paired import ALPHA, EXACT_DIGITS, Floats, PairedT, paired_t
+from benchmark.analysis.study import Study
+from benchmark.settings.preset import Endpoint
+
+# Settings that an ablation decides, and how the names of their rows begin.
+DECIDED = {"layers": "layers_", "noise": "noise_", "temperature": "temperature_"}
 
 
 def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
@@ -63,3 +69,72 @@ def block_t(values: Floats, reference: int) -> tuple[list[PairedT | None], int]:
         p = 2 * float(stats.t.sf(abs(difference) / error, freedom))
         found.append(PairedT(difference, spread * float(np.sqrt(2)), difference - half, difference + half, p))
     return found, freedom
+
+
+class Contrast(NamedTuple):
+    """A row of an exploratory study minus its default, over the n seeds that both finished, in points.
+
+    `t` is that of the additive model of all rows and seeds (`block_t`), `freedom` its degrees of freedom; `bh` is its p
+    after Benjamini and Hochberg over all rows; `paired` the p of this row's own paired t test. No verdict is drawn.
+    """
+
+    n: int
+    t: PairedT
+    bh: float | None
+    freedom: int
+    paired: float | None
+
+    @property
+    def sure(self) -> bool:
+        """Whether p after Benjamini and Hochberg is below .05."""
+        return self.bh is not None and self.bh < ALPHA
+
+
+def contrasts(study: Study, endpoint: Endpoint) -> dict[str, Contrast | None]:
+    """Compare each named arm with the treatment, as arm - treatment, over the seeds that both finished.
+
+    Returns:
+        arm -> contrast, in the order named, or None where no seed is finished in both.
+    """
+    compared = [study.treatment, *study.against]
+    values = study.values(endpoint)[[study.arms.index(arm) for arm in compared]]  # (row, seed), the default first
+    both = np.isfinite(values) & np.isfinite(values[0])
+    fitted, freedom = block_t(values, 0)
+    tests = [t if pairs.any() else None for t, pairs in zip(fitted, both, strict=True)][1:]
+    adjusted = benjamini_hochberg([None if t is None else t.p for t in tests])
+    return {
+        arm: None if t is None else Contrast(int(pairs.sum()), t, bh, freedom, paired_t(row[pairs], values[0, pairs]).p)
+        for arm, row, pairs, t, bh in zip(study.against, values[1:], both[1:], tests, adjusted, strict=True)
+    }
+
+
+class Decision(NamedTuple):
+    """What an ablation decides of one setting: the row that replaces the default, None where the default stays.
+
+    `met`: the rows that met the rule, with their contrasts in accuracy; `rows`: how many there are of this setting.
+    """
+
+    setting: str
+    row: str | None
+    met: dict[str, Contrast]
+    rows: int
+
+
+def decide(study: Study) -> list[Decision]:
+    """Apply the rule that the settings of ablations fix: one decision for each setting that has rows.
+
+    A row meets it whose accuracy is higher than the default's and whose robust area is not lower, each at a p below .05
+    after Benjamini and Hochberg; of several, the one with the highest accuracy replaces the default.
+    """
+    clean, area = contrasts(study, "clean"), contrasts(study, "area")
+
+    def differs(contrast: Contrast | None, sign: int) -> bool:
+        return contrast is not None and contrast.sure and sign * contrast.t.difference > 0
+
+    decisions = []
+    for setting, prefix in DECIDED.items():
+        rows = [arm for arm in study.against if arm.startswith(prefix)]
+        met = {arm: row for arm in rows if differs(row := clean[arm], 1) and row and not differs(area[arm], -1)}
+        best = max(met, key=lambda arm: met[arm].t.difference, default=None)
+        decisions += [Decision(setting, best, met, len(rows))] if rows else []
+    return decisions

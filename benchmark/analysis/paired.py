@@ -8,6 +8,7 @@ are SciPy's. Exploratory studies have their own, in `exploratory`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -188,6 +189,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return [None if raw is None else float(value) for raw, value in zip(p_values, adjusted, strict=True)]
 
 
+@cache
 def detectable_difference(n: int, family: int = 1, freedom: int | None = None) -> float | None:
     """Smallest true difference, in sd of the difference, that a paired t test sees with 80% power; n seeds.
 

@@ -3,22 +3,20 @@
 import json
 import tomllib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field, ValidationError
 
 from benchmark.analysis.paired import Floats
 from benchmark.analysis.study import Study
-from benchmark.report.describe import value_text
-from benchmark.report.tables import Table, code, mean_text, sd_text
 from benchmark.runtime.errors import UsageError, nearest
 from benchmark.settings.preset import Attack, Count, CountOrZero, Name, NotNegative, Positive, Recipe, Settings
 
 FILE = Path(__file__).with_name("published.toml")
 Reported = Literal["last epoch", "median of last 5 epochs", "median of last 10 epochs", "best test epoch"]
-Pair = tuple[float | None, float | None]
 MEDIAN_OF: dict[Reported, int] = {"median of last 5 epochs": 5, "median of last 10 epochs": 10}
 
 
@@ -59,12 +57,16 @@ class Figure(Settings):
 
 
 class DataSet(Settings):
-    """A data set's published name and size; `version_of` names the one that it was made from and is not."""
+    """A data set's name and size; `version_of` names the one that it was made from and is not.
+
+    `note`: what to know of it beside any result. Without a size no published figure can be compared with it.
+    """
 
     title: str
-    train_images: Count
-    test_images: Count
+    train_images: Count | None = None
+    test_images: Count | None = None
     version_of: str | None = None
+    note: str | None = None
 
 
 class Published(Settings):
@@ -78,6 +80,36 @@ class Published(Settings):
     figures: Annotated[dict[str, Figure], Field(min_length=1)]
 
 
+class Ours(NamedTuple):
+    """Our figure of an arm that matches a published one: a value of each seed, in %.
+
+    `medians`: of the same runs the median of the last epochs, where the published figure is one.
+    """
+
+    study: Study
+    values: Floats
+    medians: Floats | None = None
+
+
+class Difference(NamedTuple):
+    """In what a study differs from a published figure: the kind, our value and theirs, None where there is none."""
+
+    kind: str
+    ours: Any = None
+    theirs: Any = None
+
+
+class Row(NamedTuple):
+    """A published figure, ours from every study that matches it, else the differences of the closest study.
+
+    `differs` is None where there is no study of the data set.
+    """
+
+    figure: Figure
+    ours: tuple[Ours, ...]
+    differs: tuple[Difference, ...] | None
+
+
 def load_published(file: Path) -> Published:
     """Return the published figures in the order of a TOML file.
 
@@ -86,141 +118,109 @@ def load_published(file: Path) -> Published:
             a name that the file does not explain; the message names the figure and the key.
     """
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
-        published = Published.model_validate_json(json.dumps(values, default=str))
+        return _parsed(file, file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {file}: {error}.") from error
+
+
+@cache
+def _parsed(file: Path, text: str) -> Published:
+    try:
+        found = Published.model_validate_json(json.dumps(tomllib.loads(text), default=str))
     except ValidationError as error:
         problems = [f"  {'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors(include_url=False)]
         raise UsageError(f"{file}: values that are not allowed:\n" + "\n".join(problems)) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise UsageError(f"cannot read {file}: {error}.") from error
-    for name, figure in published.figures.items():
+    for name, figure in found.figures.items():
         for key in ("source", "dataset", "network"):
-            names = getattr(published, f"{key}s")
+            names = getattr(found, f"{key}s")
             if getattr(figure, key) not in names:
                 problem = f"figures.{name}.{key} = {getattr(figure, key)!r}"
                 raise UsageError(f"{file}: {problem}: not in [{key}s]; {nearest(getattr(figure, key), names)}")
-    return published
+    return found
 
 
-def note() -> str:
-    """Say how to read `published_table`, and that the paper itself is not in it."""
-    published = load_published(FILE)
-    return f"{published.note} {published.paper}"
+def published() -> Published:
+    """Return the published figures of the package."""
+    return load_published(FILE)
 
 
-def published_table(studies: Sequence[Study]) -> Table:
-    """Every published figure beside ours, or the reasons why there is none to compare; `note` says how to read it.
+def data_set(name: str) -> DataSet:
+    """Return what is known of a data set; of an unknown one, its name."""
+    return published().datasets.get(name) or DataSet(title=name)
+
+
+def published_beside_ours(studies: Sequence[Study]) -> list[Row]:
+    """Return every published figure beside ours, or the differences that leave nothing to compare.
 
     Exploratory studies, studies evaluated on validation images and those of synthetic data are never compared.
     """
-    published = load_published(FILE)
     tested = [study for study in studies if not study.exploratory and study.split == "test"]
     real = [study for study in tested if not study.any_record["data"]["synthetic"]]
-    headers = ["source", "data set", "network", "method, augmentation", "protocol", "published, %", "ours, %"]
-    rows = [
-        [
-            published.sources[figure.source],
-            published.datasets[figure.dataset].title,
-            published.networks[figure.network],
-            f"{code(figure.method)}, {figure.augmentation or 'not given'}",
-            protocol_text(figure),
-            published_text(figure),
-            ours(figure, published, real),
-        ]
-        for figure in published.figures.values()
-    ]
-    return Table(headers, rows, words=headers)
+    return [_row(figure, real) for figure in published().figures.values()]
 
 
-def protocol_text(figure: Figure) -> str:
-    """Write what is known of how a figure was trained and read."""
-    protocol, attack = figure.protocol, figure.attack
-    known = [
-        ("{:g} epochs", protocol.epochs),
-        ("batch {}", protocol.batch_size),
-        ("weight decay {:g}", protocol.weight_decay),
-        ("{}", protocol.reported),
-        ("{} runs", protocol.runs),
-        ("{0.name} at Linf {0.eps:g}/255", attack),
-        ("{}", protocol.note),
-    ]
-    return ", ".join(text.format(value) for text, value in known if value is not None) or "not given"
-
-
-def published_text(figure: Figure) -> str:
-    """Write a figure as accuracy in %, with its spread and the error that it was published as."""
-    spread = "" if figure.spread is None else f" ± {figure.spread:g}"
-    if figure.quantity == "error":
-        return f"{100 - figure.value:.2f}{spread} (error {figure.value:.2f})"
-    return f"{figure.value:.2f}{spread}{' robust' if figure.attack else ''}"
-
-
-def ours(figure: Figure, published: Published, studies: Sequence[Study]) -> str:
-    """Write our figure from every study that matches, else in what the closest one differs (the fewest reasons)."""
-    matching: list[str] = []
-    differing: list[list[str]] = []
+def _row(figure: Figure, studies: Sequence[Study]) -> Row:
+    """Compare a figure with every study of its data set, or of a version of it; the closest has the fewest reasons."""
+    matching: list[Ours] = []
+    differing: list[tuple[Difference, ...]] = []
     for study in studies:
         name = study.any_record["data"]["name"]
-        known = published.datasets.get(name)
-        if name == figure.dataset or (known and known.version_of == figure.dataset):
-            arms = [arm for arm in study.arms if trains(study, arm, figure)]
-            reasons = {arm: differences(figure, published, study, arm) for arm in arms}
-            matching += [own_text(figure, study, arm) for arm in arms if not reasons[arm]]
-            differing += reasons.values() if arms else [differences(figure, published, study, None)]
-    if not differing:
-        return f"not comparable: no study of {published.datasets[figure.dataset].title} was run"
-    closest = min(differing, key=len)
-    return "; ".join(matching) or f"not comparable: {'; '.join(closest)}"
+        if figure.dataset in (name, data_set(name).version_of):
+            arms = [arm for arm in study.arms if _trains(study, arm, figure)]
+            found = {arm: differences(figure, study, arm) for arm in arms}
+            matching += [_own(figure, study, arm) for arm in arms if not found[arm]]
+            differing += found.values() if arms else [differences(figure, study, None)]
+    return Row(figure, tuple(matching), min(differing, key=len, default=None))
 
 
-def trains(study: Study, arm: str, figure: Figure) -> bool:
-    """Say whether an arm has runs of the figure's method, with its augmentation where that is stated."""
+def _trains(study: Study, arm: str, figure: Figure) -> bool:
+    """Return whether an arm has runs of the figure's method, with its augmentation where that is stated."""
     spec = study.arm_settings(arm)
     return spec is not None and spec["method"] == figure.method and figure.augmentation in (None, spec["augmentation"])
 
 
-def differences(figure: Figure, published: Published, study: Study, arm: str | None) -> list[str]:
+def differences(figure: Figure, study: Study, arm: str | None) -> tuple[Difference, ...]:
     """Return everything in which an arm of a study (None: it has none of that method) differs from a figure."""
     name, network = study.any_record["data"]["name"], study.any_record["model"]["name"]
     spec = (study.arm_settings(arm) if arm else None) or {}
-    reasons = []
+    found = []
     if name != figure.dataset:
-        titles = [published.datasets[key].title for key in (name, figure.dataset)]
-        reasons.append("the data set is {}, not the official {}".format(*titles))
+        found.append(Difference("data set", data_set(name).title, data_set(figure.dataset).title))
     if network != figure.network:
-        own = published.networks.get(network, code(network))
-        reasons.append(f"network {own}, not {published.networks[figure.network]}")
+        names = published().networks
+        found.append(Difference("network", names.get(network, network), names[figure.network]))
     if arm is None:
-        augmentation = f" with augmentation {figure.augmentation}" if figure.augmentation else ""
-        reasons.append(f"no arm of {code(figure.method)}{augmentation}")
+        found.append(Difference("no arm", figure.augmentation, figure.method))
     elif not study.done(arm):
-        reasons.append(f"no run of {code(arm)} has finished")
+        found.append(Difference("no finished run", arm))
     for key, value in figure.settings.items():
         if spec and spec["settings"].get(key) != value:
-            reasons.append(f"{key} {value_text(spec['settings'].get(key))}, not {value_text(value)}")
-    for text, (own_number, theirs) in numbers(figure, published.datasets[figure.dataset], study, spec).items():
-        if None not in (own_number, theirs) and own_number != theirs:
-            reasons.append(f"{text.format(f'{own_number:,.12g}')}, not {theirs:,.12g}")
-    return [*reasons, *protocol_differences(figure, study), *attack_differences(figure, study)]
+            found.append(Difference(f"setting {key}", spec["settings"].get(key), value))
+    for kind, (own, theirs) in _numbers(figure, data_set(figure.dataset), study, spec).items():
+        if None not in (own, theirs) and own != theirs:
+            found.append(Difference(kind, own, theirs))
+    return (*found, *_protocol_differences(figure, study), *_attack_differences(figure, study))
 
 
-def numbers(figure: Figure, theirs: DataSet, study: Study, spec: dict[str, Any]) -> dict[str, Pair]:
+def _numbers(figure: Figure, theirs: DataSet, study: Study, spec: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return the numbers that must agree, ours and the published one; None where there is none."""
     data, settings, protocol = study.any_record["data"], study.any_record["settings"], figure.protocol
     recipe = Recipe.model_construct(**settings["recipe"])  # what an older record does not say is the default
     padded = spec.get("augmentation") == "standard" and not settings["data"].get("streamed")
     return {
-        "{} training images": (data["train_images"], theirs.train_images),
-        "{} test images": (data["test_images"], theirs.test_images),
-        "{} attacked images": (settings["evaluation"]["images"], theirs.test_images if figure.attack else None),
-        "{} epochs": (spec.get("epochs") or recipe.epochs, protocol.epochs),
-        "batch {}": (recipe.batch_size, protocol.batch_size),
-        "weight decay {}": (recipe.weight_decay, protocol.weight_decay),
-        "crops padded by {}": (recipe.padding if padded else None, protocol.padding),
+        "training images": (data["train_images"], theirs.train_images),
+        "test images": (data["test_images"], theirs.test_images),
+        "attacked images": (settings["evaluation"]["images"], theirs.test_images if figure.attack else None),
+        "epochs": (spec.get("epochs") or recipe.epochs, protocol.epochs),
+        "batch": (recipe.batch_size, protocol.batch_size),
+        "weight decay": (recipe.weight_decay, protocol.weight_decay),
+        "crops padded by": (recipe.padding if padded else None, protocol.padding),
     }
 
 
-def protocol_differences(figure: Figure, study: Study) -> list[str]:
+def _protocol_differences(figure: Figure, study: Study) -> list[Difference]:
     """Return what else of a figure's protocol differs from ours, and what is not given that a match needs."""
     protocol = figure.protocol
     needed = {
@@ -230,39 +230,34 @@ def protocol_differences(figure: Figure, study: Study) -> list[str]:
         "weight decay": protocol.weight_decay,
         "reported epoch": protocol.reported,
     }
-    missing = [key for key, value in needed.items() if value is None]
+    missing = tuple(key for key, value in needed.items() if value is None)
     return [
-        *(["trained for equal FLOPs, not for epochs"] if study.any_record["settings"].get("compute") else []),
-        *(["last epoch, not best test epoch"] if protocol.reported == "best test epoch" else []),
-        *([f"not given: {', '.join(missing)}"] if missing else []),
+        *([Difference("equal compute")] if study.any_record["settings"].get("compute") else []),
+        *([Difference("best test epoch")] if protocol.reported == "best test epoch" else []),
+        *([Difference("not given", theirs=missing)] if missing else []),
     ]
 
 
-def attack_differences(figure: Figure, study: Study) -> list[str]:
+def _attack_differences(figure: Figure, study: Study) -> list[Difference]:
     """Return in what a study's attacks differ from those of a robust figure; nothing for a clean one."""
     attack, attacks = figure.attack, study.any_record["settings"]["evaluation"]["attacks"]
     if attack is None:
         return []
     same = attacks == [step.model_dump() for step in attack.suite]
-    steps = ", ".join(f"{step['name']} ({step['steps']})" for step in attacks)
     return [
-        *([] if same else [f"attacks {steps}, not {attack.name}"]),
-        *([] if attack.eps in study.eps else [f"no attack at {attack.eps:g}/255"]),
+        *([] if same else [Difference("attacks", attacks, attack.name)]),
+        *([] if attack.eps in study.eps else [Difference("no attack at", theirs=attack.eps)]),
     ]
 
 
-def own_text(figure: Figure, study: Study, arm: str) -> str:
-    """Write our figure of a matching arm: mean, sd and number of seeds, the preset, the median of the same epochs."""
+def _own(figure: Figure, study: Study, arm: str) -> Ours:
+    """Return our figure of a matching arm."""
     at = study.arms.index(arm)
     if figure.attack:
-        values: Floats = study.robust[at, :, int(np.flatnonzero(study.eps == figure.attack.eps)[0])]
-    else:
-        values = study.clean[at]
-    seeds = f"{np.isfinite(values).sum()} of {len(study.seeds)} seeds"
-    text = f"{mean_text(values)} (sd {sd_text(values)}, {seeds}) in {code(study.preset)}"
+        return Ours(study, study.robust[at, :, int(np.flatnonzero(study.eps == figure.attack.eps)[0])])
     reported = figure.protocol.reported
-    if figure.attack or reported not in MEDIAN_OF:
-        return text
+    if reported not in MEDIAN_OF:
+        return Ours(study, study.clean[at])
     last = MEDIAN_OF[reported]
     medians = [np.median([epoch["accuracy"] for epoch in run["epochs"][-last:]]) for run in study.done(arm)]
-    return f"{text}, {mean_text(100 * np.array(medians))} as {reported}"
+    return Ours(study, study.clean[at], 100 * np.array(medians))

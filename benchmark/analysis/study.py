@@ -17,9 +17,11 @@ from benchmark.settings.preset import Endpoint
 Status = Literal["done", "diverged", "missing"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Study:
     """One preset's records; accuracies in percentage points, nan where a run is missing, diverged or unattacked.
+
+    Two studies are equal where they are the same object.
 
     `arms`: the treatment, the arms it is compared with, then any other, named ones also where no run exists yet.
     `seeds`: those named before the study; `unnamed` lists the runs with other seeds, which no number uses.

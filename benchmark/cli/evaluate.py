@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmark.analysis.study import Study, load_study
+from benchmark.analysis.study import load_study
 from benchmark.data.load import Data, data_roots, load_data
 from benchmark.evaluation.evaluate import evaluate
 from benchmark.evaluation.external_models import load_weights, network, refuse_unfit
@@ -15,10 +15,7 @@ from benchmark.execution.progress import Attacking
 from benchmark.execution.record import evaluated_record
 from benchmark.records.schema import Record
 from benchmark.records.store import write_record
-from benchmark.report import prose
-from benchmark.report.robustness_report import calibration, checks, corruptions, under_l2
-from benchmark.report.robustness_tables import attack_table, robustness_table
-from benchmark.report.tables import Table
+from benchmark.report.pages import network_page
 from benchmark.runtime.environment import choose_device
 from benchmark.runtime.errors import RunError, UsageError
 from benchmark.runtime.memory import keep_freed_memory
@@ -45,7 +42,7 @@ def evaluate_network(options: argparse.Namespace) -> int:
     refuse_unfit(model, data)
     name = str(told.get("arm") or (options.model or options.checkpoint.stem).rpartition(":")[2])
     record = evaluate_one(preset, name, int(told.get("seed", 0)), model, data, device)
-    print("\n\n".join(map(str, report(load_study(record["preset"], [record]), record))))
+    print(network_page(load_study(record["preset"], [record])))
     if options.output:
         write_record(options.output, record)
         print(f"\nRecord: {options.output}")
@@ -86,22 +83,3 @@ def evaluate_one(preset: Preset, name: str, seed: int, model: nn.Module, data: D
         except RuntimeError as error:
             raise RunError(f"{name} cannot be evaluated: {error}") from error
     return evaluated_record(preset, name, seed, model, data, device, found)
-
-
-def report(study: Study, record: Record) -> list[str | Table]:
-    """Return the paragraphs that are printed."""
-    accuracy = study.clean[0, 0]
-    flags = "\n".join(f"- {flag}" for flag in record["flags"])
-    return [
-        f"# {study.arms[0]}: {accuracy:.2f}% of {record['data']['test_images']:,} {study.split} images of "
-        f"{record['data']['name']} are right",
-        prose.robustness_note(study),
-        robustness_table(study),
-        f"Attack by attack at eps = {study.analysis['eps']:g}/255. " + prose.ATTACK_NOTE,
-        attack_table(study),
-        *under_l2(study),
-        *checks(study),
-        *corruptions(study),
-        *calibration(study),
-        f"Flags:\n\n{flags}" if flags else "No check raised a flag.",
-    ]

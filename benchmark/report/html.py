@@ -1,30 +1,32 @@
-"""The report as one HTML page that needs no other file and no network: text, tables that can be sorted, and figures."""
+"""The whole report as one HTML page that needs no other file, no script and no network."""
 
 import base64
 import hashlib
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
-from mdit_py_plugins.anchors import anchors_plugin
 
+from benchmark.report.words import BREAK
 from benchmark.runtime.errors import UsageError
 
 STYLE = Path(__file__).with_name("page.css")
-SCRIPT = Path(__file__).with_name("page.js")
-# The policy stands before all that it governs. It names the one style and the one script by their hashes: no other
-# script, style attribute, image or connection works, whatever the texts of the records say.
+# The policy stands before all that it governs and names the one style by its hash: no script, style attribute, image or
+# connection works, whatever the texts of the records say.
 PAGE = """\
 <!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src '{style_hash}'; \
-script-src '{script_hash}'; base-uri 'none'; form-action 'none'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src '{style_hash}'; base-uri 'none'; \
+form-action 'none'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>Results of the SBA benchmark</title>
@@ -32,43 +34,49 @@ script-src '{script_hash}'; base-uri 'none'; form-action 'none'">
 </head>
 <body>
 <nav aria-label="Contents">
-<details open>
-<summary>Contents</summary>
-{contents}
-</details>
+<ul>
+{contents}</ul>
 </nav>
 <main>
 {body}</main>
-<script>{script}</script>
 </body>
 </html>
 """
+FOLD = re.compile(r"<details><summary>[\w ,:]+</summary>|</details>")  # as the templates write them
 
 
-def page(markdown: str, figures: Mapping[str, str]) -> str:
-    """Return a report as one self-contained HTML page; the same arguments give the same text.
+def page(pages: Mapping[Path, str], figures: Mapping[Path, str]) -> str:
+    """Return the pages of a report as one self-contained HTML page, one section each; the same arguments give the same
+    text.
 
     Args:
-        markdown: the text of RESULTS.md; HTML in it is shown as text.
-        figures: a figure's path, as it stands in the image's link -> its SVG text.
+        pages: path -> Markdown; HTML in it is shown as text, but for folds and line breaks in cells. Links from one of
+            these to another become links within the page.
+        figures: path -> SVG text.
 
     Raises:
-        UsageError: the text shows an image that is not among the figures.
+        UsageError: a page shows an image that is not among the figures.
     """
-    reader = MarkdownIt("commonmark", {"html": False}).enable("table").use(anchors_plugin, max_level=3)
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table")
     writer = RendererHTML(reader)
-    tokens = reader.parse(markdown)
-    inline_figures(reader, writer, tokens, figures)
-    prepare_tables(tokens)
-    style, script = (path.read_text(encoding="utf-8") for path in (STYLE, SCRIPT))
-    return PAGE.format(
-        style_hash=source_hash(style),
-        script_hash=source_hash(script),
-        style=style,
-        contents=contents(reader, writer, tokens),
-        body=writer.render(tokens, reader.options, {}),
-        script=script,
-    )
+    anchors = {os.path.normpath(path): f"page{number}" for number, path in enumerate(pages, 1)}
+    drawn = {os.path.normpath(path): text for path, text in figures.items()}
+    contents, body = [], []
+    numbers = iter(range(1, 10**6))
+    for path, markdown in pages.items():
+        tokens = reader.parse(markdown)
+        _resolve(tokens, path.parent, anchors)
+        _inline_figures(reader, writer, tokens, path.parent, drawn, numbers)
+        _unfold(tokens)
+        _prepare_tables(tokens)
+        anchor = anchors[os.path.normpath(path)]
+        title = next(inline for opened, inline in pairwise(tokens) if opened.type == "heading_open")
+        contents.append(
+            f'<li><a href="#{anchor}">{writer.renderInline(title.children or [], reader.options, {})}</a></li>\n'
+        )
+        body.append(f'<section id="{anchor}">\n{writer.render(tokens, reader.options, {})}</section>\n')
+    style = STYLE.read_text(encoding="utf-8")
+    return PAGE.format(style_hash=source_hash(style), style=style, contents="".join(contents), body="".join(body))
 
 
 def source_hash(text: str) -> str:
@@ -76,26 +84,35 @@ def source_hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def contents(reader: MarkdownIt, writer: RendererHTML, tokens: Sequence[Token]) -> str:
-    """Return the list of links to the headings of level 2, and below each to those of level 3."""
-    sections: list[tuple[str, list[str]]] = []
-    for opened, title in pairwise(tokens):
-        if opened.type == "heading_open" and opened.tag in ("h2", "h3"):
-            text = writer.renderInline(title.children or [], reader.options, {})
-            link = f'<a href="#{opened.attrs["id"]}">{text}</a>'
-            if opened.tag == "h2" or not sections:
-                sections.append((link, []))
-            else:
-                sections[-1][1].append(link)
-    return listed(link + (f"\n{listed(below)}\n" if below else "") for link, below in sections)
+def _inline(tokens: Sequence[Token]) -> Iterator[Token]:
+    return (child for token in tokens for child in token.children or [])
 
 
-def listed(items: Sequence[str] | Iterator[str]) -> str:
-    """Return the items, which are HTML, as a list."""
-    return "<ul>\n" + "".join(f"<li>{item}</li>\n" for item in items) + "</ul>"
+def _resolve(tokens: Sequence[Token], folder: Path, anchors: Mapping[str, str]) -> None:
+    """Point links to other pages at their sections."""
+    for link in (child for child in _inline(tokens) if child.type == "link_open"):
+        target = os.path.normpath(folder / unquote(str(link.attrs["href"])))
+        if target in anchors:
+            link.attrSet("href", f"#{anchors[target]}")
 
 
-def prepare_tables(tokens: Sequence[Token]) -> None:
+def _unfold(tokens: Sequence[Token]) -> None:
+    """Turn the folds of the templates, each line of which is a paragraph, and breaks within cells into HTML."""
+    for index, token in enumerate(tokens):
+        if token.type == "inline" and FOLD.fullmatch(token.content):
+            tokens[index - 1].hidden = tokens[index + 1].hidden = True  # the paragraph
+            token.children = [Token("html_inline", "", 0, content=token.content)]
+        children: list[Token] = []
+        for child in token.children or []:
+            first, *rest = child.content.split(BREAK) if child.type == "text" else [child.content]
+            children.append(child.copy(content=first))
+            for part in rest:
+                children += [Token("hardbreak", "br", 0), child.copy(content=part)]
+        if token.children is not None:
+            token.children = children
+
+
+def _prepare_tables(tokens: Sequence[Token]) -> None:
     """Put every table into a box of its own, which scrolls, and turn the cells' style attributes into classes."""
     for token in tokens:
         if token.type == "table_open":
@@ -109,22 +126,25 @@ def prepare_tables(tokens: Sequence[Token]) -> None:
                 token.attrSet("class", str(align).removeprefix("text-align:"))
 
 
-def inline_figures(
-    reader: MarkdownIt, writer: RendererHTML, tokens: Sequence[Token], figures: Mapping[str, str]
+def _inline_figures(
+    reader: MarkdownIt,
+    writer: RendererHTML,
+    tokens: Sequence[Token],
+    folder: Path,
+    figures: Mapping[str, str],
+    numbers: Iterator[int],
 ) -> None:
-    """Put the SVG element of its figure, path -> SVG text, in the place of every image.
+    """Put the SVG element of its figure in the place of every image.
 
     Raises:
         UsageError: an image is not among the figures.
     """
-    named = {reader.normalizeLink(path): svg for path, svg in figures.items()}  # as the reader writes links
-    images = (child for token in tokens for child in token.children or [] if child.type == "image")
-    for number, image in enumerate(images, 1):
-        path = str(image.attrs["src"])
-        if path not in named:
+    for image in (child for child in _inline(tokens) if child.type == "image"):
+        path = os.path.normpath(folder / unquote(str(image.attrs["src"])))
+        if path not in figures:
             raise UsageError(f"the report shows {path}, and there is no such figure. Write the report again.")
         label = writer.renderInlineAsText(image.children, reader.options, {})
-        image.type, image.content = "html_inline", svg_element(named[path], label, f"figure{number}.")
+        image.type, image.content = "html_inline", svg_element(figures[path], label, f"figure{next(numbers)}.")
 
 
 def svg_element(svg: str, label: str, prefix: str) -> str:
@@ -135,24 +155,24 @@ def svg_element(svg: str, label: str, prefix: str) -> str:
     """
     root = ElementTree.fromstring(svg)
     for element in list(root.iter()):
-        element.tag = local(element.tag)
+        element.tag = _local(element.tag)
         for child in list(element):
-            if local(child.tag) in ("metadata", "style"):
+            if _local(child.tag) in ("metadata", "style"):
                 element.remove(child)
-        attributes = {local(name): value for name, value in element.attrib.items()}
+        attributes = {_local(name): value for name, value in element.attrib.items()}
         declared = [line.partition(":") for line in attributes.pop("style", "").split(";") if line.strip()]
         attributes |= {name.strip(): value.strip() for name, _, value in declared}
-        element.attrib = {name: prefixed(name, value, prefix) for name, value in attributes.items()}
+        element.attrib = {name: _prefixed(name, value, prefix) for name, value in attributes.items()}
     root.attrib |= {"role": "img", "aria-label": label}
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def local(name: str) -> str:
+def _local(name: str) -> str:
     """Return a name without its namespace, which HTML supplies."""
     return name.rpartition("}")[2]
 
 
-def prefixed(name: str, value: str, prefix: str) -> str:
+def _prefixed(name: str, value: str, prefix: str) -> str:
     """Return an attribute's value with the prefix at the id that it is or refers to."""
     if name == "id":
         return prefix + value

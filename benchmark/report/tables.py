@@ -1,5 +1,6 @@
-"""The tables of RESULTS.md: pure functions from a study to Markdown, every number from its records."""
+"""Tables of a study: accuracy, differences, convergence and cost, itself; every number from its records."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -8,50 +9,82 @@ import numpy as np
 from tabulate import tabulate
 
 from benchmark.analysis.bootstrap import MIN_SEEDS
-from benchmark.analysis.comparisons import Contrast, bootstrap_interval, comparisons, contrasts
-from benchmark.analysis.endpoints import ENDPOINTS
+from benchmark.analysis.comparisons import bootstrap_interval, comparisons
+from benchmark.analysis.endpoints import images_to, reached
+from benchmark.analysis.exploratory import Contrast, contrasts
 from benchmark.analysis.paired import MIN_PAIRS_TO_TEST, Comparison, Floats
+from benchmark.analysis.self_comparison import TRIED, self_comparison
 from benchmark.analysis.study import Study
-from benchmark.analysis.verdicts import outcome, p_text, signed
+from benchmark.analysis.verdicts import outcome
 from benchmark.records.schema import Record
+from benchmark.report.words import (
+    BREAK,
+    TIE,
+    code,
+    comparison_cell,
+    escape,
+    interval,
+    mean_and_sd,
+    mean_text,
+    name_of,
+    no_comparison,
+    p_text,
+    sd_text,
+    si,
+    signed,
+    span,
+)
 from benchmark.settings.preset import Endpoint
 
-PREFIXES = ((15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k"))
+COMPUTE = "_compute"  # what equal compute adds to a preset's name
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts; its own text is Markdown. The first column and those headed by `words` align left."""
+    """A table of texts, which are Markdown; its own text is a Markdown table.
+
+    The first column and those headed by `words` align left.
+    """
 
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
     words: Sequence[str] = ()
 
     def __str__(self) -> str:
-        # tabulate's "pipe" is its "github" with the colons that GitHub takes the alignment from.
-        return self.write("pipe")
+        # tabulate's "pipe" is its "github" with the colons that GitHub takes the alignment from. In a cell a bar would
+        # end it, in code as well.
+        cells = [[re.sub(r"(?<!\\)\|", r"\\|", cell) for cell in row] for row in (self.headers, *self.rows)]
+        return Table(cells[0], cells[1:], self.words)._write("pipe")
 
-    def write(self, tablefmt: str) -> str:
-        """Return the table in one of tabulate's formats."""
+    def _write(self, form: str) -> str:
         align = ["left" if header in (self.headers[0], *self.words) else "right" for header in self.headers]
-        return tabulate(self.rows, self.headers, tablefmt=tablefmt, disable_numparse=True, colalign=align)
+        return tabulate(self.rows, self.headers, tablefmt=form, disable_numparse=True, colalign=align)
+
+    def plain(self) -> "Table":
+        """Return the table without Markdown: for a terminal, a spreadsheet or LaTeX."""
+        cells = [[plain(cell) for cell in row] for row in (self.headers, *self.rows, self.words)]
+        return Table(cells[0], cells[1:-1], cells[-1])
+
+    def text(self) -> str:
+        """Return the table as a terminal shows it."""
+        return self.plain()._write("simple")
+
+    def latex(self) -> str:
+        """Return the table as a tabular for LaTeX's package booktabs, with what LaTeX would read escaped."""
+        return self.plain()._write("latex_booktabs")
 
 
-def code(name: str) -> str:
-    """Write a name as Markdown code."""
-    return f"`{name}`"
+def plain(cell: str) -> str:
+    """Return a cell without its Markdown."""
+    text = (
+        re.sub(r"\[((?:\\.|[^\]\\])*)\]\([^)]*\)", r"\1", cell).replace(BREAK, ", ").replace(TIE, " ")
+    )  # a link keeps its text
+    text = re.sub(r"(?<!\\)[`*]", "", text)
+    text = re.sub(r"\\(.)", r"\1", text)
+    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
-def mean_text(values: Floats, digits: int = 2) -> str:
-    """Write the mean of the finite values, (seed,), or a dash where there is none."""
-    finite = values[np.isfinite(values)]
-    return f"{finite.mean():.{digits}f}" if len(finite) else "-"
-
-
-def sd_text(values: Floats) -> str:
-    """Write the standard deviation (n - 1) of the finite values, (seed,), or a dash below two."""
-    finite = values[np.isfinite(values)]
-    return f"{finite.std(ddof=1):.2f}" if len(finite) > 1 else "-"
+# Accuracy of every seed.
 
 
 def seeds_table(study: Study) -> Table:
@@ -71,90 +104,97 @@ def seed_headers(study: Study) -> list[str]:
 
 def seed_cells(study: Study, arm: str, values: Floats) -> list[str]:
     """Write an arm's value of every seed, (seed,) in points, or why there is none; then mean and sd."""
+    named = arm in (study.treatment, *study.against)  # other arms need not run at every seed
+    absent = {"done": "-", "missing": "missing" if named else "-", "diverged": "diverged"}
     cells = [
-        f"{value:.2f}" if np.isfinite(value) else study.status(arm, seed).replace("done", "-")
+        f"{value:.2f}" if np.isfinite(value) else absent[study.status(arm, seed)]
         for seed, value in zip(study.seeds, values, strict=True)
     ]
     return [*cells, mean_text(values), sd_text(values)]
 
 
-def comparison_table(study: Study, endpoint: Endpoint) -> Table:
-    """The treatment against each named arm on one endpoint: difference, tests, verdict.
+# Differences.
 
-    Of an exploratory study, which has no verdicts, the `contrast_table`.
-    """
-    if study.exploratory:
-        return contrast_table(study, endpoint)
-    headers = [
-        "against",
-        "seeds",
-        "higher in",
-        "difference",
-        "95% interval",
-        "p",
-        "Holm p",
-        "exact p (floor)",
+
+def differences_table(study: Study) -> Table:
+    """The treatment minus each named arm, on every endpoint: difference, interval, Holm p, outcome."""
+    found = {endpoint: comparisons(study, endpoint) for endpoint in study.endpoints}
+    rows = []
+    for arm in study.against:
+        pairs = {endpoint: pair[arm] for endpoint, pair in found.items()}
+        cells = [
+            comparison_cell(pair, study.interim(arm)) if pair else no_comparison(study, endpoint, arm)
+            for endpoint, pair in pairs.items()
+        ]
+        rows.append([code(arm), *_family(study, arm), *cells])
+    headers = [name_of(study, endpoint) for endpoint in study.endpoints]
+    return Table(["against", *_family(study), *headers], rows, words=["family", *headers])
+
+
+def _family(study: Study, arm: str | None = None) -> list[str]:
+    """Return the cell that names an arm's family, its header for None; nothing in a study of one family."""
+    if len(study.families) < 2:
+        return []
+    return ["family" if arm is None else "claims" if arm in study.families[0] else "relatives"]
+
+
+def more_tests_table(study: Study) -> Table:
+    """What stands beside each Holm p: p of the t test, the exact and Welch's test, equivalence, the detectable."""
+    found = {endpoint: comparisons(study, endpoint) for endpoint in study.endpoints}
+    rows = []
+    for arm in study.against:
+        cells = [_more_tests(study, endpoint, arm, pairs[arm]) for endpoint, pairs in found.items()]
+        rows.append([code(arm), *cells])
+    headers = [name_of(study, endpoint) for endpoint in study.endpoints]
+    return Table(["against", *headers], rows, words=headers)
+
+
+def _more_tests(study: Study, endpoint: Endpoint, arm: str, pair: Comparison | None) -> str:
+    """Write the other tests of one comparison as a cell; a dash where none was made."""
+    if pair is None or study.interim(arm) or pair.n < MIN_PAIRS_TO_TEST:
+        return "-"
+    lines = [
+        f"higher in {pair.wins}/{pair.n}; p{TIE}{p_text(pair.p)}",
+        f"exact{TIE}{p_text(pair.exact)}, Welch{TIE}{p_text(pair.welch)}",
     ]
-    headers += ["Welch p", "equivalence p", "detectable", "verdict"]
-    rows = [
-        comparison_row(arm, pair, study.interim(arm))
-        if pair
-        else [code(arm), *["-"] * 10, no_comparison(study, endpoint, arm)]
-        for arm, pair in comparisons(study, endpoint).items()
-    ]
+    if pair.margin is not None:
+        lines.append(f"equivalence {p_text(pair.tost_holm)}")
+    if not pair.constant and pair.detectable is not None:
+        lines.append(f"detectable {pair.detectable:.2f}")
+    if endpoint == "clean" and (found := bootstrap_interval(study, arm)):
+        lines.append(f"bootstrap {interval(*found)}")
+    return BREAK.join(lines)
+
+
+def comparison_table(study: Study, endpoint: Endpoint) -> Table:
+    """The treatment against each named arm on one endpoint: every test in a column of its own, for other programs."""
+    headers = ["against", "seeds", "higher in", "difference", "95% interval", "p", "Holm p", "exact p", "exact floor"]
+    headers += ["Welch p", "equivalence p", "detectable", "outcome"]
+    rows = []
+    for arm, pair in comparisons(study, endpoint).items():
+        cells = _comparison_cells(study, arm, pair) if pair else ["-"] * 11 + [no_comparison(study, endpoint, arm)]
+        rows.append([code(arm), *cells])
     if endpoint == "clean" and len(study.seeds) >= MIN_SEEDS:
         headers.insert(-1, "bootstrap interval")
         for arm, row in zip(study.against, rows, strict=True):
-            row.insert(-1, bootstrap_text(study, arm))
-    return Table(headers, rows, words=["verdict"])
+            row.insert(-1, interval(*(bootstrap_interval(study, arm) or (None, None))))
+    return Table(headers, rows, words=["outcome"])
 
 
-def tested(study: Study, endpoints: Sequence[Endpoint]) -> list[str | Table]:
-    """Return a sentence and the `comparison_table` of each endpoint that the preset named."""
-    parts: list[str | Table] = []
-    for endpoint in endpoints:
-        if endpoint in study.endpoints:
-            parts += [f"{code(study.treatment)} against each other arm: {study.title(endpoint)}."]
-            parts += [comparison_table(study, endpoint)]
-    return parts
-
-
-def bootstrap_text(study: Study, arm: str) -> str:
-    """Write the two-level bootstrap interval of the difference from an arm; a dash with too few seeds in both."""
-    found = bootstrap_interval(study, arm)
-    return "-" if found is None else f"{signed(found[0])} to {signed(found[1])}"
-
-
-def comparison_row(arm: str, pair: Comparison, interim: bool) -> list[str]:
-    """One row of `comparison_table`; dashes where a test is undefined, too few seeds carry one, or runs are to come."""
-    row = [code(arm), str(pair.n), f"{pair.wins}/{pair.n}", signed(pair.difference)]
-    if interim or pair.n < MIN_PAIRS_TO_TEST:
-        return [*row, *["-"] * 7, "interim" if interim else outcome(pair)]
+def _comparison_cells(study: Study, arm: str, pair: Comparison) -> list[str]:
+    """Write the columns of `comparison_table`; dashes where a test is undefined, too few seeds carry one, or runs are
+    to come.
+    """
+    cells = [str(pair.n), f"{pair.wins}/{pair.n}", signed(pair.difference)]
+    if study.interim(arm) or pair.n < MIN_PAIRS_TO_TEST:
+        return [*cells, *["-"] * 8, "interim" if study.interim(arm) else outcome(pair)]
     return [
-        *row,
-        "-" if pair.low is None else f"{signed(pair.low)} to {signed(pair.high)}",
-        p_text(pair.p),
-        p_text(pair.holm),
-        f"{p_text(pair.exact)} ({p_text(pair.floor)})",
-        p_text(pair.welch),
-        p_text(pair.tost_holm),
+        *cells,
+        interval(pair.low, pair.high),
+        *map(p_text, (pair.p, pair.holm, pair.exact, pair.floor, pair.welch, pair.tost_holm)),
         "-" if pair.constant or pair.detectable is None else f"{pair.detectable:.2f}",
         outcome(pair),
     ]
-
-
-def no_comparison(study: Study, endpoint: Endpoint, arm: str) -> str:
-    """Say why there is no comparison with an arm on an endpoint."""
-    if study.shared_seeds(arm):
-        if not ENDPOINTS[endpoint].undefined:
-            return "nothing was attacked"
-        finite = np.isfinite(study.values(endpoint)).sum(axis=1)
-        named = [name for name in (study.treatment, arm) if finite[study.arms.index(name)] < len(study.done(name))]
-        return f"{' and '.join(map(code, named))} did not reach it in every seed"
-    for name in (study.treatment, arm):
-        if not study.seeds_with(name, "missing") and not study.done(name):
-            return f"every run of {code(name)} diverged"
-    return "no seed is finished in both"
 
 
 def contrast_table(study: Study, endpoint: Endpoint) -> Table:
@@ -162,44 +202,55 @@ def contrast_table(study: Study, endpoint: Endpoint) -> Table:
     found = contrasts(study, endpoint)
     headers = ["row", *seed_headers(study), "difference", "95% interval", "p", "BH p", "paired p"]
     rows = [
-        [code(arm), *seed_cells(study, arm, values), *contrast_cells(found.get(arm))]
+        [code(arm), *seed_cells(study, arm, values), *_contrast_cells(found.get(arm))]
         for arm, values in zip(study.arms, study.values(endpoint), strict=True)
     ]
     return Table(headers, rows)
 
 
-def contrast_cells(contrast: Contrast | None) -> list[str]:
-    """Write difference, interval, p, BH p and the paired p; dashes where they are undefined."""
+def _contrast_cells(contrast: Contrast | None) -> list[str]:
     if contrast is None:
         return ["-"] * 5
     t = contrast.t
-    interval = "-" if t.low is None else f"{signed(t.low)} to {signed(t.high)}"
-    return [signed(t.difference), interval, p_text(t.p), p_text(contrast.bh), p_text(contrast.paired)]
+    return [signed(t.difference), interval(t.low, t.high), *map(p_text, (t.p, contrast.bh, contrast.paired))]
+
+
+# Convergence and cost.
 
 
 def cost_table(study: Study) -> Table:
-    """What a run of each arm spends in training, mean over seeds, and relative to the reference arm."""
-    base = reference(study)
-    columns: dict[str, tuple[Callable[[Record], float], Callable[[float], str]]] = {
-        "seconds": (lambda record: record["cost"]["train_seconds"], lambda value: f"{value:,.1f}"),
-        "FLOPs": (lambda record: record["cost"]["train_flops"], si),
-        "gradient samples": (lambda record: record["cost"]["train_gradients"], si),
-        "peak memory": (
-            lambda record: record["cost"]["peak_memory_bytes"],
-            lambda value: f"{value / 2**20:,.0f} MiB",
-        ),
-        "augmented iterations": (augmented, lambda value: f"{100 * value:.0f}%"),
+    """How fast each arm learned and what a run of it spends, means over seeds; costs relative to the reference arm.
+
+    Where some run never reached an accuracy, the cell has how many did instead of a mean.
+    """
+    levels = [float(level) for level in study.analysis["levels"]]
+    base = study.done(reference(study))
+    counts: dict[str, tuple[Callable[[Record], float], Callable[[float], str]]] = {
+        "FLOPs": (lambda run: run["cost"]["train_flops"], si),
+        "gradient samples": (lambda run: run["cost"]["train_gradients"], si),
+        "peak memory": (lambda run: run["cost"]["peak_memory_bytes"], lambda value: f"{value / 2**20:,.0f} MiB"),
+        "seconds": (lambda run: run["cost"]["train_seconds"], lambda value: f"{value:,.0f}"),
     }
     rows = []
-    for arm in study.arms:
-        row = [code(arm)]
-        for title, (measure, write) in columns.items():
-            values, bases = ([measure(record) for record in study.done(name)] for name in (arm, base))
-            relative = title != "augmented iterations" and bool(bases) and fmean(bases) > 0
-            share = f" ({fmean(values) / fmean(bases):.2f}x)" if values and relative else ""
-            row.append(write(fmean(values)) + share if values else "-")
-        rows.append(row)
-    return Table(["arm", *columns], rows)
+    for arm, areas in zip(study.arms, study.values("learning"), strict=True):
+        runs = study.done(arm)
+        learned = [mean_and_sd(areas), *(_level_text(runs, level) for level in levels)]
+        spent = []
+        for measure, write in counts.values():
+            values, bases = [measure(run) for run in runs], [measure(run) for run in base]
+            relative = f" ({fmean(values) / fmean(bases):.2f}x)" if values and any(bases) else ""
+            spent.append(write(fmean(values)) + relative if values else "-")
+        rows.append([code(arm), *learned, *spent, f"{100 * fmean(map(augmented, runs)):.0f}%" if runs else "-"])
+    headers = ["arm", "area (sd)", *(f"k images to {level:g}%" for level in levels), *counts, "augmented steps"]
+    return Table(headers, rows)
+
+
+def _level_text(runs: Sequence[Record], level: float) -> str:
+    """Write the thousand images until an accuracy, mean over all runs or, where some never got there, how many did."""
+    there = sum(reached(run, level) for run in runs)
+    if there < len(runs):
+        return f"({there}/{len(runs)})"
+    return mean_text(np.array([images_to(run, level) for run in runs]), 1)
 
 
 def reference(study: Study) -> str:
@@ -208,15 +259,59 @@ def reference(study: Study) -> str:
 
 
 def augmented(record: Record) -> float:
-    """Return the share of a run's iterations that the method augmented, in [0, 1]."""
+    """Return the share of a run's steps that the method augmented, in [0, 1]."""
     return fmean(epoch["augmented"] for epoch in record["epochs"])
 
 
-def si(value: float) -> str:
-    """Write a count with three digits and an SI prefix: "2.13 T"."""
-    power, prefix = next(((p, t) for p, t in PREFIXES if value >= 10**p), (0, ""))
-    short = value / 10**power
-    return f"{short:.{2 if short < 10 else 1 if short < 100 else 0}f} {prefix}".rstrip()
+def flops(study: Study, arm: str) -> float:
+    """Return the training FLOPs of an arm, mean over its finished runs; 0 where there is none."""
+    spent = [record["cost"]["train_flops"] for record in study.done(arm)]
+    return fmean(spent) if spent else 0.0
+
+
+def twin(study: Study, studies: Sequence[Study]) -> Study | None:
+    """Return the study that is this one at equal compute, where it was run."""
+    return next((other for other in studies if other.preset == study.preset + COMPUTE), None)
+
+
+def compute_table(study: Study, other: Study) -> Table:
+    """FLOPs (relative to the reference arm of equal epochs), accuracy and robust area of every arm in both modes."""
+    base = flops(study, reference(study))
+    rows = []
+    for arm in study.arms:
+        cells = [code(arm)]
+        for mode in (study, other):
+            if arm not in mode.arms or not mode.done(arm):
+                cells += ["-"] * 4
+                continue
+            at = mode.arms.index(arm)
+            spent = f"{flops(mode, arm) / base:.2f}x" if base else "-"
+            clean, area = mean_and_sd(mode.clean[at]), mean_text(mode.values("area")[at])
+            cells += [str(len(mode.done(arm))), spent, clean, area]
+        rows.append(cells)
+    each = ("seeds", "FLOPs", "accuracy (sd)", "robust area")
+    headers = [f"{name}, {mode}" for mode in ("equal epochs", "equal compute") for name in each]
+    return Table(["arm", *headers], rows)
+
+
+# Every arm against itself, and where the runs ran.
+
+
+def self_table(study: Study) -> Table | None:
+    """The first half of every arm's seeds minus the second, in accuracy and robust area; None with too few seeds."""
+    found = {endpoint: self_comparison(study, endpoint) for endpoint in TRIED}
+    arms = [arm for arm in study.arms if any(arm in pairs for pairs in found.values())]
+    if not arms:
+        return None
+    rows = [[code(arm), *(cell for pairs in found.values() for cell in _self_cells(pairs.get(arm)))] for arm in arms]
+    headers = [f"{name_of(study, endpoint)}{of}" for endpoint in TRIED for of in ("", ", p", ", Holm p", ", Welch p")]
+    return Table(["arm", *headers], rows)
+
+
+def _self_cells(pair: Comparison | None) -> list[str]:
+    if pair is None:
+        return ["-"] * 4
+    return [f"{signed(pair.difference)} {span(pair)}".strip(), *map(p_text, (pair.p, pair.holm, pair.welch))]
 
 
 def environment_table(studies: Sequence[Study]) -> Table:
@@ -225,10 +320,7 @@ def environment_table(studies: Sequence[Study]) -> Table:
     rows = []
     for key in keys:
         if key != "date":
-            cells = [
-                ", ".join(sorted({record["environment"].get(key, "-") for record in study.records.values()}))
-                for study in studies
-            ]
-            rows.append([key, *cells])
+            found = [{run["environment"].get(key, "-") for run in study.records.values()} for study in studies]
+            rows.append([key, *(escape(", ".join(sorted(map(str, values)))) for values in found)])
     presets = [code(study.preset) for study in studies]
     return Table(["", *presets], rows, words=presets)

@@ -15,7 +15,7 @@ from matplotlib.transforms import Bbox
 
 from benchmark.analysis.study import Study, load_study
 from benchmark.records.schema import Record
-from benchmark.report import cost_figure, figures, forest
+from benchmark.report.figures import cost, curves, differences, drawing
 
 
 def study_of(records: Sequence[Record], **analysis: Any) -> Study:
@@ -44,7 +44,7 @@ def drawn(draw: Callable[[Study], str], study: Study, look: Callable[[Figure], N
         return ""
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (figures, forest, cost_figure):
+        for module in (curves, differences, cost):
             patch.setattr(module, "svg", keep)
         draw(study)
     return kept[0]
@@ -53,12 +53,12 @@ def drawn(draw: Callable[[Study], str], study: Study, look: Callable[[Figure], N
 def lines(axes: Axes, index: int | None = None) -> list[Line2D]:
     """The lines and marks in data units; those in the colour of one arm alone where its number is given."""
     data = [line for line in axes.lines if line.get_transform() == axes.transData]
-    return [line for line in data if index is None or to_hex(line.get_color()) == figures.style(index).color]
+    return [line for line in data if index is None or to_hex(line.get_color()) == drawing.style(index).color]
 
 
 def faint(axes: Axes, index: int) -> list[Line2D]:
     """The single runs of an arm."""
-    return [line for line in lines(axes, index) if line.get_alpha() == figures.FAINT]
+    return [line for line in lines(axes, index) if line.get_alpha() == drawing.FAINT]
 
 
 def strong(axes: Axes, index: int) -> Line2D:

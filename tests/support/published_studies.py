@@ -9,9 +9,10 @@ import planted
 import pytest
 
 from benchmark.analysis import published
-from benchmark.analysis.published import FILE, load_published, published_table
+from benchmark.analysis.published import FILE, load_published
 from benchmark.analysis.study import Study, load_study
 from benchmark.records.schema import Record
+from benchmark.report.published_table import published_table
 from benchmark.settings.load import load_preset
 from benchmark.settings.plan import make_plan
 

@@ -1,22 +1,36 @@
-"""Claims: planted studies with a known truth each get the right judgement, in the right words."""
+"""Claims: planted studies with a known truth get the right judgement, on numbers that SciPy gives as well."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import planted
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
-from benchmark.analysis.claims import Claim, claims_table, judge, load_claims, sentences
-from benchmark.analysis.endpoints import ENDPOINTS, images_to, learning_area
+from benchmark.analysis.claims import (
+    JUDGEMENT_OF,
+    OURS,
+    Claim,
+    Evidence,
+    Finding,
+    Reason,
+    findings,
+    judge,
+    load_claims,
+    positive_control,
+)
+from benchmark.analysis.endpoints import images_to, learning_area
+from benchmark.analysis.paired import Floats
 from benchmark.analysis.study import Study, load_study
-from benchmark.analysis.verdicts import p_equals, signed
-from benchmark.records.schema import Check, Record
+from benchmark.analysis.verdicts import outcome
+from benchmark.records.schema import Record
 
 NAMED = ("standard", "erm", "mixup", "hard_labels_mean", "hard_labels")
 RELATIVES = ("manifold_mixup", "cutmix", "label_smoothing", "batch_augmentation", "stability")
 CLAIMS = {claim.name: claim for claim in load_claims()}
+GENERALIZATION = CLAIMS["generalization"].against
 ARMS: dict[str, dict[str, Any]] = {
     "sba": {"method": "sba", "settings": {"p": 0.5}},
     "erm": {"method": "erm", "augmentation": "none", "settings": {}},
@@ -30,14 +44,13 @@ ARMS: dict[str, dict[str, Any]] = {
     **{arm: {"method": arm, "settings": {}} for arm in RELATIVES},
     "always": {"method": "sba", "settings": {"p": 1.0}},
 }
+SBA = [870, 872, 868, 871, 869]
 BASE = [858, 861, 857, 862, 857]
-NOISY = [861, 853, 859, 849, 863]  # around the same mean
 
 
 def planted_study(counts: dict[str, Sequence[int]], **changes: Any) -> list[Record]:
     """Records of a study that names all arms which the claims speak of."""
-    curves = changes.pop("curves", None)
-    records = planted.study(counts, curves)
+    records = planted.study(counts, changes.pop("curves", None))
     seeds = list(range(max(len(row) for row in counts.values())))
     for record in records:
         record["settings"]["arm"] |= ARMS.get(record["arm"], {"method": "erm"})
@@ -45,142 +58,260 @@ def planted_study(counts: dict[str, Sequence[int]], **changes: Any) -> list[Reco
     return records
 
 
-def judged(claim: str, records: list[Record]) -> tuple[str, str]:
-    finding = judge(load_study("planted", records), CLAIMS[claim])
-    points = ["; ".join((says, *comparisons)) for says, comparisons in finding.points]
-    return finding.judgement, "; ".join(filter(None, (finding.reason, *points)))
-
-
 def all_arms(**counts: Sequence[int]) -> dict[str, Sequence[int]]:
     """Every named arm like `standard` unless said otherwise."""
-    return {"sba": [870, 872, 868, 871, 869], **dict.fromkeys(NAMED, BASE), **counts}
+    return {"sba": SBA, **dict.fromkeys(NAMED, BASE), **counts}
 
 
-def test_the_file_names_what_there_is() -> None:
-    assert list(CLAIMS) == [
-        "generalization",
-        "convergence",
-        "robustness",
-        "soft label",
-        "cost",
-        "relatives",
-        "one network",
-    ]
-    for claim in CLAIMS.values():
-        assert bool(claim.decides) != bool(claim.counts)
-        assert claim.against
-        assert all(endpoint in ENDPOINTS for endpoint in claim.beside)
-        assert claim.source == "ours" or "abstract" in claim.source
-        assert not claim.studies or (len(claim.studies), len(claim.decides), len(claim.against)) == (2, 1, 1)
+def judged(claim: str, records: list[Record]) -> Finding:
+    return judge(load_study("planted", records), CLAIMS[claim])
 
 
-def test_clear_effect_is_supported_with_the_numbers() -> None:
-    judgement, text = judged("generalization", planted_study(all_arms()))
-    assert judgement == "supported"
-    assert text.startswith("accuracy on the test images after the last epoch; 87.00 against 85.90 of `erm`: higher")
-    assert text.count("higher in 5/5 seeds, mean +1.10 points [95% CI") == 3
-    assert text.count("cannot go below .0625") == 3
+def without(records: list[Record], *runs: tuple[str, int]) -> list[Record]:
+    return [record for record in records if (record["arm"], record["seed"]) not in runs]
 
 
-def test_one_arm_that_is_better_contradicts() -> None:
-    better = [count + 12 for count in all_arms()["sba"]]
-    better[2] += 1
-    judgement, text = judged("generalization", planted_study(all_arms(mixup=better)))
-    assert judgement == "contradicted"
-    assert "87.00 against 88.22 of `mixup`: lower in 5/5 seeds" in text
+def lost(records: list[Record], arm: str, seed: int) -> list[Record]:
+    """The records with one run diverged."""
+    failed = planted.diverged(arm, seed)
+    failed["settings"]["arm"] |= ARMS[arm]
+    failed["analysis"] = records[0]["analysis"]
+    return [*without(records, (arm, seed)), failed]
 
 
-def test_no_effect_is_not_resolved_and_says_what_could_be_seen() -> None:
-    judgement, text = judged("generalization", planted_study(all_arms(sba=NOISY)))
-    assert judgement == "not resolved"
-    assert text.count("cannot be seen with 5 seeds") == 3
-    assert "no difference" not in text
+# What SciPy gives for the same counts.
 
 
-def test_within_the_margin_of_one_and_above_the_others_is_equivalent() -> None:
-    close = [871, 871, 869, 870, 869]
-    judgement, text = judged("generalization", planted_study(all_arms(standard=close)))
-    assert judgement == "equivalent"
-    assert "87.00 against 87.00 of `standard`: equivalent within 0.5 points" in text
-    assert text.count("higher in 5/5 seeds") == 2
+def differences(counts: dict[str, Sequence[int]], arm: str) -> Floats:
+    """Points of accuracy of SBA minus those of an arm, one a seed."""
+    points: Floats = (np.array(counts["sba"]) - np.array(counts[arm])) * 100 / planted.TEST_IMAGES
+    return points
 
 
-def test_one_open_comparison_leaves_the_claim_open() -> None:
-    assert judged("generalization", planted_study(all_arms(erm=[880, 852, 874, 861, 870])))[0] == "not resolved"
+def holm(counts: dict[str, Sequence[int]]) -> dict[str, float]:
+    """Holm's p of each named arm: the k-th smallest of m, from 0, times m - k, never below the one before it."""
+    raw = {arm: float(stats.ttest_rel(counts["sba"], counts[arm]).pvalue) for arm in NAMED}
+    ordered = sorted(raw, key=raw.__getitem__)
+    steps = [min(1.0, (len(ordered) - k) * raw[arm]) for k, arm in enumerate(ordered)]
+    return dict(zip(ordered, itertools.accumulate(steps, max), strict=True))
 
 
-def test_three_seeds_decide_nothing() -> None:
-    few = {arm: row[:3] for arm, row in all_arms().items()}
-    judgement, text = judged("generalization", planted_study(few))
-    assert judgement == "not tested"
-    assert text.startswith("3 seeds cannot carry a test; ")
-    assert "3 paired seeds cannot carry a test: description only" in text
+def exact(d: Floats) -> float:
+    """Share of all sign flips whose sum is at least as far from 0."""
+    sums = np.array(list(itertools.product((-1, 1), repeat=len(d)))) @ d
+    return float((abs(sums) >= abs(d.sum()) - 1e-9).mean())
 
 
-def test_constant_differences_decide_nothing() -> None:
-    constant = {arm: [860, 862, 858, 861, 859] for arm in NAMED}
-    judgement, text = judged("generalization", planted_study({**constant, "sba": [870, 872, 868, 871, 869]}))
-    assert judgement == "not resolved"
-    assert "higher in 5/5 seeds, by +1.00 points in each: differences are constant, no t test" in text
+def detectable(d: Floats) -> float:
+    """The difference found in 80% of studies of this spread, two-sided, at the strictest level of Holm.
+
+    T = (Z + shift) / sqrt(V / f) with V of chi-squared with f degrees; the lower tail adds nothing.
+    """
+    f, error = len(d) - 1, float(stats.sem(d))
+    critical = stats.t.ppf(1 - 0.05 / len(NAMED) / 2, f)
+
+    def power(size: float) -> float:
+        return float(stats.chi2(f).expect(lambda v: stats.norm.sf(critical * np.sqrt(v / f) - size / error)))
+
+    return float(optimize.brentq(lambda size: power(size) - 0.8, error, 20 * error))
 
 
-def test_ties_are_counted() -> None:
-    tied = [850, 852, 848, 851, 869]  # as `sba` in the last seed, far below it in the others
-    _, text = judged("soft label", planted_study(all_arms(hard_labels=tied)))
-    assert "87.00 against 85.40 of `hard_labels`: higher in 4/5 seeds (1 tie)" in text
+def assert_scipys(counts: dict[str, Sequence[int]], evidence: Evidence) -> None:
+    d, pair = differences(counts, evidence.arm), evidence.pair
+    assert pair is not None
+    half = stats.t.ppf(0.975, len(d) - 1) * stats.sem(d)
+    assert (pair.difference, pair.low, pair.high) == pytest.approx((d.mean(), d.mean() - half, d.mean() + half))
+    assert pair.holm == pytest.approx(holm(counts)[evidence.arm])
+    assert pair.exact == exact(d)
+    assert pair.detectable == pytest.approx(detectable(d), rel=1e-3)
+
+
+# Nine truths of one claim.
+
+NOISY = [861, 853, 859, 849, 863]  # around the mean of the others
+TRUTHS: dict[str, tuple[dict[str, Sequence[int]], str, dict[str, str]]] = {
+    "clear": (
+        {"erm": [851, 850, 853, 855, 847], "mixup": [862, 858, 855, 866, 859]},
+        "supported",
+        dict.fromkeys(GENERALIZATION, "higher"),
+    ),
+    "no effect": ({"sba": NOISY}, "not resolved", dict.fromkeys(GENERALIZATION, "not resolved")),
+    "lost to Holm": (
+        {"mixup": [866, 865, 867, 867, 857], "erm": [862, 871, 862, 862, 868], "standard": [857, 871, 864, 867, 861]},
+        "not resolved",
+        dict.fromkeys(GENERALIZATION, "not resolved"),
+    ),
+    "equivalent to one": ({"standard": [871, 871, 869, 870, 869]}, "equivalent", {"standard": "equivalent"}),
+    "a gain within the margin": (
+        {"mixup": [868, 871, 866, 869, 867]},
+        "equivalent",
+        {"mixup": "higher, within margin"},
+    ),
+    "a loss within the margin": (
+        {"mixup": [872, 875, 870, 873, 871]},
+        "equivalent",
+        {"mixup": "lower, within margin"},
+    ),
+    "one is better": ({"mixup": [882, 884, 881, 883, 881]}, "contradicted", {"mixup": "lower", "erm": "higher"}),
+    "one is open": ({"erm": [880, 852, 874, 861, 870]}, "not resolved", {"erm": "not resolved", "mixup": "higher"}),
+    "constant": (
+        {arm: [count - 10 for count in SBA] for arm in NAMED},
+        "not resolved",
+        dict.fromkeys(GENERALIZATION, "constant differences"),
+    ),
+}
+
+
+@pytest.mark.parametrize("truth", TRUTHS)
+def test_each_truth_gets_its_judgement_and_scipys_numbers(truth: str) -> None:
+    changes, judgement, outcomes = TRUTHS[truth]
+    counts = all_arms(**changes)
+    finding = judged("generalization", planted_study(counts))
+    assert finding.judgement == judgement
+    assert finding.reason is None
+    found = {evidence.arm: evidence for evidence in finding.evidence}
+    assert tuple(found) == GENERALIZATION
+    for arm, expected in outcomes.items():
+        pair = found[arm].pair
+        assert pair is not None
+        assert outcome(pair) == expected
+    for evidence in finding.evidence:
+        if truth != "constant":
+            assert_scipys(counts, evidence)
+
+
+def test_the_weakest_comparison_is_of_the_standing_that_decides_and_of_the_largest_p() -> None:
+    counts = all_arms(mixup=[862, 858, 855, 866, 859])
+    weakest = judged("generalization", planted_study(counts)).weakest
+    assert weakest is not None
+    assert weakest.arm == max(GENERALIZATION, key=holm(counts).__getitem__) == "mixup"
+    contradicted = judged("generalization", planted_study(all_arms(erm=[882, 884, 881, 883, 881]))).weakest
+    assert contradicted is not None
+    assert (contradicted.arm, contradicted.standing) == ("erm", "worse")
+
+
+# Why nothing is judged.
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_too_few_seeds_are_described_and_never_tested(seeds: int) -> None:
+    finding = judged("generalization", planted_study({arm: row[:seeds] for arm, row in all_arms().items()}))
+    assert (finding.judgement, finding.reason) == ("not tested", Reason("few seeds", number=seeds))
+    assert all(e.pair and outcome(e.pair) == "description only" and e.pair.holm is None for e in finding.evidence)
 
 
 def test_missing_runs_make_it_interim_whatever_the_numbers() -> None:
-    records = [r for r in planted_study(all_arms()) if (r["arm"], r["seed"]) not in {("mixup", 3), ("mixup", 4)}]
-    judgement, text = judged("generalization", records)
-    assert judgement == "not resolved"
-    assert text.startswith("interim, 2 named runs still to come")
-    assert "+1.13 points from `mixup` (3 seeds)" in text
-    assert "Holm" not in text
+    finding = judged("generalization", without(planted_study(all_arms()), ("mixup", 3), ("mixup", 4), ("sba", 1)))
+    assert (finding.judgement, finding.reason) == ("not resolved", Reason("interim", number=3))
+    assert finding.interim
+
+
+def test_a_named_arm_that_a_claim_does_not_speak_of_keeps_it_open_as_well() -> None:
+    records = [record for record in planted_study(all_arms()) if record["arm"] != "hard_labels"]
+    assert judged("generalization", records).reason == Reason("interim", number=5)
 
 
 def test_a_diverged_run_of_sba_withholds_support() -> None:
-    records = [r for r in planted_study(all_arms()) if (r["arm"], r["seed"]) != ("sba", 2)]
-    failed = planted_study({"sba": [100] * 3, "standard": BASE})[2]
-    lost = planted.diverged("sba", 2)
-    lost["settings"], lost["analysis"] = failed["settings"], failed["analysis"]
-    judgement, text = judged("generalization", [*records, lost])
-    assert judgement == "not resolved"
-    assert text.startswith("1 run of `sba` diverged")
-    assert "higher in 4/4 seeds" in text
+    finding = judged("generalization", lost(planted_study(all_arms()), "sba", 2))
+    assert (finding.judgement, finding.reason) == ("not resolved", Reason("diverged", number=1))
+    four = {arm: [*row[:2], *row[3:]] for arm, row in all_arms().items()}
+    for evidence in finding.evidence:
+        assert_scipys(four, evidence)
+
+
+def test_survivors_of_an_arm_that_diverged_contradict_nothing() -> None:
+    better = [count + 12 + (i == 2) for i, count in enumerate(SBA)]
+    finding = judged("generalization", lost(planted_study(all_arms(mixup=better)), "mixup", 4))
+    assert finding.judgement == "not resolved"
+    weakest = finding.weakest
+    assert weakest is not None
+    assert (weakest.arm, weakest.standing) == ("mixup", "open")
 
 
 def test_an_arm_of_which_every_run_diverged() -> None:
-    records = [r for r in planted_study(all_arms()) if r["arm"] != "erm"]
+    records = planted_study(all_arms())
     for seed in range(5):
-        lost, like = planted.diverged("erm", seed), records[0]
-        lost["analysis"], lost["settings"]["arm"] = like["analysis"], lost["settings"]["arm"] | ARMS["erm"]
-        records.append(lost)
-    judgement, text = judged("generalization", records)
-    assert judgement == "not resolved"
-    assert "`erm`: every run of `erm` diverged; 5 runs of `erm` diverged" in text
+        records = lost(records, "erm", seed)
+    finding = judged("generalization", records)
+    assert finding.judgement == "not resolved"
+    assert [evidence.pair for evidence in finding.evidence if evidence.arm == "erm"] == [None]
 
 
-def test_robustness_reports_the_single_eps_beside_the_area() -> None:
-    curves = {"sba": [[160, 140, 100 + i % 2, 40 + i, 0] for i in range(5)]}
-    judgement, text = judged("robustness", planted_study(all_arms(), curves=curves))
-    assert judgement == "supported"
-    assert "area under the curve of accuracy under these attacks" in text
-    beside = "the mean difference in accuracy under these attacks at Linf eps = 1/255; from `erm` +16.00 points"
-    assert f"beside it, {beside}" in text
+def test_what_was_not_named_is_not_tested() -> None:
+    records = planted_study(all_arms(), endpoints=["clean", "area", "eps"])
+    finding = judged("convergence", records)
+    assert (finding.judgement, finding.reason) == ("not tested", Reason("unnamed", ("learning", "images")))
+    records = planted_study(all_arms(), against=["standard", "erm", "hard_labels"])
+    assert judged("generalization", records).reason == Reason("unnamed", ("mixup",))
+    assert judged("cost", records).reason == Reason("absent", ("always",))
+    # An overweighted control alone decides nothing.
+    assert judged("soft label", records).reason == Reason("unnamed", ("hard_labels_mean",))
+
+
+@pytest.mark.parametrize("arm", ["sba", "erm", "standard", "mixup"])
+def test_an_arm_counts_by_what_it_is_and_not_by_its_name(arm: str) -> None:
+    records = planted_study(all_arms())
+    for record in records:
+        if record["arm"] == arm:
+            record["settings"]["arm"] |= {"method": "mine"}
+    finding = judged("generalization", records)
+    assert (finding.judgement, finding.reason) == ("not tested", Reason("other arm", (arm,)))
+
+
+# Endpoints.
+
+
+CURVES = {"sba": [[160, 140, 100 + i % 2, 40 + i, 0] for i in range(5)]}
 
 
 def test_robustness_waits_for_a_positive_control_that_is_robust() -> None:
-    curves = {"sba": [[160, 140, 100 + i % 2, 40 + i, 0] for i in range(5)]}
-    records = planted_study(all_arms(adversarial=BASE), curves=curves, positive_control="adversarial")
-    judgement, text = judged("robustness", records)
-    assert judgement == "not resolved"
-    assert text.startswith("nothing shows that these attacks tell a robust network from others")
-    missing = [record for record in records if record["arm"] != "adversarial"]
-    assert judged("robustness", missing)[0] == "not resolved"
-    curves["adversarial"] = [[120, 118, 116, 110, 60]] * 5
-    records = planted_study(all_arms(adversarial=BASE), curves=curves, positive_control="adversarial")
-    assert judged("robustness", records)[0] == "supported"
+    assert judged("robustness", planted_study(all_arms(), curves=CURVES)).judgement == "supported"
+    named = {"positive_control": "adversarial"}
+    for control, expected in (
+        (None, None),
+        ([[160, 120, 60, 10, 0]] * 5, False),
+        ([[120, 118, 116, 110, 60]] * 5, True),
+    ):
+        curves = CURVES | ({"adversarial": control} if control else {})
+        counts = all_arms(**({"adversarial": BASE} if control else {}))
+        records = planted_study(counts, curves=curves, **named)
+        found = positive_control(load_study("planted", records))
+        assert found is not None
+        assert found.passed is expected
+        finding = judged("robustness", records)
+        assert finding.judgement == ("supported" if expected else "not resolved")
+        assert finding.reason == (None if expected else Reason("control"))
+        assert judged("generalization", records).judgement == "supported"
+
+
+@pytest.mark.parametrize(
+    ("control", "others", "passed"),
+    [
+        ([90, 41], [0, 9], True),  # of 200 images at the largest eps: 45 and 20.5%, at most 4.5%
+        ([90, 40], [0, 0], False),  # one of its seeds keeps 20%
+        ([90], [0, 10], False),  # one run of another arm keeps 5%
+    ],
+)
+def test_a_control_passes_where_all_its_seeds_stand_apart_from_every_other_run(
+    control: list[int], others: list[int], passed: bool
+) -> None:
+    curves = {
+        "adversarial": [(150, 140, 130, 110, left) for left in control],
+        "standard": [(160, 120, 60, 20, left) for left in others],
+    }
+    counts = {"sba": [870], "standard": [860] * len(others), "adversarial": [700] * len(control)}
+    records = planted.study(counts, curves)
+    for record in records:
+        record["analysis"]["positive_control"] = "adversarial"
+    found = positive_control(load_study("planted", records))
+    assert found is not None
+    assert found.passed is passed
+    assert found.kept.tolist() == [left / 2 for left in control]
+    assert found.others == max(others) / 2
+    for only in ("adversarial", "standard"):
+        alone = positive_control(load_study("planted", [r for r in records if r["arm"] == only]))
+        assert alone is not None
+        assert alone.passed is None
 
 
 def test_convergence_is_decided_by_the_area_and_fewer_images_are_better() -> None:
@@ -189,12 +320,22 @@ def test_convergence_is_decided_by_the_area_and_fewer_images_are_better() -> Non
         start = 0.62 + 0.001 * record["seed"] ** 2 if record["arm"] == "sba" else 0.50
         record["epochs"][0]["accuracy"] = start
         record["epochs"][1]["accuracy"] = start + 0.16
-    judgement, text = judged("convergence", records)
-    assert judgement == "supported"
+    finding = judged("convergence", records)
+    assert finding.judgement == "supported"
     sba, standard = (next(r for r in records if r["arm"] == arm and not r["seed"]) for arm in ("sba", "standard"))
     assert learning_area(sba) > learning_area(standard)
     assert images_to(sba, 70.0) < images_to(standard, 70.0)
-    assert "; training images until 70% accuracy; " in text
+    assert [e.endpoint for e in finding.evidence] == ["learning"] * 3 + ["images"] * 3
+    assert all(e.standing == "better" for e in finding.evidence)
+
+
+def test_an_accuracy_that_was_not_reached_in_every_seed_is_not_compared() -> None:
+    finding = judged("convergence", planted_study(all_arms(), level=86.0))
+    assert finding.judgement == "not resolved"
+    assert [e.pair for e in finding.evidence if e.endpoint == "images"] == [None] * 3
+
+
+# Counts.
 
 
 def always(records: list[Record], flops: int) -> list[Record]:
@@ -209,103 +350,32 @@ def always(records: list[Record], flops: int) -> list[Record]:
     ("flops", "judgement"), [(4 * 10**12, "supported"), (10**12, "contradicted"), (3 * 10**12, "not resolved")]
 )
 def test_cost_is_counted_not_tested(flops: int, judgement: str) -> None:
-    records = always(planted_study(all_arms()), flops)
-    found, text = judged("cost", records)
-    assert found == judgement
-    assert f"({3e12 / flops:.2f}x)" in text
-    assert "30.0 k gradient samples against 40.0 k (0.75x)" in text
-    assert "accuracy differs by +1.10 points, which was not tested" in text
-
-
-def test_what_was_not_named_is_not_tested() -> None:
-    records = planted_study(all_arms(), endpoints=["clean", "area", "eps"])
-    assert judged("convergence", records) == (
-        "not tested",
-        "the study did not name the endpoint learning, the endpoint images beforehand",
-    )
-    records = planted_study(all_arms(), against=["standard", "erm", "hard_labels"])
-    assert judged("generalization", records) == ("not tested", "the study did not name `mixup` beforehand")
-    assert judged("cost", records)[0] == "not tested"
-    unweighted = ("not tested", "the study did not name `hard_labels_mean` beforehand")
-    assert judged("soft label", records) == unweighted  # an overweighted control alone decides nothing
-
-
-def test_a_study_of_another_method_tests_no_claim_of_this_one() -> None:
-    records = planted_study(all_arms())
-    for record in records:
-        record["settings"]["arm"]["method"] = "mine" if record["arm"] == "sba" else "erm"
-    assert judged("generalization", records) == ("not tested", "the arm `sba` is not what the claim speaks of")
-
-
-@pytest.mark.parametrize("arm", ["erm", "standard", "mixup"])
-def test_an_arm_counts_by_what_it_is_and_not_by_its_name(arm: str) -> None:
-    records = planted_study(all_arms())
-    for record in records:
-        if record["arm"] == arm:
-            record["settings"]["arm"] |= {"method": "label_smoothing"}
-    assert judged("generalization", records) == ("not tested", f"the arm `{arm}` is not what the claim speaks of")
-
-
-def test_a_gain_within_the_margin_is_equivalent_and_a_loss_within_it_no_contradiction() -> None:
-    gained = [count - 2 + (i == 1) for i, count in enumerate(all_arms()["sba"])]
-    judgement, text = judged("generalization", planted_study(all_arms(mixup=gained)))
-    assert judgement == "equivalent"
-    assert "also equivalent within 0.5 points" in text
-    lost = [count + 2 + (i == 1) for i, count in enumerate(all_arms()["sba"])]
-    assert judged("generalization", planted_study(all_arms(mixup=lost)))[0] == "equivalent"
-
-
-def test_a_named_arm_that_a_claim_does_not_speak_of_keeps_it_open_as_well() -> None:
-    records = [record for record in planted_study(all_arms()) if record["arm"] != "hard_labels"]
-    judgement, text = judged("generalization", records)
-    assert judgement == "not resolved"
-    assert text.startswith("interim, 5 named runs still to come")
-
-
-def test_survivors_of_an_arm_that_diverged_contradict_nothing() -> None:
-    better = [count + 12 + (i == 2) for i, count in enumerate(all_arms()["sba"])]
-    records = [r for r in planted_study(all_arms(mixup=better)) if (r["arm"], r["seed"]) != ("mixup", 4)]
-    lost = planted.diverged("mixup", 4)
-    lost["settings"]["arm"] |= ARMS["mixup"]
-    lost["analysis"] = records[0]["analysis"]
-    judgement, text = judged("generalization", [*records, lost])
-    assert judgement == "not resolved"
-    assert "lower in 4/4 seeds" in text
-    assert "1 run of `mixup` diverged" in text
-
-
-def test_flags_stand_beside_what_was_attacked() -> None:
-    curves = {"sba": [[160, 140, 100 + i % 2, 40 + i, 0] for i in range(5)]}
-    records = planted_study(all_arms(), curves=curves)
-    for record in records:
-        record["flags"] = ["check 6: gradients may be masked"] if record["arm"] == "sba" else []
-    assert "(5 of the 10 runs raised a flag)" in judged("robustness", records)[1]
-    assert "flag" not in judged("generalization", records)[1]
-    for record in records:
-        costly = Check(number=8, name="black box", figures={}, flag=None)
-        record["checks"] = [costly] if record["seed"] in (0, 1) else []
-    assert "(5 of the 10 runs raised a flag; 4 had the costly checks)" in judged("robustness", records)[1]
-
-
-def test_an_accuracy_that_was_not_reached_in_every_seed_is_not_compared() -> None:
-    records = planted_study(all_arms(), level=86.0)
-    judgement, text = judged("convergence", records)
-    assert judgement == "not resolved"
-    assert "`standard`: `standard` did not reach it in every seed" in text
+    finding = judged("cost", always(planted_study(all_arms()), flops))
+    assert finding.judgement == judgement
+    (spent,) = finding.spent
+    assert spent.counts == {"train_flops": (3e12, flops), "train_gradients": (30000, 40000)}
+    assert (spent.arm, spent.seeds) == ("always", 5)
+    assert spent.accuracy == pytest.approx(1.1)
 
 
 def test_at_equal_compute_costs_are_equal_and_not_tested() -> None:
     records = always(planted_study(all_arms()), 4 * 10**12)
     for record in records:
         record["settings"]["compute"] = True
-    assert judged("cost", records) == ("not tested", "at equal compute all arms spend the same")
+    finding = judged("cost", records)
+    assert (finding.judgement, finding.reason) == ("not tested", Reason("equal compute"))
 
 
-def test_a_cost_with_seeds_missing_is_interim() -> None:
-    records = [r for r in always(planted_study(all_arms()), 4 * 10**12) if (r["arm"], r["seed"]) != ("always", 4)]
-    judgement, text = judged("cost", records)
-    assert judgement == "not resolved"
-    assert text.startswith("missing or diverged runs of `always`; against `always` over 4 seeds")
+def test_a_cost_with_seeds_missing_is_interim_and_one_with_a_diverged_run_incomplete() -> None:
+    records = always(planted_study(all_arms()), 4 * 10**12)
+    finding = judged("cost", without(records, ("always", 4)))
+    assert (finding.judgement, finding.reason) == ("not resolved", Reason("interim", number=1))
+    assert finding.spent[0].seeds == 4
+    finding = judged("cost", lost(records, "always", 4))
+    assert (finding.judgement, finding.reason) == ("not resolved", Reason("incomplete", ("always",)))
+
+
+# Our own questions.
 
 
 def relatives_study(**counts: Sequence[int]) -> list[Record]:
@@ -314,42 +384,40 @@ def relatives_study(**counts: Sequence[int]) -> list[Record]:
 
 
 def test_the_relatives_are_a_family_and_a_claim_of_their_own() -> None:
-    judgement, text = judged("relatives", relatives_study())
-    assert judgement == "supported"
-    assert text.count("higher in 5/5 seeds") == len(RELATIVES)
-    better = [count + 12 + (i == 2) for i, count in enumerate(all_arms()["sba"])]
-    records = relatives_study(cutmix=better)
-    assert judged("relatives", records)[0] == "contradicted"
-    assert judged("generalization", records)[0] == "supported"
-    unfinished = [record for record in records if (record["arm"], record["seed"]) != ("stability", 4)]
-    assert judged("relatives", unfinished)[1].startswith("interim, 1 named run still to come")
-    assert judged("generalization", unfinished)[0] == "supported"
-    assert judged("relatives", planted_study(all_arms()))[0] == "not tested"
+    finding = judged("relatives", relatives_study())
+    assert finding.judgement == "supported"
+    assert tuple(e.arm for e in finding.evidence) == RELATIVES
+    records = relatives_study(cutmix=[count + 12 + (i == 2) for i, count in enumerate(SBA)])
+    assert judged("relatives", records).judgement == "contradicted"
+    assert judged("generalization", records).judgement == "supported"
+    unfinished = without(records, ("stability", 4))
+    assert judged("relatives", unfinished).reason == Reason("interim", number=1)
+    assert judged("generalization", unfinished).judgement == "supported"
+    assert judged("relatives", planted_study(all_arms())).judgement == "not tested"
 
 
 def test_the_soft_label_is_decided_against_both_controls_and_the_mean_one_must_be_there() -> None:
-    judgement, text = judged("soft label", planted_study(all_arms()))
-    assert judgement == "supported"
-    assert text.index("of `hard_labels_mean`") < text.index("of `hard_labels`:")
+    finding = judged("soft label", planted_study(all_arms()))
+    assert finding.judgement == "supported"
+    assert [e.arm for e in finding.evidence] == ["hard_labels_mean", "hard_labels"]
     for control in ("hard_labels_mean", "hard_labels"):
         records = planted_study(all_arms(**{control: [871, 871, 869, 870, 869]}))
-        assert judged("soft label", records)[0] == "equivalent"
-    without = [record for record in planted_study(all_arms()) if record["arm"] != "hard_labels"]
-    for record in without:
+        assert judged("soft label", records).judgement == "equivalent"
+    alone = [record for record in planted_study(all_arms()) if record["arm"] != "hard_labels"]
+    for record in alone:
         record["analysis"]["against"] = [arm for arm in NAMED if arm != "hard_labels"]
-    judgement, text = judged("soft label", without)
-    assert judgement == "supported"
-    assert "of `hard_labels`:" not in text
+    finding = judged("soft label", alone)
+    assert finding.judgement == "supported"
+    assert [e.arm for e in finding.evidence] == ["hard_labels_mean"]
 
 
-def test_a_control_of_the_other_weight_is_not_what_the_claim_speaks_of() -> None:
-    for control, weight in (("hard_labels_mean", "sum"), ("hard_labels", "mean")):
-        records = planted_study(all_arms())
-        for record in records:
-            if record["arm"] == control:
-                record["settings"]["arm"]["settings"] = {"alpha": 1.0, "kl_weight": 0.0, "hard_labels": weight}
-        said = f"the arm `{control}` is not what the claim speaks of"
-        assert judged("soft label", records) == ("not tested", said)
+@pytest.mark.parametrize(("control", "weight"), [("hard_labels_mean", "sum"), ("hard_labels", "mean")])
+def test_a_control_of_the_other_weight_is_not_what_the_claim_speaks_of(control: str, weight: str) -> None:
+    records = planted_study(all_arms())
+    for record in records:
+        if record["arm"] == control:
+            record["settings"]["arm"]["settings"] = {"alpha": 1.0, "kl_weight": 0.0, "hard_labels": weight}
+    assert judged("soft label", records).reason == Reason("other arm", (control,))
 
 
 def of_networks(**sba: Sequence[int]) -> list[Study]:
@@ -366,15 +434,10 @@ def of_networks(**sba: Sequence[int]) -> list[Study]:
 @pytest.mark.parametrize(
     ("fast", "conv", "judgement"),
     [
-        ([870, 872, 868, 871, 869], [868, 872, 869, 871, 868], "supported"),
-        ([870, 872, 868, 871, 869], [848, 849, 846, 851, 848], "contradicted"),  # worse in one
-        (
-            [870, 872, 868, 871, 869],
-            [859, 860, 856, 863, 857],
-            "contradicted",
-        ),  # within the margin, and the gains differ
-        ([870, 872, 868, 871, 869], [889, 842, 878, 849, 880], "not resolved"),  # open, and the gains do not differ
-        ([862, 864, 862, 866, 862], [859, 860, 856, 863, 857], "contradicted"),
+        (SBA, [868, 872, 869, 871, 868], "supported"),
+        (SBA, [848, 849, 846, 851, 848], "contradicted"),  # worse in one
+        (SBA, [859, 860, 856, 863, 857], "contradicted"),  # within the margin of one, and the gains differ
+        (SBA, [889, 842, 878, 849, 880], "not resolved"),  # open in one, and the gains do not differ
         ([858, 862, 857, 861, 857], [859, 860, 856, 863, 857], "equivalent"),
         ([848, 849, 846, 851, 848], [848, 849, 846, 852, 848], "contradicted"),
     ],
@@ -383,50 +446,45 @@ def test_one_network_is_decided_by_both_studies_together(
     fast: Sequence[int], conv: Sequence[int], judgement: str
 ) -> None:
     studies = of_networks(cifar10_10k_cpu=fast, cifar10_10k_conv_cpu=conv)
-    findings = [judge(study, CLAIMS["one network"], studies) for study in studies]
-    assert [finding.judgement for finding in findings] == [judgement] * 2
-    assert findings[0] == findings[1]
+    first, second = (judge(study, CLAIMS["one network"], studies) for study in studies)
+    assert first.judgement == second.judgement == judgement
     gains = [(np.array(counts) - BASE) / 10 for counts in (fast, conv)]
-    p = stats.ttest_ind(*gains, equal_var=False).pvalue
-    apart = gains[0].mean() - gains[1].mean()
-    assert findings[0].points[-1].says == f"the gains differ by {signed(apart)} points (Welch p {p_equals(p)})"
+    assert first.apart is not None
+    assert first.apart[0] == pytest.approx(gains[0].mean() - gains[1].mean())
+    assert first.apart[1] == pytest.approx(stats.ttest_ind(*gains, equal_var=False).pvalue)
+    assert [e.study.preset for e in first.evidence] == [study.preset for study in studies]
 
 
 def test_one_network_waits_for_both_studies() -> None:
-    both = of_networks(cifar10_10k_cpu=all_arms()["sba"], cifar10_10k_conv_cpu=all_arms()["sba"])
-    claim = CLAIMS["one network"]
+    both, claim = of_networks(cifar10_10k_cpu=SBA, cifar10_10k_conv_cpu=SBA), CLAIMS["one network"]
     alone = judge(both[0], claim, both[:1])
-    assert (alone.judgement, alone.reason) == ("not resolved", "interim, no record yet of `cifar10_10k_conv_cpu`")
-    records = [*both[1].records.values()]
-    part = load_study(both[1].preset, [r for r in records if (r["arm"], r["seed"]) != ("standard", 4)])
-    waiting = judge(both[0], claim, [both[0], part])
-    assert waiting.judgement == "not resolved"
-    assert waiting.reason.startswith("interim, 1 named run still to come")
+    assert (alone.judgement, alone.reason) == ("not resolved", Reason("no record", ("cifar10_10k_conv_cpu",)))
+    assert alone.interim
+    part = load_study(both[1].preset, without([*both[1].records.values()], ("standard", 4)))
+    assert judge(both[0], claim, [both[0], part]).reason == Reason("interim", number=1)
     other = load_study("planted", planted_study(all_arms()))
-    assert judge(other, claim, [*both, other]).judgement == "not tested"
+    assert judge(other, claim, [*both, other]).reason == Reason("elsewhere", claim.studies)
 
 
-def studies() -> list[Study]:
-    return [load_study("planted", planted_study(all_arms()))]
+# The file.
 
 
-def test_the_table_and_the_sentences_cover_every_claim_and_study() -> None:
-    table = claims_table(studies() * 2)
-    assert [row[0] for row in table.rows] == list(CLAIMS)
-    assert all(len(row) == 3 for row in table.rows)
-    paragraphs = sentences(studies() * 2)
-    assert len(paragraphs) == len(CLAIMS)
-    for claim, paragraph in zip(CLAIMS.values(), paragraphs, strict=True):
-        assert claim.says in paragraph
-        assert paragraph.count("\n- ") == 2
+def test_every_claim_is_judged_by_every_study() -> None:
+    studies = of_networks(first=SBA, second=SBA)
+    found = findings(studies)
+    assert [claim.name for claim, _ in found] == list(CLAIMS)
+    assert all(list(of) == ["first", "second"] for _, of in found)
 
 
-def test_a_finding_is_a_list_of_endpoints_and_their_comparisons() -> None:
-    lines = sentences(studies())[0].splitlines()
-    assert lines[2] == "- A planted study (`planted`): **supported**."
-    assert lines[3] == "  - Accuracy on the test images after the last epoch:"
-    assert len(lines) == 7
-    assert all(line.startswith("    - 87.00 against 85.90 of `") and line.endswith(".") for line in lines[4:])
+def test_the_file_names_what_there_is() -> None:
+    paper = ["generalization", "convergence", "robustness", "soft label", "cost"]
+    assert [name for name, claim in CLAIMS.items() if claim.source != OURS] == paper
+    for claim in CLAIMS.values():
+        assert bool(claim.decides) != bool(claim.counts)
+        assert claim.against
+        assert claim.source == OURS or "abstract" in claim.source
+        assert not claim.studies or (len(claim.studies), len(claim.decides), len(claim.against)) == (2, 1, 1)
+    assert list(JUDGEMENT_OF) == ["worse", "open", "equivalent", "better"]
 
 
 def test_a_claim_that_is_misspelt_is_refused() -> None:

@@ -5,9 +5,9 @@ import planted
 import pytest
 from scipy import stats as scipy_stats
 
-from benchmark.analysis.comparisons import comparisons, contrasts
+from benchmark.analysis.comparisons import comparisons
 from benchmark.analysis.endpoints import images_to, learning_area, seconds_to
-from benchmark.analysis.exploratory import block_t
+from benchmark.analysis.exploratory import block_t, contrasts
 from benchmark.analysis.study import load_study
 from benchmark.runtime.errors import UsageError
 

@@ -1,11 +1,15 @@
 """Statistics of exploratory studies against hand-computed cases, textbook formulas, SciPy and simulation."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import planted
 import pytest
 from scipy import stats as scipy_stats
 
-from benchmark.analysis.exploratory import benjamini_hochberg, block_t
+from benchmark.analysis.exploratory import Decision, benjamini_hochberg, block_t, decide
 from benchmark.analysis.paired import ALPHA, Floats, PairedT
+from benchmark.analysis.study import load_study
 
 
 def table(rows: int, seeds: int, seed: int = 0, spread: float = 1.0) -> Floats:
@@ -116,3 +120,37 @@ def test_benjamini_hochberg_keeps_false_findings_at_one_in_twenty() -> None:
         found = np.array([value is not None and value < ALPHA for value in benjamini_hochberg(p.tolist())])
         shares.append(found[10:].sum() / max(found.sum(), 1))
     assert np.mean(shares) == pytest.approx(ALPHA * 20 / 30, abs=0.01)
+
+
+# What an ablation decides.
+
+COUNTS = {
+    "default": [860, 862, 858],
+    "noise_1": [880, 882, 879],
+    "layers_input": [840, 843, 838],
+    "similarity": [860, 865, 856],
+    "erm": [850, 849, 852],
+    "erm_equal_compute": [863, 865, 861],
+}
+ROBUST = [[160, 120, 60, 10 + i, 0] for i in range(3)]
+
+
+def decided(counts: dict[str, list[int]], noise: Sequence[Sequence[int]] = ROBUST) -> dict[str, Decision]:
+    varied = [[160, 120, 60, count, 0] for count in (4, 5, 3)]
+    curves = dict.fromkeys(COUNTS, ROBUST) | {"erm": varied, "noise_1": noise}
+    study = load_study("planted_ablation", planted.ablation(counts, curves))
+    return {decision.setting: decision for decision in decide(study)}
+
+
+def test_a_row_that_is_higher_and_not_less_robust_replaces_the_default() -> None:
+    found = decided(COUNTS)
+    assert list(found) == ["layers", "noise"]  # no row is one of temperature
+    assert (found["layers"].row, found["layers"].met, found["layers"].rows) == (None, {}, 1)
+    assert found["noise"].row == "noise_1"
+    assert found["noise"].met["noise_1"].t.difference == pytest.approx(6.1 / 3)
+    assert decided(COUNTS | {"noise_1": [861, 862, 858]})["noise"].row is None
+
+
+def test_a_row_that_is_higher_and_less_robust_does_not() -> None:
+    found = decided(COUNTS, [[160, 100, 40, 5 + i, 0] for i in range(3)])
+    assert (found["noise"].row, found["noise"].met) == (None, {})

@@ -1,4 +1,4 @@
-"""Statistics against SciPy, hand-computed cases, brute force and simulation; verdicts."""
+"""Statistics against SciPy, hand-computed cases, brute force and simulation."""
 
 import itertools
 
@@ -8,10 +8,8 @@ from scipy import stats as scipy_stats
 
 from benchmark.analysis.paired import (
     ALPHA,
-    Comparison,
     Floats,
     compare,
-    correct,
     detectable_difference,
     exact_floor,
     exact_p,
@@ -20,20 +18,12 @@ from benchmark.analysis.paired import (
     tost_p,
     welch_p,
 )
-from benchmark.analysis.verdicts import outcome, p_text, signed, verdict
 
 
 def arms(*differences: float, base: float = 80.0) -> tuple[Floats, Floats]:
     """Treatment and control with these differences."""
     control = base + 0.3 * np.arange(len(differences), dtype=np.float64)
     return control + np.array(differences, dtype=np.float64), control
-
-
-def compared(*differences: float, margin: float = 0.5, base: float = 80.0, family: int = 1) -> Comparison:
-    """One comparison after Holm, in a family of `family` of which the others were not run."""
-    found = correct([compare(*arms(*differences, base=base), margin, family), *[None] * (family - 1)])[0]
-    assert found is not None
-    return found
 
 
 def test_paired_t_is_scipys_and_the_hand_computed_one() -> None:
@@ -152,89 +142,3 @@ def test_pairs_must_match() -> None:
         paired_t(np.zeros(3), np.zeros(4))
     with pytest.raises(ValueError, match="not finite"):
         paired_t(np.array([1.0, np.nan]), np.zeros(2))
-
-
-def test_verdict_higher() -> None:
-    text = verdict(compared(0.9, 1.0, 1.1, 1.2, 0.8))
-    assert text == (
-        "higher in 5/5 seeds, mean +1.00 points [95% CI +0.80 to +1.20], Holm p = .0001; "
-        "exact p = .0625 (the exact test cannot go below .0625)"
-    )
-
-
-def test_verdict_lower() -> None:
-    assert verdict(compared(-0.9, -1.0, -1.1, -1.2, -0.8)).startswith("lower in 5/5 seeds, mean -1.00 points")
-
-
-def test_verdict_not_resolved() -> None:
-    found = compared(1.0, -1.2, 0.3, -0.4, 0.6)
-    text = verdict(found)
-    assert outcome(found) == "not resolved"
-    assert "includes 0" in text
-    assert f"differences below MDE = {found.detectable:.2f} points cannot be seen with 5 seeds" in text
-    assert "no difference" not in text
-
-
-def test_verdict_lost_to_holm() -> None:
-    differences = (0.2, 0.9, 0.7, 1.2, 0.1)
-    assert outcome(compared(*differences)) == "higher"
-    found = compared(*differences, family=4)
-    assert outcome(found) == "not resolved"
-    assert "excludes 0 on its own, but not after Holm over 4 comparisons" in verdict(found)
-
-
-def test_verdict_equivalent() -> None:
-    found = compared(0.05, -0.06, 0.02, -0.03, 0.01)
-    assert outcome(found) == "equivalent"
-    assert verdict(found).startswith("equivalent within 0.5 points (two one-sided tests, Holm p ")
-
-
-def test_verdict_says_both_when_a_difference_is_below_the_margin() -> None:
-    found = compared(0.1, 0.12, 0.11, 0.09, 0.1)
-    assert outcome(found) == "higher, within margin"
-    text = verdict(found)
-    assert text.startswith("higher in 5/5 seeds")
-    assert text.endswith("also equivalent within 0.5 points: there is a difference, below the margin")
-
-
-@pytest.mark.parametrize("base", [0.0, 99.8])
-def test_no_equivalence_at_the_end_of_the_scale(base: float) -> None:
-    found = correct([compare(base + np.array([0.1, 0.0, 0.0, 0.1]), np.full(4, base), 0.5, 1)])[0]
-    assert found is not None
-    assert found.bounded
-    assert outcome(found) == "not resolved"
-    assert "the scale's end, where arms cannot be told apart" in verdict(found)
-
-
-def test_verdict_three_seeds_is_description_only() -> None:
-    found = compared(1.0, 1.1, 0.9)
-    assert outcome(found) == "description only"
-    expected = "higher in 3/3 seeds, mean +1.00 points; 3 paired seeds cannot carry a test: description only"
-    assert verdict(found) == expected
-
-
-def test_verdict_constant_differences() -> None:
-    text = verdict(compared(1.0, 1.0, 1.0, 1.0, 1.0))
-    assert text.startswith("higher in 5/5 seeds, by +1.00 points in each: differences are constant, no t test;")
-    assert "nan" not in text
-    assert verdict(compared(0.0, 0.0, 0.0, 0.0)).startswith("equal in 4/4 seeds: differences are constant")
-
-
-def test_verdict_counts_ties() -> None:
-    found = compared(0.0, 1.0, 1.1, 0.0, 0.9)
-    assert (found.wins, found.losses) == (3, 0)
-    assert compared(1.0, 1.1, 0.0).wins == 2
-    assert "higher in 2/3 seeds (1 tie)" in verdict(compared(1.0, 1.1, 0.0))
-
-
-@pytest.mark.parametrize(
-    ("p", "text"),
-    [(0.0625, ".0625"), (0.25, ".25"), (1.0, "1"), (0.00001, "< .0001"), (None, "-"), (0.1234567, ".1235")],
-)
-def test_p_text(p: float | None, text: str) -> None:
-    assert p_text(p) == text
-
-
-@pytest.mark.parametrize(("value", "text"), [(0.5, "+0.50"), (-0.001, "0.00"), (-1.234, "-1.23"), (None, "-")])
-def test_signed(value: float | None, text: str) -> None:
-    assert signed(value) == text

@@ -23,19 +23,21 @@ def report(study: Study, fresh: Path) -> Path:
     return fresh
 
 
-def test_report_writes_results_md_and_four_svg_figures(report: Path) -> None:
-    text = (report / "RESULTS.md").read_text(encoding="utf-8")
+def test_report_writes_the_answer_a_page_of_the_study_and_four_svg_figures(report: Path) -> None:
+    (page,) = (report / "results").glob("*/README.md")
+    text = page.read_text(encoding="utf-8")
+    assert page.relative_to(report).as_posix() in (report / "RESULTS.md").read_text(encoding="utf-8")
     figures = sorted((report / "results").rglob("*.svg"))
     assert len(figures) == 4
     for figure in figures:
         assert ElementTree.parse(figure).getroot().tag.endswith("svg")
-        assert str(figure.relative_to(report)) in text
+        assert str(figure.relative_to(page.parent)) in text
     assert "Synthetic" not in text
     assert [arm for arm in ARMS if f"`{arm}`" not in text] == []
 
 
 def test_report_is_the_same_every_time(report: Path) -> None:
-    files = [report / "RESULTS.md", *(report / "results").rglob("*.svg")]
+    files = [report / "RESULTS.md", *(report / "results").rglob("*.md"), *(report / "results").rglob("*.svg")]
     before = [path.read_bytes() for path in files]
     assert main(["report"]) == 0
     assert [path.read_bytes() for path in files] == before

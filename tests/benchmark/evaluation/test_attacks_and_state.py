@@ -114,9 +114,9 @@ def test_the_headline_is_the_area_which_tells_arms_apart_that_are_equal_at_the_l
     assert found is not None
     assert found.difference > 5
     planted.write(tmp_path / "results", records)
-    text = render(tmp_path / "results", tmp_path / "RESULTS.md")[tmp_path / "RESULTS.md"]
-    compared = re.findall(r"^`sba` against each other arm: (\w+)", text, flags=re.MULTILINE)
-    assert compared[:2] == ["area", "accuracy"]
+    page = tmp_path / "results" / "planted" / "README.md"
+    text = render(tmp_path / "results", tmp_path / "RESULTS.md")[page]
+    assert re.search(r"^\| against +\| accuracy +\| robust area +\| accuracy at 1/255 +\|", text, flags=re.MULTILINE)
     assert "accuracy under these attacks at Linf eps = 1/255" in text
     assert "Linf eps = 2/255" not in text
 

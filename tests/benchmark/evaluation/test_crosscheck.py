@@ -37,7 +37,7 @@ def test_torchattacks_pyautoattack_and_foolbox_agree_image_by_image(say: Say, fr
     assert made == linf | l2 | {("foolbox", "fgsm", "Linf"), ("foolbox", "pgd", "Linf")}
     assert all(row["disagreements"] == 0 and row["ours"] == row["theirs"] < row["images"] for row in rows)
     assert say("report").code == 0
-    report = (fresh / "RESULTS.md").read_text()
+    report = (fresh / "results" / "checks.md").read_text()
     assert "No image has another outcome." in report
     assert "| foolbox      | `pgd`" in report
 
@@ -56,7 +56,7 @@ def test_an_attack_that_finds_something_else_is_counted_and_ends_with_1(
     rows = json.loads((fresh / "results" / "smoke" / "crosscheck.json").read_text())["rows"]
     assert all(row["disagreements"] > 0 for row in rows)
     assert say("report").code == 0
-    assert "outcomes differ.**" in (fresh / "RESULTS.md").read_text()
+    assert "outcomes differ.**" in (fresh / "results" / "checks.md").read_text()
 
 
 def test_a_run_without_record_or_checkpoint_is_one_message(say: Say, fresh: Path) -> None:

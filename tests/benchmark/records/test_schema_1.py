@@ -7,15 +7,13 @@ from typing import Any
 
 import planted
 import pytest
-from robustness_section import COUNTS, section, tables, with_column, written
+from attacked_records import COUNTS, rows
 
+from benchmark.analysis.study import Study, load_study
 from benchmark.records.schema import Record
 from benchmark.records.store import read_record, read_study, record_path
-from benchmark.report import prose
+from benchmark.report.attack_tables import robustness_table, undisturbed_table
 from benchmark.runtime.errors import RunError
-
-pytestmark = pytest.mark.usefixtures("no_figures")
-
 
 # Records of schema 1.
 
@@ -50,17 +48,19 @@ def test_a_record_of_schema_1_is_read_as_one_without_what_it_lacks(tmp_path: Pat
     assert [record["seed"] for record in read_study(tmp_path / "results", "planted")] == [0, 1]
 
 
-def test_a_study_of_schema_1_has_a_report_without_the_newer_tables(tmp_path: Path) -> None:
+def study(folder: Path) -> Study:
+    return load_study("planted", read_study(folder / "results", "planted"))
+
+
+def test_a_study_of_schema_1_has_its_tables_without_the_newer_ones(tmp_path: Path) -> None:
     for record in planted.study(COUNTS):
         write_raw(tmp_path / "old", of_schema_1(record))
-    old = section(tmp_path / "old")
-    for note in (prose.L2_NOTE, prose.CHECKS_NOTE, prose.CORRUPTION_NOTE, prose.CALIBRATION_NOTE):
-        assert note not in old
-    for header in ("runs with flags", "mean of corruptions", "ECE, %"):
-        assert not with_column(old, header)
-    new = written(tmp_path / "new", planted.study(COUNTS))
-    assert tables(old) == tables(new)[: len(tables(old))]
-    assert with_column(old, "median minimal eps")[0].rows["sba"]["1"] == "5.0"
+    planted.write(tmp_path / "new" / "results", planted.study(COUNTS))
+    old, new = study(tmp_path / "old"), study(tmp_path / "new")
+    assert undisturbed_table(old) is None
+    assert undisturbed_table(new) is not None
+    assert robustness_table(old) == robustness_table(new)
+    assert rows(robustness_table(old))["sba"]["1"] == "5.0"
 
 
 def test_runs_of_both_schemas_make_one_study(tmp_path: Path) -> None:
@@ -69,11 +69,9 @@ def test_runs_of_both_schemas_make_one_study(tmp_path: Path) -> None:
             write_raw(tmp_path, of_schema_1(record))
         else:
             planted.write(tmp_path / "results", [record])
-    text = section(tmp_path)
-    for header in ("mean of corruptions", "ECE, %"):
-        (table,) = with_column(text, header)
-        assert set(table.rows["mixup"].values()) == {"-"}
-        assert "-" not in table.rows["standard"].values()
+    found = rows(undisturbed_table(study(tmp_path)))
+    assert set(found["mixup"].values()) == {"-"}
+    assert "-" not in found["standard"].values()
 
 
 def test_an_unknown_schema_is_refused_by_the_files_name(tmp_path: Path) -> None:
@@ -84,4 +82,4 @@ def test_an_unknown_schema_is_refused_by_the_files_name(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=message):
         read_record(path)
     with pytest.raises(RunError, match=message):
-        section(tmp_path)
+        study(tmp_path)

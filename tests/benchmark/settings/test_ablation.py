@@ -100,9 +100,8 @@ def test_the_command_trains_rows_and_reports_them_as_exploratory(fresh: Path, sa
     assert {record["clean"]["n"] for record in records.values()} == {200}
     assert records["noise_1"]["settings"]["arm"]["settings"]["noise"] == 1.0
     assert say("report").code == 0
-    report = (fresh / "RESULTS.md").read_text(encoding="utf-8")
-    assert "## Exploratory study" in report
-    assert "run smoke --ablation" in report
+    assert "Exploratory study `smoke_ablation`" in (folder / "README.md").read_text(encoding="utf-8")
+    assert "run smoke --ablation" in (fresh / "results" / "reproduce.md").read_text(encoding="utf-8")
 
 
 def test_a_smoke_run_of_it_is_tiny(fresh: Path, say: Say) -> None:

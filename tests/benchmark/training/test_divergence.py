@@ -44,7 +44,8 @@ def test_other_runs_go_on_after_one_diverged(diverged: tuple[Path, int, str], st
 def test_diverged_run_stays_in_the_report(diverged: tuple[Path, int, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(diverged[0])
     assert main(["report"]) == 0
-    assert "diverged" in Path("RESULTS.md").read_text(encoding="utf-8")
+    (page,) = Path("results").glob("*/README.md")
+    assert "diverged" in page.read_text(encoding="utf-8")
 
 
 def test_diverged_run_is_not_repeated_and_still_ends_with_1(

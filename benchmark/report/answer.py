@@ -1,0 +1,269 @@
+"""The answer: which claims hold in which studies, by how much; for RESULTS.md, the README and each study's page."""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
+
+from benchmark.analysis.claims import OURS, Claim, Finding, findings
+from benchmark.analysis.comparisons import comparisons
+from benchmark.analysis.endpoints import ENDPOINTS
+from benchmark.analysis.paired import MIN_PAIRS_TO_TEST
+from benchmark.analysis.published import data_set
+from benchmark.analysis.study import Study
+from benchmark.report.attack_tables import checked
+from benchmark.report.description import frozen_from, same_recipe
+from benchmark.report.tables import Table
+from benchmark.report.words import (
+    BREAK,
+    capital,
+    code,
+    comparison_cell,
+    count,
+    escape,
+    evidence_text,
+    finding_cell,
+    judgement_text,
+    name_of,
+    p_equals,
+    reason_text,
+    series,
+    short_title,
+    signed,
+    spent_text,
+)
+from benchmark.settings.preset import Endpoint
+
+Judged = Sequence[tuple[Claim, dict[str, Finding]]]
+Link = Callable[[str], str]  # a preset -> the link to its page
+ORDER = ("supported", "equivalent", "contradicted", "not resolved", "interim")
+
+
+class Answer(NamedTuple):
+    """The studies of the answer table, the table, a sentence a claim, and the lines below them.
+
+    `groups`: title -> the studies of every kind, for the list of pages.
+    """
+
+    studies: list[Study]
+    table: Table | None
+    sentences: list[str]
+    below: list[str]
+    groups: dict[str, list[Study]]
+
+
+def answer(studies: Sequence[Study], link: Link) -> Answer:
+    """Return the answer of all studies; `link` gives the link to a study's page.
+
+    The table has the studies that judge a claim, or will and have a whole seed. Copies of an official data set, such as
+    CIFAR-10 saved as JPEG, leave it once a study of the official one is there.
+    """
+    testing = sorted((study for study in studies if not study.exploratory), key=_order)
+    judged = findings(testing)
+    able = [study for study in testing if _judges(study, judged)]
+    official = {study.any_record["data"]["name"] for study in able}
+    copies = [study for study in able if _original(study) in official]
+    shown = [study for study in able if study not in copies]
+    rows = [
+        [f"**{claim.name}**", *(finding_cell(of[study.preset], study) for study in shown)]
+        for claim, of in judged
+        if any(of[study.preset].judgement != "not tested" for study in shown)
+    ]
+    headers = ["claim", *(f"[{short_title(study)}]({link(study.preset)})" for study in shown)]
+    begun = [study for study in testing if study not in able and study.to_come(study.against)]
+    few = [study for study in testing if study not in (*able, *begun) and len(study.seeds) < MIN_PAIRS_TO_TEST]
+    others = [study for study in testing if study not in (*able, *begun, *few)]
+    groups = {
+        "In the answer": shown,
+        "On copies of these images": copies,
+        "Other tests": others,
+        "Begun, no seed complete": begun,
+        "Described, not tested": few,
+        "Exploratory, without verdicts": [study for study in studies if study.exploratory],
+    }
+    below = [*_copies(copies, shown, judged, link), *(_other_test(study, link) for study in others)]
+    sentences = [_sentence(claim, of, shown) for claim, of in judged]
+    return Answer(shown, Table(headers, rows, words=headers) if shown else None, sentences, below, groups)
+
+
+def _order(study: Study) -> tuple[str, int, str]:
+    data = study.any_record["data"]
+    return data["name"], data["train_images"], study.preset
+
+
+def _judges(study: Study, judged: Judged) -> bool:
+    """Return whether a study judges some claim, or will and has a seed with all arms of its first family."""
+    arms = (study.treatment, *study.families[0])
+    whole = any(all(study.status(arm, seed) != "missing" for arm in arms) for seed in study.seeds)
+    tests = any(of[study.preset].judgement != "not tested" for _, of in judged)
+    return len(study.seeds) >= MIN_PAIRS_TO_TEST and whole and tests
+
+
+def _original(study: Study) -> str | None:
+    return data_set(study.any_record["data"]["name"]).version_of
+
+
+def _sentence(claim: Claim, of: dict[str, Finding], shown: Sequence[Study]) -> str:
+    """Write a claim with the studies of each judgement."""
+    said: dict[str, list[str]] = {}
+    for study in shown:
+        finding = of[study.preset]
+        judgement = "interim" if finding.interim else finding.judgement
+        said.setdefault(judgement, []).append(brief(study, shown))
+    parts = [f"{word if word == 'interim' else f'**{word}**'} {series(said[word])}" for word in ORDER if word in said]
+    source = "we ask" if claim.source == OURS else claim.source
+    return f"**{capital(claim.name)}** ({source}). {claim.says} {capital('; '.join(parts) or 'not tested')}."
+
+
+def brief(study: Study, shown: Sequence[Study]) -> str:
+    """Write a study among others in a few words: "on CIFAR-10 with 10,000 images (`fast`)"."""
+
+    def words_of(other: Study) -> str:
+        data = other.any_record["data"]
+        return f"on {data_set(data['name']).title} with {data['train_images']:,} images"
+
+    alike = [other for other in shown if words_of(other) == words_of(study)]
+    return words_of(study) + (f" ({code(study.any_record['model']['name'])})" if len(alike) > 1 else "")
+
+
+def _other_test(study: Study, link: Link) -> str:
+    """Write the primary comparisons of a study that has tests but not the arms of a claim."""
+    endpoint = study.endpoints[0]
+    said = [
+        f"{comparison_cell(pair, interim=False).replace(BREAK, ', ')}, from {code(arm)}"
+        for arm, pair in comparisons(study, endpoint).items()
+        if pair
+    ]
+    name = f"[{escape(study.analysis['title'])}]({link(study.preset)})"
+    return f"{name}, {name_of(study, endpoint)} of {code(study.treatment)}: {'; '.join(said) or 'no result'}."
+
+
+def _copies(copies: Sequence[Study], shown: Sequence[Study], judged: Judged, link: Link) -> list[str]:
+    """Write what copies of official data sets say, and where they agree with the study of the official one."""
+    lines = []
+    for study in copies:
+        title = data_set(study.any_record["data"]["name"]).title
+        tested = [(claim.name, of[study.preset].judgement) for claim, of in judged]
+        verdicts = [f"{name} {judgement}" for name, judgement in tested if judgement != "not tested"]
+        line = f"Earlier, on {title}, [{code(study.preset)}]({link(study.preset)}): {', '.join(verdicts)}."
+        if twin := next((other for other in shown if _same_but_data(study, other)), None):
+            line += _agreement(study, twin, judged, link)
+        lines.append(line)
+    return lines
+
+
+def _agreement(study: Study, twin: Study, judged: Judged, link: Link) -> str:
+    """Write where a study of a copy and its twin on the official images agree and disagree."""
+    both = [
+        (claim.name, of[study.preset].judgement == of[twin.preset].judgement)
+        for claim, of in judged
+        if "not tested" not in (of[study.preset].judgement, of[twin.preset].judgement) and not of[twin.preset].interim
+    ]
+    said = {
+        word: [name for name, same in both if same is (word == "agrees on")] for word in ("agrees on", "differs on")
+    }
+    parts = [f"{word} {series(names)}" for word, names in said.items() if names]
+    return (
+        f" Its twin on the official images, [{code(twin.preset)}]({link(twin.preset)}), {series(parts)}."
+        if parts
+        else ""
+    )
+
+
+def _same_but_data(study: Study, other: Study) -> bool:
+    """Return whether two studies, of a copy and of its original, train one network by one recipe on as many images."""
+    data, others = study.any_record, other.any_record
+    return (
+        other.any_record["data"]["name"] == _original(study)
+        and data["data"]["train_images"] == others["data"]["train_images"]
+        and data["model"]["name"] == others["model"]["name"]
+        and all(others["settings"]["recipe"].get(key) == value for key, value in data["settings"]["recipe"].items())
+    )
+
+
+def claims_table(study: Study, judged: Sequence[tuple[str, Finding]]) -> Table:
+    """What a study says of each claim that it tests, with every comparison that decides; empty where it tests none."""
+    rows = []
+    for name, finding in judged:
+        if finding.judgement == "not tested":
+            continue
+        rows.append([name, judgement_text(finding), BREAK.join(_grounds(finding, study)) or "-"])
+    headers = ["claim", "judgement", "on what"]
+    return Table(headers, rows, words=headers)
+
+
+def _grounds(finding: Finding, study: Study) -> list[str]:
+    """Write what a finding rests on, a line for each endpoint."""
+    lines = [reason_text(finding.reason, study.treatment)] if finding.reason else []
+    by_endpoint: dict[str, list[str]] = {}
+    for evidence in finding.evidence:
+        where = "" if evidence.study.preset == study.preset else f" in {code(evidence.study.preset)}"
+        by_endpoint.setdefault(name_of(evidence.study, evidence.endpoint) + where, []).append(evidence_text(evidence))
+    lines += [f"{endpoint}: {', '.join(said)}" for endpoint, said in by_endpoint.items()]
+    lines += map(spent_text, finding.spent)
+    lines += [
+        f"beside it: accuracy differs by {signed(spent.accuracy)} from {code(spent.arm)}, which was not tested"
+        for spent in finding.spent
+    ]
+    if finding.apart:
+        lines.append(f"the two gains differ by {signed(finding.apart[0])} (Welch p {p_equals(finding.apart[1])})")
+    return [*lines, *_flags(finding, study)]
+
+
+def _flags(finding: Finding, study: Study) -> list[str]:
+    """Write how many runs of an attacked comparison raised a sanity flag."""
+    arms = [study.treatment, *dict.fromkeys(e.arm for e in finding.evidence if ENDPOINTS[e.endpoint].attacked)]
+    runs = [run for arm in arms for run in study.done(arm)]
+    flags = sum(bool(run["flags"]) for run in runs)
+    if len(arms) < 2 or not flags:
+        return []
+    costly = sum(map(checked, runs))
+    part = f"; {costly} had the costly checks" if 0 < costly < len(runs) else ""
+    return [f"{flags} of these arms' {count(len(runs), 'run')} raised a sanity flag{part}"]
+
+
+def alt(studies: Sequence[Study]) -> str:
+    """Return the text of the figure of differences: every mean difference on both of its endpoints."""
+    shown: tuple[Endpoint, ...] = ("clean", "area")
+    said = []
+    for study in studies:
+        for endpoint in (named for named in shown if named in study.endpoints):
+            found = [f"{arm} {signed(pair.difference)}" for arm, pair in comparisons(study, endpoint).items() if pair]
+            where = f"{study.preset}, " if len(studies) > 1 else ""
+            said.append(f"{where}{name_of(study, endpoint)}: {', '.join(found) or 'no result yet'}")
+    treatment = studies[0].treatment if studies else "the treatment"
+    return f"{treatment} minus each other arm, mean over seeds in points; {'; '.join(said)}"
+
+
+def alt_rows(study: Study) -> str:
+    """Return the text of an exploratory study's figure; the tables below it have every value."""
+    return (
+        f"Differences of {count(len(study.against), 'row')} from {study.treatment} with 95% intervals, in accuracy on "
+        f"the {study.split} images and in robust area; the values are in the tables below"
+    )
+
+
+def chosen_caveat(studies: Sequence[Study], shown: Sequence[Study]) -> str:
+    """Return on what the settings of the studies in the answer were chosen by others."""
+    sources = {of.any_record["data"]["name"] for study in shown for of in frozen_from(study, studies)}
+    if not sources:
+        return "Where settings were chosen on images of the same data set, that may favour an arm."
+    fresh = {
+        study.any_record["data"]["name"]
+        for study in shown
+        if any(same_recipe(study, of) for of in frozen_from(study, studies))
+    } - sources
+    text = (
+        f"The settings of SBA were chosen on held-out training images of {_titles(sources)}, which may favour it "
+        "there; the other arms keep their published defaults."
+    )
+    if fresh:
+        text += f" On {_titles(fresh)} nothing was chosen: those studies are confirmatory."
+    if same := {original for source in sources if (original := data_set(source).version_of) in fresh}:
+        text += (
+            f" But {_titles(sources)} has lossy copies of the photographs of {_titles(same)}: there only the trainings "
+            "are new."
+        )
+    return text
+
+
+def _titles(names: Collection[str | None]) -> str:
+    return series(sorted(data_set(name).title for name in names if name))

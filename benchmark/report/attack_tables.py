@@ -1,0 +1,186 @@
+"""Tables of robustness and of what was checked: pure functions from a study, means over the finished seeds."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from benchmark.analysis.endpoints import area_under_curve, median_minimal_eps
+from benchmark.analysis.paired import Floats
+from benchmark.analysis.study import Study
+from benchmark.records.outcomes import attacks_at, unpack_bits
+from benchmark.records.schema import CrosscheckRow, Record
+from benchmark.report.tables import Table
+from benchmark.report.words import code, mean_and_sd, mean_text
+from benchmark.runtime.errors import RunError
+
+COSTLY = 6  # sanity checks with a higher number take attacks of their own
+CHECKS = (  # number of the check, its figure, the column, and whether the figure is a share of images
+    (4, "at 64/255", "all at 64/255, %", True),
+    (5, "noise", "noise, %", True),
+    (5, "FGSM", "FGSM, %", True),
+    (5, "PGD", "PGD, %", True),
+    (7, "PGD, logits x0.1", "PGD x0.1, %", True),
+    (7, "PGD, logits x10", "PGD x10, %", True),
+    (10, "transfer", "transfer, %", True),
+    (10, "white box", "suite, %", True),
+    (8, "fooled", "Square fools", False),
+    (9, "fooled", "more steps fool", False),
+    (11, "fooled", "AutoAttack fools", False),
+)
+COUNTS: tuple[Literal["images", "ours", "theirs", "disagreements"], ...] = ("images", "ours", "theirs", "disagreements")
+
+
+def robustness_table(study: Study) -> Table:
+    """Joint robust accuracy at every Linf eps, the area and the median minimal eps; then at every L2 eps."""
+    rows = []
+    for arm, curves, l2_curves in zip(study.arms, study.robust, study.l2_robust, strict=True):
+        cells = [mean_text(column, 1) for column in curves.T]
+        area = mean_and_sd(area_under_curve(study.eps, curves))
+        l2 = [mean_text(column, 1) for column in l2_curves.T[1:]]
+        rows.append([code(arm), *cells, area, median_text(study.eps, curves), *l2])
+    headers = ["arm", *(f"{eps:g}" for eps in study.eps), "area (sd)", "median minimal eps"]
+    return Table([*headers, *(f"L2 {eps:g}" for eps in study.l2_eps[1:])], rows)
+
+
+def median_text(eps: Floats, curves: Floats) -> str:
+    """Write the mean over seeds of the median minimal eps, or that it is beyond the largest eps in some seed."""
+    medians = median_minimal_eps(eps, curves)
+    medians = medians[~np.isnan(medians)]
+    if not len(medians):
+        return "-"
+    return f"{medians.mean():.3g}" if np.isfinite(medians).all() else f"> {eps[-1]:g}"
+
+
+def attack_table(study: Study) -> Table:
+    """What is left after each attack at the named eps (joint, in attack order), and two signs of masking."""
+    eps = float(study.analysis["eps"])
+    first = next((record for record in study.records.values() if record["robustness"]), None)
+    names = [f"{a['attack']} ({a['steps']})" for a in attacks_at(first, "Linf", eps)] if first else []
+    rows = []
+    for arm in study.arms:
+        runs = attacked(study, arm)
+        left = np.array([_after_attacks(record, eps) for record in runs]).reshape(len(runs), len(names) + 1)
+        signs = np.array([_masking_signs(record) for record in runs]).reshape(len(runs), 2)
+        cells = [mean_text(column, 1) for column in left.T]
+        rows.append([code(arm), *cells, mean_text(100 * signs[:, 0], 1), mean_text(signs[:, 1])])
+    return Table(["arm", "no attack", *names, "zero gradients, %", "median margin"], rows)
+
+
+def attacked(study: Study, arm: str) -> list[Record]:
+    """Return the finished records of an arm that were attacked, by seed."""
+    return [record for record in study.done(arm) if record["robustness"]]
+
+
+def _after_attacks(record: Record, eps: float) -> list[float]:
+    """Return the points left without attack and after each Linf attack at eps, in attack order."""
+    robustness = record["robustness"]
+    if robustness is None:
+        return []
+    n = robustness["n"]
+    outcomes = [robustness["clean"], *[attack["correct"] for attack in attacks_at(record, "Linf", eps)]]
+    bits = np.logical_and.accumulate([unpack_bits(text, n) for text in outcomes])
+    return [100.0 * int(row.sum()) / n for row in bits]
+
+
+def _masking_signs(record: Record) -> tuple[float, float]:
+    """Return the share of images whose gradient is exactly zero and the median margin of the logits."""
+    robustness = record["robustness"]
+    return (np.nan, np.nan) if robustness is None else (robustness["zero_gradient_share"], robustness["median_margin"])
+
+
+def undisturbed_table(study: Study) -> Table | None:
+    """Without an adversary: accuracy under noise and corruptions (means over severities), and the calibration.
+
+    None where nothing of it was recorded.
+    """
+    attacks = [record["robustness"] for record in study.records.values() if record["robustness"]]
+    kinds = list(dict.fromkeys(row["kind"] for found in attacks for row in found["corruptions"]))
+    calibrated = any(record["calibration"] for record in study.records.values())
+    headers, rows = ["arm"], [[code(arm)] for arm in study.arms]
+    if kinds:
+        headers += [f"noise {study.eps[-1]:g}/255", *(kind.replace("_", " ") for kind in kinds), "mean (sd)"]
+        for row, arm in zip(rows, study.arms, strict=True):
+            runs = attacked(study, arm)
+            noise = np.array([_noise_accuracy(run) for run in runs])
+            accuracy = np.array([[_corrupted_accuracy(run, kind) for kind in kinds] for run in runs])
+            accuracy = accuracy.reshape(len(runs), len(kinds))
+            row += [mean_text(noise, 1), *(mean_text(c, 1) for c in accuracy.T), mean_and_sd(accuracy.mean(axis=1))]
+    if calibrated:
+        headers += ["ECE, % (sd)", "NLL, nats (sd)"]
+        for row, arm in zip(rows, study.arms, strict=True):
+            found = [run["calibration"] for run in study.done(arm) if run["calibration"]]
+            ece, nll = (np.array([100 * c["ece"] for c in found]), np.array([c["nll"] for c in found]))
+            row += [mean_and_sd(ece), mean_and_sd(nll)]
+    return Table(headers, rows) if kinds or calibrated else None
+
+
+def _noise_accuracy(record: Record) -> float:
+    """Return the points under uniform noise of the largest eps."""
+    robustness = record["robustness"]
+    if robustness is None or not robustness["noise"]:
+        return np.nan
+    return 100.0 * robustness["noise"]["correct"] / robustness["n"]
+
+
+def _corrupted_accuracy(record: Record, kind: str) -> float:
+    """Return the points under one corruption, mean over its severities."""
+    robustness = record["robustness"]
+    found = [row["correct"] for row in robustness["corruptions"] if row["kind"] == kind] if robustness else []
+    return 100.0 * float(np.mean(found)) / robustness["n"] if robustness and found else np.nan
+
+
+def checked(run: Record) -> bool:
+    """Return whether the costly sanity checks were made on a run."""
+    return any(check["number"] > COSTLY for check in run["checks"])
+
+
+def checks_table(study: Study) -> Table:
+    """In how many runs each arm was checked, in how many a flag was raised, and what the costly checks measured."""
+    rows = []
+    for arm in study.arms:
+        runs = attacked(study, arm)
+        cells = [_figure_text(runs, number, key, share) for number, key, _, share in CHECKS]
+        flagged = sum(bool(run["flags"]) for run in runs)
+        rows.append([code(arm), f"{sum(map(checked, runs))}/{len(runs)}", f"{flagged}/{len(runs)}", *cells])
+    return Table(["arm", "runs checked", "runs with flags", *(title for _, _, title, _ in CHECKS)], rows)
+
+
+def _figure_text(runs: Sequence[Record], number: int, key: str, share: bool) -> str:
+    """Write the mean over runs of one figure of a check: in % with one digit, or images of those tested."""
+    found = [check["figures"] for run in runs for check in run["checks"] if check["number"] == number]
+    figures = [figure for figure in found if key in figure and (share or "images" in figure)]
+    if not figures:
+        return "-"
+    values = np.array([figure[key] for figure in figures])
+    return mean_text(100 * values, 1) if share else f"{values.mean():.1f} of {max(f['images'] for f in figures):.0f}"
+
+
+def read_crosschecks(results: Path) -> dict[str, list[CrosscheckRow]]:
+    """Return preset -> rows of every results/<preset>/crosscheck.json.
+
+    Raises:
+        RunError: a file is damaged.
+    """
+    found = {}
+    for path in sorted(results.glob("*/crosscheck.json")):
+        try:
+            found[path.parent.name] = list(json.loads(path.read_text(encoding="utf-8"))["rows"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path} cannot be read ({error}). Delete it and repeat `nox -s crosscheck`.") from error
+    return found
+
+
+def crosscheck_table(rows: Sequence[CrosscheckRow]) -> Table:
+    """What other packages found on the same networks at the same settings and draws."""
+    groups: dict[tuple[str, str, int, str], list[CrosscheckRow]] = {}
+    for row in rows:
+        groups.setdefault((row["package"], row["attack"], row["steps"], row["norm"]), []).append(row)
+    lines = [
+        [package, code(attack), f"{steps}", norm, f"{len(of)}", *(f"{sum(row[key] for row in of):,}" for key in COUNTS)]
+        for (package, attack, steps, norm), of in groups.items()
+    ]
+    headers = ["against", "attack", "steps", "norm", "networks", "images", "robust, ours", "robust, theirs", "differ"]
+    return Table(headers, lines, words=["attack", "norm"])

@@ -1,0 +1,177 @@
+"""How all figures are drawn: as SVG text, the same bytes for the same records.
+
+Ids are salted with a constant, no date and no version is written, and the user's matplotlibrc is not read. Text is
+drawn as paths, because labels are kept apart by their size, which only a known font has; a figure's alternative text
+is for screen readers.
+
+The background is transparent. Every colour has a contrast of at least 4:1 on white and on GitHub's dark
+#0d1117 (4.35:1 is the most that any one colour can have on both); line styles, markers and labels at the
+lines' ends say the same without colour.
+"""
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from scipy.optimize import isotonic_regression
+
+from benchmark.analysis.paired import Floats
+
+INK = "#77808b"  # text, axes and grid
+COLOURS = ("#1f7ae0", "#c2570c", "#1a8a4a", "#cf3f96", "#8957e5", "#0e8a94", "#8a7f00", "#77808b")
+DASHES = ("-", (0, (6, 2)), (0, (1.2, 1.2)), (0, (7, 2, 1.5, 2)), (0, (5, 1.5, 1.2, 1.5, 1.2, 1.5)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<")
+WIDTH, HEIGHT = 6.0, 4.2  # inches
+TEXT = 13.0  # points: 11 pixels where the figure is shown 360 pixels wide
+FAINT = 0.35  # opacity of a single run
+ROW = TEXT * 1.25 / 72  # height of a line of text, in inches
+BOX = (0.11, 0.15, 0.55, 0.73)  # left, bottom, width and height of the axes, as shares of the figure
+SETTINGS: dict[Any, Any] = {
+    "svg.hashsalt": "sba-benchmark",
+    "svg.fonttype": "path",
+    "font.size": TEXT,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.titlesize": TEXT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "grid.color": INK,
+    "grid.alpha": 0.3,
+    "grid.linewidth": 0.6,
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """How an arm is drawn."""
+
+    color: str
+    linestyle: str | tuple[int, tuple[float, ...]]
+    marker: str
+    linewidth: float
+
+
+def style(index: int) -> Style:
+    """Return the style of the study's arm number `index`, 0 being the treatment; repeats after 360."""
+    return Style(
+        COLOURS[index % len(COLOURS)],
+        DASHES[index % len(DASHES)],
+        MARKERS[index % len(MARKERS)],
+        3.0 if index == 0 else 1.8,
+    )
+
+
+def on_top(arms: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Yield the arms with their numbers, the treatment last: what is drawn last lies on top."""
+    return reversed(list(enumerate(arms)))
+
+
+@contextmanager
+def drawing(arms: Sequence[str]) -> Iterator[tuple[Figure, Axes]]:
+    """Give an empty figure, high enough for the arms' labels, and its axes; pyplot is never involved."""
+    rows = sum(1 + wrap(arm).count("\n") for arm in arms)
+    with canvas(max(HEIGHT, rows * ROW / BOX[3])) as figure:
+        axes = figure.add_axes(BOX)
+        axes.yaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
+        axes.grid(axis="y")
+        yield figure, axes
+
+
+@contextmanager
+def canvas(height: float) -> Iterator[Figure]:
+    """Give an empty figure, `height` inches high, under these settings and none of the user's."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(SETTINGS)
+        figure = Figure(figsize=(WIDTH, height))
+        FigureCanvasSVG(figure)
+        yield figure
+
+
+def draw(axes: Axes, runs: Sequence[tuple[Floats, Floats]], mean: tuple[Floats, Floats], look: Style) -> None:
+    """Draw one arm: a faint line for each run, each x and y (point,), and a strong one for their mean."""
+    for x, y in runs:  # below the means of all arms
+        axes.plot(x, y, color=look.color, alpha=FAINT, linewidth=0.8, clip_on=False, zorder=1.9)
+    axes.plot(
+        *mean,
+        color=look.color,
+        linestyle=look.linestyle,
+        linewidth=look.linewidth,
+        marker=look.marker,
+        markersize=6,
+        markevery=max(1, len(mean[0]) // 10),
+        clip_on=False,
+    )
+
+
+def label_ends(axes: Axes, arms: Sequence[str], ends: dict[str, tuple[float, float]]) -> None:
+    """Name each arm to the right of the axes and lead there from the point, in data units, that `ends` has for it."""
+    ordered = sorted(ends, key=lambda arm: (ends[arm][1], -arms.index(arm)))
+    low, high = axes.get_ylim()
+    rows = spread([(ends[arm][1] - low) / (high - low) for arm in ordered], heights(axes, ordered))
+    for arm, row in zip(ordered, rows, strict=True):
+        lead = {"arrowstyle": "-", "linewidth": 0.8, "alpha": 0.5, "color": style(arms.index(arm)).color}
+        axes.annotate("", ends[arm], (1.06, row), "data", "axes fraction", lead, annotation_clip=False)
+    label(axes, arms, ordered, rows)
+
+
+def label(axes: Axes, arms: Sequence[str], ordered: Sequence[str], rows: Floats) -> None:
+    """Write the arms' names to the right of the axes at heights `rows`, each behind a piece of its line."""
+    for arm, row in zip(ordered, rows, strict=True):
+        look = style(arms.index(arm))
+        line: dict[str, Any] = {"color": look.color, "transform": axes.transAxes, "clip_on": False}
+        axes.plot([1.06, 1.18], [row, row], linestyle=look.linestyle, linewidth=look.linewidth, **line)
+        axes.plot([1.12], [row], marker=look.marker, markersize=6, **line)
+        place: dict[str, Any] = {"va": "center", "linespacing": 1.1, "transform": axes.transAxes}
+        axes.text(1.2, row, wrap(arm), color=look.color, **place)
+
+
+def heights(axes: Axes, names: Sequence[str]) -> list[float]:
+    """Return the labels' heights as shares of the axes' height."""
+    inches = axes.bbox.height / axes.figure.dpi
+    return [ROW * (1 + wrap(name).count("\n")) / inches for name in names]
+
+
+def wrap(arm: str, letters: int = 13) -> str:
+    """Break an arm's name after underscores into lines of at most so many letters, where it has underscores."""
+    lines = [""]
+    for part in re.findall(r"[^_]*_|[^_]+", arm):
+        if lines[-1] and len(lines[-1] + part) > letters:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
+def spread(wanted: Sequence[float], heights: Sequence[float]) -> Floats:
+    """Move rising positions of labels as little as possible (least squares) so that none overlaps the next.
+
+    Both (label,), in shares of the axes' height; the labels stay between 0 and 1 if they fit there.
+    """
+    if not wanted:
+        return np.empty(0)
+    h = np.asarray(heights)
+    offsets = np.concatenate([[0.0], np.cumsum((h[1:] + h[:-1]) / 2)])
+    free = np.asarray(isotonic_regression(np.asarray(wanted) - offsets).x)
+    top = 1 - h[-1] / 2 - offsets[-1]
+    return np.asarray(np.clip(free, h[0] / 2, max(top, h[0] / 2)) + offsets, dtype=np.float64)
+
+
+def svg(figure: Figure) -> str:
+    """Return the figure as SVG text with a transparent background, its curves rounded to hundredths of a point."""
+    file = io.StringIO()
+    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), file.getvalue())
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"

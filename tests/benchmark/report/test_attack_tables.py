@@ -1,0 +1,231 @@
+"""Tables of robustness and checks with planted values; the figures that they show are those that the checks record."""
+
+import json
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import planted
+import pytest
+import torch
+from attacked_records import COUNTS, FIRM, SLOW, STEEP, area, attacked_curves, l2_attacked, points, rows
+from planted import costly_checks
+from torch import nn
+
+from benchmark.analysis.study import Study, load_study
+from benchmark.evaluation.attacks import Victim
+from benchmark.evaluation.evaluate import all_checks, joint_curves
+from benchmark.evaluation.joint import Subject, attack_jointly
+from benchmark.records.schema import Record
+from benchmark.report.attack_tables import (
+    CHECKS,
+    attack_table,
+    checked,
+    checks_table,
+    crosscheck_table,
+    read_crosschecks,
+    robustness_table,
+    undisturbed_table,
+)
+from benchmark.runtime.errors import RunError
+from benchmark.settings.preset import Attack, Checks, Evaluation
+
+
+def study(records: list[Record]) -> Study:
+    return load_study("planted", records)
+
+
+def test_robustness_has_the_planted_curves_their_area_and_median() -> None:
+    found = rows(robustness_table(study(attacked_curves())))
+    grid = ["0", "0.25", "0.5", "1", "2"]
+    assert list(found) == ["sba", "standard", "mixup"]
+    assert list(found["sba"]) == [*grid, "area (sd)", "median minimal eps"]
+    for arm, curves in (("sba", [STEEP] * 3 + [SLOW] * 2), ("standard", [STEEP] * 4 + [FIRM])):
+        columns = zip(*map(points, curves), strict=True)
+        assert [found[arm][eps] for eps in grid] == [f"{fmean(column):.1f}" for column in columns]
+        areas = [area(curve, planted.EPS) for curve in curves]
+        assert found[arm]["area (sd)"] == f"{fmean(areas):.2f} ({stdev(areas):.2f})"
+    # By hand: STEEP has the area 20 and its median at 5/12, SLOW 47.5 and 1.
+    assert found["sba"]["area (sd)"].startswith("31.00 ")
+    assert found["sba"]["median minimal eps"] == f"{(3 * 5 / 12 + 2) / 5:.3g}" == "0.65"
+    assert found["standard"]["median minimal eps"] == "> 2"
+    assert set(found["mixup"].values()) == {"-"}
+
+
+def test_l2_stands_beside_linf_where_it_was_attacked() -> None:
+    records = planted.study(COUNTS)
+    for record in records:
+        l2_attacked(record, (100, 40 + 2 * record["seed"]) if record["arm"] == "sba" else (90, 10))
+    found = rows(robustness_table(study(records)))
+    assert (found["sba"]["L2 0.25"], found["sba"]["L2 0.5"]) == ("50.0", "22.0")
+    assert found["standard"]["L2 0.5"] == "5.0"
+
+
+def test_attack_by_attack_what_each_linf_attack_leaves_at_the_named_eps() -> None:
+    records = planted.study(COUNTS, {"sba": [STEEP] * 3 + [SLOW] * 2})
+    for record in records:
+        l2_attacked(record, (100, 40))
+        assert record["robustness"] is not None
+        record["robustness"]["zero_gradient_share"] = 0.01 * record["seed"]
+        record["robustness"]["median_margin"] = 1.0 + record["seed"]
+    found = rows(attack_table(study(records)))
+    # At 1/255: 160 and 180 images without attack, (160 + 10) / 2 and (180 + 90) / 2 after FGSM, 10 and 90 in the end.
+    expected = [f"{(3 * a + 2 * b) / 5 / 2:.1f}" for a, b in ((160, 180), (85, 135), (10, 90))]
+    assert list(found["sba"]) == ["no attack", "fgsm (1)", "apgd_dlr (20)", "zero gradients, %", "median margin"]
+    assert list(found["sba"].values()) == [*expected, "2.0", "3.00"]
+
+
+def test_without_an_adversary_means_over_severities_and_seeds_and_the_calibration() -> None:
+    records = planted.study(COUNTS)
+    for record in records:
+        robustness, seed = record["robustness"], record["seed"]
+        assert robustness is not None
+        if record["arm"] == "mixup":
+            robustness["noise"], robustness["corruptions"], record["calibration"] = None, [], None
+            continue
+        more = seed if record["arm"] == "sba" else 0
+        record["calibration"] = {"n": 1000, "bins": 15, "ece": 0.02 + 0.01 * more, "nll": 0.5 + 0.1 * more}
+        robustness["noise"] = {"eps": 2.0, "correct": 150 + 2 * more}
+        robustness["corruptions"] = [
+            {"kind": kind, "severity": severity, "correct": correct + 2 * more}
+            for kind, counts in (("shot_noise", (140, 130, 120, 90, 70)), ("jpeg", (100, 100, 80, 60, 60)))
+            for severity, correct in enumerate(counts, start=1)
+        ]
+    found = rows(undisturbed_table(study(records)))
+    # 110 and 80 of 200 images on the mean of five severities, and a point more in every later seed of sba.
+    assert found["standard"] == {
+        "noise 2/255": "75.0",
+        "shot noise": "55.0",
+        "jpeg": "40.0",
+        "mean (sd)": "47.50 (0.00)",
+        "ECE, % (sd)": "2.00 (0.00)",
+        "NLL, nats (sd)": "0.50 (0.00)",
+    }
+    sds = f"{stdev(range(5)):.2f}", f"{stdev(0.1 * seed for seed in range(5)):.2f}"
+    assert list(found["sba"].values()) == [
+        "77.0",
+        "57.0",
+        "42.0",
+        f"49.50 ({sds[0]})",
+        f"4.00 ({sds[0]})",
+        f"0.70 ({sds[1]})",
+    ]
+    assert set(found["mixup"].values()) == {"-"}
+
+
+def test_nothing_without_an_adversary_where_nothing_was_recorded() -> None:
+    records = planted.study(COUNTS)
+    for record in records:
+        record["calibration"] = None
+        if record["robustness"]:
+            record["robustness"] |= {"noise": None, "corruptions": []}
+    assert undisturbed_table(study(records)) is None
+
+
+CHECK_COLUMNS = {
+    "runs checked": "5/5",
+    "runs with flags": "2/5",
+    "all at 64/255, %": "2.0",
+    "noise, %": "72.0",
+    "FGSM, %": "52.0",
+    "PGD, %": "32.0",
+    "PGD x0.1, %": "33.0",
+    "PGD x10, %": "34.0",
+    "transfer, %": "62.0",
+    "suite, %": "22.0",
+    "Square fools": "2.0 of 100",
+    "more steps fool": "0.0 of 64",
+    "AutoAttack fools": "0.4 of 64",
+}
+
+
+def test_checks_have_means_and_counts_of_images() -> None:
+    records = planted.study(COUNTS)
+    for record in records:
+        if record["arm"] == "sba":
+            record["checks"] = costly_checks(record["seed"], "odd" if record["seed"] in (1, 3) else None)
+            record["flags"] = ["check 8: odd"] if record["seed"] in (1, 3) else []
+        elif record["arm"] == "standard":
+            record["checks"] = [check for check in costly_checks(0) if check["number"] <= 7]
+    found = rows(checks_table(study(records)))
+    assert found["sba"] == CHECK_COLUMNS
+    few = ("runs checked", "runs with flags", "all at 64/255, %", "noise, %", "FGSM, %", "PGD, %", "PGD x0.1, %")
+    expected = dict(zip(few, ("5/5", "0/5", "0.0", "70.0", "50.0", "30.0", "31.0"), strict=True)) | {
+        "PGD x10, %": "32.0"
+    }
+    assert found["standard"] == {**dict.fromkeys(CHECK_COLUMNS, "-"), **expected}
+    unchecked = {"runs checked": "0/5", "runs with flags": "0/5"}
+    assert found["mixup"] == {**dict.fromkeys(CHECK_COLUMNS, "-"), **unchecked}
+
+
+def test_of_some_checked_seeds_the_means_are_over_these_and_any_flag_counts_for_the_arm() -> None:
+    records = planted.study(COUNTS)
+    for record in records:
+        if record["seed"] in (0, 1):
+            flagged = (record["arm"], record["seed"]) == ("sba", 1)
+            record["checks"] = costly_checks(record["seed"], "odd" if flagged else None)
+            record["flags"] = ["check 8: odd"] if flagged else []
+    found = rows(checks_table(study(records)))
+    assert (found["sba"]["noise, %"], found["sba"]["Square fools"]) == ("70.5", "0.5 of 100")
+    assert (found["sba"]["runs checked"], found["sba"]["runs with flags"]) == ("2/5", "1/5")
+    assert found["standard"]["runs with flags"] == "0/5"
+
+
+def test_only_costly_checks_count_as_checked() -> None:
+    record = planted.record("sba", 0, 870)
+    record["checks"] = [check for check in costly_checks(0) if check["number"] in (1, 6)]
+    assert not checked(record)
+    record["checks"] = costly_checks(0)
+    assert checked(record)
+
+
+def test_the_columns_are_figures_that_the_checks_record() -> None:
+    generator = torch.Generator().manual_seed(0)
+    model, other = (nn.Sequential(nn.Flatten(), nn.Linear(64, 6)) for _ in range(2))
+    for weight in (*model.parameters(), *other.parameters()):
+        nn.init.normal_(weight, generator=generator)
+    images = torch.rand(8, 1, 8, 8, generator=generator)
+    labels = model(images).argmax(1)
+    subject = Subject(Victim(model), images, labels, torch.ones(8, dtype=torch.bool), 6, 4, seed=0)
+    spend = Checks(images=8, square_queries=2, repeated=4, long_steps=2, reference_steps=2, reference_queries=2)
+    attacks = (Attack(name="apgd_ce", steps=2), Attack(name="apgd_dlr", steps=2))
+    settings = Evaluation(images=8, batch_size=4, eps=(1.0, 2.0), attacks=attacks, checks=spend)
+    outcomes = attack_jointly(subject, settings, lambda _text, _share: None)
+    curves = joint_curves(outcomes, 8)
+    checks = all_checks(subject, settings, outcomes, curves, lambda: other, lambda _text, _share: None)
+    recorded = {(check["number"], key) for check in checks for key in check["figures"]}
+    assert {(number, key) for number, key, _, _ in CHECKS} <= recorded
+    assert {(number, "images") for number, _, _, share in CHECKS if not share} <= recorded
+    planned = {(check["number"], key) for check in costly_checks(0) for key in check["figures"]}
+    assert {(number, key) for number, key in planned if number > 1} <= recorded  # what these tests plant
+
+
+# Other packages.
+
+
+def crosschecked(arm: str, attack: str, ours: int, theirs: int, differ: int) -> Any:
+    row = {"arm": arm, "seed": 0, "norm": "Linf", "eps": 1.0, "attack": attack, "steps": 20, "package": "foolbox"}
+    return row | {"images": 100, "ours": ours, "theirs": theirs, "disagreements": differ}
+
+
+def test_crosschecks_are_summed_over_networks(tmp_path: Path) -> None:
+    found = [
+        crosschecked("sba", "pgd", 40, 41, 1),
+        crosschecked("erm", "pgd", 30, 30, 0),
+        crosschecked("sba", "fgsm", 9, 9, 0),
+    ]
+    (tmp_path / "planted").mkdir()
+    (tmp_path / "planted" / "crosscheck.json").write_text(json.dumps({"rows": found}))
+    table = crosscheck_table(read_crosschecks(tmp_path)["planted"])
+    assert [list(row) for row in table.rows] == [
+        ["foolbox", "`pgd`", "20", "Linf", "2", "200", "70", "71", "1"],
+        ["foolbox", "`fgsm`", "20", "Linf", "1", "100", "9", "9", "0"],
+    ]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"row": []}'])
+def test_a_damaged_crosscheck_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "planted").mkdir()
+    (tmp_path / "planted" / "crosscheck.json").write_text(text)
+    with pytest.raises(RunError, match=r"crosscheck\.json cannot be read .*Delete it and repeat `nox -s crosscheck`"):
+        read_crosschecks(tmp_path)

@@ -1,0 +1,120 @@
+"""The report as files: written whole, compared with what is there, and placed in a README."""
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import planted
+import planted_site
+import pytest
+
+from benchmark.report.build import BEGIN, END, check_report, render, same_figure, write_report
+from benchmark.runtime.errors import UsageError
+
+CLEAR = {
+    "sba": [870, 872, 868, 871, 869],
+    "standard": [858, 861, 857, 862, 857],
+    "mixup": [860, 865, 858, 866, 859],
+}
+NAMED = {"sba": 870, "standard": 861, "erm": 830, "mixup": 856}
+FIGURES = ("accuracy", "robustness", "differences", "cost")
+
+
+def test_pages_and_figures_link_to_each_other_wherever_the_report_lies(tmp_path: Path) -> None:
+    results = tmp_path / "some [results] 100%"
+    planted.write(results, planted_site.study("planted", "Planted", NAMED))
+    output = tmp_path / "docs" / "RESULTS.md"
+    written = write_report(results, output, ["html"])
+    assert written[0] == output
+    figures = [results / "planted" / "figures" / f"{name}.svg" for name in FIGURES]
+    figures.append(results / "figures" / "differences.svg")
+    assert {path for path in written if path.suffix == ".svg"} == set(figures)
+    for figure in figures:
+        ElementTree.parse(figure)
+    links = re.findall(r"\]\((\S+?)\)", output.read_text())
+    assert "../some%20%5Bresults%5D%20100%25/planted/README.md" in links
+    assert "../some%20%5Bresults%5D%20100%25/figures/differences.svg" in links
+    page = output.with_suffix(".html").read_text(encoding="utf-8")
+    assert page.count("<svg") == len(figures)
+    assert check_report(results, output, ["html"]) == []
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_no_records(tmp_path: Path) -> None:
+    files = render(tmp_path / "results", tmp_path / "RESULTS.md")
+    assert list(files) == [tmp_path / "RESULTS.md"]
+    assert "No study has been run" in files[tmp_path / "RESULTS.md"]
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_mixed_records_are_refused(tmp_path: Path) -> None:
+    records = planted.study(CLEAR)
+    records[0]["data"]["fingerprint"] = "other"
+    planted.write(tmp_path / "results", records)
+    with pytest.raises(UsageError, match=r"data\.fingerprint"):
+        render(tmp_path / "results", tmp_path / "RESULTS.md")
+
+
+def test_check_passes_after_writing_and_sees_every_edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = dict.fromkeys(FIGURES, '<svg xmlns="http://www.w3.org/2000/svg"/>\n')
+    monkeypatch.setattr("benchmark.report.build.drawings", lambda _study: drawn)
+    results, output = tmp_path / "results", tmp_path / "RESULTS.md"
+    planted.write(results, planted.study(CLEAR))
+    assert [Path(problem.split(" is missing")[0]) for problem in check_report(results, output)] == list(
+        render(results, output)
+    )
+    assert not output.exists()
+    assert write_report(results, output) == list(render(results, output))
+    assert check_report(results, output) == []
+
+    page = results / "planted" / "README.md"
+    text = page.read_text()
+    page.write_text(text.replace("87.00", "97.00", 1))
+    (problem,) = check_report(results, output)
+    assert "README.md differs from its records" in problem
+    assert re.search(r"^-.* 97\.00", problem, flags=re.MULTILINE)
+    assert re.search(r"^\+.* 87\.00", problem, flags=re.MULTILINE)
+    assert "97.00" in page.read_text()  # a check changes nothing
+
+    page.write_text(text)
+    for path in (page, output, results / "planted" / "figures" / "cost.svg"):  # as a clone on Windows may have them
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert check_report(results, output) == []
+    figure = results / "planted" / "figures" / "accuracy.svg"
+    figure.write_text(figure.read_text() + " ")
+    assert check_report(results, output) == [f"{figure} differs from its records"]
+    write_report(results, output)
+    old = results / "planted" / "figures" / "old.svg"
+    old.write_text("<svg/>")
+    assert check_report(results, output) == [f"{old} is none of the report's files any more; delete it"]
+
+
+def test_figures_may_differ_in_last_bits_alone() -> None:
+    drawn = '<path d="M 1.23 4.00"/><g id="a1.5"/>'
+    assert same_figure(drawn, drawn.replace("1.23", "1.24"))
+    assert not same_figure(drawn, drawn.replace("1.23", "1.29"))
+    assert not same_figure(drawn, drawn.replace("path", "line"))
+    assert not same_figure(drawn, drawn + "<g/>")
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_the_readme_beside_it_gets_the_answer_between_its_markers(tmp_path: Path) -> None:
+    results, output, readme = tmp_path / "results", tmp_path / "RESULTS.md", tmp_path / "README.md"
+    planted.write(results, planted_site.study("planted", "Planted", NAMED))
+    readme.write_text(f"# Mine\n\nBefore.\n\n{BEGIN}\nold\n{END}\n\nAfter.\n")
+    assert any("README.md differs" in problem for problem in check_report(results, output))
+    write_report(results, output)
+    before, answer, after = re.split(f"{re.escape(BEGIN)}|{re.escape(END)}", readme.read_text())
+    assert (before, after) == ("# Mine\n\nBefore.\n\n", "\n\nAfter.\n")
+    assert "| **generalization** | **supported**" in answer
+    assert "(results/planted/README.md)" in answer
+    assert answer.strip() in output.read_text()
+    assert check_report(results, output) == []
+    readme.write_text("# Without markers\n")
+    assert readme not in render(results, output)
+
+
+def test_unwritable_output_is_a_message(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot write"):
+        write_report(tmp_path / "results", tmp_path / "file" / "RESULTS.md")

@@ -1,0 +1,152 @@
+"""What a study is said to be, and what its settings come from."""
+
+from typing import Any
+
+import planted
+import planted_site
+import pytest
+from attacked_records import rows
+
+from benchmark.analysis.study import Study, load_study
+from benchmark.records.schema import Record
+from benchmark.report.description import (
+    arms_table,
+    checks,
+    chosen,
+    first_images,
+    mixed_devices,
+    ran,
+    rows_table,
+    training,
+)
+
+
+def settings(streamed: bool | None) -> dict[str, Any]:
+    """Settings as records have them; older ones do not say whether images are streamed."""
+    data = {} if streamed is None else {"streamed": streamed}
+    return {"data": data, "recipe": {"epochs": 2, "padding": 4, "flip": True}}
+
+
+def test_the_standard_augmentation_that_is_named_is_the_one_that_was_used() -> None:
+    assert training(settings(streamed=None)) == "Training: epochs = 2, padding = 4, flip = true."
+    assert training(settings(streamed=False)) == training(settings(streamed=None))
+    said = training(settings(streamed=True))
+    assert "padding" not in said
+    assert "flip = true" in said
+    assert "random resized crops, 8% to 100% of the area" in said
+
+
+def two_seeds() -> list[Record]:
+    return planted.study({"sba": [870, 871], "standard": [858, 859]})
+
+
+def test_seeds_of_mixed_devices_are_named_as_such() -> None:
+    records = two_seeds()
+    assert mixed_devices(load_study("planted", records)) is None
+    assert ran(load_study("planted", records)) == "Ran on cpu, 2026-01-01 to 2026-01-02."
+    gpu = {"device": "cuda:0 NVIDIA H200", "device_name": "NVIDIA H200"}
+    for record in records:
+        if record["seed"] == 1:
+            record["environment"] = record["environment"] | gpu
+    study = load_study("planted", records)
+    assert ran(study) == "Ran on NVIDIA H200 (seed 1) and cpu (seed 0), 2026-01-01 to 2026-01-02."
+    assert mixed_devices(study) is None
+    records[1]["environment"] = records[0]["environment"]
+    said = mixed_devices(load_study("planted", records))
+    assert said is not None
+    assert said.startswith("Mixed devices: the runs of seed 1 are from cpu and cuda.")
+
+
+def test_runs_that_the_costly_checks_are_limited_to_are_counted() -> None:
+    records = two_seeds()
+    assert checks(load_study("planted", records)) == []
+    for record in records:
+        record["settings"]["evaluation"]["checks"] = {"seeds": [0, 1]}
+        if record["seed"] == 0:
+            record["checks"] = planted.costly_checks(0)
+    (said,) = checks(load_study("planted", records))
+    assert said.startswith("Costly sanity checks: of seeds 0, 1 alone, so far in 2 of 4 runs; a flag in one")
+
+
+def test_the_old_normalisation_is_said_where_it_was_used() -> None:
+    records = two_seeds()
+    (said,) = first_images(load_study("planted", records))
+    assert "the first 5,000 training images" in said
+    for record in records:
+        record["settings"]["numerics"] = 2
+    assert first_images(load_study("planted", records)) == []
+
+
+def test_arms_of_the_treatments_method_are_told_by_what_differs() -> None:
+    records = planted.study({name: [870] for name in ("sba", "standard", "sba_often", "sba_again", "adversarial")})
+    for record in records:
+        record["analysis"] |= {"relatives": ["sba_often"], "positive_control": "adversarial"}
+        spec = record["settings"]["arm"]
+        if record["arm"].startswith("sba"):
+            own = {"layers": ["stem", "block1"], "p": 0.5, "tau": None, "jitter": False}
+            spec |= {"method": "sba", "settings": own}
+        if record["arm"] == "sba_often":
+            spec |= {"augmentation": "none", "epochs": 6, "settings": {**spec["settings"], "p": 1.0}}
+    found = {arm: tuple(row.values()) for arm, row in rows(arms_table(load_study("planted", records))).items()}
+    assert found == {
+        "sba": (
+            "treatment",
+            "method sba, augmentation standard, layers = [stem, block1], p = 0.5, tau = none, jitter = false",
+        ),
+        "standard": ("claims", "method standard, augmentation standard"),
+        "mixup": ("claims", "no run yet"),
+        "sba_often": ("relative", "as sba, but augmentation none, 6 epochs, p = 1"),
+        "adversarial": ("positive control", "method adversarial, augmentation standard"),
+        "sba_again": ("shown, not tested", "as sba"),
+    }
+
+
+def test_rows_of_an_ablation_say_what_differs_and_what_it_costs() -> None:
+    records = planted.ablation({row: [860, 862, 858] for row in planted.ROWS})
+    table = rows_table(load_study("planted_ablation", records))
+    assert {row: tuple(cells.values()) for row, cells in rows(table).items()} == {
+        "default": ("-", "3.00 T (1.00x)", "50%"),
+        "noise_1": ("noise = 1", "3.00 T (1.00x)", "50%"),
+        "layers_input": ("layers = [input]", "3.00 T (1.00x)", "50%"),
+        "similarity": ("noise_jitter = 1; similarity_tau = 0.5", "3.00 T (1.00x)", "50%"),
+        "erm": ("method erm", "2.00 T (0.67x)", "0%"),
+        "erm_equal_compute": ("method erm; 6 epochs", "3.00 T (1.00x)", "0%"),
+    }
+
+
+def of_data(name: str, **recipe: float) -> Study:
+    records = planted_site.study("x", "X", {"sba": 870, "standard": 861}, seeds=4, data={"name": name})
+    for record in records:
+        record["settings"]["recipe"] |= recipe
+    return load_study("x", records)
+
+
+ABLATION = load_study("cifar10_jpeg_cpu_ablation", planted_site.chosen())
+
+
+def test_settings_that_were_chosen_on_other_images_make_a_study_confirmatory() -> None:
+    (said,) = chosen(of_data("cifar100"), [ABLATION])
+    assert said.startswith("Confirmatory: nothing was chosen on these images. The settings of `sba` were chosen by `ci")
+    assert said.endswith("CIFAR-10 saved as JPEG, and frozen; learning rate, weight decay and crops likewise.")
+    (same,) = chosen(of_data("cifar10"), [ABLATION])
+    assert same.endswith("Those are lossy copies of these photographs: the trainings are new, the pictures are not.")
+
+
+def test_a_recipe_that_was_not_frozen_confirms_nothing() -> None:
+    (said,) = chosen(of_data("cifar100", learning_rate=0.2), [ABLATION])
+    assert said.startswith("The settings of `sba` were chosen by ")
+
+
+def test_settings_that_were_chosen_on_the_same_images_may_favour_their_arm() -> None:
+    (said,) = chosen(of_data("cifar10_jpeg"), [ABLATION])
+    assert said.startswith("Chosen by `cifar10_jpeg_cpu_ablation` on held-out training images of the same data set")
+    assert said.endswith("which may favour it.")
+
+
+@pytest.mark.parametrize("other", ["other settings", "no ablation", "itself"])
+def test_nothing_is_said_of_settings_that_no_study_chose(other: str) -> None:
+    study = of_data("cifar100")
+    if other == "other settings":
+        for record in study.records.values():
+            record["settings"]["arm"] |= {"settings": planted_site.SBA | {"noise": 0.1}}
+    assert chosen(ABLATION if other == "itself" else study, [] if other == "no ablation" else [ABLATION]) == []

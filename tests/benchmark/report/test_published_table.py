@@ -1,0 +1,203 @@
+"""Published figures beside ours: the reasons why a study does not match, and the studies that do."""
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+import planted
+import pytest
+from published_studies import ATTACK, COUNTS, PLANTED, cells, changed, planted_cell, records, study
+
+from benchmark.analysis.published import FILE, load_published
+from benchmark.report.published_table import published_table
+
+
+def test_a_study_with_a_published_protocol_stands_beside_its_figures() -> None:
+    found = cells([study(records())])
+    for name, arm in (("mixup_erm_1e-4", "standard"), ("mixup_1e-4", "mixup")):
+        points = [count / 100 for count in COUNTS[arm]]
+        mean, sd = statistics.mean(points), statistics.stdev(points)
+        assert found[name] == (
+            f"{mean:.2f} (sd {sd:.2f}, 5 of 5 seeds) in `cifar10_gpu`, 94.00 as median of last 10 epochs"
+        )
+    others = {name: cell for name, cell in found.items() if name not in ("mixup_erm_1e-4", "mixup_1e-4")}
+    assert all(cell.startswith("not comparable: ") for cell in others.values())
+    assert others["mixup_5e-4"] == "not comparable: weight decay 0.0001, not 0.0005"
+
+
+@pytest.mark.parametrize(
+    ("figure", "changes", "reason"),
+    [
+        ("mixup_1e-4", {"model__name": "fast"}, "network `fast`, not PreActResNet-18"),
+        ("mixup_1e-4", {"model__name": "resnet18"}, "network ResNet-18, not PreActResNet-18"),
+        ("mixup_1e-4", {"settings__recipe__epochs": 30}, "30 epochs, not 200"),
+        ("mixup_1e-4", {"settings__recipe__batch_size": 512}, "batch 512, not 128"),
+        ("mixup_1e-4", {"settings__recipe__weight_decay": 1e-3}, "weight decay 0.001, not 0.0001"),
+        ("mixup_1e-4", {"settings__recipe__padding": 2}, "crops padded by 2, not 4"),
+        ("mixup_1e-4", {"data__train_images": 10000}, "10,000 training images, not 50,000"),
+        ("mixup_1e-4", {"data__test_images": 500}, "500 test images, not 10,000"),
+        ("mixup_1e-4", {"settings__compute": True}, "trained for equal FLOPs, not for epochs"),
+        (
+            "mixup_1e-4",
+            {"data__name": "cifar10_jpeg"},
+            "the data set is CIFAR-10 saved as JPEG, not the official CIFAR-10",
+        ),
+        ("manifold_input_cifar10", {}, "200 epochs, not 1,200; batch 128, not 100; crops padded by 4, not 2; {}"),
+        (
+            "pytorch_cifar",
+            {"settings__recipe__epochs": 350, "settings__recipe__weight_decay": 5e-4},
+            "not given: reported epoch",
+        ),
+        ("manifold_cifar10", {"settings__recipe__epochs": 1200}, "no arm of `manifold_mixup` with {}"),
+        ("manifold_cifar100", {}, "no study of CIFAR-100 was run"),
+        ("openmixup_mixup_imagenet", {}, "no study of ImageNet was run"),
+        ("mixup_1e-4", {"data__name": "cifar100"}, "no study of CIFAR-10 was run"),
+    ],
+)
+def test_what_differs_is_read_from_the_records(figure: str, changes: dict[str, Any], reason: str) -> None:
+    cell = cells([study(records(**changes))])[figure]
+    if reason.endswith("{}"):
+        assert cell.startswith(f"not comparable: {reason.removesuffix('{}')}")
+    else:
+        assert cell == f"not comparable: {reason}"
+
+
+def test_precision_and_the_course_of_the_rate_are_no_reasons() -> None:
+    found = records(settings__recipe__precision="float32", settings__recipe__peak=0.5)
+    assert cells([study(found)])["mixup_1e-4"] == cells([study(records())])["mixup_1e-4"]
+
+
+def test_the_cpu_study_on_jpeg_differs_in_everything() -> None:
+    cell = cells([study(records("cifar10_jpeg_cpu"))])["mixup_erm_1e-4"]
+    assert cell == (
+        "not comparable: the data set is CIFAR-10 saved as JPEG, not the official CIFAR-10; "
+        "network `fast`, not PreActResNet-18; 7 epochs, not 200; batch 256, not 128; "
+        "weight decay 0.001, not 0.0001; crops padded by 2, not 4"
+    )
+
+
+def test_an_arm_of_the_method_with_other_settings_augmentation_or_epochs_is_no_match() -> None:
+    found = records()
+    of_mixup = [i for i, record in enumerate(found) if record["arm"] == "mixup"]
+    for changes, reason in (
+        ({"settings__arm__settings": {"alpha": 0.2}}, "alpha 0.2, not 1"),
+        ({"settings__arm__epochs": 150}, "150 epochs, not 200"),
+        ({"settings__arm__augmentation": "none"}, "no arm of `mixup` with augmentation standard"),
+    ):
+        mixed = [changed([record], **changes)[0] if i in of_mixup else record for i, record in enumerate(found)]
+        cell = cells([study(mixed)])
+        assert cell["mixup_1e-4"] == f"not comparable: {reason}"
+        assert cell["mixup_erm_1e-4"].startswith("94.50 ")
+
+
+def test_the_closest_study_gives_the_reasons_whatever_the_order() -> None:
+    far, near = study(records("cifar10_cpu")), study(records("cifar10_jpeg_gpu"))
+    for studies in ([far, near], [near, far]):
+        assert cells(studies)["mixup_1e-4"] == (
+            "not comparable: the data set is CIFAR-10 saved as JPEG, not the official CIFAR-10"
+        )
+
+
+def test_every_matching_study_is_shown_and_others_are_not() -> None:
+    other = changed(records(), preset="mine")
+    cell = cells([study(records("cifar10_cpu")), study(records()), study(other)])["mixup_1e-4"]
+    assert cell.count(" of 5 seeds) in ") == 2
+    assert "`cifar10_gpu`" in cell
+    assert "`mine`" in cell
+    assert "not comparable" not in cell
+
+
+def test_runs_that_diverged_or_are_missing_leave_the_mean_and_are_counted() -> None:
+    found = [record for record in records() if (record["arm"], record["seed"]) != ("mixup", 4)]
+    for i, record in enumerate(found):
+        if (record["arm"], record["seed"]) == ("mixup", 1):
+            [found[i]] = changed([record], status="diverged", clean=None, last_epoch=None, epochs=[])
+    kept = [95.80, 95.90, 95.66]
+    assert cells([study(found)])["mixup_1e-4"].startswith(
+        f"{statistics.mean(kept):.2f} (sd {statistics.stdev(kept):.2f}, 3 of 5 seeds) in `cifar10_gpu`"
+    )
+
+
+def test_an_arm_without_a_finished_run_is_not_compared() -> None:
+    found = [
+        changed([record], status="diverged", clean=None, epochs=[])[0] if record["arm"] == "mixup" else record
+        for record in records()
+    ]
+    assert cells([study(found)])["mixup_1e-4"] == "not comparable: no run of `mixup` has finished"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"analysis__exploratory": True}, {"settings__evaluation__split": "validation"}, {"data__synthetic": True}],
+)
+def test_exploratory_validation_and_synthetic_studies_are_never_compared(changes: dict[str, Any]) -> None:
+    excluded = study(records(**changes))
+    assert cells([excluded]) == cells([])
+    assert cells([excluded, study(records())]) == cells([study(records())])
+
+
+def test_without_studies_every_row_says_so() -> None:
+    title = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet": "ImageNet"}
+    for name, figure in load_published(FILE).figures.items():
+        assert cells([])[name] == f"not comparable: no study of {title[figure.dataset]} was run"
+
+
+def test_the_last_epoch_is_not_the_best_test_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = planted.study({"sba": [880, 884], "standard": [870, 874]})
+    assert planted_cell(tmp_path, monkeypatch, PLANTED, found) == "87.20 (sd 0.28, 2 of 5 seeds) in `planted`"
+    best = PLANTED.replace("last epoch", "best test epoch")
+    assert planted_cell(tmp_path, monkeypatch, best, found) == "not comparable: last epoch, not best test epoch"
+
+
+def test_a_robust_figure_needs_the_same_attacks_eps_and_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    curves = {"sba": [[160, 120, 60, 10, 0]] * 2, "standard": [[160, 120, 60, 10, 4], [160, 120, 60, 10, 6]]}
+    subset = planted.study({"sba": [880, 884], "standard": [870, 874]}, curves)
+    found = changed(subset, settings__evaluation__images=1000)  # as if all test images had been attacked
+    robust = PLANTED + ATTACK
+    assert planted_cell(tmp_path, monkeypatch, robust, found) == "2.50 (sd 0.71, 2 of 5 seeds) in `planted`"
+    assert planted_cell(tmp_path, monkeypatch, robust, subset) == "not comparable: 200 attacked images, not 1,000"
+    assert planted_cell(tmp_path, monkeypatch, robust.replace("eps = 2.0", "eps = 8.0"), found) == (
+        "not comparable: no attack at 8/255"
+    )
+    assert planted_cell(tmp_path, monkeypatch, robust.replace("steps = 20", "steps = 100"), found) == (
+        "not comparable: attacks fgsm (1), apgd_dlr (20), not Two attacks"
+    )
+
+
+def test_every_published_number_is_in_its_row_as_accuracy() -> None:
+    rows = published_table([]).rows
+    assert len(rows) == 21
+    for figure, row in zip(load_published(FILE).figures.values(), rows, strict=True):
+        shown = row[5]
+        if figure.quantity == "error":
+            assert shown.startswith(f"{100 - figure.value:.2f}")
+            assert shown.endswith(f"(error {figure.value:.2f})")
+        else:
+            assert shown.startswith(f"{figure.value:.2f}")
+        assert (f" ± {figure.spread}" in shown) == (figure.spread is not None)
+        assert shown.endswith(" robust") == (figure.attack is not None)
+
+
+def test_the_table_is_markdown_of_seven_columns() -> None:
+    lines = str(published_table([])).splitlines()
+    assert len(lines) == 2 + 21
+    assert {line.count("|") for line in lines} == {8}
+    first = [cell.strip() for cell in lines[2].split("|")]
+    assert first[2:8] == [
+        "CIFAR-10",
+        "PreActResNet-18",
+        "`erm`, standard",
+        "200 epochs, batch 128, weight decay 0.0001, median of last 10 epochs",
+        "94.47 (error 5.53)",
+        "not comparable: no study of CIFAR-10 was run",
+    ]
+    assert "1710.09412" in first[1]
+
+
+def test_protocols_of_attacked_costly_and_unknown_figures() -> None:
+    names = list(load_published(FILE).figures)
+    protocols = {name: row[4] for name, row in zip(names, published_table([]).rows, strict=True)}
+    assert protocols["robustbench_clean"] == "not given"
+    assert protocols["robustbench_robust"] == "AutoAttack at Linf 8/255"
+    assert protocols["manifold_cifar100"] == "1200 epochs, batch 100, weight decay 0.0001, 5 runs"
+    assert protocols["airbench94"] == ("9.9 epochs, batch 1024, last epoch, 1000 runs, 3.83 s, 0.36 PFLOP on one A100")

@@ -1,0 +1,224 @@
+"""Tables of a study: values recomputed with SciPy or by hand; as text, LaTeX and Markdown."""
+
+import numpy as np
+import planted
+import pytest
+from attacked_records import rows
+from scipy import stats
+
+from benchmark.analysis.endpoints import images_to
+from benchmark.analysis.study import load_study
+from benchmark.records.schema import Record
+from benchmark.report.tables import (
+    Table,
+    comparison_table,
+    compute_table,
+    contrast_table,
+    cost_table,
+    differences_table,
+    environment_table,
+    more_tests_table,
+    plain,
+    seeds_table,
+    self_table,
+    twin,
+)
+from benchmark.report.words import p_text, signed
+
+COUNTS = {
+    "sba": [870, 872, 868, 871, 869],
+    "standard": [858, 861, 857, 862, 857],
+    "mixup": [860, 865, 858, 866, 859],
+}
+
+
+def test_every_seed_with_mean_sd_and_best_epoch() -> None:
+    records = [r for r in planted.study(COUNTS) if (r["arm"], r["seed"]) not in {("mixup", 1), ("mixup", 4)}]
+    records += [planted.diverged("mixup", 1), planted.record("always", 0, 871)]
+    found = rows(seeds_table(load_study("planted", records)))
+    points = np.array(COUNTS["sba"]) / 10
+    assert list(found["sba"].values()) == [*(f"{p:.2f}" for p in points), "87.00", f"{points.std(ddof=1):.2f}", "87.00"]
+    assert [found["mixup"][f"seed {seed}"] for seed in range(5)] == ["86.00", "diverged", "85.80", "86.60", "missing"]
+    assert [found["always"][f"seed {seed}"] for seed in range(2)] == ["87.10", "-"]  # it need not run at every seed
+
+
+def test_differences_and_their_other_tests_are_those_of_scipy() -> None:
+    study = load_study("planted", planted.study(COUNTS))
+    short, more, wide = (
+        rows(t) for t in (differences_table(study), more_tests_table(study), comparison_table(study, "clean"))
+    )
+    pairs = {arm: (np.array(COUNTS["sba"]) / 10, np.array(COUNTS[arm]) / 10) for arm in ("standard", "mixup")}
+    raw = {arm: float(stats.ttest_rel(*pair).pvalue) for arm, pair in pairs.items()}
+    low, high = sorted(raw, key=raw.__getitem__)
+    holm = {low: 2 * raw[low], high: max(2 * raw[low], raw[high])}
+    for arm, (ours, theirs) in pairs.items():
+        interval = stats.ttest_rel(ours, theirs).confidence_interval()
+        mean = signed(float((ours - theirs).mean()))
+        ends = f"[{signed(interval.low)}, {signed(interval.high)}]"
+        assert short[arm]["accuracy"] == f"{mean} {ends}, p {p_text(holm[arm])}, higher"
+        welch = p_text(float(stats.ttest_ind(ours, theirs, equal_var=False).pvalue))
+        assert more[arm]["accuracy"].startswith(
+            f"higher in 5/5; p {p_text(raw[arm])}, exact .0625, Welch {welch}, equiv"
+        )
+        assert wide[arm]["difference"] == mean
+        assert wide[arm]["95% interval"] == f"{signed(interval.low)} to {signed(interval.high)}"
+        assert (wide[arm]["p"], wide[arm]["Holm p"], wide[arm]["Welch p"]) == (
+            p_text(raw[arm]),
+            p_text(holm[arm]),
+            welch,
+        )
+        assert (wide[arm]["exact p"], wide[arm]["exact floor"], wide[arm]["outcome"]) == (".0625", ".0625", "higher")
+    assert short["standard"]["accuracy at 1/255"] == "0.00 in each seed, constant differences"
+
+
+def test_families_are_named_where_there_are_two() -> None:
+    records = planted.study({**COUNTS, "cutmix": COUNTS["mixup"]})
+    assert "family" not in rows(differences_table(load_study("planted", records)))["standard"]
+    for record in records:
+        record["analysis"]["relatives"] = ["cutmix"]
+    found = rows(differences_table(load_study("planted", records)))
+    assert {arm: row["family"] for arm, row in found.items()} == {
+        "standard": "claims",
+        "mixup": "claims",
+        "cutmix": "relatives",
+    }
+
+
+def test_unfinished_families_and_few_seeds_have_differences_and_no_tests() -> None:
+    records = [record for record in planted.study(COUNTS) if (record["arm"], record["seed"]) != ("mixup", 4)]
+    study = load_study("planted", records)
+    assert rows(differences_table(study))["standard"]["accuracy"] == "+1.10 (5 seeds)"
+    assert set(rows(more_tests_table(study))["standard"].values()) == {"-"}
+    assert list(rows(comparison_table(study, "clean"))["mixup"].values())[3:] == ["-"] * 8 + ["interim"]
+
+
+def test_from_ten_seeds_on_a_bootstrap_interval_stands_beside_the_t_interval() -> None:
+    ten = {arm: [*counts, *(count + 1 for count in counts)] for arm, counts in COUNTS.items()}
+    records = planted.study(ten)
+    for record in records:
+        record["analysis"]["seeds"] = list(range(10))
+    study = load_study("planted", records)
+    low, high = map(float, rows(comparison_table(study, "clean"))["standard"]["bootstrap interval"].split(" to "))
+    assert low < 1.1 < high
+    assert high - low < 2
+    assert "bootstrap" in rows(more_tests_table(study))["standard"]["accuracy"]
+    assert (
+        "bootstrap interval"
+        not in rows(comparison_table(load_study("planted", planted.study(COUNTS)), "clean"))["mixup"]
+    )
+    for record in records:
+        record["analysis"]["against"] = ["standard", "mixup", "erm"]  # of which no seed was run
+    assert rows(comparison_table(load_study("planted", records), "clean"))["erm"]["bootstrap interval"] == "-"
+
+
+# An ablation.
+
+ROWS = {
+    "default": [860, 862, 858],
+    "noise_1": [880, 882, 879],
+    "layers_input": [840, 843, 838],
+    "similarity": [860, 865, 856],
+    "erm": [850, 849, 852],
+    "erm_equal_compute": [863, 865, 861],  # 0.3 points higher in every seed: no t test of its own
+}
+
+
+def test_contrasts_are_those_of_one_additive_model() -> None:
+    table = np.array(list(ROWS.values()), dtype=np.float64) / 10  # (row, seed)
+    residual = table - table.mean(1, keepdims=True) - table.mean(0, keepdims=True) + table.mean()
+    freedom = (len(ROWS) - 1) * 2
+    error = np.sqrt((residual**2).sum() / freedom * 2 / 3)
+    differences = table[1:].mean(1) - table[0].mean()
+    p = 2 * stats.t.sf(np.abs(differences) / error, freedom)
+    adjusted = stats.false_discovery_control(p)
+    half = error * stats.t.ppf(0.975, freedom)
+    found = rows(contrast_table(load_study("planted_ablation", planted.ablation(ROWS)), "clean"))
+    assert list(found) == list(ROWS)
+    assert list(found["default"].values())[-5:] == ["-"] * 5
+    for i, row in enumerate(list(ROWS)[1:]):
+        each = np.round(table[i + 1] - table[0], 9)
+        own = p_text(float(stats.ttest_1samp(each, 0).pvalue)) if np.ptp(each) else "-"
+        interval = f"{signed(differences[i] - half)} to {signed(differences[i] + half)}"
+        expected = [signed(differences[i]), interval, p_text(float(p[i])), p_text(float(adjusted[i])), own]
+        assert list(found[row].values())[-5:] == expected
+    assert found["noise_1"]["difference"] == "+2.03"
+
+
+# Convergence, cost, equal compute, the self-comparison.
+
+
+def test_cost_has_convergence_and_costs_relative_to_standard() -> None:
+    records = planted.study({"sba": [870, 600], "standard": [860, 850]})
+    for record in records:
+        record["analysis"] |= {"levels": [60.0, 80.0], "level": 60.0, "seeds": [0, 1]}
+    found = rows(cost_table(load_study("planted", records)))
+    assert found["sba"]["k images to 80%"] == "(1/2)"
+    expected = np.mean([images_to(record, 80.0) for record in records if record["arm"] == "standard"])
+    assert found["standard"]["k images to 80%"] == f"{expected:.1f}"
+    assert found["sba"]["FLOPs"] == "3.00 T (1.50x)"
+    assert (found["sba"]["seconds"], found["sba"]["augmented steps"]) == ("30 (1.50x)", "50%")
+    assert set(found["mixup"].values()) == {"-"}
+
+
+def in_compute_mode(counts: dict[str, list[int]]) -> list[Record]:
+    records = planted.study(counts)
+    for record in records:
+        record["preset"], record["settings"]["compute"] = "planted_compute", True
+        record["cost"]["train_flops"] = 2 * 10**12
+    return records
+
+
+def test_both_modes_stand_side_by_side() -> None:
+    epochs = load_study("planted", planted.study(COUNTS))
+    compute = load_study("planted_compute", in_compute_mode({"sba": [851, 853, 849, 852, 850], "standard": [860] * 5}))
+    assert twin(epochs, [epochs, compute]) is compute
+    assert twin(compute, [epochs, compute]) is None
+    found = rows(compute_table(epochs, compute))
+    assert list(found["sba"].values()) == ["5", "1.50x", "87.00 (0.16)", "20.00", "5", "1.00x", "85.10 (0.16)", "20.00"]
+    assert list(found["mixup"].values())[4:] == ["-"] * 4
+
+
+def test_every_arm_against_itself_from_eight_seeds_on() -> None:
+    eight = {arm: [*counts, *counts[:3]] for arm, counts in COUNTS.items()}
+    records = planted.study(eight)
+    for record in records:
+        record["analysis"]["seeds"] = list(range(8))
+    found = rows(self_table(load_study("planted", records)))
+    first, second = np.array(eight["sba"][:4]) / 10, np.array(eight["sba"][4:]) / 10
+    assert found["sba"]["accuracy"].startswith(signed(float((first - second).mean())))
+    assert found["sba"]["accuracy, p"] == p_text(float(stats.ttest_rel(first, second).pvalue))
+    assert self_table(load_study("planted", planted.study(COUNTS))) is None
+
+
+def test_environments_are_listed_with_every_value() -> None:
+    records = planted.study(COUNTS)
+    records[0]["environment"] = records[0]["environment"] | {"commit": "fedcba"}
+    found = rows(environment_table([load_study("planted", records)]))
+    assert found["commit"] == {"planted": "0123456789abcdef, fedcba"}
+    assert "date" not in found
+
+
+# Forms of a table.
+
+TABLE = Table(["arm", "share, %"], [["`sba_x`", "12.5<br>a"], [r"a \| b & c", "**#1** \\* &lt;"]])
+
+
+def test_a_bar_stays_in_its_cell() -> None:
+    lines = str(Table(["a", "b"], [["`x|y`", r"u \| v"]])).splitlines()
+    assert lines[2] == "| `x\\|y` | u \\| v |"
+
+
+def test_other_forms_have_no_markdown() -> None:
+    assert plain("[CIFAR\\_10<br>`fast`](a.md) **x** &lt;&amp; \\*") == "CIFAR_10, fast x <& *"
+    assert [line.split("  ")[0] for line in TABLE.text().splitlines()[2:]] == ["sba_x", "a | b & c"]
+    latex = TABLE.latex()
+    assert latex.startswith("\\begin{tabular}{lr}\n\\toprule\n")
+    for escaped in (r"sba\_x", r"a | b \& c", r"share, \%", r"\#1"):
+        assert escaped in latex
+
+
+@pytest.mark.parametrize("endpoint", ["learning", "images"])
+def test_units_of_other_endpoints(endpoint: str) -> None:
+    found = rows(differences_table(load_study("planted", planted.study(COUNTS))))["standard"]
+    name = {"learning": "learning curve", "images": "training images until 70% accuracy"}[endpoint]
+    assert (" k " in found[name]) == (endpoint == "images")

@@ -1,0 +1,128 @@
+"""Numbers, names and outcomes as the report writes them."""
+
+import numpy as np
+import planted
+import planted_site
+import pytest
+from markdown_it import MarkdownIt
+
+from benchmark.analysis.claims import Reason
+from benchmark.analysis.paired import Comparison, compare, correct
+from benchmark.analysis.study import load_study
+from benchmark.report.words import (
+    capital,
+    code,
+    comparison_cell,
+    count,
+    direction,
+    escape,
+    no_comparison,
+    p_equals,
+    p_text,
+    reason_text,
+    seed_list,
+    series,
+    short_title,
+    si,
+    signed,
+    value_text,
+)
+
+
+def compared(*differences: float) -> Comparison:
+    control = 80.0 + 0.3 * np.arange(len(differences), dtype=np.float64)
+    found = correct([compare(control + np.array(differences), control, 0.5, 1)])[0]
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [(0.0625, ".0625"), (0.25, ".25"), (1.0, "1"), (0.00001, "< .0001"), (None, "-"), (0.1234567, ".1235")],
+)
+def test_p(p: float | None, text: str) -> None:
+    assert p_text(p) == text
+
+
+def test_p_after_its_sign() -> None:
+    assert (p_equals(0.0625), p_equals(0.00001)) == ("= .0625", "< .0001")
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.5, "+0.50"), (-0.001, "0.00"), (-1.234, "-1.23"), (None, "-")])
+def test_signed(value: float | None, text: str) -> None:
+    assert signed(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(999, "999"), (2.134e12, "2.13 T"), (52_400, "52.4 k"), (699e3, "699 k")])
+def test_si(value: float, text: str) -> None:
+    assert si(value) == text
+
+
+def test_lists() -> None:
+    assert [series(items) for items in (["a"], ["a", "b"], ["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
+    assert [count(n, "seed") for n in (1, 2, 1000)] == ["1 seed", "2 seeds", "1,000 seeds"]
+    found = [seed_list(seeds) for seeds in ([3], [0, 1], [0, 1, 2, 3], [0, 2, 3])]
+    assert found == ["seed 3", "seeds 0, 1", "seeds 0 to 3", "seeds 0, 2, 3"]
+    assert [capital(text) for text in ("", "abc", "**abc** d")] == ["", "Abc", "**Abc** d"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "none"), (True, "true"), (0.5, "0.5"), (1.0, "1"), (["a", 2], "[a, 2]"), ("kl", "kl")]
+)
+def test_values(value: object, text: str) -> None:
+    assert value_text(value) == text
+
+
+@pytest.mark.parametrize("text", [planted_site.HOSTILE, "_a_ b_c", "[x]: y", "a\\|b", "&lt; &amp; ~~x~~", "a  b\nc"])
+def test_escaped_texts_are_shown_as_they_are(text: str) -> None:
+    reader = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    for page in (f"before {escape(text)} after", f"| before {escape(text)} after |\n|---|\n"):
+        (inline,) = (token for token in reader.parse(page) if token.type == "inline")
+        assert {child.type for child in inline.children or []} <= {"text"}
+        assert "".join(child.content for child in inline.children or []) == f"before {' '.join(text.split())} after"
+
+
+def test_code_is_for_plain_names_alone() -> None:
+    assert code("sba_no-1.x") == "`sba_no-1.x`"
+    assert code("a`b|c") == r"a\`b\|c"
+
+
+def test_comparisons_as_cells() -> None:
+    clear, few, same = compared(0.9, 1.0, 1.1, 1.2, 0.8), compared(1.0, 1.1, 0.9), compared(1.0, 1.0, 1.0, 1.0)
+    assert comparison_cell(clear, interim=False).replace("\xa0", " ") == "+1.00 [+0.80, +1.20]<br>p .0001, **higher**"
+    assert comparison_cell(clear, interim=True) == "+1.00 (5 seeds)"
+    assert comparison_cell(few, interim=False) == "+1.00 (3 seeds)"
+    assert comparison_cell(same, interim=False) == "+1.00 in each seed<br>constant differences"
+    open_ = comparison_cell(compared(1.0, -1.2, 0.3, -0.4, 0.6), interim=False)
+    assert open_.endswith(", not resolved")
+
+
+def test_directions_count_ties() -> None:
+    assert direction(compared(0.0, 1.0, 1.1, 0.0, 0.9)) == "higher in 3/5, 2 ties"
+    assert direction(compared(-1.0, -1.1, -0.9)) == "lower in 3/3"
+    assert direction(compared(0.0, 0.0)) == "equal in 2/2"
+
+
+def test_reasons_for_no_comparison() -> None:
+    records = planted.study({"sba": [870, 872, 868, 871, 869], "standard": [858, 861, 857, 862, 600]})
+    study = load_study("planted", records)
+    assert no_comparison(study, "images", "standard") == "`standard` did not reach it in every seed"
+    assert no_comparison(study, "clean", "mixup") == "no seed is finished in both"
+    every = load_study("planted", [*records, *(planted.diverged("mixup", seed) for seed in range(5))])
+    assert no_comparison(every, "clean", "mixup") == "every run of `mixup` diverged"
+    for record in records:
+        record["robustness"] = None
+    assert no_comparison(load_study("planted", records), "area", "standard") == "nothing was attacked"
+
+
+def test_reasons_for_no_judgement() -> None:
+    assert reason_text(Reason("interim", number=2), "sba") == "interim: 2 named runs still to come"
+    assert reason_text(Reason("diverged", number=1), "sba") == "1 run of `sba` diverged"
+    assert reason_text(Reason("unnamed", ("mixup", "images")), "sba") == (
+        "the study did not name `mixup` and `images` beforehand"
+    )
+
+
+def test_a_study_in_a_few_words() -> None:
+    records = planted_site.study("x", "X", {"sba": 870, "standard": 861})
+    assert short_title(load_study("x", records)) == "CIFAR-10<br>10,000 images<br>`fast`, 8 seeds"
