@@ -42,7 +42,7 @@ def evaluate_network(options: argparse.Namespace) -> int:
     refuse_unfit(model, data)
     name = str(told.get("arm") or (options.model or options.checkpoint.stem).rpartition(":")[2])
     record = evaluate_one(preset, name, int(told.get("seed", 0)), model, data, device)
-    print(network_page(load_study(record["preset"], [record])))
+    print(network_page(load_study(record["preset"], [record])), end="")
     if options.output:
         write_record(options.output, record)
         print(f"\nRecord: {options.output}")

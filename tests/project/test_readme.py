@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmark.analysis.comparisons import Contrast, comparisons, contrasts
+from benchmark.analysis.comparisons import comparisons
+from benchmark.analysis.exploratory import Contrast, contrasts
 from benchmark.analysis.paired import ALPHA
 from benchmark.analysis.study import Study, load_study
 from benchmark.analysis.verdicts import outcome

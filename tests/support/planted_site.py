@@ -142,7 +142,7 @@ def troubled() -> list[Record]:
     lost = [planted.diverged(arm, seed) for arm, seed in (("sba", 2), ("mixup", 4))]
     for failed in lost:
         like = next(record for record in records if record["arm"] == failed["arm"])
-        failed |= {"preset": like["preset"], "analysis": like["analysis"], "settings": like["settings"]}  # type: ignore[typeddict-item]
+        failed |= {"preset": like["preset"], "analysis": like["analysis"], "settings": like["settings"]}
         failed["data"], failed["model"] = like["data"], like["model"]
         failed["reason"] = "loss is nan | <b>in</b> epoch 2"
     gone = {(record["arm"], record["seed"]) for record in lost}

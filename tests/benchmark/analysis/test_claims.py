@@ -214,7 +214,7 @@ def test_a_named_arm_that_a_claim_does_not_speak_of_keeps_it_open_as_well() -> N
 def test_a_diverged_run_of_sba_withholds_support() -> None:
     finding = judged("generalization", lost(planted_study(all_arms()), "sba", 2))
     assert (finding.judgement, finding.reason) == ("not resolved", Reason("diverged", number=1))
-    four = {arm: [*row[:2], *row[3:]] for arm, row in all_arms().items()}
+    four: dict[str, Sequence[int]] = {arm: [*row[:2], *row[3:]] for arm, row in all_arms().items()}
     for evidence in finding.evidence:
         assert_scipys(four, evidence)
 

@@ -93,7 +93,7 @@ def test_a_checkpoint_of_a_run_is_evaluated_as_in_its_record(say: Say, fresh: Pa
 def test_a_network_of_ones_own_gets_the_same_report(say: Say, networks: Path) -> None:  # noqa: ARG001
     said = evaluated(say, "--model", "mine:linear")
     assert said.code == 0, said.error
-    for text in ("# linear: ", "median minimal eps", "apgd_dlr (2)", "| mean (sd)", "ECE, %"):
+    for text in ("# linear: ", "median minimal eps", "apgd_dlr (2)", " mean (sd) ", "ECE, %"):
         assert text in said.out
 
 
