@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines import draws
+from baselines.mixing import Mixed
 from sba import Step, ranges
-from sba.processes import processes_of
+from sba.processes import Processes, processes_of
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,17 @@ class CutMix:
             labels: (N,) class indices.
             generator: CPU generator of the decision and, for a mixed batch, lam, the permutation and the centre.
         """
-        processes = processes_of(model, images, generator)
-        if float(torch.rand((), generator=generator)) >= self.p:
+        mixed = self.mix(images, labels, processes_of(model, images, generator), generator)
+        if mixed is None:
             logits = model(images).float()  # (N, classes)
             return Step(F.cross_entropy(logits, labels), logits)
+        logits = model(mixed.images).float()  # (N, classes)
+        return Step(mixed.loss(F.cross_entropy, logits, mixed.labels), logits)
+
+    def mix(self, images: Tensor, labels: Tensor, processes: Processes, generator: torch.Generator) -> Mixed | None:
+        """Mix the images of a batch that the processes share; None for a batch that stays as it is."""
+        if float(torch.rand((), generator=generator)) >= self.p:
+            return None
         height, width = images.shape[2:]
         lam = draws.beta(self.alpha, generator)
         partners = draws.partners(images, processes, generator)  # (N,)
@@ -62,10 +70,7 @@ class CutMix:
         mixed = images.clone()
         mixed[:, :, top:bottom, left:right] = processes.gather(images)[partners, :, top:bottom, left:right]
         lam = 1 - (bottom - top) * (right - left) / (height * width)
-        logits = model(mixed).float()  # (N, classes)
-        others = processes.gather(labels)[partners]
-        loss = lam * F.cross_entropy(logits, labels) + (1 - lam) * F.cross_entropy(logits, others)
-        return Step(loss, logits)
+        return Mixed(mixed, (labels, processes.gather(labels)[partners]), lam)
 
 
 def box(lam: float, row: int, column: int, height: int, width: int) -> tuple[int, int, int, int]:

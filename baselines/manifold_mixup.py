@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from baselines import draws
 from sba import Step, ranges
-from sba.layers import find_layer
+from sba.activation import replace_activation
+from sba.layers import INPUT, find_layer
 from sba.processes import Processes, processes_of
 
 
@@ -82,10 +83,6 @@ def forward_mixed(
 ) -> Tensor:
     """Run the model with lam * h + (1 - lam) * h[partners] in place of the layer's activation h.
 
-    A forward hook mixes; it is removed whatever happens. What torch.compile has compiled runs uncompiled in this
-    pass, because it does not see hooks that were not there when it was compiled; unless the model offers its two halves
-    around the layer, `model.below_and_above(layer)`, two functions or None, which are then called instead.
-
     Args:
         model: network, wrapped or not.
         layer: name of a module, or "input".
@@ -98,33 +95,14 @@ def forward_mixed(
         (N, classes) logits.
 
     Raises:
-        ValueError: the layer does not exist, is not called exactly once or returns no tensor of N examples.
+        ValueError: see `sba.activation.replace_activation`.
     """
-    calls = 0
 
-    def mix(_module: nn.Module, _inputs: object, activation: object) -> Tensor:
-        nonlocal calls
-        calls += 1
-        if calls > 1 or not isinstance(activation, Tensor) or len(activation) != len(images):
-            raise ValueError(f"layers: {layer!r} must be called once and return one tensor of {len(images)} examples.")
-        return torch.lerp(_rows(processes.gather(activation), partners), activation, lam)
+    def mix(h: Tensor) -> Tensor:
+        whole = processes.gather(h)
+        return torch.lerp(whole[partners] if layer == INPUT else _rows(whole, partners), h, lam)
 
-    module = find_layer(model, layer)
-    if module is None:
-        return model(torch.lerp(processes.gather(images)[partners], images, lam))  # type: ignore[no-any-return]
-    halves = getattr(model, "below_and_above", None)
-    cut = halves(layer) if halves is not None else None
-    if cut is not None:
-        below, above = cut
-        return above(mix(model, (), below(images)))  # type: ignore[no-any-return]
-    hook = module.register_forward_hook(mix)
-    try:
-        with torch.compiler.set_stance("force_eager"):
-            logits: Tensor = model(images)
-    finally:
-        hook.remove()
-    if calls == 0:
-        raise ValueError(f"layers: {layer!r} is not used in a forward pass, so nothing can be mixed there.")
+    logits: Tensor = replace_activation(model, layer, images, mix)
     return logits
 
 

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines import draws
+from baselines.mixing import Mixed
 from sba import Step, ranges
-from sba.processes import processes_of
+from sba.processes import Processes, processes_of
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,13 @@ class Mixup:
             labels: (N,) class indices.
             generator: CPU generator of lam and the permutation.
         """
-        processes = processes_of(model, images, generator)
+        mixed = self.mix(images, labels, processes_of(model, images, generator), generator)
+        logits = model(mixed.images).float()  # (N, classes)
+        return Step(mixed.loss(F.cross_entropy, logits, mixed.labels), logits)
+
+    def mix(self, images: Tensor, labels: Tensor, processes: Processes, generator: torch.Generator) -> Mixed:
+        """Mix the images of a batch that the processes share."""
         lam = draws.beta(self.alpha, generator)
         partners = draws.partners(images, processes, generator)  # (N,)
-        logits = model(torch.lerp(processes.gather(images)[partners], images, lam)).float()  # (N, classes)
-        others = processes.gather(labels)[partners]
-        loss = lam * F.cross_entropy(logits, labels) + (1 - lam) * F.cross_entropy(logits, others)
-        return Step(loss, logits)
+        mixed = torch.lerp(processes.gather(images)[partners], images, lam)
+        return Mixed(mixed, (labels, processes.gather(labels)[partners]), lam)

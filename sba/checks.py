@@ -1,11 +1,13 @@
-"""What SBA's settings, and what a call is given, must be."""
+"""Checks of SBA's settings and of the arguments of a call."""
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sba import ranges
+from sba.batch import describe, tensors
 from sba.scheduler import Decision, Ramp
 from sba.separate_batchnorm import BatchNorm
 from sba.soft_label import Divergence, HardLabels, SoftLabel
@@ -73,38 +75,85 @@ def _check_together(sba: "SBA") -> None:
         raise ValueError("label_mix must be below 1 with divergence 'symmetric', which is infinite for a hard label.")
 
 
-def check_call(images: object, labels: object, generator: object) -> None:
-    """Raise ValueError for arguments that a step cannot use; nothing that needs to wait for a device is looked at."""
-    if not isinstance(images, Tensor) or images.dim() < 2 or not len(images):
+def check_call(
+    sba: "SBA", inputs: object, targets: object, generator: object, criterion: object, forward: object
+) -> Tensor:
+    """Return the first tensor of the inputs, if a step can use the arguments.
+
+    Raises:
+        ValueError: an argument of a wrong kind. Values are not examined, which would wait for the device.
+    """
+    held = list(tensors(inputs))
+    if not held or not len(held[0]):
         raise ValueError(
-            f"images must be one tensor (N, ...) of at least one example, got {describe(images)}; a model that takes "
-            "more than that needs a wrapper that takes one tensor."
+            "inputs must be a tensor (N, ...) of at least one example, or a tuple, list or dict of such tensors, got "
+            f"{describe(inputs)}."
         )
-    if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
-        raise ValueError(
-            f"labels must be class indices, int64 ({len(images)},), got {describe(labels)}; mixed or one-hot labels "
-            "are not supported."
-        )
+    rows = len(held[0])
+    for name, value in (("inputs", inputs), ("targets", targets)):
+        if any(len(tensor) != rows for tensor in tensors(value)):
+            raise ValueError(
+                f"{name} must have a row for each of the {rows} examples in every tensor, got {describe(value)}; what "
+                "has no rows belongs into forward= or criterion=."
+            )
+    if not callable(criterion):
+        raise ValueError(f"criterion must be a function of (logits, targets), got {describe(criterion)}.")
+    if forward is not None and not callable(forward):
+        raise ValueError(f"forward must be a function of (model, inputs) or None, got {describe(forward)}.")
+    _check_kind(sba, targets, criterion, rows)
     if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
         raise ValueError(f"generator must be a torch.Generator of the CPU, got {generator!r}.")
+    return held[0]
+
+
+def _check_kind(sba: "SBA", targets: object, criterion: object, rows: int) -> None:
+    """Raise ValueError unless targets are of the kind that the criterion and the soft label need."""
+    tensor = targets if isinstance(targets, Tensor) else torch.empty(0, dtype=torch.bool)
+    indices = tensor.dtype == torch.int64 and tensor.dim() >= 1
+    probabilities = tensor.is_floating_point() and tensor.dim() >= 2
+    if sba.soft_label == "dark_knowledge" and not indices:
+        raise ValueError(
+            f"targets must be class indices, int64 ({rows}, ...), for soft_label 'dark_knowledge', got "
+            f"{describe(targets)}."
+        )
+    if _needs_classes(sba, criterion) and not (indices or probabilities):
+        reason = "label_mix above 0" if sba.label_mix else "the default criterion; others need criterion="
+        raise ValueError(
+            f"targets must be class indices, int64 ({rows}, ...), or probabilities, floating point ({rows}, classes, "
+            f"...), for {reason}, got {describe(targets)}."
+        )
+
+
+def _needs_classes(sba: "SBA", criterion: object) -> bool:
+    return criterion is F.cross_entropy or sba.label_mix > 0 or sba.soft_label == "dark_knowledge"
+
+
+def check_shape(sba: "SBA", targets: Any, criterion: object, logits: Tensor) -> None:
+    """Raise ValueError unless targets have the shape of the logits, where the criterion or the soft label needs it."""
+    indices = logits.shape[:1] + logits.shape[2:]
+    if _needs_classes(sba, criterion) and targets.shape != (logits.shape if targets.is_floating_point() else indices):
+        raise ValueError(
+            f"targets must be class indices {tuple(indices)} or probabilities {tuple(logits.shape)} for logits "
+            f"{tuple(logits.shape)}, got {describe(targets)}."
+        )
 
 
 def check_logits(output: object, rows: int) -> Tensor:
-    """Return a model's output if it is one tensor with `rows` rows of logits.
+    """Return a model's output if it holds the logits of `rows` samples, in float32 or better.
 
     Raises:
         ValueError: it is something else, such as a tuple or the rows of part of the batch.
     """
-    if not isinstance(output, Tensor) or output.dim() != 2 or len(output) != rows or output.shape[1] < 2:
+    if (
+        not isinstance(output, Tensor)
+        or not output.is_floating_point()
+        or output.dim() < 2
+        or len(output) != rows
+        or output.shape[1] < 2
+    ):
         raise ValueError(
-            f"the model must return logits ({rows}, classes), one tensor for 2 classes or more and every sample, "
-            f"virtual ones included; it returned {describe(output)}."
+            f"the model must return logits ({rows}, classes, ...), one tensor for 2 classes or more and every sample, "
+            f"virtual ones included; it returned {describe(output)}. Pass forward= to take the logits from what it "
+            "returns."
         )
-    return output
-
-
-def describe(value: object) -> str:
-    """Say what a value is: a tensor's dtype and shape, else its type."""
-    if isinstance(value, Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
-    return f"a {type(value).__name__}"
+    return output if output.dtype in (torch.float32, torch.float64) else output.float()

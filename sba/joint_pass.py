@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sba.checks import check_logits, describe
-from sba.layers import find_layer, unwrap
+from sba.activation import Forward, replace_activation
+from sba.batch import repeat, tensors
+from sba.checks import check_logits
+from sba.layers import INPUT, unwrap
 from sba.separate_batchnorm import BatchNorm, separate
 
 _SKIPPED = (
@@ -15,91 +18,65 @@ _SKIPPED = (
     "as a skip connection that spans the layer, or a mask made before it. Name the whole block, or a layer behind it. "
     "({error})"
 )
-_UNUSED = "layer {layer!r} is not called in a forward pass (a ModuleList, for example, never is); name one that is."
-_UNFIT = (
-    "layer {layer!r} must return one floating point tensor with a row for each of the {examples} examples, it returned "
-    "{found}. Name another layer, such as one that takes its output."
-)
 
 
 def forward_with_copies(
     model: nn.Module,
     layer: str,
-    images: Tensor,
+    inputs: Any,
     draw: Callable[[Tensor], Tensor],
     *,
     copies: int,
     batchnorm: BatchNorm = "joint",
     gradient_below: bool = True,
+    forward: Forward | None = None,
 ) -> Tensor:
     """Run the model once, with virtual activations joined to the batch after `layer`.
 
-    A forward hook widens the batch from N to (1 + M) N examples, so the layers up to `layer` run once. All hooks
-    are removed whatever happens. What torch.compile has compiled runs uncompiled in this pass, unless the model offers
-    its two halves around the layer: `model.below_and_above(layer)` returns two functions, or None for a layer where it
-    cannot be cut. The halves are called instead of the model, and need no hook.
+    Inputs of one tensor: the batch grows from N to (1 + M) N examples after the layer, and the layers up to it run on
+    N. Inputs of several tensors (a mask beside the tokens, say): the others reach layers behind that one, so all are
+    repeated, the model runs on (1 + M) N examples throughout, and the repeated ones' activations are replaced by the
+    virtual ones. BatchNorm up to the layer sees the originals alone in either case.
 
     Args:
-        model: any module that treats the examples of a batch alike and returns logits; wrapped or not.
-        layer: name of a module that is called once in a forward pass and returns one tensor (N, ...); or "input".
-        images: (N, ...) input.
+        model: a module that treats the examples of a batch independently (but for BatchNorm); wrapped or not.
+        layer: see `replace_activation`.
+        inputs: a tensor (N, ...), or a tuple, list or dict of tensors that have N rows each.
         draw: gives (M * N, ...) virtual activations for (N, ...) activations.
         copies: M.
         batchnorm: "joint": BatchNorm above the layer normalises originals and virtual samples together, and all enter
             its running statistics; "originals": see `separate`.
         gradient_below: whether the virtual samples' gradient flows into the layers up to `layer`.
+        forward: maps model and inputs to the logits; None for model(inputs).
 
     Returns:
-        ((1 + M) * N, classes) logits: the originals', then each copy's.
+        ((1 + M) * N, classes, ...) logits: the originals', then each copy's.
 
     Raises:
-        ValueError: the layer does not exist, is not called exactly once, returns something else than one tensor of N
-            examples, or something behind it still has N examples.
+        ValueError: see `replace_activation`; something behind the layer still has N examples; or no logits.
     """
-    seen: list[int] = []  # rows of every activation that the layer returned
+    given = list(tensors(inputs))
+    examples, repeated = len(given[0]), len(given) > 1 and layer != INPUT
+    behind = False
 
-    def widen(_module: nn.Module, _inputs: object, activation: object) -> Tensor:
-        if seen:
-            raise ValueError(f"layer {layer!r} is called more than once in a forward pass; name another.")
-        if not isinstance(activation, Tensor) or not activation.is_floating_point() or len(activation) != len(images):
-            raise ValueError(_UNFIT.format(layer=layer, examples=len(images), found=describe(activation)))
-        seen.append(len(activation))
+    def join(activation: Tensor) -> Tensor:
+        nonlocal behind
+        behind = True
+        if repeated:
+            activation = activation[:examples]
         virtual = draw(activation if gradient_below else activation.detach())
         return torch.cat([activation, virtual])
 
     def keep_apart(hooks: ExitStack) -> None:
-        separate(unwrap(model), copies, lambda: bool(seen), hooks)
+        apart = batchnorm == "originals"
+        separate(unwrap(model), copies, lambda: apart if behind else repeated, hooks)
 
     try:
-        logits = _call(model, layer, images, widen, keep_apart if batchnorm == "originals" else None)
+        batch = repeat(inputs, 1 + copies) if repeated else inputs
+        prepare = keep_apart if repeated or batchnorm == "originals" else None
+        logits = replace_activation(model, layer, batch, join, forward=forward, prepare=prepare)
     except (RuntimeError, AssertionError) as error:
-        if seen and ("size" in str(error) or "shape" in str(error)):
-            raise ValueError(_SKIPPED.format(layer=layer, examples=len(images), error=error)) from error
+        if behind and ("size" in str(error) or "shape" in str(error)):
+            raise ValueError(_SKIPPED.format(layer=layer, examples=examples, error=error)) from error
         raise
-    if not seen:
-        raise ValueError(_UNUSED.format(layer=layer))
-    return check_logits(logits, (1 + copies) * len(images))
-
-
-def _call(
-    model: nn.Module,
-    layer: str,
-    images: Tensor,
-    widen: Callable[[nn.Module, object, object], Tensor],
-    prepare: Callable[[ExitStack], None] | None,
-) -> Tensor:
-    """Call the model with `widen` behind the layer, by a hook or, without `prepare`, between the halves it offers."""
-    module = find_layer(model, layer)
-    halves = getattr(model, "below_and_above", None)
-    cut = halves(layer) if halves is not None and prepare is None else None
-    if cut is not None:
-        below, above = cut
-        return above(widen(model, (), below(images)))  # type: ignore[no-any-return]
-    with ExitStack() as hooks:
-        # A compiled network does not see hooks that were not there when it was compiled.
-        hooks.enter_context(torch.compiler.set_stance("force_eager"))
-        if prepare is not None:
-            prepare(hooks)
-        if module is not None:
-            hooks.callback(module.register_forward_hook(widen).remove)
-        return model(images if module is not None else widen(model, (), images))  # type: ignore[no-any-return]
+    return check_logits(logits, (1 + copies) * examples)

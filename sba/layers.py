@@ -5,10 +5,12 @@ import difflib
 from torch import nn
 
 INPUT = "input"  # the name of the place before the first layer
+# Attributes in which torch.compile, FSDP1 and activation checkpointing keep the module that they wrap.
+WRAPPED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """Return the network inside DistributedDataParallel and torch.compile, whose layers keep their own names.
+    """Return the network inside DistributedDataParallel, FullyShardedDataParallel and torch.compile.
 
     Raises:
         ValueError: it is inside DataParallel, which gives every layer a part of the batch.
@@ -18,12 +20,19 @@ def unwrap(model: nn.Module) -> nn.Module:
             raise ValueError(
                 "model is a DataParallel, whose replicas see parts of a batch; use DistributedDataParallel."
             )
-        if isinstance(model, nn.parallel.DistributedDataParallel):
-            model = model.module
-        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
-            model = inner
-        else:
+        inner = inside(model)
+        if inner is None:
             return model
+        model = inner
+
+
+def inside(model: nn.Module) -> nn.Module | None:
+    """Return the module directly inside a wrapper, None where there is no wrapper."""
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        module: nn.Module = model.module
+        return module
+    held = (getattr(model, name, None) for name in WRAPPED)
+    return next((inner for inner in held if isinstance(inner, nn.Module)), None)
 
 
 def find_layer(model: nn.Module, name: str) -> nn.Module | None:
@@ -37,7 +46,11 @@ def find_layer(model: nn.Module, name: str) -> nn.Module | None:
         Linear(in_features=4, out_features=2, bias=True)
     """
     network = unwrap(model)
-    modules: dict[str, nn.Module] = {key: module for key, module in network.named_modules() if key}
+    modules: dict[str, nn.Module] = {}
+    for key, module in network.named_modules():
+        own = ".".join(part for part in key.split(".") if part not in WRAPPED)
+        modules.setdefault(own, module)  # the wrapper, which comes first
+    del modules[""]
     if name in modules:
         return modules[name]
     if name == INPUT:

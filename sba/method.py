@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sba.checks import check_call, check_logits, check_settings
+from sba.activation import Forward
+from sba.checks import check_call, check_logits, check_settings, check_shape
+from sba.criterion import Criterion, copies_loss, counted, criterion_loss
 from sba.joint_pass import forward_with_copies
 from sba.layers import find_layer
 from sba.processes import Processes, processes_of
@@ -17,13 +19,18 @@ from sba.separate_batchnorm import BatchNorm
 from sba.soft_label import Divergence, HardLabels, SoftLabel, soft_label_loss
 from sba.vicinity import NoiseKind, NoiseUnit, virtual_activations
 
+_ONE_GRAPH = (
+    "an SBA step decides at run time whether and where it augments, so it cannot be part of one graph: leave fullgraph "
+    "False, or compile the model and not the step."
+)
+
 
 class Step(NamedTuple):
     """Result of one training step.
 
     Attributes:
         loss: scalar to backpropagate.
-        logits: (N, classes) logits of the originals, float32.
+        logits: (N, classes, ...) logits of the originals, in float32 or better.
         virtual: number of virtual samples in this step (of this process), 0 where it was not augmented.
         layer: the layer behind which the virtual samples joined the batch, None where there are none.
     """
@@ -144,48 +151,77 @@ class SBA:
         state: SchedulerState = self.__dict__["_state"]
         return state
 
-    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Step:
+    def __call__(
+        self,
+        model: nn.Module,
+        inputs: Any,
+        targets: Any,
+        *,
+        generator: torch.Generator,
+        criterion: Criterion = F.cross_entropy,
+        forward: Forward | None = None,
+    ) -> Step:
         """Return the loss of one step; the caller backpropagates it.
 
         Args:
-            model: any network that returns logits (N, classes); it is not changed.
-            images: (N, ...) input batch on the model's device.
-            labels: (N,) class indices.
+            model: any network that returns logits (N, classes, ...); it is not changed.
+            inputs: the batch, a tensor (N, ...) on the model's device, or a tuple, list or dict of such tensors.
+            targets: the criterion's targets, a tensor (N, ...) or a tuple, list or dict of such tensors. The default
+                criterion takes class indices or probabilities.
             generator: CPU generator of the method's draws (decision, layer, seed of the noise). Under
-                DistributedDataParallel it is seeded alike in every process, and a step is one of a single process with
-                the batches of all in the order of their ranks; they have as many rows.
+                DistributedDataParallel and FSDP it is seeded alike in every process, and a step is one of a single
+                process with the batches of all in the order of their ranks; they have as many rows.
+            criterion: maps logits and targets to the mean loss, or to a loss for each example or place; CE in the
+                formula. Where it ignores examples or places, so does the divergence (`counted`).
+            forward: maps model and inputs to the logits; None for model(inputs).
 
         Raises:
             ValueError: arguments of another kind; a layer that does not exist or cannot be widened
-                (`forward_with_copies`); a model that does not return logits; processes that disagree (`processes_of`).
+                (`forward_with_copies`); a model that does not return logits; a criterion that returns no loss;
+                processes that disagree (`processes_of`).
         """
-        check_call(images, labels, generator)
-        step = self._scheduler_state.steps
-        if step == 0:
+        if torch.compiler.is_compiling():
+            torch._dynamo.graph_break(msg=_ONE_GRAPH)
+            step: Step = torch.compiler.disable(self._step)(model, inputs, targets, generator, criterion, forward)
+            return step
+        return self._step(model, inputs, targets, generator, criterion, forward)
+
+    def _step(
+        self,
+        model: nn.Module,
+        inputs: Any,
+        targets: Any,
+        generator: torch.Generator,
+        criterion: Criterion,
+        forward: Forward | None,
+    ) -> Step:
+        rows = check_call(self, inputs, targets, generator, criterion, forward)
+        examples, number = len(rows), self._scheduler_state.steps
+        if number == 0:
             self.check(model)  # now, and not at the step that draws the layer
-        processes = processes_of(model, images, generator)
-        p = probability(self.p, self.ramp, self.ramp_steps, self.warmup_steps, step)
+        processes = processes_of(model, rows, generator)
+        p = probability(self.p, self.ramp, self.ramp_steps, self.warmup_steps, number)
         if not augments(self.scheduler, p, self._scheduler_state, generator):
-            logits = check_logits(model(images), len(images)).float()  # (N, classes)
-            return Step(F.cross_entropy(logits, labels), logits, 0)
+            logits = check_logits(model(inputs) if forward is None else forward(model, inputs), examples)
+            check_shape(self, targets, criterion, logits)
+            return Step(criterion_loss(criterion, logits, targets), logits)
         layer = self.layers[int(torch.randint(len(self.layers), (), generator=generator))]
         seed = int(torch.randint(2**62, (), generator=generator))
-        joint, distance = self._joint_pass(model, layer, images, seed, processes)
-        logits, virtual = joint[: len(images)], joint[len(images) :]
-        loss = F.cross_entropy(logits, labels)
-        if self.alpha:
-            loss = loss + self.alpha * F.cross_entropy(virtual, labels.repeat(self.copies))
-            if self.hard_labels == "mean":
-                loss = loss / (1 + self.alpha)
-        if self.kl_weight:
-            ramp = min(1.0, (step - self.warmup_steps) / self.kl_ramp_steps) if self.kl_ramp_steps else 1.0
-            loss = loss + self.kl_weight * ramp * self._soft_label_loss(logits, virtual, labels, distance)
-        return Step(loss, logits, len(virtual), layer)
+        joint, distance = self._joint_pass(model, layer, inputs, seed, processes, forward)
+        logits, virtual = joint[:examples], joint[examples:]
+        check_shape(self, targets, criterion, logits)
+        return Step(self._loss(logits, virtual, targets, criterion, distance, number), logits, len(virtual), layer)
 
     def _joint_pass(
-        self, model: nn.Module, layer: str, images: Tensor, seed: int, processes: Processes
+        self,
+        model: nn.Module,
+        layer: str,
+        inputs: Any,
+        seed: int,
+        processes: Processes,
+        forward: Forward | None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Return ((1 + M) * N, classes) logits and the virtual samples' distances, if they are needed."""
+        """Return ((1 + M) * N, classes, ...) logits and the virtual samples' distances, if they are needed."""
         distances: list[Tensor | None] = []
 
         def draw(activation: Tensor) -> Tensor:
@@ -206,25 +242,44 @@ class SBA:
         logits = forward_with_copies(
             model,
             layer,
-            images,
+            inputs,
             draw,
             copies=self.copies,
             batchnorm=self.batchnorm,
             gradient_below=self.gradient_below,
+            forward=forward,
         )
-        return logits.float(), distances[0]
+        return logits, distances[0]
 
-    def _soft_label_loss(self, logits: Tensor, virtual: Tensor, labels: Tensor, distance: Tensor | None) -> Tensor:
-        """Return the weighted divergence of the virtual samples' outputs from the soft label."""
+    def _loss(
+        self,
+        logits: Tensor,
+        virtual: Tensor,
+        targets: Any,
+        criterion: Criterion,
+        distance: Tensor | None,
+        number: int,
+    ) -> Tensor:
+        """Return the loss of augmented step `number` (from 0)."""
+        of_originals = loss = criterion_loss(criterion, logits, targets)
+        if self.alpha:
+            loss = loss + self.alpha * copies_loss(criterion, virtual, targets, self.copies)
+            if self.hard_labels == "mean":
+                loss = loss / (1 + self.alpha)
+        if not self.kl_weight:
+            return loss
+        ramp = min(1.0, (number - self.warmup_steps) / self.kl_ramp_steps) if self.kl_ramp_steps else 1.0
         tau = self.similarity_tau
-        return soft_label_loss(
+        divergence = soft_label_loss(
             logits,
             virtual,
-            labels,
+            targets,
             temperature=self.temperature,
             kind=self.soft_label,
             mix=self.label_mix,
             gradient=self.label_gradient,
             divergence=self.divergence,
             weights=None if tau is None or distance is None else torch.exp(-(distance**2) / (2 * tau**2)),
+            counted=counted(criterion, of_originals, logits, targets),
         )
+        return loss + self.kl_weight * ramp * divergence

@@ -1,6 +1,7 @@
-"""The processes of DistributedDataParallel, whose batches together are one."""
+"""The processes that train one network with a batch that they share."""
 
 import hashlib
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
@@ -9,12 +10,14 @@ from torch import Tensor, distributed, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.parallel import DistributedDataParallel
 
+from sba.layers import inside
+
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 # Wrappers at whose first step the processes agreed. Methods are frozen and cannot remember it, and checking at every
 # step would make the host wait for the device.
-_AGREED: WeakSet[DistributedDataParallel] = WeakSet()
+_AGREED: WeakSet[nn.Module] = WeakSet()
 
 
 class Processes(NamedTuple):
@@ -66,39 +69,57 @@ class _Gather(torch.autograd.Function):
         return ctx.processes.own(total), None
 
 
-def processes_of(model: nn.Module, images: Tensor, generator: torch.Generator) -> Processes:
-    """Return the processes that train a network together; this one alone unless DistributedDataParallel wraps it.
+def processes_of(model: nn.Module, rows: Tensor, generator: torch.Generator) -> Processes:
+    """Return the processes that train a network together.
+
+    These are the processes of DistributedDataParallel, FullyShardedDataParallel or `fully_shard`, which average the
+    gradients of all. A network in none of these, or sharded over several dimensions, is trained by this one alone.
 
     Args:
         model: the network, wrapped or not.
-        images: (n, ...) rows of this process.
+        rows: (n, ...) rows of this process.
         generator: generator of the method's draws, in the same state in every process.
 
     Raises:
         ValueError: at the first step of a wrapped network, in every process: they hold different numbers of rows, or
             their generators differ.
     """
-    while not isinstance(model, DistributedDataParallel):
-        inner = getattr(model, "_orig_mod", None)  # of torch.compile
-        if not isinstance(inner, nn.Module):
-            return Processes()
-        model = inner
-    group = model.process_group
+    outer: nn.Module | None = model
+    while outer is not None and (group := _group(outer)) is None:
+        outer = inside(outer)
+    if outer is None or group is None:
+        return Processes()
     processes = Processes(distributed.get_rank(group), distributed.get_world_size(group), group)
-    if processes.size > 1 and model not in _AGREED:
-        _check_agreement(processes, images, generator)
-        _AGREED.add(model)
+    if processes.size > 1 and outer not in _AGREED:
+        _check_agreement(processes, rows, generator)
+        _AGREED.add(outer)
     return processes
 
 
-def _check_agreement(processes: Processes, images: Tensor, generator: torch.Generator) -> None:
+def _group(model: nn.Module) -> "ProcessGroup | None":
+    """Return the group over which this very module averages gradients, None if it is no such module."""
+    if isinstance(model, DistributedDataParallel):
+        return model.process_group
+    fsdp = sys.modules.get("torch.distributed.fsdp")  # whoever uses it has imported it, which takes a second
+    if fsdp is None:
+        return None
+    if isinstance(model, fsdp.FullyShardedDataParallel):
+        whole = distributed.get_world_size(model.process_group) == distributed.get_world_size()
+        return model.process_group if whole else None  # else other groups average too
+    if isinstance(model, fsdp.FSDPModule):
+        mesh = next(model.parameters()).device_mesh
+        return mesh.get_group() if mesh.ndim == 1 else None
+    return None
+
+
+def _check_agreement(processes: Processes, rows: Tensor, generator: torch.Generator) -> None:
     """Raise ValueError, in all processes, unless they hold as many rows and their generators are in the same state."""
     digest = hashlib.sha256(generator.get_state().numpy().tobytes()).digest()
-    mine = torch.tensor([[len(images), int.from_bytes(digest[:7], "big")]], device=images.device)
-    rows, states = processes.gather(mine).T.tolist()  # W numbers each
-    if len(set(rows)) > 1:
+    mine = torch.tensor([[len(rows), int.from_bytes(digest[:7], "big")]], device=rows.device)
+    counts, states = processes.gather(mine).T.tolist()  # W numbers each
+    if len(set(counts)) > 1:
         raise ValueError(
-            f"images: the processes hold {', '.join(map(str, rows))} of them; give every process as many, as "
+            f"inputs: the processes hold {', '.join(map(str, counts))} of them; give every process as many, as "
             "DistributedSampler does."
         )
     if len(set(states)) > 1:

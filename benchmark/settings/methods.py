@@ -17,6 +17,7 @@ METHODS = {
     "stability": Row("baselines.stability:Stability", "Zheng et al., CVPR 2016, arXiv:1604.04326"),
     "adversarial": Row("baselines.adversarial:Adversarial", "Madry et al., ICLR 2018, arXiv:1706.06083 (PGD)"),
     "sba": Row("sba:SBA", "Li et al., IJCAI 2020, arXiv:2006.15284, as read from its abstracts"),
+    "sba_mixup": Row("baselines.sba_mixup:SBAMixup", "SBA on images that mixup or CutMix has mixed (ours)"),
 }
 
 

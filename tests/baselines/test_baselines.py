@@ -16,6 +16,7 @@ from baselines.erm import ERM
 from baselines.label_smoothing import LabelSmoothing
 from baselines.manifold_mixup import ManifoldMixup
 from baselines.mixup import Mixup
+from baselines.sba_mixup import SBAMixup
 from baselines.stability import Stability
 
 
@@ -173,12 +174,18 @@ REFUSED: list[tuple[type, str, Any]] = [
     *[(Adversarial, "step_size", value) for value in (0, -2.0, math.inf, math.nan)],
     *[(ManifoldMixup, "layers", value) for value in ((), "stem", ("",), (1,), ("a", "a"), ["a"])],
     *[(ManifoldMixup, "alpha", value) for value in (0, math.nan, math.inf)],
+    *[(SBAMixup, "mixing", value) for value in ("manifold", None)],
+    *[(SBAMixup, "mixing_alpha", value) for value in (0, math.nan, "1")],
+    *[(SBAMixup, "mixing_p", value) for value in (-0.1, 1.1, math.nan, 0.5)],
+    (SBAMixup, "label_mix", 0.5),
+    (SBAMixup, "soft_label", "dark_knowledge"),
+    (SBAMixup, "noise", -1.0),
 ]
 
 
 @pytest.mark.parametrize(("kind", "name", "value"), REFUSED)
 def test_a_setting_out_of_range_names_itself_and_its_value(kind: Any, name: str, value: object) -> None:
-    others: dict[str, Any] = {"layers": ("input",)} if kind is ManifoldMixup else {}
+    others: dict[str, Any] = {"layers": ("input",)} if kind in (ManifoldMixup, SBAMixup) else {}
     with pytest.raises(ValueError, match=f"^{name} must be ") as refusal:
         kind(**others | {name: value})
     assert f"got {value!r}." in str(refusal.value)

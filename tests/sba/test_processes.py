@@ -73,7 +73,7 @@ def test_generators_and_batches_that_differ_are_refused_in_every_process_before_
     for name in METHODS.keys() - draws_nothing:
         for rank in ranks:
             assert "seed every process's generator alike" in rank["refusals"][f"{name}: generator"]
-            assert rank["refusals"][f"{name}: images"].startswith("images: the processes hold 4, 5 of them;")
+            assert rank["refusals"][f"{name}: images"].startswith("inputs: the processes hold 4, 5 of them;")
     assert not [said for rank in ranks for said in rank["refusals"] if said.partition(":")[0] in draws_nothing]
 
 
@@ -87,6 +87,15 @@ def test_what_shares_no_batch_is_as_without_a_process_group(ranks: Found, name: 
     alone = two_processes.take_steps(name, network(norm=False), steps=2)
     for rank in ranks:
         assert torch.equal(rank[where, name]["losses"], alone["losses"])
+
+
+@pytest.mark.parametrize("kind", ["FSDP1", "FSDP2"])
+def test_a_sharded_network_takes_the_steps_of_one_process_with_the_whole_batch(ranks: Found, kind: str) -> None:
+    alone, pair = two_processes.sharded_steps(two_processes.blocks()), [rank[kind] for rank in ranks]
+    assert [rank["layers"] for rank in pair] == [alone["layers"]] * 2
+    assert {"input", "0", "1.0", "1"} <= set(alone["layers"])
+    assert all(rank["clean"] for rank in pair), "hooks stay"
+    torch.testing.assert_close((pair[0]["losses"] + pair[1]["losses"]) / 2, alone["losses"], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", NORMS)

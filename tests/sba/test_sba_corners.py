@@ -95,7 +95,9 @@ class Pair(nn.Module):
 
 @pytest.mark.parametrize("p", [0.0, 1.0])
 def test_a_model_that_returns_no_logits_is_named_whether_augmented_or_not(p: float) -> None:
-    with pytest.raises(ValueError, match=r"the model must return logits \(\d+, classes\), one tensor .* a tuple"):
+    with pytest.raises(
+        ValueError, match=r"must return logits \(\d+, classes, ...\), one tensor .* a tuple of .* Pass forward="
+    ):
         SBA(layers=("layer",), p=p)(Pair(), *batch(), generator=generator())
 
 
@@ -138,12 +140,27 @@ def test_the_kl_ramp_begins_after_the_warm_up() -> None:
 
 
 WRONG_CALLS: dict[str, dict[str, Any]] = {
-    "images must be one tensor": {"images": (torch.rand(8, 4), None)},
-    r"images must be one tensor .* got float32 \(0, 4\)": {"images": torch.rand(0, 4)},
-    r"labels must be class indices, int64 \(8,\), got float32 \(8, 3\)": {"labels": torch.eye(3).repeat(3, 1)[:8]},
-    r"labels must be class indices, int64 \(8,\), got int32 \(8,\)": {"labels": torch.zeros(8, dtype=torch.int32)},
-    "labels must be class indices": {"labels": torch.zeros(7, dtype=torch.int64)},
-    "generator must be a torch.Generator of the CPU, got None": {"generator": None},
+    r"^inputs must be a tensor \(N, ...\) .* or a tuple, list or dict of such tensors, got a dict\.$": {"inputs": {}},
+    r"^inputs must be a tensor .* got float32 \(0, 4\)": {"inputs": torch.rand(0, 4)},
+    r"^inputs must have a row for each of the 8 examples .* got a tuple of float32 \(8, 4\), int64 \(3,\)": {
+        "inputs": (torch.rand(8, 4), torch.arange(3))
+    },
+    r"^targets must have a row for each of the 8 examples in every tensor, got int64 \(7,\)": {
+        "targets": torch.zeros(7, dtype=torch.int64)
+    },
+    r"^targets must be class indices, int64 \(8, ...\), or probabilities, .* got int32 \(8,\)": {
+        "targets": torch.zeros(8, dtype=torch.int32)
+    },
+    r"^targets must be class indices, .* the default criterion; others need criterion=, got a tuple": {
+        "targets": (torch.arange(8), torch.arange(8))
+    },
+    r"^targets must be class indices \(8,\) or probabilities \(8, 4\) for logits \(8, 4\), got float32 \(8, 3\)": {
+        "targets": torch.rand(8, 3)
+    },
+    r"^targets must be class indices \(8,\) .* got int64 \(8, 1\)": {"targets": torch.zeros(8, 1, dtype=torch.int64)},
+    "^generator must be a torch.Generator of the CPU, got None": {"generator": None},
+    r"^criterion must be a function of \(logits, targets\), got a str": {"criterion": "mse"},
+    r"^forward must be a function of \(model, inputs\) or None, got a int": {"forward": 1},
 }
 
 
@@ -151,9 +168,9 @@ WRONG_CALLS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("p", [0.0, 1.0])
 def test_a_call_with_something_else_says_what_it_takes(message: str, p: float) -> None:
     x, y = batch()
-    arguments: dict[str, Any] = {"images": x, "labels": y, "generator": generator(), **WRONG_CALLS[message]}
+    arguments: dict[str, Any] = {"inputs": x, "targets": y, "generator": generator(), **WRONG_CALLS[message]}
     with pytest.raises(ValueError, match=message):
-        make(p=p)(network(), arguments["images"], arguments["labels"], generator=arguments["generator"])
+        make(p=p)(network(), **arguments)
 
 
 @pytest.mark.parametrize("p", [0.0, 1.0])

@@ -72,3 +72,40 @@ def test_wrappers_need_no_prefix_whatever_their_order(tmp_path: Path) -> None:
 def test_data_parallel_is_refused_with_the_way_out() -> None:
     with pytest.raises(ValueError, match="use DistributedDataParallel"):
         SBA(layers=("2",)).check(nn.DataParallel(network()))
+
+
+# torch hides this warning of its own, but not where warnings are errors.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+def test_a_whole_step_under_torch_compile_is_the_step_without_it() -> None:
+    torch._dynamo.reset()
+    (x, y), outcomes = images(), []
+    for compiling in (False, True):
+        model, backend = image_network(), Counting()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        sba, draws = make(layers=("input", "2", "5"), p=0.75), generator()
+
+        def step(images: Tensor, labels: Tensor) -> Tensor:
+            loss = sba(model, images * 2, labels, generator=draws).loss  # noqa: B023
+            loss.backward()
+            return loss.detach() / 2
+
+        call, losses = torch.compile(step, backend=backend) if compiling else step, []
+        for _ in range(8):
+            optimizer.zero_grad()
+            losses.append(call(x, y))
+            optimizer.step()
+        assert (backend.compilations > 0) == compiling
+        outcomes.append([*losses, *model.state_dict().values()])
+    torch._dynamo.reset()
+    for ours, theirs in zip(*outcomes, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+
+
+def test_one_graph_of_a_whole_step_is_refused_with_the_way_out() -> None:
+    torch._dynamo.reset()
+    model, (x, y), sba, draws = image_network(), images(), make(), generator()
+    step = torch.compile(lambda: sba(model, x, y, generator=draws).loss, backend="eager", fullgraph=True)
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="leave fullgraph False, or compile the model"):
+        step()
+    torch._dynamo.reset()
+    assert not any(module._forward_hooks for module in model.modules())

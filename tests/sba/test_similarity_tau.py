@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from benchmark.data.load import Data, data_roots, load_data, to_float
 from benchmark.networks.build import build_model
-from benchmark.runtime.errors import DataError
 from benchmark.settings.preset import DataSettings
 from sba import SBA
 from sba.vicinity import virtual_activations
@@ -52,8 +51,7 @@ def test_tau_is_the_median_distance_on_digits(digits: Data) -> None:
 
 
 def test_tau_is_the_median_distance_on_the_training_images_of_cifar10() -> None:
-    try:
-        data = load_data(DataSettings(dataset="cifar10"), data_roots(None))
-    except DataError as error:
-        pytest.skip(f"no CIFAR-10: {error}")
-    check(distances(data, "fast"))
+    roots = [root for root in data_roots(None) if (root / "cifar-10-batches-py").is_dir()]
+    if not roots:
+        pytest.skip("no folder cifar-10-batches-py; SBA_DATA_ROOT names the one that holds it")
+    check(distances(load_data(DataSettings(dataset="cifar10"), roots), "fast"))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 SETTINGS: dict[str, dict[str, Any]] = {
     "manifold_mixup": {"layers": ("input", "1", "3")},
     "sba": {"layers": ("1", "3"), "p": 1.0},
+    "sba_mixup": {"layers": ("1", "3"), "p": 1.0},
 }
 
 

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from benchmark.networks.sync_batchnorm import synchronised
 from benchmark.settings import methods
 from benchmark.settings.names import look_up
-from sba import processes
+from sba import SBA, processes
 from sba.processes import Processes
 
 STEPS, FEW = 20, 8
@@ -21,6 +21,7 @@ METHODS: dict[str, dict[str, Any]] = {name: {} for name in methods.METHODS} | {
     "manifold_mixup": {"layers": ("input", "2", "5")},
     "stability": {"noise": 0.3, "weight": 1.0},  # the default's weight would hide any noise
     "sba": {"layers": ("input", "2", "5")},
+    "sba_mixup": {"layers": ("input", "2", "5"), "alpha": 0.5, "mixing": "cutmix"},
 }
 READINGS: dict[str, dict[str, Any]] = {
     "copies": {"copies": 2},
@@ -166,6 +167,43 @@ def gathered(of: Processes, rank: int | None, last: bool) -> list[Tensor]:
     return [loss.detach(), gradient]
 
 
+def blocks() -> nn.Sequential:
+    """The network without BatchNorm, in two blocks and a head, so that each can be sharded."""
+    layers = list(network(norm=False))
+    return nn.Sequential(nn.Sequential(*layers[:3]), nn.Sequential(*layers[3:6]), nn.Sequential(*layers[6:]))
+
+
+def sharded(kind: str) -> nn.Module:
+    """Shard the blocks over the two processes by FSDP1 or FSDP2."""
+    from torch.distributed import fsdp
+
+    model, cpu = blocks(), torch.device("cpu")
+    if kind == "FSDP2":
+        mesh = distributed.device_mesh.init_device_mesh("cpu", (2,))
+        for module in (*model, model):
+            fsdp.fully_shard(module, mesh=mesh)
+        return model
+    wrapped = nn.Sequential(*(fsdp.FullyShardedDataParallel(block, device_id=cpu) for block in model))
+    return fsdp.FullyShardedDataParallel(wrapped, device_id=cpu)
+
+
+def sharded_steps(model: nn.Module, rank: int | None = None) -> dict[str, Any]:
+    """Train by SBA behind layers that are sharded, within a sharded block, and at the input."""
+    sba, draws = SBA(layers=("input", "0", "1.0", "1"), p=0.9, copies=2, alpha=0.5), generator()
+    optimizer, before = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9), traces(model)
+    losses, layers = [], []
+    for number in range(8):
+        images, labels = (own(whole, rank) for whole in batch(number, ROWS))
+        step = sba(model, images, labels, generator=draws)
+        optimizer.zero_grad()
+        step.loss.backward()
+        optimizer.step()
+        losses.append(step.loss.detach())
+        layers.append(str(step.layer))
+    hooks = [hooks for _, _, hooks, *_ in traces(model)] == [hooks for _, _, hooks, *_ in before]
+    return {"losses": torch.stack(losses), "layers": layers, "clean": hooks}
+
+
 def work(rank: int, folder: str) -> None:
     """Do everything once, and save what came of it to a file of this rank."""
     torch.set_num_threads(1)
@@ -187,6 +225,8 @@ def work(rank: int, folder: str) -> None:
             found["norm", name] = normalised(name, synchronised(norm), rank)
         for last in (False, True):
             found["gathered", last] = gathered(Processes(rank, 2, pair), rank, last)
+        for kind in ("FSDP1", "FSDP2"):
+            found[kind] = sharded_steps(sharded(kind), rank)
         groups = [distributed.new_group([0]), distributed.new_group([1])]
         for name in PAIRING:
             alone = DistributedDataParallel(network(norm=False), process_group=groups[rank])

@@ -1,0 +1,90 @@
+"""A forward pass in which the activation of one layer is replaced."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sba.batch import describe, map_tensors, tensors
+from sba.layers import find_layer
+
+Forward = Callable[[nn.Module, Any], Any]
+
+_UNUSED = "layer {layer!r} is not called in a forward pass (a ModuleList, for example, never is); name one that is."
+_UNFIT = (
+    "layer {layer!r} must return one floating point tensor with a row for each of the {rows} examples, it returned "
+    "{found}. Name another layer, such as one that takes its output."
+)
+_NO_INPUT = (
+    "layer 'input' needs inputs with one floating point tensor, got {found}; name a layer of the network instead, such "
+    "as its embedding."
+)
+
+
+def replace_activation(
+    model: nn.Module,
+    layer: str,
+    inputs: Any,
+    change: Callable[[Tensor], Tensor],
+    *,
+    forward: Forward | None = None,
+    prepare: Callable[[ExitStack], None] | None = None,
+) -> Any:
+    """Run the model once with change(h) in place of the activation h of a layer, and return its output.
+
+    A forward hook replaces it. All hooks are removed, also after an exception. Modules compiled by torch.compile run
+    uncompiled in this pass, since a compiled module does not see hooks that are added later, unless the model offers
+    its two halves around the layer: `model.below_and_above(layer)` returns two functions, or None for a layer where it
+    cannot be cut. The halves are called in place of the model, and need no hook.
+
+    Args:
+        model: the network, wrapped or not.
+        layer: name of a module that is called once in a forward pass and returns one tensor; or "input".
+        inputs: the batch, in which every tensor has N rows.
+        change: maps the activation (N, ...) to the one that replaces it.
+        forward: maps model and inputs to the output; None for model(inputs).
+        prepare: adds further hooks to the stack, which removes them.
+
+    Raises:
+        ValueError: the layer does not exist, is not called exactly once, or returns something other than one floating
+            point tensor of N rows.
+    """
+    module, rows, calls = find_layer(model, layer), len(next(tensors(inputs))), 0
+
+    def replace(_module: nn.Module, _inputs: object, activation: object) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise ValueError(f"layer {layer!r} is called more than once in a forward pass; name another.")
+        if not isinstance(activation, Tensor) or not activation.is_floating_point() or len(activation) != rows:
+            raise ValueError(_UNFIT.format(layer=layer, rows=rows, found=describe(activation)))
+        return change(activation)
+
+    halves = getattr(model, "below_and_above", None)
+    direct = forward is None and prepare is None and isinstance(inputs, Tensor)
+    cut = halves(layer) if halves is not None and direct else None
+    if cut is not None:
+        below, above = cut
+        return above(replace(model, (), below(inputs)))
+    with ExitStack() as hooks:
+        if module is not None or prepare is not None:
+            hooks.enter_context(torch.compiler.set_stance("force_eager"))
+        if prepare is not None:
+            prepare(hooks)
+        if module is not None:
+            hooks.callback(module.register_forward_hook(replace).remove)
+        else:
+            inputs = _with_replaced_input(inputs, change)
+        output = model(inputs) if forward is None else forward(model, inputs)
+    if module is not None and not calls:
+        raise ValueError(_UNUSED.format(layer=layer))
+    return output
+
+
+def _with_replaced_input(inputs: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    found = list(tensors(inputs))
+    if len(found) != 1 or not found[0].is_floating_point():
+        raise ValueError(_NO_INPUT.format(found=describe(inputs)))
+    return map_tensors(change, inputs)

@@ -1,0 +1,183 @@
+"""Networks that take several tensors and return more than logits, by `forward`; what is repeated and what is joined."""
+
+import copy
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+import torch.nn.functional as F
+from sba_cases import batch, generator, gradients, make, network, traces
+from torch import Tensor, nn
+
+from sba import SBA
+
+N, TOKENS, WIDTH = 6, 5, 8
+
+
+@dataclass
+class Output:
+    """As of Hugging Face: a loss that nobody asked for, and the logits."""
+
+    loss: Tensor
+    logits: Tensor
+
+
+class Encoder(nn.Module):
+    """Attention over tokens with a padding mask, which reaches the layers behind every other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(20, WIDTH)
+        self.norm = nn.BatchNorm1d(WIDTH)
+        self.first = nn.TransformerEncoderLayer(WIDTH, 2, 16, dropout=0.0, batch_first=True)
+        self.second = nn.TransformerEncoderLayer(WIDTH, 2, 16, dropout=0.0, batch_first=True)
+        self.head = nn.Linear(WIDTH, 4)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Output:
+        padding = torch.zeros(attention_mask.shape).masked_fill(~attention_mask.bool(), -torch.inf)
+        h = self.norm(self.embed(input_ids).movedim(2, 1)).movedim(1, 2)
+        h = self.second(self.first(h, src_key_padding_mask=padding), src_key_padding_mask=padding)
+        logits = self.head(h)
+        return Output(logits.sum(), logits)
+
+
+def encoder() -> Encoder:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Encoder()
+
+
+def sentences() -> dict[str, Tensor]:
+    draws = generator(5)
+    ids = torch.randint(20, (N, TOKENS), generator=draws)
+    mask = (torch.arange(TOKENS) < torch.randint(2, TOKENS + 1, (N, 1), generator=draws)).long()
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def of_sentences(model: nn.Module, inputs: Any) -> Tensor:
+    logits: Tensor = model(**inputs).logits[:, 0]
+    return logits
+
+
+LABELS = torch.arange(N) % 4
+
+
+@pytest.mark.parametrize("mode", ["joint", "originals"])
+@pytest.mark.parametrize("copies", [1, 2])
+@pytest.mark.parametrize("layer", ["embed", "first", "second", "norm"])
+def test_a_mask_beside_the_tokens_reaches_originals_and_copies(layer: str, copies: int, mode: str) -> None:
+    model, inputs = encoder(), sentences()
+    plain, before = copy.deepcopy(model), traces(model)
+    seen: list[Tensor] = []
+    handle = model.second.register_forward_pre_hook(lambda _module, given: seen.append(given[0].detach()))
+    sba = make(layers=(layer,), copies=copies, noise=0.1, batchnorm=mode)
+    step = sba(model, inputs, LABELS, generator=generator(), forward=of_sentences)
+    handle.remove()
+    step.loss.backward()
+    expected = of_sentences(plain, inputs)
+    if layer != "embed" or mode == "originals":  # else BatchNorm behind it sees virtual samples too
+        torch.testing.assert_close(step.logits, expected, atol=1e-5, rtol=1e-5)
+        for ours, theirs in zip(model.buffers(), plain.buffers(), strict=True):
+            torch.testing.assert_close(ours, theirs)
+    assert step.virtual == copies * N
+    assert len(seen[0]) == (1 + copies) * N
+    if layer != "second":
+        assert not torch.equal(seen[0][N : 2 * N], seen[0][:N])
+    assert traces(model) == before
+    assert inputs["input_ids"].shape == (N, TOKENS)
+
+
+def test_a_virtual_sample_ignores_the_tokens_that_its_original_ignores() -> None:
+    inputs, losses = sentences(), []
+    for padded in (0, 19):
+        ids = torch.where(inputs["attention_mask"].bool(), inputs["input_ids"], padded)
+        sba = make(layers=("first",), noise=0.5, noise_unit="absolute", alpha=1.0)
+        model = encoder().eval()
+        losses.append(sba(model, inputs | {"input_ids": ids}, LABELS, generator=generator(), forward=of_sentences).loss)
+    torch.testing.assert_close(*losses)
+
+
+def test_a_step_without_augmentation_is_the_callers_own_to_the_last_bit() -> None:
+    model, inputs = encoder(), sentences()
+    expected = F.cross_entropy(of_sentences(copy.deepcopy(model), inputs), LABELS)
+    step = make(layers=("first",), p=0.0)(model, inputs, LABELS, generator=generator(), forward=of_sentences)
+    assert torch.equal(step.loss, expected)
+
+
+def test_token_logits_average_over_tokens_and_padding_counts_for_nothing() -> None:
+    model, inputs, seen = encoder().eval(), sentences(), list[Tensor]()
+    mask = inputs["attention_mask"].bool()
+    labels = torch.where(mask, inputs["input_ids"] % 4, -100)
+
+    def of_tokens(model: nn.Module, inputs: Any) -> Tensor:
+        seen.append(model(**inputs).logits.transpose(1, 2))  # (N, classes, tokens)
+        return seen[-1]
+
+    step = make(layers=("first",))(model, inputs, labels, generator=generator(), forward=of_tokens)
+    z, z_m = seen[0].chunk(2)
+    q, p = (z.detach() / 2).softmax(1), (z_m / 2).softmax(1)
+    divergence = 4 * (q * (q / p).log()).sum(1)
+    torch.testing.assert_close(step.loss, F.cross_entropy(z, labels) + divergence[mask].mean())
+    assert step.logits.shape == (N, 4, TOKENS)
+
+
+class Named(NamedTuple):
+    """A batch with a name for its tensor, and something that is none."""
+
+    x: Tensor
+    epoch: int
+
+
+def pair(model: nn.Module, inputs: Any) -> Any:
+    return {"logits": model(inputs.x), "epoch": inputs.epoch}["logits"]
+
+
+@pytest.mark.parametrize("layer", ["input", "2"])
+def test_one_tensor_in_a_tuple_or_dict_is_as_the_tensor_alone(layer: str) -> None:
+    (x, y), losses = batch(), []
+    given: list[tuple[Any, Any]] = [
+        (x, None),
+        ((x,), lambda model, inputs: model(*inputs)),
+        ({"x": x, "scale": torch.tensor(2.0)}, lambda model, inputs: model(inputs["x"])),
+        (Named(x, 3), pair),
+    ]
+    for inputs, forward in given:
+        model = network(norm=True)
+        step = make(layers=(layer,))(model, inputs, y, generator=generator(), forward=forward)
+        step.loss.backward()
+        losses.append([step.loss.detach(), *gradients(model)])
+    for other in losses[1:]:
+        assert all(map(torch.equal, losses[0], other))
+
+
+def test_a_layer_below_runs_once_for_one_tensor_and_for_each_copy_where_there_are_several() -> None:
+    (x, y), rows = batch(), list[int]()
+    for inputs in ((x,), (x, torch.zeros(8, 1))):
+        model = network()
+        model[0].register_forward_pre_hook(lambda _module, given: rows.append(len(given[0])))
+        make(copies=2)(model, inputs, y, generator=generator(), forward=lambda model, given: model(given[0]))
+    assert rows == [8, 24]
+
+
+@pytest.mark.parametrize("inputs", [sentences(), {"input_ids": sentences()["input_ids"]}])
+def test_tokens_have_no_vicinity_at_the_input(inputs: dict[str, Tensor]) -> None:
+    message = "layer 'input' needs inputs with one floating point tensor, got a dict of int64.*embedding"
+    with pytest.raises(ValueError, match=message):
+        SBA(layers=("input",), p=1.0)(encoder(), inputs, LABELS, generator=generator(), forward=of_sentences)
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0])
+def test_an_output_without_logits_is_refused_with_the_way_out(p: float) -> None:
+    message = r"must return logits \(\d+, classes, ...\), .* it returned a Output. Pass forward= to take"
+    with pytest.raises(ValueError, match=message):
+        make(layers=("first",), p=p)(
+            encoder(), sentences(), LABELS, generator=generator(), forward=lambda model, inputs: model(**inputs)
+        )
+
+
+def test_a_network_in_double_precision_keeps_it() -> None:
+    (x, y), model = batch(), network().double()
+    step = make(p=0.0)(model, x.double(), y, generator=generator())
+    assert torch.equal(step.loss, F.cross_entropy(model(x.double()), y))
+    assert make()(model, x.double(), y, generator=generator()).loss.dtype == torch.float64
