@@ -1,7 +1,7 @@
 """Names in presets: the table that holds the names of each kind, and the object that a name stands for.
 
 Each table lives in the package of what it lists. Settings check names before torch or data is loaded, so the modules
-that hold tables import nothing of their package: a row gives its object as "package.module:name".
+that hold tables import no torch: where an object needs it, the row gives its address, "package.module:name".
 """
 
 from collections.abc import Mapping
@@ -16,11 +16,12 @@ TABLES = {
     "network": "benchmark.networks.catalogue:NETWORKS",
     "attack": "benchmark.evaluation.catalogue:ATTACKS",
     "method": "benchmark.settings.methods:methods",
+    "endpoint": "benchmark.analysis.endpoints:ENDPOINTS",
 }
 
 
 class Entry(Protocol):
-    """What every table's rows have."""
+    """What rows have whose object is imported when it is used."""
 
     @property
     def target(self) -> str:
@@ -38,14 +39,14 @@ class Row(NamedTuple):
     source: str
 
 
-def table(kind: str) -> Mapping[str, Entry]:
+def table(kind: str) -> Mapping[str, Any]:
     """Return the table of a kind in `TABLES`, name -> row.
 
     Raises:
         UsageError: an installed package declares the name of another method.
     """
     found = load(TABLES[kind])
-    rows: Mapping[str, Entry] = found() if callable(found) else found
+    rows: Mapping[str, Any] = found() if callable(found) else found
     return rows
 
 

@@ -4,6 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
+from benchmark.runtime.errors import nearest
+from benchmark.settings.names import table
+
 MAX_SEEDS = 1000  # of a study, which names each of them in its records and tables
 # Windows opens a device where one of these names a folder.
 DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
@@ -12,6 +15,13 @@ DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt")
 def _no_device(name: str) -> str:
     if name in DEVICES:
         raise ValueError("Windows keeps this name for a device, so it can name no folder")
+    return name
+
+
+def _endpoint(name: str) -> str:
+    rows = table("endpoint")
+    if name not in rows:
+        raise ValueError(f"there is no such endpoint; {nearest(name, rows)}".removesuffix("."))
     return name
 
 
@@ -24,8 +34,7 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Percent = Annotated[float, Field(gt=0, lt=100)]
 Seeds = Annotated[tuple[CountOrZero, ...], Field(min_length=1, max_length=MAX_SEEDS)]
-# What may be tested: see `Analysis`.
-Endpoint = Literal["clean", "area", "eps", "learning", "images", "seconds"]
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
 
 
 class Settings(BaseModel):

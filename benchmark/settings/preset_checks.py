@@ -221,15 +221,13 @@ def _check_lists(preset: Preset, where: str) -> None:
 
 
 def _check_tuning(preset: Preset, where: str) -> None:
-    """Refuse a search of arms that do not exist or without the treatment, and seeds that are used elsewhere."""
+    """Refuse a search of arms that do not exist, and seeds that are used elsewhere."""
     tuning = preset.tuning
     if tuning is None:
         return
     for arm in tuning.arms:
         if arm not in preset.arms:
             raise UsageError(f"{where}: tuning.arms.{dotted([arm])}: no such arm; {nearest(arm, preset.arms)}")
-    if preset.analysis.treatment not in tuning.arms:
-        raise UsageError(f"{where}: tuning.arms lacks the treatment {preset.analysis.treatment!r}.")
     spaces = {"recipe": {name: getattr(tuning.recipe, name) for name in SharedSpace.model_fields}}
     spaces |= {f"arms.{arm}": dimensions for arm, dimensions in tuning.arms.items()}
     for space, dimensions in spaces.items():

@@ -91,10 +91,12 @@ def tuning_of(preset: Preset) -> Tuning:
     """Return the preset's search.
 
     Raises:
-        UsageError: it has none.
+        UsageError: it has none, or one without the treatment, as a preset may that extends another.
     """
     if preset.tuning is None:
         raise UsageError(f"preset {preset.name} has no [tuning] table; see the preset cifar10_10k_cpu for one.")
+    if preset.analysis.treatment not in preset.tuning.arms:
+        raise UsageError(f"preset {preset.name}: tuning.arms lacks the treatment {preset.analysis.treatment!r}.")
     return preset.tuning
 
 
