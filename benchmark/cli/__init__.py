@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from benchmark.cli.options import parser
+from benchmark.runtime.console import outputs, printable
 from benchmark.runtime.errors import BenchmarkError, UsageError
 from benchmark.runtime.signals import Stopped
 
@@ -14,20 +15,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
     0: done. 1: a run failed or diverged, or `report --check` differs. 2: wrong usage or settings. 3: data missing.
-    130, 143: stopped by SIGINT or SIGTERM; everything up to the last step is kept.
+    129, 130, 143: stopped by SIGHUP, SIGINT or SIGTERM; everything up to the last step is kept.
     """
-    options = parser().parse_args(arguments)
-    options.line = list(sys.argv[1:] if arguments is None else arguments)
+    with outputs() as output:
+        options = parser().parse_args(arguments)
+        options.line = list(sys.argv[1:] if arguments is None else arguments)
+        code = run_one(options)
+        output.flush()
+        if output.error is None or isinstance(output.error, BrokenPipeError) or options.command == "run":
+            return code  # a reader such as head has seen enough; and what a run prints is no part of it
+        print(f"error: cannot write to the standard output: {output.error}.", file=sys.stderr)
+        return code or 1
+
+
+def run_one(options: argparse.Namespace) -> int:
+    """Run a command; turn what ends it into a message and an exit code."""
     try:
-        code = COMMANDS[options.command](options)
-        sys.stdout.flush()
-        return code
+        return COMMANDS[options.command](options)
     except BenchmarkError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return ended(error.exit_code)
-    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except (KeyboardInterrupt, Stopped) as stopped:
         if os.environ.get("RANK", "0") == "0":  # of torchrun's processes one is enough
             print("\ninterrupted. What was done is kept; the same command goes on from there.", file=sys.stderr)
@@ -104,7 +111,7 @@ def list_command(options: argparse.Namespace) -> int:
 def evaluate_command(options: argparse.Namespace) -> int:
     """Evaluate one network and print its report."""
     from benchmark.cli.evaluate import evaluate_network
-    from benchmark.records.store import check_writable
+    from benchmark.runtime.files import check_writable
 
     if options.output:
         check_writable(options.output.parent)
@@ -115,18 +122,18 @@ def crosscheck_command(options: argparse.Namespace) -> int:
     """Compare the attack packages on trained runs; 1 where any image has another outcome."""
     from benchmark.data.load import data_roots, load_data
     from benchmark.evaluation import crosscheck
-    from benchmark.execution.paths import Places
-    from benchmark.records.store import check_writable
+    from benchmark.execution.paths import Folders
     from benchmark.runtime.environment import choose_device
+    from benchmark.runtime.files import check_writable
     from benchmark.settings.load import family_member, load_preset
     from benchmark.settings.plan import make_plan
 
     device = choose_device(options.device)
     preset = load_preset(family_member(options.preset, device.type), tuple(options.set))
     plan = make_plan(preset, options.arms, options.seeds or preset.seeds[:1])
-    places = Places(options.results, options.runs)
+    folders = Folders(options.results, options.runs)
     check_writable(options.results)
-    rows = crosscheck.crosscheck(plan, load_data(preset.data, data_roots(options.data_root)), places, device)
+    rows = crosscheck.crosscheck(plan, load_data(preset.data, data_roots(options.data_root)), folders, device)
     path = options.results / preset.name / crosscheck.FILE
     crosscheck.write_crosscheck(path, rows, device)
     differing = sum(row["disagreements"] for row in rows)
@@ -144,7 +151,7 @@ def tune_command(options: argparse.Namespace) -> int:
 
 def speed_command(options: argparse.Namespace) -> int:
     """Measure this machine, print the table, and write it with those of other machines as a page."""
-    from benchmark.records.store import check_writable
+    from benchmark.runtime.files import check_writable
     from benchmark.speed.page import read_measured, tables, write_measured, write_page
 
     check_writable(options.output)

@@ -11,7 +11,7 @@ from benchmark.data.load import Data, data_roots, load_data
 from benchmark.evaluation.evaluate import evaluate
 from benchmark.evaluation.external_models import load_weights, network, refuse_unfit
 from benchmark.evaluation.joint import refuse_too_few_classes
-from benchmark.execution.progress import Attacking
+from benchmark.execution.progress import Attacking, evaluation_bar
 from benchmark.execution.record import evaluated_record
 from benchmark.records.schema import Record
 from benchmark.records.store import write_record
@@ -75,7 +75,8 @@ def evaluate_one(preset: Preset, name: str, seed: int, model: nn.Module, data: D
     if checks := preset.evaluation.checks:
         evaluation = preset.evaluation.model_copy(update={"checks": checks.model_copy(update={"seeds": None})})
         preset = preset.model_copy(update={"evaluation": evaluation})
-    with Attacking(name) as progress:
+    with evaluation_bar(name) as bar:
+        progress = Attacking(bar, moves=True)
         try:
             found = evaluate(preset, seed, model, data, lambda: train_surrogate(preset, data, device), progress)
         except FloatingPointError as error:

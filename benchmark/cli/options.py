@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from benchmark.runtime.errors import nearest
+from benchmark.runtime.files import refuse_irregular
 from benchmark.settings.preset import MAX_SEEDS
 from benchmark.speed.lines import PARTS
 
@@ -54,23 +55,30 @@ def add_run(commands: Commands) -> None:
     run.add_argument("--retry-failed", action="store_true", help="repeat runs that failed or diverged")
     run.add_argument("--jobs", type=count, default=1, metavar="N", help="runs at a time, in N processes (default: 1)")
     run.add_argument(
+        "--processes",
+        type=processes,
+        metavar="N|gpus",
+        help="processes that train each run together; gpus: one for each",
+    )
+    run.add_argument(
         "--launcher",
-        choices=("local", "ray"),
         default="local",
-        help="ray: each run is a task of a Ray cluster, --jobs of them on each GPU, or on each node without",
+        metavar="NAME",
+        help="local, torchrun (as --processes gpus), or ray: each run is a task of a Ray cluster, --jobs of them on "
+        "each GPU, or on each node without (default: local)",
     )
     run.add_argument(
         "--ray-address", metavar="ADDRESS", help="of a Ray cluster (default: one of this machine is started)"
     )
+    run.add_argument("--report", action="store_true", help="also write the report of the results folder")
     run.add_argument("--checkpoint-steps", type=count, default=500, metavar="N", help="also save every N steps")
     run.add_argument("--worker-of", type=int, help=argparse.SUPPRESS)  # of this process; set by --jobs
-    run.add_argument("--since", type=float, help=argparse.SUPPRESS)  # seconds since 1970; set by --jobs
 
 
 def add_status(commands: Commands) -> None:
     """Add the command `status`."""
     status = commands.add_parser("status", help="done, running, pending, diverged, failed; and the time left")
-    status.set_defaults(command="status", synthetic=False)
+    status.set_defaults(command="status", synthetic=False, tensorboard=False)
     add_choice(status)
 
 
@@ -110,7 +118,9 @@ def add_report(commands: Commands) -> None:
     report.add_argument(
         "--results", type=Path, metavar="DIR", default=Path("results"), help="records (default: results)"
     )
-    report.add_argument("--output", type=Path, metavar="FILE", help="default: RESULTS.md beside the records' folder")
+    report.add_argument(
+        "--output", type=file_to_write, metavar="FILE", help="default: RESULTS.md beside the records' folder"
+    )
     report.add_argument("--html", action="store_true", help="also write RESULTS.html, one page for itself")
     report.add_argument("--csv", action="store_true", help="also write every table as CSV, in the folder tables")
     report.add_argument("--latex", action="store_true", help="also write every table as LaTeX with booktabs, likewise")
@@ -127,7 +137,9 @@ def add_evaluate(commands: Commands) -> None:
     one.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one setting")
     one.add_argument("--data-root", type=Path, metavar="DIR", help="where data is looked for first")
     one.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
-    one.add_argument("--output", type=Path, metavar="FILE", help="also write what was found as a record (JSON)")
+    one.add_argument(
+        "--output", type=file_to_write, metavar="FILE", help="also write what was found as a record (JSON)"
+    )
 
 
 def add_crosscheck(commands: Commands) -> None:
@@ -230,6 +242,32 @@ def count(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: write a whole number from 1 on")
     return int(text)
+
+
+def file_to_write(text: str) -> Path:
+    """Parse the path of a file that may be there already.
+
+    Raises:
+        argparse.ArgumentTypeError: it leads to a folder, or to a device, a pipe or a socket.
+    """
+    path = Path(text)
+    try:
+        refuse_irregular(path)
+    except IsADirectoryError:
+        raise argparse.ArgumentTypeError(f"{text!r} is a folder; name a file in it") from None
+    except OSError as error:
+        if path.exists():  # where it is not, whoever writes it says why it cannot be written
+            raise argparse.ArgumentTypeError(f"{text!r}: {error.strerror}") from None
+    return path
+
+
+def processes(text: str) -> str:
+    """Parse a number of processes, or "gpus".
+
+    Raises:
+        argparse.ArgumentTypeError: anything else.
+    """
+    return text if text == "gpus" else str(count(text))
 
 
 def shard(text: str) -> tuple[int, int]:

@@ -2,9 +2,9 @@
 
 import argparse
 import contextlib
+import functools
 import io
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,18 +12,16 @@ import torch
 
 from benchmark.data.load import Data, data_roots, load_data
 from benchmark.data.synthetic import write_synthetic
-from benchmark.execution.driver import execute, refuse_before, summarize, tidy_after_kills
 from benchmark.execution.events import refuse_without_tensorboard
-from benchmark.execution.log import forget_failure
-from benchmark.execution.paths import Places
-from benchmark.execution.pending import Again, What, pending
-from benchmark.execution.ray_launcher import on_cluster, refuse_launcher
-from benchmark.execution.run import Worker
-from benchmark.execution.workers import in_parallel
-from benchmark.records.store import check_writable, record_path
-from benchmark.runtime.distributed import Group, joined, launched
+from benchmark.execution.launchers import LAUNCHERS
+from benchmark.execution.launchers.context import Context
+from benchmark.execution.paths import Folders, RunPaths
+from benchmark.execution.status import is_pending, mark_for_repetition
+from benchmark.execution.worker import summarize, tidy_after_kills
+from benchmark.runtime.distributed import Group, joined
 from benchmark.runtime.environment import choose_device
-from benchmark.runtime.errors import UsageError
+from benchmark.runtime.errors import UsageError, nearest
+from benchmark.runtime.files import check_writable
 from benchmark.runtime.memory import keep_freed_memory
 from benchmark.runtime.signals import stoppable
 from benchmark.settings import smoke
@@ -44,14 +42,14 @@ def run_preset(options: argparse.Namespace) -> None:
         BenchmarkError: wrong settings, missing data; a run failed or diverged.
         Stopped: by a signal.
     """
+    launcher = LAUNCHERS[launcher_name(options)]
+    launcher.check(options)
     refuse_contradictions(options)
     keep_freed_memory()
     with joined() as group, contextlib.redirect_stdout(sys.stdout if group.leads else io.StringIO()):
         device = group.agree(lambda: choose_device(options.device))
-        plan, places = group.agree(lambda: planned(options, device))
-        options.since = options.since or time.time()
-        again = Again(repeated(options), options.since)
-        todo = group.agree(lambda: to_do(plan, places, again, options) if group.leads else [])
+        plan, folders = group.agree(lambda: planned(options, device))
+        todo = group.agree(lambda: to_do(plan, folders, options) if group.leads else [])
         todo = [plan[number] for number in group.share([plan.index(run) for run in todo])]
         if not options.worker_of:
             done = len(plan) - len(todo)
@@ -60,10 +58,26 @@ def run_preset(options: argparse.Namespace) -> None:
             print(f"{name}: {len(plan)} runs, {done} done, {len(todo)} to do, on {device}{together}.", flush=True)
         if todo:
             with stoppable(options.worker_of or 0) as stop:
-                data = load_in_turn(options, todo[0].preset, group)
-                work(todo, options, Worker(data, places, device, stop, again, options.checkpoint_steps, group))
+                load = functools.cache(lambda: load_in_turn(options, todo[0].preset, group))
+                launcher.run(todo, Context(options, folders, device, stop, group, load))
         if group.leads and not options.worker_of:  # a worker is one of several; the one that started them does the rest
-            conclude(plan, places, options)
+            conclude(plan, folders, options)
+
+
+def launcher_name(options: argparse.Namespace) -> str:
+    """Return the launcher that the options name; --processes means torchrun's.
+
+    Raises:
+        UsageError: there is none of this name, or both are given.
+    """
+    name = str(options.launcher)
+    if name not in LAUNCHERS:
+        raise UsageError(f"--launcher {name!r}: {nearest(name, LAUNCHERS)}")
+    if options.processes in (None, "1"):
+        return name
+    if name == "ray":
+        raise UsageError("--processes train runs together, those of Ray one each: leave one out.")
+    return "torchrun"
 
 
 def refuse_contradictions(options: argparse.Namespace) -> None:
@@ -72,26 +86,22 @@ def refuse_contradictions(options: argparse.Namespace) -> None:
     Raises:
         UsageError: names them.
     """
-    refuse_launcher(options)
     if options.tensorboard:
         refuse_without_tensorboard()
     if options.synthetic and not options.smoke:
         raise UsageError("--synthetic is for --smoke runs only; made-up images have no place in a study.")
-    if launched() and (options.jobs > 1 or options.launcher != "local"):
-        raise UsageError("torchrun's processes train runs together, those of --jobs or Ray one each: leave one out.")
 
 
-def planned(options: argparse.Namespace, device: torch.device) -> tuple[list[Run], Places]:
+def planned(options: argparse.Namespace, device: torch.device) -> tuple[list[Run], Folders]:
     """Return the plan and its folders.
 
     Raises:
         UsageError: wrong settings.
     """
     preset = chosen_preset(options, device)
-    places = Places(
-        results_folder(options), options.runs, options.runs / "tensorboard" if options.tensorboard else None
-    )
-    return part(make_plan(preset, options.arms, options.seeds), options.shard), places
+    events = options.runs / "tensorboard" if options.tensorboard else None
+    folders = Folders(results_folder(options), options.runs, events)
+    return part(make_plan(preset, options.arms, options.seeds), options.shard), folders
 
 
 def results_folder(options: argparse.Namespace) -> Path:
@@ -103,22 +113,19 @@ def results_folder(options: argparse.Namespace) -> Path:
     return Path(options.runs) / "tuning" if options.tuning else Path("results")
 
 
-def to_do(plan: Sequence[Run], places: Places, again: Again, options: argparse.Namespace) -> list[Run]:
-    """Return the runs of the plan that are to be started.
+def to_do(plan: Sequence[Run], folders: Folders, options: argparse.Namespace) -> list[Run]:
+    """Return the runs of the plan that are to be started, after having marked those that the options want repeated.
 
     Raises:
         UsageError: folders that cannot be written, records of other settings.
     """
-    check_writable(places.results, places.runs)
-    if again.what != "nothing" and not options.worker_of:
-        for run in plan:
-            forget_failure(run, places.runs)
-    return pending(plan, places, again)
-
-
-def repeated(options: argparse.Namespace) -> What:
-    """Return what the options want repeated."""
-    return "all" if options.force else "diverged" if options.retry_failed else "nothing"
+    if (options.force or options.retry_failed) and not options.worker_of:
+        check_writable(folders.results, folders.runs)
+        mark_for_repetition(plan, folders, everything=options.force)
+    todo = [run for run in plan if is_pending(run, RunPaths(run, folders))]
+    if todo:
+        check_writable(folders.results, folders.runs)
+    return todo
 
 
 def load(options: argparse.Namespace, preset: Preset, first: bool = True) -> Data:
@@ -136,29 +143,8 @@ def load_in_turn(options: argparse.Namespace, preset: Preset, group: Group) -> D
     return group.agree(lambda: loaded or load(options, preset, first=False))
 
 
-def work(todo: Sequence[Run], options: argparse.Namespace, worker: Worker) -> None:
-    """Do the runs here, or in several workers or on a cluster after having met here whatever stops them all."""
-    if options.launcher == "ray":
-        meet_errors_here(todo, worker)
-        on_cluster(todo, options, worker.device.type, worker.again.since, worker.stop)
-        return
-    jobs = min(options.jobs, len(todo))
-    if jobs == 1:
-        execute(todo, worker)
-        return
-    meet_errors_here(todo, worker)
-    in_parallel(options.line, jobs, worker.again.since, worker.stop)
-
-
-def meet_errors_here(todo: Sequence[Run], worker: Worker) -> None:
-    """Refuse what would stop every worker, and leave them the GPU's memory."""
-    refuse_before(todo, worker)
-    if worker.device.type == "cuda":
-        torch.cuda.empty_cache()
-
-
-def conclude(plan: Sequence[Run], places: Places, options: argparse.Namespace) -> None:
-    """Print the tables of the records that are there, and how the runs ended.
+def conclude(plan: Sequence[Run], folders: Folders, options: argparse.Namespace) -> None:
+    """Print the tables of the records that are there, write the report that is asked for, and say how the runs ended.
 
     Raises:
         RunError: not all ended well.
@@ -166,17 +152,17 @@ def conclude(plan: Sequence[Run], places: Places, options: argparse.Namespace) -
     # Imported here: statistics and figures take a second, and a process that follows another one prints nothing.
     from benchmark.cli.printed import print_table, write
 
-    name = plan[0].preset.name if plan else ""
+    results = folders.results
     if options.tuning:
-        print(
-            f"Choose the best trial of each arm by: python -m benchmark tune {options.preset} --trials {places.results}"
-        )
-    elif any(record_path(places.results, name, run.arm, run.seed).is_file() for run in plan):
-        print_table(places.results, name)
+        print(f"Choose the best trial of each arm by: python -m benchmark tune {options.preset} --trials {results}")
+    elif any(RunPaths(run, folders).record.is_file() for run in plan):
+        print_table(results, plan[0].preset.name)
         if options.smoke:
-            write(places.results, places.results / "RESULTS.md" if options.results else smoke.FOLDER / "RESULTS.md")
-    tidy_after_kills(plan, places)
-    summarize(plan, places)
+            write(results, results / "RESULTS.md" if options.results else smoke.FOLDER / "RESULTS.md")
+    if options.report and not (options.smoke or options.tuning):
+        write(results, None)
+    tidy_after_kills(plan, folders)
+    summarize(plan, folders)
 
 
 def chosen_preset(options: argparse.Namespace, device: torch.device) -> Preset:

@@ -2,22 +2,21 @@
 
 import argparse
 import statistics
-import time
 from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from benchmark.cli.run import chosen_preset, results_folder
-from benchmark.execution.lock import LEASE, lock_path
-from benchmark.execution.log import failure, last_line
-from benchmark.execution.paths import Places
+from benchmark.cli.run import planned
+from benchmark.execution.log import failure, lines
+from benchmark.execution.paths import Folders, RunPaths
+from benchmark.execution.status import STATUSES, Status, statuses
 from benchmark.records.schema import Record
-from benchmark.records.store import DamagedRecordError, read_record, record_path
+from benchmark.records.store import read_record, record_files
 from benchmark.runtime.console import duration
 from benchmark.runtime.environment import choose_device
-from benchmark.settings.plan import Run, make_plan, part
+from benchmark.settings.plan import Run
 
-STATES = ("done", "diverged", "failed", "running", "pending", "damaged", "other settings")
+States = dict[tuple[str, int], Status]
 
 
 def status(options: argparse.Namespace) -> str:
@@ -27,49 +26,37 @@ def status(options: argparse.Namespace) -> str:
 
     Raises:
         UsageError: see `make_plan`.
+        RunError: a file beside the records has the name of none.
     """
-    preset = chosen_preset(options, choose_device(options.device))
-    places = Places(results_folder(options), options.runs)
-    plan = part(make_plan(preset, options.arms, options.seeds), options.shard)
-    states = {(run.arm, run.seed): state(run, places) for run in plan}
+    plan, folders = planned(options, choose_device(options.device))
+    name = plan[0].preset.name if plan else options.preset
+    record_files(folders.results, name)
+    states = {(run.arm, run.seed): now for run, now in zip(plan, statuses(plan, folders), strict=True)}
     arms, seeds = (list(dict.fromkeys(key[i] for key in states)) for i in (0, 1))
     rows = [[arm, *(states.get((str(arm), int(seed)), "") for seed in seeds)] for arm in arms]
     table = tabulate(rows, ["arm", *(f"seed {seed}" for seed in seeds)], tablefmt="plain")
-    counts = [f"{n} {name}" for name in STATES if (n := list(states.values()).count(name))]
-    parts = [f"{preset.name}: {len(plan)} runs, {', '.join(counts)}.", table, *details(plan, places, states)]
-    return "\n\n".join([*parts, time_left(plan, places, states)])
+    counts = [f"{n} {kind}" for kind in STATUSES if (n := list(states.values()).count(kind))]
+    parts = [f"{name}: {len(plan)} runs, {', '.join(counts)}.", table, *details(plan, folders, states)]
+    return "\n\n".join([*parts, time_left(plan, folders, states)])
 
 
-def state(run: Run, places: Places) -> str:
-    """Return one of STATES for a run."""
-    path, lock = record_path(places.results, run.preset.name, run.arm, run.seed), lock_path(run, places.results)
-    if lock.is_file() and time.time() - lock.stat().st_mtime < LEASE:
-        return "running"
-    if path.is_file():
-        try:
-            record = read_record(path)
-        except DamagedRecordError:
-            return "damaged"
-        return record["status"] if record["settings_hash"] == run.identity else "other settings"
-    return "pending" if failure(run, places.runs) is None else "failed"
-
-
-def details(plan: Sequence[Run], places: Places, states: dict[tuple[str, int], str]) -> list[str]:
+def details(plan: Sequence[Run], folders: Folders, states: States) -> list[str]:
     """Return, for each run that is going on or has failed, the last line of its log."""
-    told = [(run, states[run.arm, run.seed]) for run in plan]
-    lines = [
-        f"{run.arm} seed {run.seed}, {now}: {last_line(run, places.runs)}" for run, now in told if now == "running"
-    ]
-    lines += [f"{run.arm} seed {run.seed}, failed: {failure(run, places.runs)}" for run, now in told if now == "failed"]
-    return ["\n".join(lines)] if lines else []
+    found = []
+    for wanted in ("running", "failed"):
+        for run in (run for run in plan if states[run.arm, run.seed] == wanted):
+            paths = RunPaths(run, folders)
+            text = failure(paths) if wanted == "failed" else (lines(paths.log) or [""])[-1]
+            found.append(f"{run.arm} seed {run.seed}, {wanted}: {text}")
+    return ["\n".join(found)] if found else []
 
 
-def time_left(plan: Sequence[Run], places: Places, states: dict[tuple[str, int], str]) -> str:
+def time_left(plan: Sequence[Run], folders: Folders, states: States) -> str:
     """Estimate what is left from what the finished runs of the same arm spent (else of all arms), one at a time."""
     spent: dict[str, list[float]] = {}
     for run in plan:
         if states[run.arm, run.seed] == "done":
-            record = read_record(record_path(places.results, run.preset.name, run.arm, run.seed))
+            record = read_record(RunPaths(run, folders).record)
             spent.setdefault(run.arm, []).append(seconds(record))
     left = [run.arm for run in plan if states[run.arm, run.seed] in ("running", "pending", "damaged")]
     if not left:

@@ -24,11 +24,11 @@ from benchmark.evaluation.external_models import load_into, load_weights
 from benchmark.evaluation.image_draws import ImageStreams
 from benchmark.evaluation.joint import Radius, Subject, batches, stands
 from benchmark.evaluation.sanity_checks import contested
-from benchmark.execution.paths import Places, checkpoint_path
+from benchmark.execution.paths import Folders, RunPaths
 from benchmark.networks.build import build_model
 from benchmark.records.outcomes import robust_curve
 from benchmark.records.schema import CrosscheckRow
-from benchmark.records.store import read_record, record_path
+from benchmark.records.store import read_record
 from benchmark.runtime.environment import describe_environment
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.files import write_whole
@@ -40,7 +40,7 @@ FOOLBOX = (("fgsm", 1), ("pgd", 20))
 FILE = "crosscheck.json"
 
 
-def crosscheck(runs: Sequence[Run], data: Data, places: Places, device: torch.device) -> list[CrosscheckRow]:
+def crosscheck(runs: Sequence[Run], data: Data, folders: Folders, device: torch.device) -> list[CrosscheckRow]:
     """Compare every attack on every run that has a record and a checkpoint; print each row as it comes.
 
     Raises:
@@ -48,7 +48,7 @@ def crosscheck(runs: Sequence[Run], data: Data, places: Places, device: torch.de
     """
     data, rows = data.to(device), []
     for run in runs:
-        for row in compare(run, data, places, device):
+        for row in compare(run, data, folders, device):
             print(
                 f"{row['arm']} seed {row['seed']}, {row['attack']} {row['norm']} {row['eps']:g} "
                 f"against {row['package']}: {row['disagreements']} of {row['images']} images differ",
@@ -58,14 +58,14 @@ def crosscheck(runs: Sequence[Run], data: Data, places: Places, device: torch.de
     return rows
 
 
-def compare(run: Run, data: Data, places: Places, device: torch.device) -> Iterator[CrosscheckRow]:
+def compare(run: Run, data: Data, folders: Folders, device: torch.device) -> Iterator[CrosscheckRow]:
     """Yield a row for each attack on one run, in each norm at the largest eps where a tenth of the images stand."""
     settings, checks = run.preset.evaluation, run.preset.evaluation.checks
     if checks is None:
         raise UsageError(f"preset {run.preset.name} has no [evaluation.checks]; their `repeated` says how many images.")
-    subject = load_subject(run, data, places, device, checks.repeated)
-    balls = [hardest(run, places, "Linf", settings.eps)]
-    balls += [hardest(run, places, "L2", settings.l2_eps)] if settings.l2_eps else []
+    subject = load_subject(run, data, folders, device, checks.repeated)
+    balls = [hardest(run, folders, "Linf", settings.eps)]
+    balls += [hardest(run, folders, "L2", settings.l2_eps)] if settings.l2_eps else []
     for ball in balls:
         for name, steps in [row for row in REFERENCE if not by_reference(row[0], ball.norm)]:
             theirs = stands_matched(subject, subject.clean, ball, name, steps)
@@ -75,13 +75,13 @@ def compare(run: Run, data: Data, places: Places, device: torch.device) -> Itera
         yield row_of(run, subject, balls[0], attack, "foolbox", stands_foolbox(subject, balls[0], attack))
 
 
-def load_subject(run: Run, data: Data, places: Places, device: torch.device, images: int) -> Subject:
+def load_subject(run: Run, data: Data, folders: Folders, device: torch.device, images: int) -> Subject:
     """Return the run's trained network with the first of its attacked images.
 
     Raises:
         UsageError: there is no checkpoint of these settings.
     """
-    path = checkpoint_path(run, places)
+    path = RunPaths(run, folders).checkpoint
     if not path.is_file():
         raise UsageError(
             f"{run.arm} seed {run.seed} has no checkpoint {path}. Train it here: python -m benchmark run "
@@ -94,13 +94,13 @@ def load_subject(run: Run, data: Data, places: Places, device: torch.device, ima
     return subject.part(torch.arange(min(images, len(subject.labels)), device=device))
 
 
-def hardest(run: Run, places: Places, norm: Norm, eps: Sequence[float]) -> Radius:
+def hardest(run: Run, folders: Folders, norm: Norm, eps: Sequence[float]) -> Radius:
     """Return the largest radius at which a tenth of the run's images stood, from its record.
 
     Raises:
         UsageError: the run has no record.
     """
-    path = record_path(places.results, run.preset.name, run.arm, run.seed)
+    path = RunPaths(run, folders).record
     if not path.is_file():
         raise UsageError(f"there is no record {path}: run it first (python -m benchmark run {run.preset.name}).")
     curve = robust_curve(read_record(path), norm, np.array([0.0, *eps]))

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from benchmark.records.store import unwritable
-from benchmark.runtime.files import checksum, remove_leftovers, write_whole
+from benchmark.runtime.files import checksum, remove_leftovers, write_whole, writing_to
 
 T = TypeVar("T")
 
@@ -18,12 +17,13 @@ class Journal:
     Attributes:
         path: of the file; None keeps nothing.
         key: what the evaluated network is; a journal of another is not used, nor a damaged one.
+        check: called before each write; see `benchmark.runtime.files.write_whole`.
         parts: name -> value and the seconds that it took.
         resumed: seconds spent on the parts that were found in the file.
     """
 
-    def __init__(self, path: Path | None = None, key: str = "") -> None:
-        self.path, self.key = path, key
+    def __init__(self, path: Path | None = None, key: str = "", check: Callable[[], object] = lambda: None) -> None:
+        self.path, self.key, self.check = path, key, check
         self.parts: dict[str, dict[str, Any]] = self._found()
         self.resumed = sum(part["seconds"] for part in self.parts.values())
 
@@ -56,10 +56,8 @@ class Journal:
             return
         kept = {"key": self.key, "parts": self.parts}
         text = json.dumps(kept | {"sha256": checksum(kept)})
-        try:
-            write_whole(self.path, lambda file: file.write(text.encode()))
-        except OSError as error:
-            raise unwritable(self.path.parent, error) from error
+        with writing_to(self.path.parent):
+            write_whole(self.path, lambda file: file.write(text.encode()), check=self.check)
 
     def remove(self) -> None:
         """Remove the file, once everything is in a record."""

@@ -1,13 +1,16 @@
 """TensorBoard: what is recorded of every epoch, written as the training goes on, where the user asks for it."""
 
 import importlib.util
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmark.records.schema import Epoch
+from benchmark.runtime.console import print_line
 from benchmark.runtime.errors import UsageError
-from benchmark.settings.plan import Run
+from benchmark.training.loop import Callback
+
+if TYPE_CHECKING:
+    pass
 
 SCALARS = ("train_loss", "accuracy", "learning_rate", "images_per_second", "augmented")
 
@@ -18,25 +21,34 @@ def refuse_without_tensorboard() -> None:
         raise UsageError("--tensorboard needs the package tensorboard: python -m pip install tensorboard")
 
 
-@contextmanager
-def event_log(run: Run, folder: Path | None, done: int) -> Iterator[Callable[[Epoch], None]]:
-    """Give a function that writes an epoch's scalars to folder/<preset>/<arm>/seed-<n>, or nowhere without a folder.
+class TensorBoard(Callback):
+    """Writes each epoch's scalars to a folder that `tensorboard --logdir` finds; a folder that is full ends it, not the
+    run.
 
     Args:
-        run: the run that trains.
-        folder: where TensorBoard is pointed at (`tensorboard --logdir`), or None.
+        folder: of the run.
         done: epochs finished before; what an earlier, interrupted start wrote of later ones is hidden.
     """
-    if folder is None:
-        yield lambda _epoch: None
-        return
-    from torch.utils.tensorboard import SummaryWriter  # optional, and slow to import
 
-    with SummaryWriter(str(run.path(folder, "")), purge_step=done + 1) as writer:
+    def __init__(self, folder: Path, done: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # optional, and slow to import
 
-        def log(epoch: Epoch) -> None:
+        self.folder = folder
+        self.writer: SummaryWriter | None = SummaryWriter(str(folder), purge_step=done + 1)
+
+    def on_epoch(self, epoch: Epoch, _share: float) -> None:
+        """Write an epoch."""
+        if self.writer is None:
+            return
+        try:
             for name in SCALARS:
-                writer.add_scalar(name, dict(epoch)[name], epoch["epoch"])
-            writer.flush()
+                self.writer.add_scalar(name, dict(epoch)[name], epoch["epoch"])
+            self.writer.flush()
+        except OSError as error:
+            print_line(f"TensorBoard's files in {self.folder} cannot be written ({error.strerror or error}).")
+            self.writer = None
 
-        yield log
+    def close(self) -> None:
+        """Write what is left."""
+        if self.writer is not None:
+            self.writer.close()

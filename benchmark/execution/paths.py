@@ -1,35 +1,45 @@
-"""Where a study keeps things: records, checkpoints, journals, logs."""
+"""Where a study keeps the files of a run."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from benchmark.data.load import Data
+from benchmark.records.store import record_path
 from benchmark.settings.plan import Run
-
-FORMAT = 2  # of checkpoints; raised whenever what they hold changes, so that older ones are not taken for damaged runs
+from benchmark.training.checkpoint import previous
 
 
 @dataclass(frozen=True)
-class Places:
-    """Folders: `results` for records, `runs` for checkpoints, `events` for TensorBoard's files, if they are wanted."""
+class Folders:
+    """The folders of a study: for records, for checkpoints and logs, and for TensorBoard's files if they are wanted."""
 
     results: Path
     runs: Path
     events: Path | None = None
 
 
-def checkpoint_path(run: Run, places: Places) -> Path:
-    """Return where a run keeps its state; other settings keep theirs in another file."""
-    return run.path(places.runs, f"-{run.identity}.pt")
+class RunPaths:
+    """All files of a run; those that depend on its settings have the run's identity in their names.
 
+    Attributes:
+        record: results/<preset>/<arm>/seed-<n>.json.
+        repeat: the marker of a run that is to be repeated, beside the record; see `benchmark.execution.status`.
+        lock: held by the worker that is at the run, beside the record, which is what workers share.
+        checkpoint, previous: the newest state of the training and the one before.
+        journal: the finished parts of the evaluation, until there is a record.
+        log: what was told of the run, by every start of it.
+        failure: why the run failed, in a line; without it the run may be started.
+        trace: the traceback of the last failure.
+        events: TensorBoard's folder, None where it is not wanted.
+    """
 
-def journal_path(run: Run, places: Places) -> Path:
-    """Return where a run keeps what is finished of its evaluation, until it has a record."""
-    return run.path(places.runs, f"-{run.identity}.evaluation.json")
-
-
-def checkpoint_key(run: Run, data: Data, device: torch.device) -> str:
-    """Return what a checkpoint must share with a run to be gone on from: format, settings, data, torch, device."""
-    return f"format {FORMAT} {run.identity} {data.fingerprint} {torch.__version__} {device.type}"
+    def __init__(self, run: Run, folders: Folders) -> None:
+        self.record = record_path(folders.results, run.preset.name, run.arm, run.seed)
+        self.repeat = self.record.with_suffix(".repeat")
+        self.lock = self.record.with_suffix(".lock")
+        self.checkpoint = run.path(folders.runs, f"-{run.identity}.pt")
+        self.previous = previous(self.checkpoint)
+        self.journal = run.path(folders.runs, f"-{run.identity}.evaluation.json")
+        self.log = run.path(folders.runs, ".log")
+        self.failure = run.path(folders.runs, f"-{run.identity}.failed")
+        self.trace = run.path(folders.runs, ".error.log")
+        self.events = run.path(folders.events, "") if folders.events else None

@@ -9,9 +9,9 @@ from benchmark.data.load import Data, to_float
 from benchmark.data.views import pick
 from benchmark.evaluation.evaluate import attacked_images, evaluated_split
 from benchmark.evaluation.joint import refuse_too_few_classes
-from benchmark.execution.paths import Places
+from benchmark.execution.paths import Folders
 from benchmark.execution.record import analysis_of
-from benchmark.records.consistency import named
+from benchmark.records.consistency import differences, named
 from benchmark.records.store import read_study
 from benchmark.runtime.distributed import Group
 from benchmark.runtime.errors import UsageError, shorten
@@ -72,7 +72,7 @@ def refuse_indivisible(recipe: Recipe, processes: int) -> None:
     )
 
 
-def refuse_foreign(runs: Sequence[Run], data: Data, places: Places, device: torch.device, group: Group) -> None:
+def refuse_foreign(runs: Sequence[Run], data: Data, folders: Folders, device: torch.device, group: Group) -> None:
     """Refuse to add runs to records that they could not be compared with, before anything is trained.
 
     Raises:
@@ -86,7 +86,7 @@ def refuse_foreign(runs: Sequence[Run], data: Data, places: Places, device: torc
         "compiled": "on" if compiles(run.preset.recipe, device, group) else "off",
         "analysis": analysis_of(run),
     }
-    for record in read_study(places.results, run.preset.name):
+    for record in read_study(folders.results, run.preset.name):
         environment = record["environment"]
         there = {
             "data": record["data"]["fingerprint"],
@@ -98,7 +98,7 @@ def refuse_foreign(runs: Sequence[Run], data: Data, places: Places, device: torc
         if changes := differences(there, here):
             listed = "\n".join(f"  {line}" for line in changes)
             raise UsageError(
-                f"the records in {places.results / run.preset.name} were made under other conditions (there -> now):\n"
+                f"the records in {folders.results / run.preset.name} were made under other conditions (there -> now):\n"
                 f"{listed}\nChoose another folder with --results DIR, or repeat all runs with --force."
             )
 
@@ -116,11 +116,3 @@ def steps_per_epoch(run: Run, data: Data) -> int:
             "set it to at most that."
         )
     return images // batch
-
-
-def differences(old: object, new: object, key: str = "") -> list[str]:
-    """Return "key: old -> new" for every value in which two nested dictionaries differ."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = [*old, *(k for k in new if k not in old)]
-        return [line for k in keys for line in differences(old.get(k), new.get(k), f"{key}.{k}".lstrip("."))]
-    return [] if old == new else [f"{key}: {old!r} -> {new!r}"]

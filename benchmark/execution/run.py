@@ -1,49 +1,38 @@
 """One run, from its last checkpoint or its first step to its record."""
 
 import contextlib
-import functools
 import signal
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from filelock import SoftFileLease
 
 from benchmark.data.load import Data
 from benchmark.data.streamed import Files
 from benchmark.evaluation.evaluate import Surrogate, accuracy, evaluate, evaluated_split
 from benchmark.evaluation.journal import Journal
-from benchmark.execution.events import event_log
-from benchmark.execution.lock import LostError, raise_if_lost
-from benchmark.execution.log import log, mark_failed
-from benchmark.execution.paths import Places, checkpoint_key, checkpoint_path, journal_path
-from benchmark.execution.pending import Again, starts_anew
+from benchmark.execution.events import TensorBoard
+from benchmark.execution.lock import LostError, RunLock
+from benchmark.execution.log import Log, mark_failed
+from benchmark.execution.paths import Folders, RunPaths
 from benchmark.execution.preflight import steps_per_epoch
 from benchmark.execution.progress import Progress
 from benchmark.execution.record import add_evaluation, make_record
+from benchmark.execution.status import begin, tidy
 from benchmark.networks.build import state_hash
-from benchmark.records.schema import Epoch, Record
-from benchmark.records.store import record_path, write_record
+from benchmark.records.schema import Record
+from benchmark.records.store import write_record
 from benchmark.runtime.distributed import ALONE, Group, is_lost
 from benchmark.runtime.environment import answers
 from benchmark.runtime.errors import BenchmarkError, RunError
-from benchmark.runtime.files import remove_leftovers
 from benchmark.runtime.memory import reset_peak_memory
 from benchmark.runtime.signals import Stop, Stopped
 from benchmark.settings.plan import Run
-from benchmark.training.checkpoint import (
-    fill,
-    load_checkpoint,
-    on_cpu,
-    previous,
-    remove_checkpoints,
-    save_checkpoint,
-    snapshot,
-)
+from benchmark.training.checkpoint import checkpoint_key, fill, load_checkpoint, on_cpu, save_checkpoint, snapshot
 from benchmark.training.compile import compiles, warm_up
-from benchmark.training.loop import DivergedError, raise_if_diverged, train_epoch
+from benchmark.training.loop import Callback, DivergedError, raise_if_diverged, train_epoch
 from benchmark.training.schedule import budget
 from benchmark.training.state import State, start
 
@@ -52,103 +41,136 @@ NEXT = "This ends the job; the same command goes on with the other runs, --retry
 
 @dataclass(frozen=True)
 class Worker:
-    """What a process works with: data, folders, device, when to stop, what to repeat, steps between checkpoints.
+    """What a process works with: data, folders, device, when to stop, steps between checkpoints.
 
     `group` are the processes that train each run together with it.
     """
 
     data: Data
-    places: Places
+    folders: Folders
     device: torch.device
     stop: Stop
-    again: Again
     checkpoint_steps: int
     group: Group = ALONE
 
 
-def finish_run(run: Run, worker: Worker, lock: SoftFileLease, surrogate: Surrogate, label: str) -> str:
+class Attempt:
+    """One start of a run by a worker that holds its lock: its files, its log, and whether it may still write.
+
+    Args:
+        run: the run.
+        worker: the process.
+        lock: of the run.
+        label: names the run.
+    """
+
+    def __init__(self, run: Run, worker: Worker, lock: RunLock, label: str) -> None:
+        self.run, self.worker, self.lock, self.label = run, worker, lock, label
+        self.paths = RunPaths(run, worker.folders)
+        self.log = Log(self.paths.log)
+
+    def check(self) -> None:
+        """Raise LostError where this worker must write no more (fencing); called just before each write.
+
+        Raises:
+            LostError: somebody else holds the lock by now, or the run has a record.
+        """
+        if not self.lock.holds():
+            raise LostError("its lock was lost, as after a pause; another worker may have taken the run over")
+        if self.paths.record.is_file() and not self.paths.repeat.is_file():
+            raise LostError("another worker has finished it")
+
+
+def finish_run(attempt: Attempt, surrogate: Surrogate) -> str:
     """Take a run to its record, or note why it failed; return how it ended, for people."""
-    places = worker.places
-    say = functools.partial(log, run, places.runs)
+    paths, group, label = attempt.paths, attempt.worker.group, attempt.label
     try:
-        record = execute_run(run, worker, lock, surrogate, label)
-        raise_if_lost(lock)
-    except (BenchmarkError, BrokenPipeError):  # whoever reads what this prints is gone: that is no failure of the run
+        record = execute_run(attempt, surrogate)
+        write_record(paths.record, record, attempt.check)
+    except BenchmarkError:
         raise
     except LostError as lost:
-        if worker.group.size > 1:  # nobody can tell where in the run the other processes are
+        if group.size > 1:  # nobody can tell where in the run the other processes are
             raise RunError(f"{label}: {lost}. {NEXT}") from lost
         return str(lost)
     except Exception as error:  # whatever went wrong in one run, the others go on
-        if worker.group.size > 1 and is_lost(error):
+        if group.size > 1 and is_lost(error):
             raise
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        details = mark_failed(run, places.runs, reason, traceback.format_exc())
-        say(f"failed, {reason} (details: {details})")
-        if worker.group.size > 1 or not answers(worker.device):  # the others are lost, or every later run would fail
-            raise RunError(f"{label}: failed, {reason} (details: {details}). {NEXT}") from error
-        return f"failed, {reason}"
-    write_record(record_path(places.results, run.preset.name, run.arm, run.seed), record)
-    tidy(run, places)
+        return failed(attempt, error)
+    paths.repeat.unlink(missing_ok=True)
+    tidy(paths)
     outcome = f"accuracy {record['last_epoch']['accuracy']:.2%}" if record["last_epoch"] else record["reason"]
-    say(f"{record['status']}, {outcome}")
+    attempt.log(f"{record['status']}, {outcome}")
     return f"{record['status']}, {outcome}"
 
 
-def tidy(run: Run, places: Places) -> None:
-    """Remove what a run that has a record needs no more; the last checkpoint stays, for `evaluate`."""
-    journal_path(run, places).unlink(missing_ok=True)
-    previous(checkpoint_path(run, places)).unlink(missing_ok=True)
-    remove_leftovers(checkpoint_path(run, places))
-    remove_leftovers(record_path(places.results, run.preset.name, run.arm, run.seed))
+def failed(attempt: Attempt, error: Exception) -> str:
+    """Note why a run failed; return it for people.
+
+    Raises:
+        RunError: other processes train the run too, and cannot go on; or the device works no more.
+    """
+    reason = str(error).partition("\n")[0] or type(error).__name__
+    try:
+        mark_failed(attempt.paths, reason, traceback.format_exc(), attempt.check)
+    except LostError as lost:
+        return str(lost)
+    attempt.log(f"failed, {reason} (details: {attempt.paths.trace})")
+    if attempt.worker.group.size > 1 or not answers(attempt.worker.device):  # every later run here would fail
+        raise RunError(f"{attempt.label}: failed, {reason} (details: {attempt.paths.trace}). {NEXT}") from error
+    return f"failed, {reason}"
 
 
-def execute_run(run: Run, worker: Worker, lock: SoftFileLease, surrogate: Surrogate, label: str) -> Record:
+def execute_run(attempt: Attempt, surrogate: Surrogate) -> Record:
     """Take one run from its last checkpoint, or its first step, to its record."""
-    data, places, device = worker.data, worker.places, worker.device
-    path, key = checkpoint_path(run, places), checkpoint_key(run, data, device)
-    if starts_anew(run, places, worker.again):
-        remove_checkpoints(path)
-        journal_path(run, places).unlink(missing_ok=True)
+    run, worker, paths = attempt.run, attempt.worker, attempt.paths
+    data, device = worker.data, worker.device
+    key = checkpoint_key(run, data, device)
+    begin(paths)
     reset_peak_memory(device)
     state = start(run, data, device, worker.group)
-    say = functools.partial(log, run, places.runs)
-    with Progress(run, steps_per_epoch(run, data), label, say) as progress:
-        found = load_checkpoint(path, key, state, progress.line)
-        if found:
-            steps = state.position.steps if state.position else 0
-            progress.resume(len(state.epochs), steps, budget(run, state, data.train).share(state))
-        else:
-            say("starts")
-        worker.group.share(on_cpu(snapshot(state)) if found else None)
-        if compiles(run.preset.recipe, device, worker.group) and not is_over(run, state, data):
-            progress.line(f"torch.compile took {warm_up(run, state, data.train):.0f} s, which count in no epoch")
-
-        def save() -> None:
-            raise_if_lost(lock)
-            save_checkpoint(path, run, key, state)
-
+    with contextlib.ExitStack() as shown:
+        progress = Progress(run, steps_per_epoch(run, data), attempt.label, attempt.log)
+        shown.enter_context(progress.bar)
+        resume(attempt, state, key, progress)
+        saving = Checkpoints(
+            run, state, worker, lambda: save_checkpoint(paths.checkpoint, run, key, state, attempt.check)
+        )
+        callbacks: list[Callback] = [saving, progress]
+        if paths.events:
+            events = TensorBoard(paths.events, len(state.epochs))
+            shown.callback(events.close)
+            callbacks.insert(1, events)
         try:
-            with event_log(run, places.events, len(state.epochs)) as events:
-
-                def after_epoch(epoch: Epoch) -> None:
-                    events(epoch)
-                    progress.epoch(epoch, budget(run, state, data.train).share(state))
-
-                train(run, state, worker, save, progress.step, after_epoch)
+            train(run, state, worker, callbacks)
             record = make_record(run, state, data, device)
-            journal = Journal(journal_path(run, places), f"{key} {state_hash(state.model)}")
+            journal = Journal(paths.journal, f"{key} {state_hash(state.model)}", attempt.check)
 
             def attacking(text: str, share: float) -> None:
                 worker.stop()
                 progress.attacking(text, share)
 
-            with worker.group.all_threads():
+            with worker.group.all_threads(), worker.stop.gently(False):  # one step of an attack may take minutes
                 evaluated = evaluate(run.preset, run.seed, state.model, data, surrogate, attacking, journal)
         except (DivergedError, FloatingPointError) as diverged:
             return make_record(run, state, data, device, reason=str(diverged))
     add_evaluation(record, evaluated._replace(seconds=evaluated.seconds + journal.resumed))
     return record
+
+
+def resume(attempt: Attempt, state: State, key: str, progress: Progress) -> None:
+    """Fill a fresh state from the run's checkpoint, if it has one, in all processes; compile the network."""
+    run, worker = attempt.run, attempt.worker
+    data, group = worker.data, worker.group
+    found = load_checkpoint(attempt.paths.checkpoint, key, state, progress.line)
+    if found:
+        steps = state.position.steps if state.position else 0
+        progress.resume(len(state.epochs), steps, budget(run, state, data.train).share(state))
+    else:
+        attempt.log("starts")
+    group.share(on_cpu(snapshot(state)) if found else None)
+    if compiles(run.preset.recipe, worker.device, group) and not is_over(run, state, data):
+        progress.line(f"torch.compile took {warm_up(run, state, data.train):.0f} s, which count in no epoch")
 
 
 def take_part(run: Run, worker: Worker) -> None:
@@ -157,50 +179,58 @@ def take_part(run: Run, worker: Worker) -> None:
     if (values := worker.group.share(dict[str, Any]())) is not None:
         fill(state, values)
     with contextlib.suppress(DivergedError, FloatingPointError):  # all processes see it, the first records it
-        train(run, state, worker, lambda: None, lambda _steps: None, lambda _epoch: None)
+        train(run, state, worker, [Checkpoints(run, state, worker, lambda: None)])
 
 
-def train(
-    run: Run,
-    state: State,
-    worker: Worker,
-    save: Callable[[], None],
-    told_step: Callable[[int], None],
-    told_epoch: Callable[[Epoch], None],
-) -> None:
-    """Train the epochs that are left, in all processes of the group.
+class Checkpoints(Callback):
+    """Saves the state: after each epoch, every so many steps, and before stopping; in all processes of a group at once.
 
     Args:
         run: what is trained.
-        state: is changed in place.
-        worker: gives the data, says when to stop.
-        save: writes a checkpoint: after each epoch, every so many steps, and before stopping.
-        told_step: is told the number of steps done in the epoch, after each.
-        told_epoch: is told what is recorded of each epoch.
-
-    Raises:
-        DivergedError: a loss or a weight is not finite.
-        Stopped: somebody asked one of the processes to stop; the state is saved.
+        state: its state.
+        worker: says when to stop, and how often to save.
+        save: writes a checkpoint.
     """
-    data, stop = worker.data, worker.stop
 
-    def after_step(steps: int) -> None:
-        told_step(steps)
-        asked = worker.group.any(stop.asked)
-        if asked or steps % worker.checkpoint_steps == 0:
-            raise_if_diverged(state)
-            save()
+    def __init__(self, run: Run, state: State, worker: Worker, save: Callable[[], None]) -> None:
+        self.run, self.state, self.worker, self.save = run, state, worker, save
+
+    def on_step(self, steps: int) -> None:
+        """Save every so many steps, and stop where that was asked of one of the processes.
+
+        Raises:
+            DivergedError: a loss or a weight is not finite.
+            Stopped: somebody asked to stop; the state is saved.
+        """
+        stop = self.worker.stop
+        asked = self.worker.group.any(stop.asked)
+        if asked or steps % self.worker.checkpoint_steps == 0:
+            raise_if_diverged(self.state)
+            self.save()
         if asked:
             raise Stopped(stop.number or signal.SIGTERM)
 
+    def on_epoch(self, _epoch: Any, _share: float) -> None:
+        """Save."""
+        self.save()
+
+
+def train(run: Run, state: State, worker: Worker, callbacks: Sequence[Callback]) -> None:
+    """Train the epochs that are left, in all processes of the group.
+
+    Raises:
+        DivergedError: a loss or a weight is not finite.
+        Stopped: see `Checkpoints`.
+    """
+    data = worker.data
     while not is_over(run, state, data):
-        epoch = train_epoch(run, state, data.train, after_step)
+        epoch = train_epoch(run, state, data.train, callbacks)
         split = evaluated_split(run.preset, data)
         epoch["accuracy"] = accuracy(run.preset.recipe, state.model, split, worker.group)
         state.epochs.append(epoch)
         share_skipped(data, worker.group)
-        save()
-        told_epoch(epoch)
+        for callback in callbacks:
+            callback.on_epoch(epoch, budget(run, state, data.train).share(state))
 
 
 def is_over(run: Run, state: State, data: Data) -> bool:

@@ -192,3 +192,11 @@ def short(text: str) -> str:
 def some(names: list[str]) -> str:
     """Name up to three records and count the rest."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def differences(old: object, new: object, key: str = "") -> list[str]:
+    """Return "key: old -> new" for every value in which two nested dictionaries differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*old, *(k for k in new if k not in old)]
+        return [line for k in keys for line in differences(old.get(k), new.get(k), f"{key}.{k}".lstrip("."))]
+    return [] if old == new else [f"{key}: {old!r} -> {new!r}"]

@@ -2,7 +2,7 @@
 
 import json
 import re
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from benchmark.records.consistency import contradictions
 from benchmark.records.schema import SCHEMA, Record
-from benchmark.runtime.errors import RunError, UsageError, shorten
-from benchmark.runtime.files import checksum, write_whole
+from benchmark.runtime.errors import RunError, shorten
+from benchmark.runtime.files import checksum, write_whole, writing_to
 
 RECORD = TypeAdapter(Record)
 RECORD_NAME = re.compile(r"seed-(0|[1-9][0-9]*)\.json")
@@ -32,16 +32,14 @@ def record_path(results: Path, preset: str, arm: str, seed: int) -> Path:
     return results / preset / arm / f"seed-{seed}.json"
 
 
-def write_record(path: Path, record: Record) -> None:
-    """Write a record whole or not at all.
+def write_record(path: Path, record: Record, check: Callable[[], object] = lambda: None) -> None:
+    """Write a record whole or not at all; `check` is that of `benchmark.runtime.files.write_whole`.
 
     Raises:
-        UsageError: the folder cannot be written.
+        UsageError: it cannot be written.
     """
-    try:
-        write_whole(path, lambda file: file.write(format_record(record).encode()))
-    except OSError as error:
-        raise unwritable(path.parent, error) from error
+    with writing_to(path.parent):
+        write_whole(path, lambda file: file.write(format_record(record).encode()), check=check)
 
 
 def format_record(record: Record) -> str:
@@ -67,30 +65,6 @@ def _format_value(value: object) -> str:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return "[\n  " + ",\n  ".join(json.dumps(item, allow_nan=False) for item in value) + "]"
     return json.dumps(value, allow_nan=False)
-
-
-def unwritable(folder: Path, error: OSError | RuntimeError) -> UsageError:
-    """Return the error for a folder that cannot be written, with the way out."""
-    reason = error.strerror if isinstance(error, OSError) else None
-    return UsageError(
-        f"cannot write to {folder}: {reason or error}. "
-        "Free space or fix its permissions, or choose another folder with --results DIR (records) "
-        "or --runs DIR (checkpoints)."
-    )
-
-
-def check_writable(*folders: Path) -> None:
-    """Refuse folders that cannot be written before hours are spent.
-
-    Raises:
-        UsageError: names the folder.
-    """
-    for folder in folders:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
-        except OSError as error:
-            raise unwritable(folder, error) from error
 
 
 def read_record(path: Path) -> Record:

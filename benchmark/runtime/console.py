@@ -1,11 +1,118 @@
-"""What is printed while something runs: lines that disturb no progress bar, time spans, downloads."""
+"""What the program prints: lines and bars, over tqdm. Output is no part of a run: where it cannot be written, that
+goes on.
 
+Control characters, as a file's name or a title may hold them, are escaped, so that they cannot steer the terminal.
+"""
+
+import contextlib
+import errno
+import io
+import os
+import re
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
-TRANSFER_SECONDS = 5.0
+LINE_SECONDS, TRANSFER_SECONDS = 30.0, 5.0  # between the lines that stand for a bar where there is no terminal
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")  # all but tab and the end of a line
+BARS = re.compile("(\r|\x1b\\[A)")  # by which tqdm moves the cursor
+
+
+def printable(text: str) -> str:
+    r"""Return a text whose control characters are escaped.
+
+    Example:
+        >>> printable("a\x1b[31mb")
+        'a\\x1b[31mb'
+    """
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+class Output(io.TextIOBase):
+    """A standard stream that escapes control characters and never raises.
+
+    Attributes:
+        stream: what it stands for; None where the process was started without it.
+        bars: whether bars may move the cursor.
+        error: why something could not be written, None as long as all was.
+    """
+
+    def __init__(self, stream: TextIO | None, bars: bool) -> None:
+        self.stream, self.bars = stream, bars
+        self.error: OSError | ValueError | None = None
+
+    def write(self, text: str) -> int:
+        """Write a text, escaped; characters that the stream's encoding lacks too."""
+        parts = BARS.split(text) if self.bars else [text]
+        safe = "".join(part if BARS.fullmatch(part) and self.bars else printable(part) for part in parts)
+        if self.stream is not None:
+            encoding = self.stream.encoding or "utf-8"
+            with self._lenient():
+                self.stream.write(safe.encode(encoding, "backslashreplace").decode(encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand on what is buffered."""
+        if self.stream is not None:
+            with self._lenient():
+                self.stream.flush()
+
+    def isatty(self) -> bool:
+        """Say whether it is a terminal."""
+        return self.stream is not None and self.stream.isatty()
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        if self.stream is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return self.stream.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """The stream's encoding."""
+        return (self.stream and self.stream.encoding) or "utf-8"
+
+    @contextmanager
+    def _lenient(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:  # a ValueError where it is closed
+            self.error = self.error or error
+            if isinstance(error, BrokenPipeError):
+                self.silence()
+
+    def silence(self) -> None:
+        """Let the descriptor lead nowhere, so that what is still buffered fails no more, even when Python ends."""
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+
+
+@contextmanager
+def outputs() -> Iterator[Output]:
+    """Replace the standard streams by such as never raise until the end of the block; give that of the output."""
+    for descriptor in range(3):  # of one that is closed, the next file that is opened would take the number
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    before = sys.stdout, sys.stderr
+    out, err = Output(sys.stdout, bars=False), Output(sys.stderr, bars=True)
+    sys.stdout, sys.stderr = out, err
+    try:
+        yield out
+    finally:
+        for output in (out, err):
+            output.flush()
+            if output.error is not None:
+                output.silence()
+        sys.stdout, sys.stderr = before
 
 
 def duration(seconds: float) -> str:
@@ -20,43 +127,77 @@ def duration(seconds: float) -> str:
 
 def print_line(text: str) -> None:
     """Print a line without disturbing any bar."""
-    tqdm.write(text, file=sys.stdout)
+    tqdm.write(printable(text), file=sys.stdout)
     sys.stdout.flush()
 
 
-class Transfer:
-    """Shows a download: megabytes, speed and the time left; what pooch asks of a progress bar.
+class Bar:
+    """A bar in a terminal; elsewhere a line every so often.
 
-    In a terminal it is a bar; elsewhere a line, at most one in five seconds.
+    Args:
+        label: names what it shows.
+        seconds: between two lines.
+        look: arguments of tqdm.
+    """
+
+    def __init__(self, label: str, seconds: float, **look: Any) -> None:
+        self.label, self.seconds = printable(label), seconds
+        self.hidden = not sys.stderr.isatty()
+        self.tqdm = tqdm(desc=self.label, disable=self.hidden, leave=False, dynamic_ncols=True, **look)
+        self.began = self.printed = time.monotonic()
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.tqdm.close()
+
+    def advance(self, amount: float, note: str | None = None) -> None:
+        """Move the bar on, and show a note behind it."""
+        self.tqdm.update(amount)
+        if note is not None:
+            self.tqdm.set_postfix_str(printable(note))
+
+    def line(self, text: str) -> None:
+        """Print a line beside the bar."""
+        print_line(f"{self.label}: {text}")
+
+    def line_if_due(self, text: str) -> None:
+        """Print a line in place of the bar, where there is no terminal and the last one is long ago."""
+        now = time.monotonic()
+        if self.hidden and now - self.printed > self.seconds:
+            self.printed = now
+            self.line(text)
+
+
+class Transfer(Bar):
+    """Shows a download: megabytes, speed and the time left; has what pooch asks of a progress bar.
 
     Attributes:
         total: bytes of the whole file, as the server tells; 0 where it does not.
     """
 
     def __init__(self, label: str) -> None:
-        hidden = not sys.stderr.isatty()
-        self.bar = tqdm(desc=label, unit="B", unit_scale=True, disable=hidden, leave=False, dynamic_ncols=True)
-        self.label, self.total, self.done = label, 0, 0
-        self.began = self.printed = time.monotonic()
+        super().__init__(label, TRANSFER_SECONDS, unit="B", unit_scale=True)
+        self.total, self.done = 0, 0
 
     def update(self, size: int) -> None:
         """Count more bytes."""
         self.done += size
-        self.bar.total = self.total or None
-        self.bar.update(size)
-        now = time.monotonic()
-        if self.bar.disable and now - self.printed > TRANSFER_SECONDS:
-            self.printed = now
-            speed = self.done / (now - self.began)
-            left = f", {duration((self.total - self.done) / speed)} left" if self.total > self.done else ""
-            of = f" of {self.total / 1e6:.1f}" if self.total else ""
-            print_line(f"{self.label}: {self.done / 1e6:.1f}{of} MB, {speed / 1e6:.1f} MB/s{left}")
+        self.tqdm.total = self.total or None
+        self.advance(size)
+        speed = self.done / max(time.monotonic() - self.began, 1e-9)
+        left = f", {duration((self.total - self.done) / speed)} left" if self.total > self.done else ""
+        of = f" of {self.total / 1e6:.1f}" if self.total else ""
+        self.line_if_due(f"{self.done / 1e6:.1f}{of} MB, {speed / 1e6:.1f} MB/s{left}")
 
     def reset(self) -> None:
         """Count from 0 again: pooch does before it counts the whole file at the end."""
         self.done = 0
-        self.bar.reset()
+        self.tqdm.reset()
 
     def close(self) -> None:
         """Remove the bar."""
-        self.bar.close()
+        self.tqdm.close()

@@ -1,15 +1,25 @@
 """Files that are written whole or not at all, sealed with a checksum, and read without running code from them."""
 
+import errno
 import hashlib
 import io
 import json
 import os
 import pickle
+import stat
+import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from benchmark.runtime.errors import UsageError
+
+PLACES = (
+    "Free space or fix its permissions, or choose another folder with --results DIR (records) or --runs DIR "
+    "(checkpoints)."
+)
 SEAL = 64  # hex digits of SHA-256
 
 
@@ -17,18 +27,43 @@ class DamagedFileError(Exception):
     """A file of ours that cannot be read; the text says why, in one line."""
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object], previous: Path | None = None) -> None:
+def refuse_irregular(path: Path) -> None:
+    """Refuse a path at which something else than a regular file is: renaming a file there would put an end to it.
+
+    Raises:
+        OSError: it is a folder, a device, a pipe or a socket, or a link to one.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(
+            errno.EINVAL, "it is a device, a pipe or a socket, and only regular files are replaced", str(path)
+        )
+
+
+def write_whole(
+    path: Path,
+    write: Callable[[BinaryIO], object],
+    previous: Path | None = None,
+    check: Callable[[], object] = lambda: None,
+) -> None:
     """Write a file through a temporary one beside it, synced and renamed, so that no reader ever sees a part.
 
     Args:
-        path: the file; its folder is made.
+        path: the file; its folder is made. Of a link, the file that it leads to is written.
         write: writes the content into the open temporary file.
         previous: where the file that was there is kept; at every moment one of both is whole.
+        check: called when all is written, just before the file takes its name; what it raises leaves the old one.
 
     Raises:
-        OSError, RuntimeError: what writing raised; nothing is left behind. (torch.save reports a full disk as
-            either.)
+        OSError: what writing raised, or the path leads to something else than a regular file; nothing is left behind.
     """
+    refuse_irregular(path)
+    path = path.resolve() if path.is_symlink() else path
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -36,6 +71,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], previous: Path 
             write(file)
             file.flush()
             os.fsync(file.fileno())
+        check()
         if previous is not None and path.is_file():
             path.replace(previous)
         temporary.replace(path)
@@ -48,6 +84,35 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], previous: Path 
             os.fsync(folder)  # the new name survives a power cut
         finally:
             os.close(folder)
+
+
+@contextmanager
+def writing_to(place: Path, advice: str = PLACES) -> Iterator[None]:
+    """Turn what stops a file from being written into a message.
+
+    Args:
+        place: the folder, or the file, that it names.
+        advice: what to do.
+
+    Raises:
+        UsageError: the block raised an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"cannot write to {place}: {error.strerror or error}. {advice}") from error
+
+
+def check_writable(*folders: Path) -> None:
+    """Refuse folders that cannot be written before hours are spent.
+
+    Raises:
+        UsageError: names the folder.
+    """
+    for folder in folders:
+        with writing_to(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -70,13 +135,17 @@ def checksum(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
-def save_tensors(path: Path, values: Mapping[str, Any], previous: Path | None = None) -> None:
+def save_tensors(
+    path: Path, values: Mapping[str, Any], previous: Path | None = None, check: Callable[[], object] = lambda: None
+) -> None:
     """Write a dictionary of tensors and plain values by torch.save, whole or not at all, sealed with its SHA-256.
 
     The seal is the comment that a zip archive may end in, so that torch.load reads the file as any other.
 
+    `previous` and `check` are those of `write_whole`.
+
     Raises:
-        OSError, RuntimeError: see `write_whole`.
+        OSError: see `write_whole`.
     """
     import torch  # records are written and read without torch
 
@@ -84,7 +153,7 @@ def save_tensors(path: Path, values: Mapping[str, Any], previous: Path | None = 
     torch.save(dict(values), buffer)
     archive = buffer.getbuffer()[:-2].tobytes() + SEAL.to_bytes(2, "little")  # its last field: length of the comment
     seal = hashlib.sha256(archive).hexdigest().encode()
-    write_whole(path, lambda file: file.write(archive + seal), previous)
+    write_whole(path, lambda file: file.write(archive + seal), previous, check)
 
 
 def refuse_broken_seal(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Stopping: SIGINT and SIGTERM wait for the end of a step, so that the state can be saved; a second SIGINT does not."""
+"""Stopping: a first signal waits for the end of a training step, to save the state; a second SIGINT does not."""
 
 import os
 import signal
@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# SIGHUP, where there is one: the terminal of the session was closed.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
 class Stopped(BaseException):
@@ -51,18 +52,24 @@ class Stop:
         print(f"\nstopping after this step{hint}.", file=sys.stderr, flush=True)
 
     @contextmanager
-    def gently(self) -> Iterator[None]:
-        """Let signals wait for the next call, in a part of the program that makes such calls."""
-        self.gentle = True
+    def gently(self, wanted: bool = True) -> Iterator[None]:
+        """Let signals wait for the next call, in a part of the program that makes such calls.
+
+        With `wanted` False, in a part of that part: let them stop at once, where one step takes minutes and what is
+        finished is kept.
+        """
+        before, self.gentle = self.gentle, wanted
         try:
+            if not wanted:
+                self()  # for a signal that came just before
             yield
         finally:
-            self.gentle = False
+            self.gentle = before
 
 
 @contextmanager
 def stoppable(parent: int = 0) -> Iterator[Stop]:
-    """Give a `Stop` that receives SIGINT and SIGTERM until the end of the block.
+    """Give a `Stop` that receives the signals until the end of the block.
 
     A signal that this process was started to ignore, as nohup and shells' background jobs do with some, stays ignored;
     outside the main thread Python takes no handlers.

@@ -19,7 +19,7 @@ from benchmark.speed.kernels import kernel_seconds, limiting, shares
 from benchmark.speed.lines import Line, Target, make_line
 from benchmark.speed.throughput import as_data, random_images, run_of, studies, timed
 from benchmark.training.compile import compiles, warm_up
-from benchmark.training.loop import train_epoch
+from benchmark.training.loop import OnStep, train_epoch
 from benchmark.training.state import State, start
 
 IMAGES, EPOCHS, PROFILED = 50_000, 3, 50  # of the data set; measured; steps of the profile
@@ -140,6 +140,6 @@ def epoch_without_waiting(run: Run, state: State, train: Split | Files, device: 
 
     with torch.cuda.device(device):
         try:
-            train_epoch(run, state, train, guard)
+            train_epoch(run, state, train, [OnStep(guard)])
         finally:
             torch.cuda.set_sync_debug_mode("default")

@@ -8,10 +8,17 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_map
 
-from benchmark.records.store import unwritable
-from benchmark.runtime.files import DamagedFileError, load_tensors, remove_leftovers, save_tensors
+from benchmark.data.load import Data
+from benchmark.runtime.files import DamagedFileError, load_tensors, remove_leftovers, save_tensors, writing_to
 from benchmark.settings.plan import Run
 from benchmark.training.state import Position, State
+
+FORMAT = 2  # of checkpoints; raised whenever what they hold changes, so that older ones are not taken for damaged runs
+
+
+def checkpoint_key(run: Run, data: Data, device: torch.device) -> str:
+    """Return the key that must match for a run to resume from a checkpoint: format, settings, data, torch, device."""
+    return f"format {FORMAT} {run.identity} {data.fingerprint} {torch.__version__} {device.type}"
 
 
 def previous(path: Path) -> Path:
@@ -19,19 +26,17 @@ def previous(path: Path) -> Path:
     return path.with_suffix(".previous.pt")
 
 
-def save_checkpoint(path: Path, run: Run, key: str, state: State) -> None:
+def save_checkpoint(path: Path, run: Run, key: str, state: State, check: Callable[[], object] = lambda: None) -> None:
     """Write the state whole or not at all, with the run's preset, arm and seed, so that `evaluate` knows it.
 
-    The checkpoint before is kept beside it.
+    The checkpoint before is kept beside it; `check` is that of `benchmark.runtime.files.write_whole`.
 
     Raises:
-        UsageError: the folder cannot be written.
+        UsageError: it cannot be written.
     """
     about = {"run": {"preset": run.preset.name, "arm": run.arm, "seed": run.seed}, "key": key}
-    try:
-        save_tensors(path, about | snapshot(state), previous(path))
-    except (OSError, RuntimeError) as error:
-        raise unwritable(path.parent, error) from error
+    with writing_to(path.parent):
+        save_tensors(path, about | snapshot(state), previous(path), check)
 
 
 def snapshot(state: State) -> dict[str, Any]:
@@ -103,9 +108,3 @@ def fill(state: State, values: dict[str, Any]) -> None:
         state.position = dataclasses.replace(
             position, order=position.order.to(device), losses=position.losses.to(device)
         )
-
-
-def remove_checkpoints(path: Path) -> None:
-    """Remove a run's checkpoints, so that it starts anew."""
-    for candidate in (path, previous(path)):
-        candidate.unlink(missing_ok=True)

@@ -82,9 +82,28 @@ def gradients_exchanged(state: State, last: bool) -> AbstractContextManager[Any]
     return contextlib.nullcontext()
 
 
-def train_epoch(
-    run: Run, state: State, train: Split | Files, after_step: Callable[[int], None] = lambda _step: None
-) -> Epoch:
+class Callback:
+    """Called while a run trains. What a method raises leaves a state from which the run can resume."""
+
+    def on_step(self, steps: int) -> None:
+        """After each optimizer step, of which the epoch has had `steps` by then."""
+
+    def on_epoch(self, epoch: Epoch, share: float) -> None:
+        """After each epoch, with its record and the share of the training that is over, in [0, 1]."""
+
+
+class OnStep(Callback):
+    """Calls a function after each step."""
+
+    def __init__(self, call: Callable[[int], object]) -> None:
+        self.call = call
+
+    def on_step(self, steps: int) -> None:
+        """Call it with the steps of the epoch so far."""
+        self.call(steps)
+
+
+def train_epoch(run: Run, state: State, train: Split | Files, callbacks: Sequence[Callback] = ()) -> Epoch:
     """Train one epoch, or what is left of it: a new random order, whole batches only (the rest is left out).
 
     In compute mode the last epoch ends where the budget does. One process
@@ -95,7 +114,7 @@ def train_epoch(
         run: what is trained.
         state: is changed in place, `position` at every step.
         train: the training images.
-        after_step: called with the number of steps done in this epoch; what it raises leaves a state to go on from.
+        callbacks: called after each step.
 
     Raises:
         DivergedError: a loss or a weight is not finite.
@@ -116,7 +135,8 @@ def train_epoch(
             count(state, train_step(run, state, to_float(images), labels))
             state.images += recipe.batch_size
             position.seconds += time.perf_counter() - began
-            after_step(position.steps)
+            for callback in callbacks:
+                callback.on_step(position.steps)
     return _end_epoch(state, recipe, whole)
 
 

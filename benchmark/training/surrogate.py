@@ -8,7 +8,7 @@ from torch import nn
 from benchmark.data.load import Data
 from benchmark.settings.plan import Run, make_method
 from benchmark.settings.preset import Arm, Preset
-from benchmark.training.loop import train_epoch
+from benchmark.training.loop import OnStep, train_epoch
 from benchmark.training.state import start
 
 SEED = 1_000_003  # no study names it
@@ -26,9 +26,5 @@ def train_surrogate(
     short = preset.model_copy(update={"recipe": recipe, "arms": {"surrogate": ARM}})
     run = Run(short, "surrogate", SEED, make_method(preset.name, "surrogate", ARM), {})
     state = start(run, data, device)
-
-    def after_step(_steps: int) -> None:
-        stop()
-
-    train_epoch(run, state, data.train, after_step)
+    train_epoch(run, state, data.train, [OnStep(lambda _steps: stop())])
     return state.model.eval()

@@ -46,7 +46,7 @@ def test_settings_records_statistics_and_report_load_no_torch() -> None:
 def test_the_training_loop_names_no_method() -> None:
     text = "".join(
         (ROOT / "benchmark" / f"{name}.py").read_text()
-        for name in ("training/loop", "evaluation/evaluate", "execution/driver")
+        for name in ("training/loop", "evaluation/evaluate", "execution/worker")
     )
     assert not [word for word in ("mixup", "baselines", "import sba", "from sba", "ERM") if word in text]
 

@@ -15,10 +15,11 @@ from benchmark.cli import main
 from benchmark.data.datasets import Split
 from benchmark.data.load import Data
 from benchmark.data.streamed import Files
-from benchmark.execution.paths import Places
-from benchmark.execution.pending import Again
-from benchmark.execution.run import Worker
+from benchmark.execution.lock import RunLock
+from benchmark.execution.paths import Folders
+from benchmark.execution.run import Attempt, Worker
 from benchmark.runtime.signals import Stop
+from benchmark.settings.plan import Run
 
 ARMS, SEEDS = ("erm", "standard", "mixup", "sba"), (0, 1)
 ATTACKS = ("fgsm", "pgd", "apgd_ce", "apgd_dlr")
@@ -39,9 +40,21 @@ def run(*arguments: str) -> int:
     return main(["run", "smoke", *TINY, *arguments])
 
 
-def worker(data: Data, places: Places, checkpoint_steps: int = 500) -> Worker:
-    """A worker on the CPU that nobody stops and that repeats nothing."""
-    return Worker(data, places, torch.device("cpu"), Stop(), Again(), checkpoint_steps)
+def worker(data: Data, folders: Folders, checkpoint_steps: int = 500) -> Worker:
+    """A worker on the CPU that nobody stops."""
+    return Worker(data, folders, torch.device("cpu"), Stop(), checkpoint_steps)
+
+
+class Held:
+    """A lock that is held."""
+
+    def holds(self) -> bool:
+        return True
+
+
+def attempt(run: Run, worker: Worker) -> Attempt:
+    """A start of a run by a worker that holds its lock."""
+    return Attempt(run, worker, cast("RunLock", Held()), "[1/1]")
 
 
 def pixels_of(split: Split | Files) -> Tensor:

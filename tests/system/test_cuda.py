@@ -28,7 +28,7 @@ from benchmark.settings.plan import Run
 from benchmark.speed import gpu_speed
 from benchmark.speed.throughput import as_data, random_images, run_of, studies
 from benchmark.training.compile import warm_up
-from benchmark.training.loop import train_epoch
+from benchmark.training.loop import OnStep, train_epoch
 from benchmark.training.state import start
 from sba import SBA
 
@@ -158,7 +158,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(make_run: MakeRun, 
     whole, begun, resumed = (start(run, data, GPU) for _ in range(3))
     epoch = train_epoch(run, whole, data.train)
     with pytest.raises(EnoughError):
-        train_epoch(run, begun, data.train, leave)
+        train_epoch(run, begun, data.train, [OnStep(leave)])
     fill(resumed, copy.deepcopy(on_cpu(snapshot(begun))))
     assert train_epoch(run, resumed, data.train)["train_loss"] == epoch["train_loss"]
     for one, other in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):

@@ -10,10 +10,10 @@ from tiny_study import worker
 
 from benchmark.cli import main
 from benchmark.data.load import Data
-from benchmark.execution.driver import execute
 from benchmark.execution.events import SCALARS
-from benchmark.execution.paths import Places
+from benchmark.execution.paths import Folders
 from benchmark.execution.progress import Progress
+from benchmark.execution.worker import execute
 from benchmark.records.store import read_record, record_path
 from benchmark.settings.plan import Run
 
@@ -22,13 +22,13 @@ def test_scalars_are_those_of_the_record_also_after_an_interruption(
     make_run: Callable[..., Run], digits: Data, tmp_path: Path
 ) -> None:
     run = make_run("sba", 0, "recipe.epochs=3")
-    places = Places(tmp_path / "results", tmp_path / "runs", tmp_path / "events")
+    folders = Folders(tmp_path / "results", tmp_path / "runs", tmp_path / "events")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Progress, "epoch", Mock(side_effect=[None, KeyboardInterrupt]))
+        patch.setattr(Progress, "on_epoch", Mock(side_effect=[None, KeyboardInterrupt]))
         with pytest.raises(KeyboardInterrupt):
-            execute([run], worker(digits, places))
-    execute([run], worker(digits, places))
-    record = read_record(record_path(places.results, run.preset.name, "sba", 0))
+            execute([run], worker(digits, folders))
+    execute([run], worker(digits, folders))
+    record = read_record(record_path(folders.results, run.preset.name, "sba", 0))
     found = EventAccumulator(str(tmp_path / "events" / run.preset.name / "sba" / "seed-0")).Reload()
     assert set(found.Tags()["scalars"]) == set(SCALARS)
     for name in SCALARS:
@@ -38,7 +38,7 @@ def test_scalars_are_those_of_the_record_also_after_an_interruption(
 
 def test_without_the_option_nothing_is_written(make_run: Callable[..., Run], digits: Data, tmp_path: Path) -> None:
     run = make_run("erm", 0, "recipe.epochs=1")
-    execute([run], worker(digits, Places(tmp_path / "results", tmp_path / "runs")))
+    execute([run], worker(digits, Folders(tmp_path / "results", tmp_path / "runs")))
     assert not list(tmp_path.rglob("events.out*"))
 
 

@@ -1,5 +1,6 @@
 """Failures: a run that fails is named with the end of its log, others go on, and it is repeated when asked for."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,10 @@ import pytest
 from saying import Said, Say
 from tiny_study import TINY, Study, path_of, read, run, without_times
 
-from benchmark.execution import log as logs
+from benchmark.data import load
 from benchmark.execution import record as assemble
 from benchmark.execution import run as one_run
+from benchmark.execution.lock import RunLock
 from benchmark.records.store import read_record, write_record
 from benchmark.settings.plan import Run
 
@@ -56,20 +58,6 @@ def test_a_run_that_broke_the_device_ends_the_worker_and_fails_no_other_run(
     assert not list(Path("runs/smoke").glob("mixup/*"))
 
 
-def test_a_run_whose_output_nobody_reads_any_more_has_not_failed(
-    study: Study, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    one = ("--arms", "erm", "--seeds", "0")
-    with monkeypatch.context() as patch:
-        patch.setattr("os.dup2", lambda *_: None)  # the program points its output elsewhere; here it is pytest's
-        failing("erm", patch, BrokenPipeError(32, "Broken pipe"))
-        run(*one)
-    assert not list(Path("runs").rglob("*.error.log"))
-    assert run(*one) == 0
-    assert "failed" not in capfd.readouterr().out
-    assert without_times(read(path_of("erm", 0))) == without_times(study.records["erm", 0])
-
-
 def test_a_run_that_failed_is_begun_again_only_when_asked_for_and_from_its_checkpoint(
     study: Study, monkeypatch: pytest.MonkeyPatch, trained: list[tuple[str, int]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,9 +100,11 @@ def test_data_that_changed_between_two_starts_is_refused_with_what_differs(capsy
     assert run("--arms", "erm", "--seeds", "0", *FEW) == 0
     before = path_of("erm", 0).read_bytes()
     with pytest.MonkeyPatch.context() as patch:
-        from benchmark.data import load as data
 
-        patch.setattr(data, "_fingerprint", lambda *_splits: "0123456789abcdef")
+        def changed(*arguments: Any) -> Any:
+            return dataclasses.replace(load.load_data(*arguments), fingerprint="0123456789abcdef")
+
+        patch.setattr("benchmark.cli.run.load_data", changed)
         assert run("--arms", "erm", "--seeds", "0,1", *FEW) == 2
     said = capsys.readouterr().err
     assert "-> '0123456789abcdef'" in said
@@ -134,13 +124,11 @@ def test_status_says_how_each_run_stands_and_what_the_rest_takes(
     record = read_record(path)
     record["cost"] |= {"train_seconds": 3000.0, "attack_seconds": 600.0}
     write_record(path, record)
-    running = Path("results/smoke/sba/seed-1.lock")
-    running.parent.mkdir(parents=True)
-    running.write_text("")
     Path("runs/smoke/sba").mkdir()
     Path("runs/smoke/sba/seed-1.log").write_text("2026-01-01 00:00:00Z epoch 1/1, loss 1.5\n")
     capsys.readouterr()
-    said: Said = say("status", "smoke", *TINY, *FEW)
+    with RunLock(Path("results/smoke/sba/seed-1.lock")).claimed():
+        said: Said = say("status", "smoke", *TINY, *FEW)
     assert said.code == 0
     assert "smoke: 8 runs, 1 done, 1 failed, 1 running, 5 pending." in said.out
     lines = [line.split() for line in said.out.splitlines()]
@@ -157,12 +145,3 @@ def test_status_of_a_study_that_is_done_and_of_one_not_begun(say: Say) -> None:
     said = say("status", "smoke", *TINY, *FEW, "--arms", "erm", "--seeds", "0")
     assert "Nothing is left to do." in said.out
     assert "other settings" in say("status", "smoke", *TINY, "--arms", "erm", "--seeds", "0").out
-
-
-def test_the_log_tail_has_at_most_twenty_lines(make_run: Any, tmp_path: Path) -> None:
-    one = make_run("erm")
-    assert logs.tail(one, tmp_path) == ""
-    for number in range(30):
-        logs.log(one, tmp_path, f"line {number}")
-    lines = logs.tail(one, tmp_path).strip().splitlines()
-    assert [line.split()[-1] for line in lines] == [str(number) for number in range(10, 30)]

@@ -6,13 +6,13 @@ from typing import Any, TypeVar
 
 import pytest
 import torch
-from tiny_study import worker
+from tiny_study import attempt, worker
 
 from benchmark.data.load import Data
-from benchmark.execution import driver
 from benchmark.execution import run as one_run
+from benchmark.execution import worker as workers
 from benchmark.execution.lock import LostError
-from benchmark.execution.paths import Places
+from benchmark.execution.paths import Folders
 from benchmark.records.consistency import disagreements, shared
 from benchmark.runtime import environment
 from benchmark.runtime.distributed import Group
@@ -36,8 +36,8 @@ class Told(Group):
 
 
 @pytest.fixture
-def places(tmp_path: Any) -> Places:
-    return Places(tmp_path / "results", tmp_path / "runs")
+def folders(tmp_path: Any) -> Folders:
+    return Folders(tmp_path / "results", tmp_path / "runs")
 
 
 def fail(error: Exception) -> Any:
@@ -49,31 +49,31 @@ def fail(error: Exception) -> Any:
 
 @pytest.mark.parametrize("error", [LostError("the lock was taken over"), ValueError("an odd value")])
 def test_what_ends_a_run_in_the_first_of_two_processes_ends_the_job(
-    error: Exception, digits: Data, places: Places, monkeypatch: pytest.MonkeyPatch
+    error: Exception, digits: Data, folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(one_run, "execute_run", fail(error))
     (run,) = make_plan(load_preset("smoke"), ["erm"], [0])
-    alone = worker(digits, places)
-    assert str(error) in one_run.finish_run(run, alone, None, None, "[1/1]")  # type: ignore[arg-type]
+    alone = worker(digits, folders)
+    assert str(error) in one_run.finish_run(attempt(run, alone), None)  # type: ignore[arg-type]
     with pytest.raises(RunError, match=str(error)):
-        one_run.finish_run(run, replace(alone, group=Group(0, 2)), None, None, "[1/1]")  # type: ignore[arg-type]
+        one_run.finish_run(attempt(run, replace(alone, group=Group(0, 2))), None)  # type: ignore[arg-type]
 
 
 def test_an_error_that_names_the_network_is_a_failure_of_the_run_where_nobody_else_is(
-    digits: Data, places: Places, monkeypatch: pytest.MonkeyPatch
+    digits: Data, folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(one_run, "execute_run", fail(RuntimeError("class folder igloo is gone")))
     (run,) = make_plan(load_preset("smoke"), ["erm"], [0])
-    assert one_run.finish_run(run, worker(digits, places), None, None, "[1/1]").startswith("failed")  # type: ignore[arg-type]
+    assert one_run.finish_run(attempt(run, worker(digits, folders)), None).startswith("failed")  # type: ignore[arg-type]
 
 
 def test_an_error_in_another_process_is_told_there_and_ends_it_with_a_code(
-    digits: Data, places: Places, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    digits: Data, folders: Folders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(driver, "take_part", fail(RuntimeError("CUDA out of memory")))
-    other = replace(worker(digits, places), group=Told(1, 2))
+    monkeypatch.setattr(workers, "take_part", fail(RuntimeError("CUDA out of memory")))
+    other = replace(worker(digits, folders), group=Told(1, 2))
     with pytest.raises(RunError, match=r"process 1: CUDA out of memory.*--retry-failed"):
-        driver.follow(make_plan(load_preset("smoke"), ["erm"], [0]), other)
+        workers.follow(make_plan(load_preset("smoke"), ["erm"], [0]), other)
     assert "Traceback" in capsys.readouterr().err
 
 

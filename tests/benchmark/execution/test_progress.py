@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from benchmark.execution import progress
-from benchmark.execution.progress import Attacking, Progress
+from benchmark.execution.progress import Attacking, Progress, evaluation_bar
 from benchmark.records.schema import Epoch
-from benchmark.runtime.console import Transfer, duration
+from benchmark.runtime import console
 from benchmark.settings.plan import Run
 
 EPOCH = Epoch(
@@ -29,20 +29,14 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")]
-)
-def test_durations_are_for_people(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
-
-
 def test_without_a_terminal_each_epoch_is_a_line(
     make_run: Callable[..., Run], capsys: pytest.CaptureFixture[str]
 ) -> None:
     logged = list[str]()
-    with Progress(make_run("sba", 2), 4, "[3/7] sba seed 2", logged.append) as shown_run:
-        shown_run.step(1)
-        shown_run.epoch(EPOCH, 0.5)
+    shown_run = Progress(make_run("sba", 2), 4, "[3/7] sba seed 2", logged.append)
+    with shown_run.bar:
+        shown_run.on_step(1)
+        shown_run.on_epoch(EPOCH, 0.5)
         shown_run.attacking("pgd", 0.5)
     out, err = capsys.readouterr()
     assert err == ""
@@ -58,14 +52,15 @@ def test_in_a_terminal_a_bar_shows_all_of_it(
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     logged = list[str]()
-    with Progress(make_run("sba", 2), 4, "[3/7] sba seed 2", logged.append) as shown_run:
-        shown_run.bar.mininterval = 0
+    shown_run = Progress(make_run("sba", 2), 4, "[3/7] sba seed 2", logged.append)
+    with shown_run.bar:
+        shown_run.bar.tqdm.mininterval = 0
         shown_run.resume(1, 2, 0.5)
         for _ in range(4):
-            shown_run.step(1)
-        shown_run.epoch(EPOCH, 0.5)
+            shown_run.on_step(1)
+        shown_run.on_epoch(EPOCH, 0.5)
         shown_run.attacking("apgd_dlr at 8/255, 5 images left", 0.5)
-        shown_run.bar.refresh()
+        shown_run.bar.tqdm.refresh()
     shown = terminal.getvalue()
     for text in (
         "[3/7] sba seed 2",
@@ -85,11 +80,12 @@ def test_in_a_terminal_a_bar_shows_all_of_it(
 
 
 def test_an_evaluation_tells_images_and_time_left_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal, clock = Terminal(), iter((0.0, 100.0, 130.0, 160.0))
+    terminal, clock = Terminal(), iter((100.0, 130.0, 160.0))
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    with Attacking("mine") as attacking:
-        attacking.bar.mininterval = 0
+    with evaluation_bar("mine") as bar:
+        bar.tqdm.mininterval = 0
+        attacking = Attacking(bar, moves=True)
         attacking("fgsm at Linf 1/255, 400 of 400 images left", 0.0)
         attacking("apgd_dlr at Linf 1/255, 123 of 400 images left", 0.25)
         attacking("apgd_dlr at Linf 2/255, 9 of 400 images left", 0.5)
@@ -102,43 +98,13 @@ def test_an_evaluation_tells_images_and_time_left_in_a_terminal(monkeypatch: pyt
 def test_without_a_terminal_an_evaluation_is_a_line_each_half_minute(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clock = iter((0.0, 10.0, 31.0, 40.0, 70.0))
-    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    with Attacking("mine") as attacking:
+    clock = iter((0.0, 10.0, 10.0, 31.0, 31.0, 40.0, 40.0, 70.0, 70.0))
+    for module in (progress, console):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with evaluation_bar("mine") as bar:
+        attacking = Attacking(bar, moves=True)
         for share, left in ((0.0, 400), (0.25, 123), (0.3, 100), (0.5, 9)):
             attacking(f"pgd, {left} of 400 images left", share)
     first, second = capsys.readouterr().out.splitlines()
     assert first == "mine: attacking, 25% done: pgd, 123 of 400 images left, about 1 min 03 s left"
     assert second == "mine: attacking, 50% done: pgd, 9 of 400 images left, about 1 min 00 s left"
-
-
-def test_without_a_terminal_a_download_is_a_line_each_five_seconds(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    clock = iter((0.0, 4.0, 10.0, 14.0, 20.0, 21.0))
-    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    shown = Transfer("data.tar.gz")
-    for total in (0, 0, 170_000_000, 170_000_000):  # a server that tells the size, after one that does not
-        shown.total = total
-        shown.update(10_000_000)
-    shown.reset()
-    shown.update(170_000_000)
-    shown.close()
-    out, err = capsys.readouterr()
-    first, second = out.splitlines()
-    assert err == ""
-    assert first == "data.tar.gz: 20.0 MB, 2.0 MB/s"
-    assert second == "data.tar.gz: 40.0 of 170.0 MB, 2.0 MB/s, 1 min 05 s left"
-
-
-def test_in_a_terminal_a_download_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    shown = Transfer("data.tar.gz")
-    shown.bar.mininterval = 0
-    shown.total = 170_000_000
-    shown.update(17_000_000)
-    shown.close()
-    for text in ("data.tar.gz:  10%", "17.0M/170M", "B/s"):
-        assert text in terminal.getvalue()
-    assert capsys.readouterr().out == ""

@@ -2,13 +2,18 @@
 
 import os
 import pickle
+import socket
+import stat
+import sys
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 import torch
+from saying import Say
 
-from benchmark.runtime.files import DamagedFileError, load_tensors, write_whole
+from benchmark.runtime.errors import UsageError
+from benchmark.runtime.files import DamagedFileError, check_writable, load_tensors, write_text, write_whole, writing_to
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -64,3 +69,70 @@ def test_pickled_code_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(DamagedFileError):
         load_tensors(tmp_path / "t")
     assert not (tmp_path / "pwned").exists()
+
+
+def made(kind: str, folder: Path) -> Path:
+    """Make a thing that is no regular file."""
+    path = folder / "thing"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link to a pipe":
+        os.mkfifo(folder / "pipe")
+        path.symlink_to(folder / "pipe")
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(path))
+    elif kind == "device":
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))  # as /dev/null
+    else:
+        path.mkdir()
+    return path
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX")
+@pytest.mark.parametrize("kind", ["pipe", "link to a pipe", "socket", "device", "folder"])
+def test_only_regular_files_are_replaced(kind: str, tmp_path: Path) -> None:
+    if kind == "device" and os.geteuid() != 0:
+        pytest.skip("only root makes devices")
+    path = made(kind, tmp_path)
+    before = path.lstat()
+    reason = "Is a directory" if kind == "folder" else "only regular files are replaced"
+    with pytest.raises(OSError, match=reason):
+        write_text(path, "new")
+    with pytest.raises(UsageError, match=f"cannot write to .*thing: .*{reason}"), writing_to(path):
+        write_text(path, "new")
+    assert (path.lstat().st_ino, path.lstat().st_mode) == (before.st_ino, before.st_mode)
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    real = tmp_path / "there" / "real"
+    real.write_text("old")
+    (tmp_path / "link").symlink_to(Path("there") / "real")
+    write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert real.read_text() == "new"
+    (tmp_path / "dangling").symlink_to(Path("there") / "later")
+    write_text(tmp_path / "dangling", "first")
+    assert (tmp_path / "there" / "later").read_text() == "first"
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(OSError, match=r"[Ll]oop|symbolic links"):
+        write_text(tmp_path / "circle", "never")
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize("command", [["report"], ["report", "--check"], ["evaluate", "x.pt"]])
+@pytest.mark.parametrize("output", [".", "..", "/dev/null"])
+def test_an_output_that_is_no_file_is_wrong_usage(command: list[str], output: str, say: Say) -> None:
+    said = say(*command, "--output", output)
+    assert said.code == 2
+    assert said.has("--output", repr(output), "name a file" if output != "/dev/null" else "only regular files")
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"cannot write to .*file.below: Not a directory.*--results DIR"):
+        check_writable(tmp_path / "file" / "below")

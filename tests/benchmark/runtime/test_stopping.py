@@ -30,7 +30,7 @@ def signalled_at_step(number: int, *signals: int) -> Callable[..., Any]:
 
 
 @pytest.mark.usefixtures("fresh")
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_in_training_saves_the_step_and_the_same_command_ends_in_the_same_record(
     sent: int, code: int, study: Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,10 +86,41 @@ def test_attacks_that_were_finished_are_not_made_again(
     assert without_times(read(record)) == without_times(study.records["erm", 0])
 
 
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_the_middle_of_a_long_attack_stops_at_once(
+    sent: int, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attack may take longer than a batch system waits between SIGTERM and SIGKILL."""
+    original = attacks.perturb
+    with monkeypatch.context() as patch:
+
+        def long(*arguments: Any) -> Any:
+            found = original(*arguments)
+            os.kill(os.getpid(), sent)
+            raise AssertionError(f"the attack went on to {found}")
+
+        patch.setattr("benchmark.evaluation.joint.perturb", long)
+        assert run("--arms", "erm", "--seeds", "0") == 128 + sent
+    assert not list(Path("results").rglob("seed-*"))  # no record, no lock
+    assert not list(Path("runs").rglob("*.failed"))
+    assert run("--arms", "erm", "--seeds", "0") == 0
+    assert without_times(read(path_of("erm", 0))) == without_times(study.records["erm", 0])
+
+
 def test_a_signal_outside_the_gentle_part_stops_at_once() -> None:
     with stoppable(), pytest.raises(Stopped) as stopped:
         os.kill(os.getpid(), signal.SIGTERM)
     assert stopped.value.exit_code == 143
+
+
+def test_a_signal_that_came_before_a_part_that_stops_at_once_stops_there() -> None:
+    with stoppable() as stop, stop.gently():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.number == signal.SIGTERM
+        with pytest.raises(Stopped), stop.gently(False):
+            raise AssertionError("the part was begun")
+        assert stop.gentle
 
 
 def test_an_ignored_signal_stays_ignored() -> None:

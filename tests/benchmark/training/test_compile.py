@@ -22,7 +22,7 @@ from benchmark.settings.names import look_up
 from benchmark.settings.plan import Run, make_plan
 from benchmark.training import compile as compilation
 from benchmark.training.compile import compiles, warm_up
-from benchmark.training.loop import train_epoch
+from benchmark.training.loop import OnStep, train_epoch
 from benchmark.training.state import State, start
 from sba import SBA
 
@@ -83,7 +83,7 @@ def test_rehearsed_steps_leave_the_state_as_it_was(
 
     if steps:
         with contextlib.suppress(EnoughError):
-            train_epoch(run, state, digits.train, leave)
+            train_epoch(run, state, digits.train, [OnStep(leave)])
     before = everything(state)
     assert warm_up(run, state, digits.train) > 0
     assert everything(state) == before

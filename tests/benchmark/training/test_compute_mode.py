@@ -9,10 +9,10 @@ import torch
 from tiny_study import pixels_of, worker
 
 from benchmark.data.load import Data, to_float
-from benchmark.execution.driver import execute
-from benchmark.execution.paths import Places
+from benchmark.execution.paths import Folders
 from benchmark.execution.progress import Progress
 from benchmark.execution.record import training_cost
+from benchmark.execution.worker import execute
 from benchmark.networks.build import weights_hash
 from benchmark.networks.flops import training_flops
 from benchmark.records.store import read_record, record_path
@@ -95,10 +95,10 @@ def test_going_on_from_a_checkpoint_ends_where_the_whole_training_does(
     make_run: MakeRun, digits: Data, tmp_path: Path
 ) -> None:
     run = at_compute(make_run("sba", 0, "recipe.epochs=4"))
-    whole, cut = Places(tmp_path / "a", tmp_path / "a"), Places(tmp_path / "b", tmp_path / "b")
+    whole, cut = Folders(tmp_path / "a", tmp_path / "a"), Folders(tmp_path / "b", tmp_path / "b")
     execute([run], worker(digits, whole))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Progress, "epoch", Mock(side_effect=KeyboardInterrupt))  # after the first epoch's checkpoint
+        patch.setattr(Progress, "on_epoch", Mock(side_effect=KeyboardInterrupt))  # after the first epoch's checkpoint
         with pytest.raises(KeyboardInterrupt):
             execute([run], worker(digits, cut))
     execute([run], worker(digits, cut))

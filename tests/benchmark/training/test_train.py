@@ -9,13 +9,13 @@ from tiny_study import pixels_of
 
 from benchmark.data.load import Data
 from benchmark.data.seeds import stream, stream_seed
-from benchmark.execution import paths as places
 from benchmark.networks.build import weights_hash
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.plan import Run
 from benchmark.settings.preset import Recipe
+from benchmark.training import checkpoint
 from benchmark.training.checkpoint import load_checkpoint, previous, save_checkpoint, snapshot
-from benchmark.training.loop import DivergedError, order_hash, train_epoch
+from benchmark.training.loop import DivergedError, OnStep, order_hash, train_epoch
 from benchmark.training.schedule import learning_rate
 from benchmark.training.state import State, start
 
@@ -122,7 +122,7 @@ def test_an_epoch_reports_rate_share_and_whole_batches(make_run: MakeRun, digits
     run = make_run("sba", 0, "recipe.batch_size=100", "arms.sba.settings.p=1.0", "arms.sba.settings.copies=2")
     state = start(run, digits, torch.device("cpu"))
     seen: list[int] = []
-    epoch = train_epoch(run, state, digits.train, seen.append)
+    epoch = train_epoch(run, state, digits.train, [OnStep(seen.append)])
     assert seen == [1, 2]
     assert epoch["augmented"] == 1.0
     assert sum(state.virtual.values()) == 2 * 200
@@ -198,10 +198,10 @@ def test_what_a_checkpoint_holds_belongs_to_its_format(
     """A new entry here needs a new number: a version that looks for it must not be given an older checkpoint."""
     run = make_run("erm")
     held = ["model", "optimizer", "method", "streams", "weights_hash", "epochs", "images", "virtual", "skipped"]
-    assert (places.FORMAT, list(snapshot(start(run, digits, CPU)))) == (2, [*held, "position"])
-    key = places.checkpoint_key(run, digits, CPU)
-    monkeypatch.setattr(places, "FORMAT", 3)
-    assert places.checkpoint_key(run, digits, CPU) != key
+    assert (checkpoint.FORMAT, list(snapshot(start(run, digits, CPU)))) == (2, [*held, "position"])
+    key = checkpoint.checkpoint_key(run, digits, CPU)
+    monkeypatch.setattr(checkpoint, "FORMAT", 3)
+    assert checkpoint.checkpoint_key(run, digits, CPU) != key
 
 
 class EnoughError(Exception):
@@ -221,7 +221,7 @@ def test_training_goes_on_in_the_middle_of_an_epoch_to_the_last_bit(
     interruptions = 0
     while len(state.epochs) < 2:
         try:
-            state.epochs.append(train_epoch(run, state, digits.train, after_step))
+            state.epochs.append(train_epoch(run, state, digits.train, [OnStep(after_step)]))
         except EnoughError:
             interruptions += 1
             state = start(run, digits, torch.device("cpu"))

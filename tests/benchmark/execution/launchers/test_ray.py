@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -20,9 +19,10 @@ import pytest
 from saying import PROJECT, Say
 from tiny_study import TINY, path_of, read, without_times
 
-from benchmark.execution import ray_launcher
-from benchmark.execution.ray_launcher import for_people, share, take, watch
-from benchmark.execution.workers import THREADS
+from benchmark.execution.launchers import ray as ray_launcher
+from benchmark.execution.launchers.context import THREADS
+from benchmark.execution.launchers.ray import for_people, share, take, watch
+from benchmark.execution.paths import Folders
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.signals import Stop
 from benchmark.settings.load import load_preset
@@ -35,7 +35,7 @@ DIVERGES = "--set=arms.sba.settings.noise=1e30"
 LONG = (*TINY, DIVERGES, "--set=recipe.epochs=20", "--checkpoint-steps", "3", "--arms", ",".join(ARMS), "--seeds", "0")
 LEASE = 3.0
 # Python imports a module of this name at its start, so that each worker has the shorter lease.
-SHORT_LEASE = f"from benchmark import locks\nlocks.LEASE, locks.HEARTBEAT = {LEASE}, 0.5\n"
+SHORT_LEASE = f"from benchmark.execution import lock as locks\nlocks.LEASE, locks.HEARTBEAT = {LEASE}, 0.5\n"
 
 
 def command(*arguments: str) -> list[str]:
@@ -178,7 +178,7 @@ def test_a_run_whose_process_is_killed_is_for_ray_to_start_again(
         (tmp_path / "sitecustomize.py").write_text(f"import os, signal\nos.kill(os.getpid(), signal.{name})")
         with pytest.raises(ChildProcessError, match="ended by a signal"):
             take(["list", "arms"], {"PYTHONPATH": f"{tmp_path}"}, str(PROJECT))
-    monkeypatch.setattr("benchmark.execution.ray_launcher.time.sleep", interrupt)
+    monkeypatch.setattr("benchmark.execution.launchers.ray.time.sleep", interrupt)
     with pytest.raises(KeyboardInterrupt):
         take(["list", "arms"], {}, str(PROJECT))  # its process is waited for: no warning about one that still runs
 
@@ -211,9 +211,9 @@ def test_a_run_that_ray_gives_up_is_told_and_what_the_user_must_mend_ends_the_st
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray_launcher, "POLL", 0)
-    runs, options = make_plan(load_preset("smoke"), ["erm", "sba"], [0]), Namespace(runs=tmp_path)
+    runs, folders = make_plan(load_preset("smoke"), ["erm", "sba"], [0]), Folders(tmp_path, tmp_path)
     lost = fake_ray({"a": FakeError("long\nthe node died"), "b": (0, "")})
-    watch(lost, dict(zip("ab", runs, strict=True)), options, Stop())
+    watch(lost, dict(zip("ab", runs, strict=True)), folders, Stop())
     said = capsys.readouterr().out
     assert "erm seed 0: given up after 10 more starts: the node died" in said
     assert said.count("The node n1 is gone") == 1
@@ -222,7 +222,7 @@ def test_a_run_that_ray_gives_up_is_told_and_what_the_user_must_mend_ends_the_st
         dict(zip("ab", runs, strict=True)),
     )
     with pytest.raises(UsageError, match=r"^no data\nlook there$") as raised:
-        watch(wrong, left, options, Stop())
+        watch(wrong, left, folders, Stop())
     assert raised.value.exit_code == 3
     assert list(left) == ["b"]  # what is left is cancelled
 
@@ -237,7 +237,7 @@ def test_what_a_log_says_is_told_once_without_its_times(tmp_path: Path, capsys: 
     path = tmp_path / "smoke" / "erm" / "seed-0.log"
     path.parent.mkdir(parents=True)
     path.write_text("2026-01-01 00:00:00Z of an earlier start\n")
-    tell = ray_launcher.follow(runs, Namespace(runs=tmp_path))
+    tell = ray_launcher.follow([path], runs)
     with path.open("a") as log:
         log.write("2026-01-01 00:00:01Z starts\n2026-01-01 00:00:02Z epo")
     tell()

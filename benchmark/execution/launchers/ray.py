@@ -3,7 +3,6 @@
 The nodes share the folders; locks, checkpoints and records are those of several machines at one study.
 """
 
-import argparse
 import importlib.util
 import logging
 import os
@@ -18,9 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmark.execution.log import TAIL, log_size, said_since
-from benchmark.execution.workers import PAUSE, THREADS, worker_error
+from benchmark.execution.launchers.context import THREADS, Context, Options
+from benchmark.execution.launchers.local import PAUSE, worker_error
+from benchmark.execution.log import TAIL, added_since, size
+from benchmark.execution.paths import Folders, RunPaths
 from benchmark.runtime.console import print_line
+from benchmark.runtime.distributed import launched
 from benchmark.runtime.environment import cores
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.signals import SIGNALS, Stop, Stopped
@@ -33,34 +35,28 @@ QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "(?s).*"}
 PASSED_ON = ("PYTHONPATH", "SBA_DATA_ROOT", "SBA_DATA_MIRROR")  # of the environment, from here to the nodes
 
 
-def refuse_launcher(options: argparse.Namespace) -> None:
-    """Raise UsageError for options of Ray without it, for devices that it hands out itself, for a missing package."""
-    if options.launcher != "ray":
-        if options.ray_address:
-            raise UsageError("--ray-address is for --launcher ray only.")
-        return
+def check(options: Options) -> None:
+    """Raise UsageError for torchrun's processes, for devices that Ray hands out itself, for a missing package."""
+    if launched():
+        raise UsageError("torchrun's processes train runs together, those of --jobs or Ray one each: leave one out.")
     if ":" in options.device:
         raise UsageError(f"--device {options.device}: Ray gives each run its GPU; write --device cuda.")
     if importlib.util.find_spec("ray") is None:
         raise UsageError('--launcher ray needs the package ray: python -m pip install "sba-benchmark[ray]"')
 
 
-def on_cluster(todo: Sequence[Run], options: argparse.Namespace, device: str, since: float, stop: Stop) -> None:
+def run(todo: Sequence[Run], context: Context) -> None:
     """Run `python -m benchmark COMMAND` for each run in a task of its own, and pass on what the runs' logs say.
 
     A run whose process or node dies is started again elsewhere, where it waits for the dead worker's lock to lapse.
-
-    Args:
-        todo: the runs.
-        options: of the command line; `line` is what the user gave, `jobs` the runs that share a GPU, or on CPU a node.
-        device: "cpu" or "cuda".
-        since: when it began, in seconds since 1970; see `benchmark.execution.pending.Again`.
-        stop: a signal cancels the tasks, whose processes get SIGTERM, and they are waited for.
+    With CUDA --jobs is the number of runs that share a GPU, else of those that share a node.
 
     Raises:
         BenchmarkError: no such cluster, no node that can take a run, or something that the user must mend first.
-        Stopped: somebody asked to stop.
+        Stopped: somebody asked to stop: the tasks were cancelled, whose processes got SIGTERM, and waited for.
     """
+    context.meet_errors_here(todo)
+    options, device = context.options, context.device.type
     with cluster(options.ray_address) as ray:
         nodes = ray.nodes()
         cpus, gpus = share(nodes, options.jobs, device)
@@ -72,10 +68,10 @@ def on_cluster(todo: Sequence[Run], options: argparse.Namespace, device: str, si
         tasks = {}
         for run in todo:
             one = ["--arms", run.arm, "--seeds", str(run.seed), "--shard", "1/1", "--jobs", "1", "--device", device]
-            command = [*options.line, *one, "--launcher", "local", "--ray-address", "", "--since", repr(since)]
+            command = [*options.line, *one, "--launcher", "local", "--ray-address", ""]
             tasks[task.remote(command, environment, str(Path.cwd()))] = run
         try:
-            watch(ray, tasks, options, stop)
+            watch(ray, tasks, context.folders, context.stop)
         finally:
             cancel(ray, list(tasks))
 
@@ -182,19 +178,20 @@ def take(command: Sequence[str], environment: Mapping[str, str], folder: str) ->
         return process.returncode, said.read()
 
 
-def watch(ray: Any, tasks: dict[Any, Run], options: argparse.Namespace, stop: Stop) -> None:
+def watch(ray: Any, tasks: dict[Any, Run], folders: Folders, stop: Stop) -> None:
     """Wait for tasks, telling what their runs' logs say, which nodes are lost and which runs are given up.
 
     Args:
         ray: the module.
         tasks: the run of each; those that end are removed.
-        options, stop: see `on_cluster`.
+        folders: of the study.
+        stop: whether somebody asked to stop.
 
     Raises:
         BenchmarkError: a run met something that the user must mend first.
         Stopped: somebody asked to stop.
     """
-    tell = follow(list(tasks.values()), options)
+    tell = follow([RunPaths(run, folders).log for run in tasks.values()], list(tasks.values()))
     lost = set[str]()
     with stop.gently():
         while tasks:
@@ -218,13 +215,13 @@ def watch(ray: Any, tasks: dict[Any, Run], options: argparse.Namespace, stop: St
                     raise worker_error(code, for_people(said))
 
 
-def follow(runs: Sequence[Run], options: argparse.Namespace) -> Callable[[], None]:
+def follow(logs: Sequence[Path], runs: Sequence[Run]) -> Callable[[], None]:
     """Return a function that prints what the runs' logs, in the shared folder, say from now on."""
-    read = [log_size(run, options.runs) for run in runs]
+    read = [size(log) for log in logs]
 
     def tell() -> None:
-        for i, run in enumerate(runs):
-            lines, read[i] = said_since(run, options.runs, read[i])
+        for i, (log, run) in enumerate(zip(logs, runs, strict=True)):
+            lines, read[i] = added_since(log, read[i])
             for line in lines:
                 print_line(f"{run.arm} seed {run.seed}: {line}")
 

@@ -1,4 +1,4 @@
-"""The driver: what would stop a study late is refused before the first run, and nothing finished is lost."""
+"""The worker: what would stop a study late is refused before the first run, and nothing finished is lost."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Several workers on this machine: each is the same command in a process of its own; locks keep them apart."""
+"""In this process, or in several on this machine: each is the same command; locks keep them apart."""
 
 import contextlib
 import os
@@ -10,25 +10,53 @@ import time
 from collections.abc import Sequence
 from typing import IO
 
+from benchmark.execution.launchers.context import THREADS, Context, Options
+from benchmark.execution.worker import execute
 from benchmark.runtime.console import print_line
+from benchmark.runtime.distributed import launched
 from benchmark.runtime.environment import cores
 from benchmark.runtime.errors import BenchmarkError, UsageError
 from benchmark.runtime.signals import Stop, Stopped
+from benchmark.settings.plan import Run
 
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-PAUSE = 0.1  # seconds between looks at the workers
+PAUSE = 0.1  # seconds between polls of the workers
 
 
-def in_parallel(command: Sequence[str], jobs: int, since: float, stop: Stop) -> None:
-    """Run `python -m benchmark COMMAND` in so many workers, and pass on what they print.
+def check(options: Options) -> None:
+    """Refuse options that are not for this launcher.
 
-    The cores are divided among them. A worker that is killed costs no more than its last steps: the others take its run
-    over.
+    Raises:
+        UsageError: names them.
+    """
+    if options.ray_address:
+        raise UsageError("--ray-address is for --launcher ray only.")
+    if launched() and options.jobs > 1:
+        raise UsageError("torchrun's processes train runs together, those of --jobs or Ray one each: leave one out.")
+
+
+def run(todo: Sequence[Run], context: Context) -> None:
+    """Do the runs one after the other, or in --jobs N processes at once, which share the cores.
+
+    Raises:
+        BenchmarkError: something that the user must mend first.
+        Stopped: somebody asked to stop.
+    """
+    jobs = min(context.options.jobs, len(todo))
+    if jobs == 1:
+        execute(todo, context.worker())
+        return
+    context.meet_errors_here(todo)
+    in_parallel(context.options.line, jobs, context.stop)
+
+
+def in_parallel(command: Sequence[str], jobs: int, stop: Stop) -> None:
+    """Run `python -m benchmark COMMAND` in N workers, and pass on what they print.
+
+    A worker that is killed costs no more than its last steps: the others take its run over.
 
     Args:
         command: the arguments that the user gave.
         jobs: number of workers.
-        since: when it began, in seconds since 1970; see `benchmark.execution.pending.Again`.
         stop: a signal is passed on as SIGTERM, and the workers are waited for.
 
     Raises:
@@ -37,7 +65,7 @@ def in_parallel(command: Sequence[str], jobs: int, since: float, stop: Stop) -> 
     """
     threads = str(max(1, cores() // jobs))
     environment = os.environ | dict.fromkeys(THREADS, threads)
-    arguments = [*command, "--jobs", "1", "--worker-of", str(os.getpid()), "--since", repr(since)]
+    arguments = [*command, "--jobs", "1", "--worker-of", str(os.getpid())]
     print_line(f"{jobs} workers, {threads} threads each.")
     errors: list[str] = []
     workers = [_start([sys.executable, "-m", "benchmark", *arguments], environment, errors) for _ in range(jobs)]

@@ -1,4 +1,4 @@
-"""The driver: takes a plan's runs one by one through train, evaluate and record; several drivers may share a plan."""
+"""The worker: takes a plan's runs one by one through train, evaluate and record; several workers may share a plan."""
 
 import functools
 import time
@@ -6,20 +6,20 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 
-from benchmark.execution.lock import claimed, lock_path, make_lock
+from benchmark.execution.lock import RunLock
 from benchmark.execution.log import failure, tail
-from benchmark.execution.paths import Places
-from benchmark.execution.pending import is_pending
+from benchmark.execution.paths import Folders, RunPaths
 from benchmark.execution.preflight import refuse_early, refuse_foreign, refuse_indivisible
-from benchmark.execution.run import NEXT, Worker, finish_run, take_part, tidy
-from benchmark.records.store import read_record, record_path
+from benchmark.execution.run import NEXT, Attempt, Worker, finish_run, take_part
+from benchmark.execution.status import is_pending, status, tidy
+from benchmark.records.store import read_record
 from benchmark.runtime.console import duration, print_line
 from benchmark.runtime.distributed import is_lost
 from benchmark.runtime.errors import BenchmarkError, RunError
 from benchmark.settings.plan import Run
 from benchmark.training.surrogate import train_surrogate
 
-POLL = 1.0  # seconds between looks at runs that others are at
+POLL = 1.0  # seconds between polls of runs held by other workers
 NOT_DONE = "not all runs are done; the same command goes on with them."
 
 
@@ -65,23 +65,24 @@ def follow(runs: Sequence[Run], worker: Worker) -> None:
 
 
 def lead(runs: Sequence[Run], worker: Worker) -> None:
-    """Take the runs that no other worker is at to their records, one after the other, until none is left."""
+    """Take the runs that no other worker holds to their records, one after the other, until none is left."""
     train = functools.partial(train_surrogate, runs[0].preset, worker.data, worker.device, worker.stop)
     surrogate = functools.cache(train)  # one for all
-    waiting = [(make_lock(run, worker.places.results), run) for run in runs]
+    paths = [RunPaths(run, worker.folders) for run in runs]
+    waiting = [(number, RunLock(each.lock)) for number, each in enumerate(paths)]
     began, waited = time.monotonic(), False
     with worker.stop.gently():
-        while waiting := [(lock, run) for lock, run in waiting if is_pending(run, worker.places, worker.again)]:
-            for lock, run in waiting:
+        while waiting := [(number, lock) for number, lock in waiting if is_pending(runs[number], paths[number])]:
+            for number, lock in waiting:
                 worker.stop()
-                with claimed(lock) as mine:
-                    if not mine or not is_pending(run, worker.places, worker.again):
+                with lock.claimed() as mine:
+                    if not mine or not is_pending(runs[number], paths[number]):
                         continue
-                    number, left = len(runs) - len(waiting) + 1, len(waiting) - 1
-                    label = f"[{number}/{len(runs)}] {run.arm} seed {run.seed}"
-                    worker.group.share(runs.index(run))
-                    outcome = finish_run(run, worker, lock, surrogate, label)
-                rest = duration((time.monotonic() - began) / number * left)
+                    place, left = len(runs) - len(waiting) + 1, len(waiting) - 1
+                    label = f"[{place}/{len(runs)}] {runs[number].arm} seed {runs[number].seed}"
+                    worker.group.share(number)
+                    outcome = finish_run(Attempt(runs[number], worker, lock, label), surrogate)
+                rest = duration((time.monotonic() - began) / place * left)
                 print_line(f"{label}: {outcome}" + (f"; about {rest} left, {left} to go" if left else ""))
                 break
             else:
@@ -99,21 +100,20 @@ def refuse_before(runs: Sequence[Run], worker: Worker) -> None:
     """
     refuse_indivisible(runs[0].preset.recipe, worker.group.size)
     refuse_early(runs, worker.data.to(worker.device), worker.device)
-    if worker.again.what != "all":
-        refuse_foreign(runs, worker.data, worker.places, worker.device, worker.group)
+    if not all(RunPaths(run, worker.folders).repeat.is_file() for run in runs):  # all are made anew, as after --force
+        refuse_foreign(runs, worker.data, worker.folders, worker.device, worker.group)
 
 
-def tidy_after_kills(plan: Sequence[Run], places: Places) -> None:
+def tidy_after_kills(plan: Sequence[Run], folders: Folders) -> None:
     """Tidy up after workers that were killed when their run's record was written and its lock not yet given back."""
-    for run in plan:
-        recorded = record_path(places.results, run.preset.name, run.arm, run.seed).is_file()
-        if recorded and lock_path(run, places.results).is_file():
-            with claimed(make_lock(run, places.results)) as mine:
+    for paths in (RunPaths(run, folders) for run in plan):
+        if paths.record.is_file() and paths.lock.is_file():
+            with RunLock(paths.lock).claimed() as mine:
                 if mine:
-                    tidy(run, places)
+                    tidy(paths)
 
 
-def summarize(plan: Sequence[Run], places: Places) -> None:
+def summarize(plan: Sequence[Run], folders: Folders) -> None:
     """Print how many runs of a plan are done, diverged, failed or open; raise where not all ended well.
 
     Raises:
@@ -121,16 +121,13 @@ def summarize(plan: Sequence[Run], places: Places) -> None:
     """
     lines, counts = list[str](), dict.fromkeys(("done", "diverged", "failed", "open"), 0)
     for run in plan:
-        path, name = record_path(places.results, run.preset.name, run.arm, run.seed), f"{run.arm} seed {run.seed}"
-        reason = failure(run, places.runs)
-        if path.is_file():
-            record = read_record(path)
-            counts[record["status"]] += 1
-            lines += [f"{name}: diverged, {record['reason']}"] if record["status"] == "diverged" else []
-        else:
-            counts["open" if reason is None else "failed"] += 1
-        if reason is not None:
-            lines.append(f"{name}: failed, {reason}{tail(run, places.runs)}")
+        paths, name = RunPaths(run, folders), f"{run.arm} seed {run.seed}"
+        now = status(run, paths)
+        counts[now if now in counts else "open"] += 1
+        if now == "diverged":
+            lines.append(f"{name}: diverged, {read_record(paths.record)['reason']}")
+        elif now == "failed":
+            lines.append(f"{name}: failed, {failure(paths)}{tail(paths.log)}")
     print_line(f"{len(plan)} runs: " + ", ".join(f"{n} {what}" for what, n in counts.items() if n) + ".")
     if lines or counts["open"]:
         hint = (

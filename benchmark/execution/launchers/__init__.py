@@ -1,0 +1,15 @@
+"""Launchers: how the runs of a plan get their processes.
+
+In go the runs that are to do and a `Context`; out come records. A launcher is a module with two functions:
+`check(options)` refuses options that do not go with it, before anything else, and `run(todo, context)` returns when
+every run has ended. To add one, write such a module and add its row to `LAUNCHERS`.
+"""
+
+from benchmark.execution.launchers import local, ray, torchrun
+from benchmark.execution.launchers.context import Launcher
+
+LAUNCHERS = {
+    "local": Launcher(local.check, local.run, "in this process, or in N with --jobs N"),
+    "ray": Launcher(ray.check, ray.run, "each run is a task of a Ray cluster"),
+    "torchrun": Launcher(torchrun.check, torchrun.run, "several processes train each run together"),
+}

@@ -1,0 +1,145 @@
+"""How a run stands, by its files alone; which runs are still to do, and which are to be repeated.
+
+A run that is to be repeated has a marker beside its record, left by the command with --force or --retry-failed and
+removed when the new record is written; so an interruption forgets nothing, and no clock is asked.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from benchmark.execution.lock import held
+from benchmark.execution.paths import Folders, RunPaths
+from benchmark.records.consistency import differences
+from benchmark.records.schema import Record
+from benchmark.records.store import DamagedRecordError, read_record
+from benchmark.runtime.console import print_line
+from benchmark.runtime.errors import UsageError
+from benchmark.runtime.files import remove_leftovers, write_text, writing_to
+from benchmark.settings.plan import Run
+
+Status = Literal["done", "diverged", "failed", "running", "pending", "damaged", "other settings"]
+STATUSES: tuple[Status, ...] = ("done", "diverged", "failed", "running", "pending", "damaged", "other settings")
+ANEW, BEGUN = "from the first step\n", "begun\n"  # what a marker says
+
+
+def status(run: Run, paths: RunPaths) -> Status:
+    """Return how a run stands, whether or not a worker is at it: never "running".
+
+    Raises:
+        RunError: its record is of another version of this code.
+    """
+    if not paths.repeat.is_file() and paths.record.is_file():
+        try:
+            record = read_record(paths.record)
+        except DamagedRecordError:
+            return "damaged"
+        return record["status"] if record["settings_hash"] == run.identity else "other settings"
+    return "failed" if paths.failure.is_file() else "pending"
+
+
+def statuses(plan: Sequence[Run], folders: Folders) -> list[Status]:
+    """Return how each run of a plan stands; "running" is what a living worker holds the lock of.
+
+    Raises:
+        RunError: see `status`.
+    """
+    paths = [RunPaths(run, folders) for run in plan]
+    locked = [each.lock for each in paths if each.lock.is_file()]
+    running = {path for path, alive in zip(locked, held(locked), strict=True) if alive}
+    return ["running" if each.lock in running else status(run, each) for run, each in zip(plan, paths, strict=True)]
+
+
+def is_pending(run: Run, paths: RunPaths) -> bool:
+    """Say whether a run is to be started; a damaged record is moved aside and named, so that its run is repeated.
+
+    Raises:
+        UsageError: the record was made with other settings; overwriting it silently would mix studies.
+        RunError: it is of another version of this code.
+    """
+    now = status(run, paths)
+    if now == "other settings":
+        changes = "\n".join(f"  {line}" for line in differences(read_record(paths.record)["settings"], run.settings))
+        raise UsageError(
+            f"{paths.record} was made with other settings (there -> now; numerics: the code's own version):\n"
+            f"{changes}\nChoose another folder with --results DIR, or repeat the runs with --force."
+        )
+    if now == "damaged":
+        set_aside(paths.record)
+        return is_pending(run, paths)
+    return now == "pending"
+
+
+def set_aside(path: Path) -> None:
+    """Move a damaged record aside and say so.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    try:
+        read_record(path)
+    except DamagedRecordError as error:
+        try:
+            aside = path.replace(path.with_suffix(".json.damaged"))
+        except FileNotFoundError:
+            return  # another worker was faster
+        except OSError as problem:
+            raise UsageError(f"{error} It cannot be moved: {problem.strerror}.") from problem
+        print_line(f"The record {path} is damaged ({error.reason}); it is now {aside.name}, and its run is repeated.")
+
+
+def recorded(paths: RunPaths) -> Record | None:
+    """Return a run's record where there is one that counts, None where it is to be repeated."""
+    return None if paths.repeat.is_file() or not paths.record.is_file() else read_record(paths.record)
+
+
+def mark(paths: RunPaths, text: str = ANEW) -> None:
+    """Let a run be repeated.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    with writing_to(paths.repeat.parent):
+        write_text(paths.repeat, text)
+
+
+def mark_for_repetition(plan: Sequence[Run], folders: Folders, everything: bool) -> None:
+    """Let runs be repeated: all of a plan, or those that diverged or failed; the latter go on from their checkpoints.
+
+    Raises:
+        UsageError: a folder cannot be written.
+    """
+    for run in plan:
+        paths = RunPaths(run, folders)
+        if everything or status(run, paths) == "diverged":
+            mark(paths)
+        with writing_to(paths.failure.parent):
+            paths.failure.unlink(missing_ok=True)
+
+
+def begin(paths: RunPaths) -> None:
+    """Forget what an earlier start left of a run that is to be repeated from its first step, once.
+
+    Raises:
+        UsageError: a folder cannot be written.
+    """
+    with writing_to(paths.repeat.parent):
+        if paths.repeat.is_file() and paths.repeat.read_text(encoding="utf-8") != BEGUN:
+            for path in (paths.checkpoint, paths.previous, paths.journal):
+                path.unlink(missing_ok=True)
+            mark(paths, BEGUN)
+
+
+def tidy(paths: RunPaths) -> None:
+    """Remove what a run that has a record needs no more; the last checkpoint stays, for `evaluate`.
+
+    Raises:
+        UsageError: a folder cannot be written.
+    """
+    with writing_to(paths.checkpoint.parent):
+        paths.journal.unlink(missing_ok=True)
+        paths.previous.unlink(missing_ok=True)
+        remove_leftovers(paths.checkpoint)
+    with writing_to(paths.record.parent):
+        for path in (paths.record, paths.repeat, paths.lock):
+            remove_leftovers(path)

@@ -1,0 +1,305 @@
+"""Locks keep workers apart; a dead one's is taken over, on every file system; one that lost its lock writes no more."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_study import attempt, path_of, read, worker
+
+from benchmark.data.load import Data
+from benchmark.execution import lock as locks
+from benchmark.execution import run as one_run
+from benchmark.execution import worker as workers
+from benchmark.execution.lock import LostError, RunLock, held, this_host
+from benchmark.execution.paths import Folders, RunPaths
+from benchmark.execution.status import mark
+from benchmark.settings.plan import Run
+from benchmark.training.checkpoint import save_checkpoint
+
+MakeRun = Callable[..., Run]
+DIES = """
+import os, sys
+from benchmark.execution.lock import RunLock
+from pathlib import Path
+with RunLock(Path(sys.argv[1])).claimed() as mine:
+    print(mine, flush=True)
+    os._exit(1)
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "results" / "seed-0.lock"
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease of a moment."""
+    monkeypatch.setattr(locks, "LEASE", 0.6)
+    monkeypatch.setattr(locks, "HEARTBEAT", 0.1)
+
+
+@pytest.fixture(params=["exchange", "no exchange"])
+def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A file system as here, and one that cannot exchange two names, as NFS, SMB and many of FUSE."""
+    if request.param == "no exchange":
+        monkeypatch.setattr("filelock._soft.exchange_names", lambda *_: False)
+        monkeypatch.setattr("filelock._util.exchange_names", lambda *_: False)
+    return str(request.param)
+
+
+def left_by_a_dead_process(path: Path, host: str = "") -> None:
+    """Leave the lock of a process that died; of another machine it is, where a host is given."""
+    done = subprocess.run(
+        [sys.executable, "-c", DIES, str(path)],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "True\n"
+    if host:
+        text = path.read_text().replace(f"host={this_host()}", f"host={host}")
+        path.write_text(text.replace("duration=60.0", f"duration={locks.LEASE}"))
+
+
+def taken(lock: RunLock, seconds: float) -> float | None:
+    """Ask for a lock until it could be had, and return after how many seconds."""
+    began = time.monotonic()
+    while time.monotonic() < began + seconds:
+        with lock.claimed() as mine:
+            if mine:
+                return time.monotonic() - began
+        time.sleep(0.02)
+    return None
+
+
+def test_two_claims_of_a_run_exclude_each_other(path: Path) -> None:
+    with RunLock(path).claimed() as mine, RunLock(path).claimed() as other:
+        assert (mine, other) == (True, False)
+    with RunLock(path).claimed() as mine:
+        assert mine
+    assert not list(path.parent.iterdir())
+
+
+def test_a_dead_process_of_this_machine_is_replaced_at_once(path: Path, file_system: str) -> None:
+    left_by_a_dead_process(path)
+    assert held([path]) == [False]
+    with RunLock(path).claimed() as mine:
+        assert mine, file_system
+    assert not list(path.parent.iterdir())
+
+
+@pytest.mark.usefixtures("short")
+def test_a_dead_holder_elsewhere_is_replaced_when_its_heart_has_stopped(path: Path, file_system: str) -> None:
+    left_by_a_dead_process(path, host="another")
+    after = taken(RunLock(path), 10)
+    assert after is not None, file_system
+    assert after > 0.6
+    assert not list(path.parent.iterdir())
+
+
+@pytest.mark.usefixtures("short", "file_system")
+def test_a_living_holder_elsewhere_is_not_replaced(path: Path) -> None:
+    with RunLock(path).claimed() as mine:
+        assert mine
+        path.write_text(path.read_text().replace("host=", "host=another-"))
+        assert taken(RunLock(path), 1.5) is None
+        assert held([path]) == [True]
+
+
+@contextmanager
+def paused_heart(lock: RunLock) -> Iterator[None]:
+    """Stop the heartbeat of a lock that is held, as SIGSTOP does with a process."""
+    lock.lease._stop_heartbeat()
+    yield
+
+
+@pytest.mark.usefixtures("short")
+def test_who_was_paused_past_the_lease_holds_the_lock_no_more(path: Path, file_system: str) -> None:
+    first, second = RunLock(path), RunLock(path)
+    with first.claimed() as mine:
+        assert mine
+        assert first.holds()
+        with paused_heart(first):
+            path.write_text(path.read_text().replace("host=", "host=another-"))
+            assert first.holds()
+            until = time.monotonic() + 10
+            while time.monotonic() < until:
+                with second.claimed() as other:
+                    if other:
+                        assert second.holds(), file_system
+                        assert not first.holds()
+                        break
+                time.sleep(0.02)
+            else:
+                raise AssertionError("the lock was not taken over")
+        assert not first.holds()
+
+
+def test_a_faster_worker_keeps_its_lock_when_a_slower_one_moves_it_aside(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at a dead holder's lock and its removal, another worker has taken it over."""
+    monkeypatch.setattr("filelock._soft.exchange_names", lambda *_: False)
+    left_by_a_dead_process(path)
+    fast, slow = RunLock(path), RunLock(path)
+    judged = slow.lease.owner
+    with fast.claimed() as mine:
+        assert mine
+        monkeypatch.setattr(type(slow.lease), "owner", property(lambda self: judged if self is slow.lease else None))
+        assert not slow._moved_aside()
+        monkeypatch.undo()
+        assert fast.holds()
+        assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_lock_that_is_gone_is_held_by_nobody(path: Path) -> None:
+    lock = RunLock(path)
+    assert held([path]) == [False]
+    with lock.claimed():
+        assert held([path]) == [True]
+        path.unlink()
+        assert not lock.holds()
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="another user's process")
+def test_a_process_of_somebody_else_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", forbidden)
+    assert locks.is_alive(1)
+
+
+def test_this_host_is_what_filelock_writes() -> None:
+    assert this_host().startswith(socket.gethostname()[:20])
+
+
+# Fencing
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    return Folders(tmp_path / "results", tmp_path / "runs")
+
+
+def test_a_worker_that_lost_its_lock_writes_nothing_more(
+    make_run: MakeRun, digits: Data, folders: Folders, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    one, calls = make_run("erm", 0, "recipe.epochs=2"), list[None]()
+    original = RunLock.holds
+
+    def lost_once(lock: RunLock) -> bool:
+        calls.append(None)
+        return len(calls) != 2 and original(lock)
+
+    monkeypatch.setattr(RunLock, "holds", lost_once)
+    workers.execute([one], worker(digits, folders))
+    said = capsys.readouterr().out
+    assert "its lock was lost" in said
+    assert "resuming after epoch 1/2" in said  # nobody else had it, so it is begun again
+    assert read(path_of("erm", 0, folders.results))["status"] == "done"
+
+
+def test_what_is_finished_elsewhere_is_not_written_again(
+    make_run: MakeRun, digits: Data, folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that was paused past its lease goes on when another one has finished the run."""
+    one = make_run("erm", 0, "recipe.epochs=2")
+    workers.execute([one], worker(digits, folders))
+    before = {file: file.read_bytes() for file in folders.runs.parent.rglob("*") if file.is_file()}
+    paused = attempt(one, worker(digits, folders))
+    monkeypatch.setattr(one_run, "begin", lambda _paths: paused.paths.checkpoint.unlink())  # it was at its first epoch
+    assert one_run.finish_run(paused, lambda: None) == "another worker has finished it"  # type: ignore[arg-type,return-value]
+    del before[paused.paths.checkpoint], before[paused.paths.log]
+    after = {file: file.read_bytes() for file in folders.runs.parent.rglob("*") if file.is_file()}
+    assert {file: after.get(file) for file in before} == before
+    assert not paused.paths.checkpoint.exists()
+
+
+def test_a_failure_of_who_lost_the_run_is_no_failure_of_the_run(
+    make_run: MakeRun, digits: Data, folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = make_run("erm")
+    workers.execute([one], worker(digits, folders))
+
+    def fail(*_: object) -> None:
+        raise ValueError("the checkpoint was replaced under me")
+
+    monkeypatch.setattr(one_run, "execute_run", fail)
+    assert one_run.finish_run(attempt(one, worker(digits, folders)), None) == "another worker has finished it"  # type: ignore[arg-type]
+    assert not RunPaths(one, folders).failure.exists()
+
+
+def test_a_run_that_is_repeated_may_write_beside_its_old_record(
+    make_run: MakeRun, digits: Data, folders: Folders
+) -> None:
+    one = make_run("erm", 0, "recipe.epochs=1")
+    workers.execute([one], worker(digits, folders))
+    mark(RunPaths(one, folders))
+    attempt(one, worker(digits, folders)).check()
+
+
+def test_the_lock_is_asked_just_before_a_file_takes_its_name(make_run: MakeRun, digits: Data, folders: Folders) -> None:
+    from benchmark.training.state import start
+
+    one, paths = make_run("erm"), RunPaths(make_run("erm"), folders)
+    state = start(one, digits, worker(digits, folders).device)
+    save_checkpoint(paths.checkpoint, one, "key", state)
+    before, seen = paths.checkpoint.read_bytes(), list[int]()
+
+    def check() -> None:
+        seen.append(len(list(paths.checkpoint.parent.glob("*.tmp"))))
+        raise LostError("lost")
+
+    with pytest.raises(LostError):
+        save_checkpoint(paths.checkpoint, one, "other key", state, check)
+    assert seen == [1]
+    assert paths.checkpoint.read_bytes() == before
+    assert not list(paths.checkpoint.parent.glob("*.tmp"))
+
+
+def test_two_threads_that_take_over_at_once_do_not_both_hold_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an exchange of names; whoever believes to hold the lock is asked before each write."""
+    monkeypatch.setattr("filelock._soft.exchange_names", lambda *_: False)
+    for _ in range(20):
+        left_by_a_dead_holder(path)
+        assert claimed_at_once(path, 2).count(True) <= 1
+        path.unlink(missing_ok=True)
+
+
+def claimed_at_once(path: Path, workers: int) -> list[bool]:
+    """Let several threads claim a lock at once; return for each whether it believes to hold it when all have tried."""
+    together, holders = threading.Barrier(workers), list[bool]()
+
+    def claim() -> None:
+        lock = RunLock(path)
+        together.wait()
+        with lock.claimed() as mine:
+            together.wait()
+            holders.append(mine and lock.holds())
+            together.wait()
+
+    threads = [threading.Thread(target=claim) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return holders
+
+
+def left_by_a_dead_holder(path: Path) -> None:
+    """Leave a lock whose process number nobody has."""
+    with RunLock(path).claimed():
+        text = path.read_text()
+    lines = [line for line in text.splitlines() if not line.startswith("start=")]
+    path.write_text("\n".join("pid=2147483000" if line.startswith("pid=") else line for line in lines) + "\n")

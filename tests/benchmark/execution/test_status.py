@@ -1,0 +1,207 @@
+"""How a run stands, by its files; markers of runs that are to be repeated; no clock decides."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planted import completed, record
+from tiny_study import path_of, read, run
+
+from benchmark.execution import run as one_run
+from benchmark.execution.lock import RunLock
+from benchmark.execution.paths import Folders, RunPaths
+from benchmark.execution.status import ANEW, BEGUN, begin, is_pending, mark, mark_for_repetition, status, statuses
+from benchmark.records.store import write_record
+from benchmark.runtime.errors import UsageError
+from benchmark.settings.plan import Run
+
+MakeRun = Callable[..., Run]
+QUICK = ("--set=recipe.epochs=1", '--set=evaluation.attacks=[{name="fgsm", steps=1}]')
+ONE = (*QUICK, "--arms", "erm", "--seeds", "0")
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    return Folders(tmp_path / "results", tmp_path / "runs")
+
+
+def recorded(one: Run, folders: Folders, **changes: Any) -> RunPaths:
+    """Write the record of a run."""
+    paths = RunPaths(one, folders)
+    entry: Any = record(one.arm, one.seed, 900, preset=one.preset.name, settings=one.settings, **changes)
+    write_record(paths.record, completed(entry))
+    return paths
+
+
+def test_all_files_of_a_run(make_run: MakeRun, folders: Folders) -> None:
+    one = make_run("sba", 2)
+    paths = RunPaths(one, Folders(folders.results, folders.runs, Path("events")))
+    name = f"smoke/sba/seed-2-{one.identity}"
+    assert vars(paths) == {
+        "record": folders.results / "smoke/sba/seed-2.json",
+        "repeat": folders.results / "smoke/sba/seed-2.repeat",
+        "lock": folders.results / "smoke/sba/seed-2.lock",
+        "checkpoint": folders.runs / f"{name}.pt",
+        "previous": folders.runs / f"{name}.previous.pt",
+        "journal": folders.runs / f"{name}.evaluation.json",
+        "log": folders.runs / "smoke/sba/seed-2.log",
+        "failure": folders.runs / f"{name}.failed",
+        "trace": folders.runs / "smoke/sba/seed-2.error.log",
+        "events": Path("events/smoke/sba/seed-2"),
+    }
+    assert RunPaths(one, folders).events is None
+
+
+def test_how_a_run_stands(make_run: MakeRun, folders: Folders) -> None:
+    one = make_run("erm")
+    paths = RunPaths(one, folders)
+    assert status(one, paths) == "pending"
+    paths.failure.parent.mkdir(parents=True)
+    paths.failure.write_text("out of memory")
+    assert status(one, paths) == "failed"
+    recorded(one, folders)
+    assert status(one, paths) == "done"
+    assert status(make_run("erm", 0, "recipe.epochs=7"), paths) == "other settings"
+    paths.record.write_text("{")
+    assert status(one, paths) == "damaged"
+    paths.failure.unlink()
+    mark(paths)
+    assert status(one, paths) == "pending"
+
+
+def test_running_is_whose_lock_a_living_process_holds_whatever_the_clock_says(
+    make_run: MakeRun, folders: Folders
+) -> None:
+    one = make_run("erm")
+    paths = RunPaths(one, folders)
+    with RunLock(paths.lock).claimed():
+        for hours in (-1000, 0, 1000):
+            then = time.time() + 3600 * hours
+            os.utime(paths.lock, (then, then))
+            assert statuses([one], folders) == ["running"]
+        content = paths.lock.read_text()
+    dead = "\n".join("pid=2147483000" if line.startswith("pid=") else line for line in content.splitlines())
+    paths.lock.write_text(f"{dead}\n")
+    assert statuses([one], folders) == ["pending"]
+    assert paths.lock.exists()
+
+
+def test_a_record_of_other_settings_is_named_and_not_overwritten(make_run: MakeRun, folders: Folders) -> None:
+    paths = recorded(make_run("erm"), folders)
+    other = make_run("erm", 0, "recipe.epochs=7")
+    with pytest.raises(UsageError, match=r"recipe\.epochs: 2 -> 7"):
+        is_pending(other, paths)
+    mark(paths)
+    assert is_pending(other, RunPaths(other, folders))
+
+
+def test_a_run_to_be_repeated_forgets_its_state_once(make_run: MakeRun, folders: Folders) -> None:
+    paths = recorded(make_run("erm"), folders)
+    state = (paths.checkpoint, paths.previous, paths.journal)
+    mark(paths)
+    assert paths.repeat.read_text() == ANEW
+    paths.checkpoint.parent.mkdir(parents=True)
+    for path in state:
+        path.write_text("old")
+    begin(paths)
+    assert not any(path.exists() for path in state)
+    assert paths.repeat.read_text() == BEGUN
+    paths.checkpoint.write_text("new")
+    begin(paths)  # the repetition was interrupted, and goes on
+    assert paths.checkpoint.read_text() == "new"
+    assert paths.record.exists()
+
+
+def test_what_is_retried_is_what_diverged_or_failed(make_run: MakeRun, folders: Folders) -> None:
+    plan = [make_run("erm", seed) for seed in range(3)]
+    done = recorded(plan[0], folders)
+    diverged = recorded(
+        plan[1], folders, status="diverged", reason="loss is nan", clean=None, robustness=None, calibration=None
+    )
+    failed = RunPaths(plan[2], folders)
+    failed.failure.parent.mkdir(parents=True, exist_ok=True)
+    failed.failure.write_text("out of memory")
+    failed.checkpoint.write_text("kept")
+    mark_for_repetition(plan, folders, everything=False)
+    assert [status(run, RunPaths(run, folders)) for run in plan] == ["done", "pending", "pending"]
+    assert (done.repeat.exists(), diverged.repeat.exists(), failed.repeat.exists()) == (False, True, False)
+    assert failed.checkpoint.exists()  # it goes on from there
+    mark_for_repetition(plan, folders, everything=True)
+    assert [status(run, RunPaths(run, folders)) for run in plan] == ["pending"] * 3
+
+
+# The command
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize("hours", [-1, 1, 1000])
+def test_force_repeats_once_whatever_the_clock_says(hours: int, trained: list[tuple[str, int]]) -> None:
+    """The clock of whoever wrote the record was behind or ahead."""
+    assert run(*ONE) == 0
+    then = time.time() + 3600 * hours
+    for path in Path().rglob("seed-0*"):
+        os.utime(path, (then, then))
+    trained.clear()
+    assert run(*ONE, "--force") == 0
+    assert trained == [("erm", 0)]
+    assert not list(Path().rglob("*.repeat"))
+    assert run(*ONE) == 0
+    assert trained == [("erm", 0)]
+
+
+@pytest.mark.usefixtures("fresh")
+def test_an_interruption_forgets_no_repetition(
+    trained: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = (*QUICK, "--arms", "erm,mixup", "--seeds", "0")
+    assert run(*two) == 0
+    trained.clear()
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(one_run, "evaluate", interrupt)
+        assert run(*two, "--force") == 130
+    assert trained == [("erm", 0)]
+    assert read(path_of("erm", 0))["status"] == "done"  # the old one, until the new one is there
+    capsys.readouterr()
+    assert run(*two) == 0  # without --force
+    assert "2 runs, 0 done, 2 to do" in capsys.readouterr().out
+    assert trained == [("erm", 0), ("mixup", 0)]
+    assert run(*two) == 0
+    assert "2 done, 0 to do" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_worker_of_a_command_leaves_no_markers(trained: list[tuple[str, int]]) -> None:
+    assert run(*ONE) == 0
+    trained.clear()
+    assert run(*ONE, "--force", "--worker-of", str(os.getppid())) == 0
+    assert trained == []
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounts a read-only folder")
+def test_a_finished_study_on_a_read_only_folder_prints_its_tables(
+    fresh: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*ONE) == 0
+    if subprocess.run(["mount", "--bind", str(fresh), str(fresh)], capture_output=True, check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(fresh)], check=True)
+        capsys.readouterr()
+        assert run(*ONE) == 0
+        said = capsys.readouterr()
+        assert "1 done, 0 to do" in said.out
+        assert "Accuracy after the last epoch" in said.out
+        assert run(*ONE, "--force") == 2
+        assert "cannot write to results" in capsys.readouterr().err
+        assert run("--set=recipe.epochs=1", "--arms", "erm", "--seeds", "1", *QUICK[1:]) == 2
+    finally:
+        subprocess.run(["umount", str(fresh)], check=True)
