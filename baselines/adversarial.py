@@ -62,7 +62,7 @@ class Adversarial:
         """Return images of the same shape in [0, 1], each pixel within eps / 255 of the given image."""
         eps, step_size = self.eps / 255, self.step_size / 255
         processes = processes_of(model, images, generator)
-        # The attack needs no gradient of the weights, so it goes around what exchanges them between processes.
+        # The attack needs no gradient of the weights, so it bypasses the wrapper that exchanges them.
         attacked = unwrap(model) if processes.group is not None else model
         of_images = draws.on_device(images.device, generator)
         start = processes.own(draws.empty_batch(images, processes).uniform_(-eps, eps, generator=of_images))
@@ -79,7 +79,7 @@ class Adversarial:
 
 @contextmanager
 def fixed_running_statistics(model: nn.Module) -> Iterator[None]:
-    """Let BatchNorm normalise as its mode says but leave its running statistics alone; restored whatever happens."""
+    """Let BatchNorm normalise by its mode without updating its running statistics; restored on exit and on errors."""
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
     try:
         for norm in norms:

@@ -17,7 +17,7 @@ def crop_and_flip(images: Tensor, *, padding: int, flip: bool, generator: torch.
         images: (N, C, H, W) of any dtype; zero is black.
         padding: pixels of padding, at least 0.
         flip: mirror half of the images.
-        generator: CPU generator; it draws the same whatever the images and `flip` are.
+        generator: CPU generator; its draws depend neither on the images nor on `flip`.
 
     Returns:
         (N, C, H, W) augmented images of the same dtype, in channels_last memory format.
@@ -26,7 +26,7 @@ def crop_and_flip(images: Tensor, *, padding: int, flip: bool, generator: torch.
 
 
 def crop_rows(images: Tensor, processes: Processes, *, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """Return what `crop_and_flip` of a batch that several processes share gives for the images (N, C, H, W) here."""
+    """Return the rows (N, C, H, W) of this process of `crop_and_flip` of the batch that the processes share."""
     n, _, height, width = images.shape
     whole = (n * processes.size, 1)
     tops = torch.randint(2 * padding + 1, whole, generator=generator)

@@ -48,7 +48,7 @@ def partners(images: Tensor, processes: Processes, generator: torch.Generator) -
 
 
 def normal(images: Tensor, processes: Processes, generator: torch.Generator) -> Tensor:
-    """Draw standard normal noise for the whole batch, the same whatever the images' memory format.
+    """Draw standard normal noise for the whole batch, the same in every memory format.
 
     Images are drawn channels last: on a CPU, draws across a layout take many times as long.
 

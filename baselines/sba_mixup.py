@@ -35,7 +35,7 @@ class SBAMixup(SBA):
     "softmax"), as a mixed example has two.
 
     Raises:
-        ValueError: a setting out of its range, or at odds with another.
+        ValueError: a setting out of its range, or in conflict with another.
 
     Source: none for the combination (ours). Its parts: Li et al., IJCAI 2020, arXiv:2006.15284 (SBA, as read from its
     abstracts); Zhang et al., ICLR 2018, arXiv:1710.09412 (mixup); Yun et al., ICCV 2019, arXiv:1905.04899 (CutMix).
@@ -72,7 +72,7 @@ class SBAMixup(SBA):
         Args:
             model: see `SBA`.
             inputs: (N, C, H, W) images.
-            targets: (N,) class indices, or what else the criterion takes, a tensor with N rows.
+            targets: (N,) class indices, or another tensor with N rows that the criterion takes.
             generator: CPU generator of the mixing's draws, then of SBA's.
             criterion: see `SBA`.
             forward: see `SBA`.

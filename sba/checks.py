@@ -93,8 +93,8 @@ def check_call(
     for name, value in (("inputs", inputs), ("targets", targets)):
         if any(len(tensor) != rows for tensor in tensors(value)):
             raise ValueError(
-                f"{name} must have a row for each of the {rows} examples in every tensor, got {describe(value)}; what "
-                "has no rows belongs into forward= or criterion=."
+                f"{name} must have a row for each of the {rows} examples in every tensor, got {describe(value)}; "
+                "pass values without rows in forward= or criterion=."
             )
     if not callable(criterion):
         raise ValueError(f"criterion must be a function of (logits, targets), got {describe(criterion)}.")
@@ -153,7 +153,7 @@ def check_logits(output: object, rows: int) -> Tensor:
     ):
         raise ValueError(
             f"the model must return logits ({rows}, classes, ...), one tensor for 2 classes or more and every sample, "
-            f"virtual ones included; it returned {describe(output)}. Pass forward= to take the logits from what it "
-            "returns."
+            f"virtual ones included; it returned {describe(output)}. Pass forward= to select the "
+            "logits."
         )
     return output if output.dtype in (torch.float32, torch.float64) else output.float()

@@ -1,4 +1,4 @@
-"""The criterion: the loss on hard labels, whatever the caller takes for it."""
+"""The criterion: the caller's loss on hard labels, and the examples that it ignores."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ def criterion_loss(criterion: Criterion, logits: Tensor, targets: Any) -> Tensor
     Args:
         criterion: maps logits and targets to a scalar, or to a loss for each example (N,) or place (N, ...).
         logits: (N, classes, ...) logits.
-        targets: whatever the criterion takes.
+        targets: the criterion's targets.
 
     Raises:
         ValueError: it returned something else.

@@ -34,9 +34,9 @@ def forward_with_copies(
     """Run the model once, with virtual activations joined to the batch after `layer`.
 
     Inputs of one tensor: the batch grows from N to (1 + M) N examples after the layer, and the layers up to it run on
-    N. Inputs of several tensors (a mask beside the tokens, say): the others reach layers behind that one, so all are
-    repeated, the model runs on (1 + M) N examples throughout, and the repeated ones' activations are replaced by the
-    virtual ones. BatchNorm up to the layer sees the originals alone in either case.
+    N. Inputs of several tensors, such as tokens and a mask: the others reach layers above that one, so all are
+    repeated, the model runs on (1 + M) N examples throughout, and the activations of the repeated examples are replaced
+    by the virtual ones. BatchNorm up to the layer sees the originals alone in either case.
 
     Args:
         model: a module that treats the examples of a batch independently (but for BatchNorm); wrapped or not.

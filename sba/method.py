@@ -1,4 +1,4 @@
-"""Stochastic Batch Augmentation, as read from its abstracts (arXiv:2006.15284; README.md says what is a reading)."""
+"""Stochastic Batch Augmentation, as read from its abstracts (arXiv:2006.15284; README.md lists the readings)."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -79,7 +79,7 @@ class SBA:
         gradient_below: whether the virtual samples' gradient flows into the layers up to k.
 
     Raises:
-        ValueError: a setting out of range or at odds with another; the message says what is allowed.
+        ValueError: a setting out of range or in conflict with another; the message gives the allowed values.
 
     Source: Li et al., IJCAI 2020, arXiv:2006.15284, abstract and introduction. The method section was not
     available: the form of the noise, the layers, T and the weights are readings, each a setting.

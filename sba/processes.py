@@ -26,7 +26,7 @@ class Processes(NamedTuple):
     Attributes:
         rank: r, from 0 to W - 1.
         size: W; with 1, the rows here are the whole batch, and nothing is exchanged.
-        group: what they exchange tensors by.
+        group: the process group by which they exchange tensors.
     """
 
     rank: int = 0
@@ -41,9 +41,9 @@ class Processes(NamedTuple):
     def gather(self, rows: Tensor) -> Tensor:
         """Return the rows (W * n, ...) of all processes, in the memory format of those here (n, ...).
 
-        The gradient flows to whatever process a row came from, where those of all processes are summed. Each process's
-        loss is the mean over its rows and DistributedDataParallel averages gradients, so what the weights get is the
-        gradient of the mean over the whole batch.
+        The gradient flows to the process that a row came from, which sums those of all processes. Each process's loss
+        is the mean over its rows and DistributedDataParallel averages gradients, so the weights get the gradient of the
+        mean over the whole batch.
         """
         if self.size == 1:
             return rows
@@ -100,7 +100,7 @@ def _group(model: nn.Module) -> "ProcessGroup | None":
     """Return the group over which this very module averages gradients, None if it is no such module."""
     if isinstance(model, DistributedDataParallel):
         return model.process_group
-    fsdp = sys.modules.get("torch.distributed.fsdp")  # whoever uses it has imported it, which takes a second
+    fsdp = sys.modules.get("torch.distributed.fsdp")  # imported by its users; importing it here would take a second
     if fsdp is None:
         return None
     if isinstance(model, fsdp.FullyShardedDataParallel):

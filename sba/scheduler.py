@@ -14,7 +14,7 @@ ROUNDING = 1e-9  # ten times 0.1 is not quite 1
 
 @dataclass
 class SchedulerState:
-    """What a scheduler remembers between iterations.
+    """State of a scheduler between iterations.
 
     Attributes:
         steps: iterations so far.
@@ -51,7 +51,7 @@ def probability(p: float, ramp: Ramp, ramp_steps: int, warmup_steps: int, step: 
 def augments(kind: Decision, p: float, state: SchedulerState, generator: torch.Generator) -> bool:
     """Decide whether this iteration is augmented, and count it in `state`.
 
-    "bernoulli" draws b ~ Bernoulli(p): exactly one uniform draw, whatever p is, so that runs that differ only in p
+    "bernoulli" draws b ~ Bernoulli(p): exactly one uniform draw for any p, so that runs that differ only in p
     stay aligned. "every_nth" draws nothing: augmented iterations are evenly spaced with share p, for p = 1/n every
     n-th iteration.
 

@@ -15,7 +15,7 @@ def separate(network: nn.Module, copies: int, widened: Callable[[], bool], hooks
     """Let every BatchNorm behind the layer normalise originals and virtual samples each for themselves.
 
     Only the originals then enter the running statistics; in evaluation mode both are normalised with those. Subclasses
-    (SyncBatchNorm, BatchNorm with an activation) do with each part what they do with a batch.
+    (SyncBatchNorm, BatchNorm with an activation) treat each part as a batch of its own.
 
     Args:
         network: its BatchNorm layers get hooks.

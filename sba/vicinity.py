@@ -15,7 +15,7 @@ NoiseUnit = Literal["activation_std", "channel_std", "absolute"]
 RANKS_APART = 2**20  # between the seeds of two processes that draw noise of their own
 CPU_PARTS = 16
 CPU_SMALL = 2**21  # elements that one core draws in the time that threads need to start and to stop
-CPU_BLOCK = 2**15  # torch copies no more than so many elements without starting threads of its own
+CPU_BLOCK = 2**15  # elements; torch starts threads of its own to copy more
 ALONE = Processes()
 
 
@@ -25,7 +25,7 @@ class Virtual(NamedTuple):
     Attributes:
         activations: (M * N, ...), copy by copy, in the activation's dtype and memory format.
         distance: (M * N,) distances to their originals, RMS per element in units of std(h), without gradient; None
-            where nobody asked for them.
+            unless requested.
     """
 
     activations: Tensor
@@ -105,7 +105,7 @@ def _unit(activation: Tensor, unit: NoiseUnit, processes: Processes) -> Tensor:
 
 
 def _normal(batch: Tensor, copies: int, seed: int, processes: Processes) -> Tensor:
-    """Return standard normal noise of the batch's shape and dtype, the same whatever its memory format.
+    """Return standard normal noise of the batch's shape and dtype, the same in every memory format.
 
     Images are drawn channels last: on a CPU, draws across a layout take eight times as long.
     """

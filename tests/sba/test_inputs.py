@@ -169,7 +169,7 @@ def test_tokens_have_no_vicinity_at_the_input(inputs: dict[str, Tensor]) -> None
 
 @pytest.mark.parametrize("p", [0.0, 1.0])
 def test_an_output_without_logits_is_refused_with_the_way_out(p: float) -> None:
-    message = r"must return logits \(\d+, classes, ...\), .* it returned a Output. Pass forward= to take"
+    message = r"must return logits \(\d+, classes, ...\), .* it returned a Output. Pass forward= to select"
     with pytest.raises(ValueError, match=message):
         make(layers=("first",), p=p)(
             encoder(), sentences(), LABELS, generator=generator(), forward=lambda model, inputs: model(**inputs)
