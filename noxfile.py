@@ -4,7 +4,6 @@ import argparse
 import functools
 import hashlib
 import json
-import os
 import re
 import shutil
 import sys
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import nox
-from nox.command import CommandFailed
 from nox.virtualenv import ALL_VENVS, ProcessEnv
 from packaging.utils import canonicalize_name
 
@@ -24,7 +22,6 @@ CONSTRAINTS = Path("constraints.txt")
 # What the environment's content depends on, hashed into its stamp.
 INSTALLED_FROM = (Path("pyproject.toml"), CONSTRAINTS)
 WRITE = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text(sys.argv[2])"
-SMOKE = Path("runs/smoke")
 
 
 def shared_environment(location: str, interpreter: str | None = None, **options: Any) -> ProcessEnv:
@@ -67,102 +64,68 @@ def benchmark(session: nox.Session, *args: str) -> None:
     session.run("python", "-m", "benchmark", *args)
 
 
-def study(session: nox.Session, preset: str, *arguments: str, together: bool = False) -> None:
-    """Run the preset, then write the report; a run with --smoke has written its own, apart from these."""
+def study(session: nox.Session, *arguments: str) -> None:
+    """Do the runs of a study that are pending, then write the report of its results folder."""
     install(session)
-    failure, run = None, torchrun if together else benchmark
-    try:
-        run(session, "run", preset, *(arguments or session.posargs))
-    except CommandFailed as failed:
-        if failed.reason != "Returned code 1":
-            raise
-        failure = failed  # a run failed or diverged: the report shows it, so it is written all the same
-    if "--smoke" not in session.posargs:
-        write_report(session)
-    if failure:
-        raise failure
+    benchmark(session, "run", *arguments, "--report", *session.posargs)
 
 
-def torchrun(session: nox.Session, *args: str) -> None:
-    """Run `python -m benchmark ARGS` in as many processes as there are GPUs, or in two where there is none.
-
-    They train each run together (DistributedDataParallel).
-    """
-    count = "import torch; print(torch.cuda.device_count() or 2)"
-    processes = str(session.run("python", "-c", count, silent=True)).split()[-1]
-    if processes == "1":  # torchrun would give every failure the same exit code
-        benchmark(session, *args)
-        return
-    command = ["torch.distributed.run", "--standalone", "--nproc-per-node", processes, "-m", "benchmark"]
-    threads = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(max(1, cores() // int(processes)))}
-    session.run("python", "-m", *command, *args, env=threads)
+def named(session: nox.Session, default: str) -> tuple[str, list[str]]:
+    """Return the preset of `-- --preset NAME`, and the other arguments."""
+    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    options.add_argument("--preset", default=default)
+    chosen, others = options.parse_known_args(session.posargs)
+    return chosen.preset, others
 
 
-def cores() -> int:
-    """Return how many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+TOGETHER = ("--processes", "gpus")
+# Session: what `run` is given, and what it is.
+STUDIES = {
+    "cifar10": (("cifar10",), "The study on CIFAR-10 (downloaded, or found under the data root)."),
+    "cifar100": (("cifar100",), "The study on CIFAR-100 (downloaded, or found under the data root)."),
+    "cifar10_jpeg": (("cifar10_jpeg",), "The study on CIFAR-10 re-saved as JPEG, a folder under the data root."),
+    "cifar10_jpeg_10k": (
+        ("cifar10_jpeg_10k_cpu",),
+        "The study on 10,000 of those images, with as many training steps.",
+    ),
+    "tiny_imagenet": (
+        ("tiny_imagenet_100", *TOGETHER),
+        "The study on 100 classes of Tiny ImageNet, a folder under the data root, by ImageNet's path.",
+    ),
+    "imagenet": (
+        ("imagenet", *TOGETHER),
+        "The study on ImageNet, folders under the data root: ResNet-50, on all GPUs of this machine.",
+    ),
+}
 
 
-def write_report(session: nox.Session) -> None:
-    """Write the report of the results folder that the session's arguments name, if they do."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--results")
-    results = parser.parse_known_args(session.posargs)[0].results
-    benchmark(session, "report", *(["--results", results] if results else []))
+def add_study(name: str, arguments: tuple[str, ...], about: str) -> None:
+    """Make a session of a row of STUDIES."""
+
+    def run(session: nox.Session) -> None:
+        study(session, *arguments)
+
+    run.__doc__ = about
+    session(run, name=name)
+
+
+for row, (given, what) in STUDIES.items():
+    add_study(row, given, what)
 
 
 @session
 def smoke(session: nox.Session) -> None:
     """Train four arms x 3 seeds on digits, attack, test, report: the whole path in 90 s."""
     install(session, extra="")
-    records = str(SMOKE / "results")
-    benchmark(session, "run", "smoke", "--force", "--results", records, *session.posargs)
-    benchmark(session, "report", "--results", records, "--output", str(SMOKE / "RESULTS.md"))
-
-
-@session
-def cifar10(session: nox.Session) -> None:
-    """The study on CIFAR-10 (downloaded, or found under the data root)."""
-    study(session, "cifar10")
-
-
-@session
-def cifar100(session: nox.Session) -> None:
-    """The study on CIFAR-100 (downloaded, or found under the data root)."""
-    study(session, "cifar100")
-
-
-@session
-def cifar10_jpeg(session: nox.Session) -> None:
-    """The study on CIFAR-10 re-saved as JPEG, a folder under the data root."""
-    study(session, "cifar10_jpeg")
-
-
-@session
-def cifar10_jpeg_10k(session: nox.Session) -> None:
-    """The study on 10,000 of those images, with as many training steps; the small network on every device."""
-    study(session, "cifar10_jpeg_10k_cpu")
-
-
-@session
-def tiny_imagenet(session: nox.Session) -> None:
-    """The study on 100 classes of Tiny ImageNet, a folder under the data root, by ImageNet's path."""
-    study(session, "tiny_imagenet_100", together=True)
-
-
-@session
-def imagenet(session: nox.Session) -> None:
-    """The study on ImageNet, folders under the data root: ResNet-50, on all GPUs of this machine."""
-    study(session, "imagenet", together=True)
+    benchmark(session, "run", "smoke", "--force", "--results", "runs/smoke/results", "--report", *session.posargs)
 
 
 @session
 def ablation(session: nox.Session) -> None:
     """One arm for each reading of SBA, on the validation split of a study (-- --preset NAME; else cifar10_jpeg)."""
-    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    options.add_argument("--preset", default="cifar10_jpeg")
-    chosen, others = options.parse_known_args(session.posargs)
-    study(session, chosen.preset, "--ablation", *others)
+    install(session)
+    preset, others = named(session, "cifar10_jpeg")
+    benchmark(session, "run", preset, "--ablation", "--report", *others)
 
 
 @session
@@ -184,19 +147,20 @@ def tuning(session: nox.Session) -> None:
 def crosscheck(session: nox.Session) -> None:
     """Our attacks beside other packages', on a study's trained runs (-- --preset NAME; else cifar10_jpeg)."""
     install(session)
+    preset, others = named(session, "cifar10_jpeg")
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    options.add_argument("--preset", default="cifar10_jpeg")
-    chosen, others = options.parse_known_args(session.posargs)
-    benchmark(session, "crosscheck", chosen.preset, *others)
-    write_report(session)
+    options.add_argument("--results", default="results")
+    benchmark(session, "crosscheck", preset, *others)
+    benchmark(session, "report", "--results", options.parse_known_args(others)[0].results)
 
 
 # What is tested by hand-made accidents instead: full disks, read-only folders, damaged files, failures, locks, signals.
 DAMAGES = [
-    *(f"tests/system/test_{name}.py" for name in ("full_disk", "bad_files")),
-    "tests/benchmark/execution/test_failures.py",
-    "tests/benchmark/execution/test_workers.py",
+    *(f"tests/system/test_{name}.py" for name in ("full_disk", "bad_files", "output")),
+    *(f"tests/benchmark/execution/test_{name}.py" for name in ("failures", "lock", "status", "log")),
+    "tests/benchmark/execution/launchers/test_local.py",
     "tests/benchmark/runtime/test_stopping.py",
+    "tests/benchmark/records/test_record_fuzz.py",
 ]
 
 
@@ -271,39 +235,9 @@ def audit(session: nox.Session) -> None:
     """Look up every pinned package in a database of known vulnerabilities (-- options of pip-audit)."""
     if session.venv_backend != "none":
         session.install("pip-audit")
-    report = session.cache_dir / "audit.json"
-    report.unlink(missing_ok=True)
-    options = f"--requirement {CONSTRAINTS} --no-deps --disable-pip --progress-spinner off --format json"
-    command = ["pip-audit", *options.split(), "--output", str(report), *session.posargs]
-    said = session.run(*command, silent=True, success_codes=[0, 1])
-    if problem := audit_problem(report, str(said)):
-        session.error(problem)
-    session.log("All pinned packages were looked up; none has a known vulnerability.")
-
-
-def audit_problem(report: Path, said: str) -> str:
-    """Say why the pins do not pass, empty where each was looked up and none is vulnerable.
-
-    pip-audit's exit code does not tell: behind a mirror that knows no vulnerabilities it skips every package and ends
-    with 0, and 1 is both a vulnerability and a service that cannot be reached.
-
-    Args:
-        report: pip-audit's, as JSON; there is none where it broke off.
-        said: what pip-audit printed.
-    """
-    if not report.exists():
-        return f"Nothing was audited: pip-audit broke off. {(said.strip().splitlines() or ['It said nothing.'])[-1]}"
-    packages = json.loads(report.read_text(encoding="utf-8"))["dependencies"]
-    skipped = [package["name"] for package in packages if "skip_reason" in package]
-    vulnerable = [
-        f"{package['name']} {package['version']}: {found['id']}, fixed in {', '.join(found['fix_versions']) or 'none'}"
-        for package in packages
-        for found in package.get("vulns", [])
-    ]
-    if len(skipped) == len(packages):
-        return f"Nothing was audited: the service knows none of the {len(packages)} packages, as where it is a mirror."
-    missed = [f"{len(skipped)} of {len(packages)} packages were not audited: {', '.join(skipped)}"] if skipped else []
-    return "\n".join([f"{len(vulnerable)} known vulnerabilities:", *vulnerable] * bool(vulnerable) + missed)
+    # --strict: behind a mirror that knows no vulnerabilities every package is skipped, which is no audit.
+    options = f"--strict --requirement {CONSTRAINTS} --no-deps --disable-pip --progress-spinner off"
+    session.run("pip-audit", *options.split(), *session.posargs)
 
 
 HEADER = """\

@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import noxfile
+from benchmark.settings.load import preset_names
 
 ROOT = Path(noxfile.__file__).parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -147,15 +148,21 @@ def test_the_smoke_study_installs_less_than_the_tests_and_the_tests_add_the_rest
     assert session.targets == [".", ".[dev]"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "ran"),
-    [
-        ("", ["run cifar10", "report"]),
-        ("--results r --seeds 0", ["run cifar10 --results r --seeds 0", "report --results r"]),
-        ("--smoke", ["run cifar10 --smoke"]),
-    ],
-)
-def test_a_study_reports_on_the_records_it_wrote(tmp_path: Path, arguments: str, ran: list[str]) -> None:
+@pytest.mark.parametrize("arguments", ["", "--results r --seeds 0", "--smoke"])
+def test_a_study_is_one_command_that_also_reports_on_its_records(tmp_path: Path, arguments: str) -> None:
     session = RecordingSession(tmp_path, *arguments.split(), venv_backend="none")
     noxfile.study(session.as_nox(), "cifar10")
-    assert session.ran == ran
+    assert session.ran == [f"run cifar10 --report {arguments}".rstrip()]
+
+
+def test_smoke_with_another_results_folder_reports_on_that_one(tmp_path: Path) -> None:
+    session = RecordingSession(tmp_path, "--results", "elsewhere", venv_backend="none")
+    noxfile.smoke(session.as_nox())
+    assert session.ran == ["run smoke --force --results runs/smoke/results --report --results elsewhere"]
+
+
+def test_every_study_of_the_table_is_a_session_of_a_preset() -> None:
+    names = set(preset_names())
+    for name, ((preset, *_), about) in noxfile.STUDIES.items():
+        assert registry.get()[name].func.__doc__ == about
+        assert {preset, f"{preset}_cpu", f"{preset}_gpu"} & names
