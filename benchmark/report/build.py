@@ -4,11 +4,12 @@ bytes.
 
 import difflib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
 from benchmark.analysis.study import Study, load_study
+from benchmark.analysis.trend import doses, trends
 from benchmark.records.store import read_study, studies_in
 from benchmark.report.answer import answer
 from benchmark.report.attack_tables import read_crosschecks
@@ -16,10 +17,11 @@ from benchmark.report.export import exported
 from benchmark.report.figures.cost import cost_figure
 from benchmark.report.figures.curves import accuracy_figure, robustness_figure
 from benchmark.report.figures.differences import answer_figure, differences_figure
+from benchmark.report.figures.trend import trend_figure
 from benchmark.report.html import page
-from benchmark.report.pages import Site, all_pages, page_of
+from benchmark.report.pages import TRENDS, Site, all_pages, page_of, trend_path
 from benchmark.report.tables import plain
-from benchmark.report.words import BREAK, short_title
+from benchmark.report.words import BREAK, SHORT_NAMES, short_title
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.files import write_text
 
@@ -57,6 +59,7 @@ def render(results: Path, output: Path, forms: Collection[Form] = ()) -> dict[Pa
     }
     if found.studies:
         figures[site.figure] = answer_drawing(found.studies)
+    figures |= trend_drawings(site, studies)
     files = pages | figures
     if readme := _with_answer(output.with_name("README.md"), page_of("answer", answer=found)):
         files[output.with_name("README.md")] = readme
@@ -88,6 +91,16 @@ def drawings(study: Study) -> dict[str, str]:
         "robustness": robustness_figure(study),
         "differences": differences_figure(study),
         "cost": cost_figure(study),
+    }
+
+
+def trend_drawings(site: Site, studies: Sequence[Study]) -> dict[Path, str]:
+    """Return the figures of the gain over the number of training images."""
+    return {
+        trend_path(site, number, endpoint): trend_figure(found, f"gain in {SHORT_NAMES[endpoint]}, points")
+        for number, group in enumerate(doses(studies))
+        for endpoint in TRENDS
+        if (found := trends(group, endpoint))
     }
 
 

@@ -13,14 +13,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from benchmark.analysis.claims import CONTROL_KEEPS, OTHERS_KEEP, OURS, Finding, findings, load_claims, positive_control
 from benchmark.analysis.exploratory import Contrast, contrasts, decide
 from benchmark.analysis.paired import ALPHA, MIN_PAIRS_TO_TEST, detectable_difference
-from benchmark.analysis.published import published
+from benchmark.analysis.published import data_set, published
 from benchmark.analysis.self_comparison import TRIED, self_comparison
 from benchmark.analysis.study import Study
+from benchmark.analysis.trend import doses, longer, trends
 from benchmark.records.schema import CrosscheckRow
 from benchmark.report import answer, attack_tables, description, published_table, tables, words
 from benchmark.report.words import code, count, escape, name_of, p_text, seed_list, signed
 from benchmark.settings.preset import Endpoint
 
+TRENDS: tuple[Endpoint, ...] = ("clean", "area")  # the endpoints of the page of training sizes
 CONTRASTED: tuple[Endpoint, ...] = ("clean", "area", "eps")  # the endpoints of an exploratory page
 SHARED = ("how_to_read", "checks", "published", "reproduce")  # pages beside the studies, in results/
 ABOUT = {
@@ -28,6 +30,7 @@ ABOUT = {
     "checks": ("Checks", "sanity flags of every run, and other packages' attacks beside ours"),
     "published": ("Published figures", "what others measured, beside ours where they can be compared"),
     "reproduce": ("How to reproduce", "commands, commits, versions"),
+    "training_size": ("When does it help?", "the gain over the number of training images"),
 }
 
 _environment = Environment(
@@ -108,7 +111,32 @@ def all_pages(
             studies=studies,
         ),
     }
+    if doses(studies):
+        texts["training_size"] = _training_size(site, studies)
     return pages | {site.shared(name): text for name, text in texts.items()}
+
+
+def _training_size(site: Site, studies: Sequence[Study]) -> str:
+    page = site.shared("training_size")
+    groups = []
+    for number, group in enumerate(doses(studies)):
+        data, network = group[0].any_record["data"]["name"], group[0].any_record["model"]["name"]
+        names = {endpoint: words.SHORT_NAMES[endpoint] for endpoint in TRENDS}
+        groups.append(
+            {
+                "title": f"{escape(data_set(data).title)}, network {code(network)}",
+                "treatment": group[0].treatment,
+                "endpoints": {names[endpoint]: trends(group, endpoint) for endpoint in TRENDS},
+                "figures": {names[e]: site.link(page, trend_path(site, number, e)) for e in TRENDS},
+                "longer": tables.lengths_table(longer(group, studies), "clean"),
+            }
+        )
+    return page_of("training_size", links=site.links(page), groups=groups)
+
+
+def trend_path(site: Site, group: int, endpoint: Endpoint) -> Path:
+    """Return where the figure of a group's trend in an endpoint lies."""
+    return site.results / "figures" / f"training_size_{group + 1}_{endpoint}.svg"
 
 
 def _claims() -> tables.Table:
@@ -142,7 +170,10 @@ def _results(site: Site, studies: Sequence[Study], found: answer.Answer) -> str:
         chosen=answer.chosen_caveat(studies, found.studies),
         fewest=min((len(study.seeds) for study in found.studies or testing or studies), default=0),
         groups=groups,
-        shared=[(*ABOUT[name], site.link(site.output, site.shared(name))) for name in SHARED],
+        shared=[
+            (*ABOUT[name], site.link(site.output, site.shared(name)))
+            for name in (*SHARED, *(["training_size"] if doses(studies) else []))
+        ],
     )
 
 

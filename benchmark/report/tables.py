@@ -12,13 +12,15 @@ from benchmark.analysis.bootstrap import MIN_SEEDS
 from benchmark.analysis.comparisons import bootstrap_interval, comparisons
 from benchmark.analysis.endpoints import images_to, reached
 from benchmark.analysis.exploratory import Contrast, contrasts
-from benchmark.analysis.paired import MIN_PAIRS_TO_TEST, Comparison, Floats
+from benchmark.analysis.paired import MIN_PAIRS_TO_TEST, Comparison, Floats, PairedT
 from benchmark.analysis.self_comparison import TRIED, self_comparison
 from benchmark.analysis.study import Study
+from benchmark.analysis.trend import Trend, gain
 from benchmark.analysis.verdicts import outcome
 from benchmark.records.schema import Record
 from benchmark.report.words import (
     BREAK,
+    SHORT_NAMES,
     TIE,
     code,
     comparison_cell,
@@ -292,6 +294,49 @@ def compute_table(study: Study, other: Study) -> Table:
     each = ("seeds", "FLOPs", "accuracy (sd)", "robust area")
     headers = [f"{name}, {mode}" for mode in ("equal epochs", "equal compute") for name in each]
     return Table(["arm", *headers], rows)
+
+
+# The gain over the number of training images.
+
+
+def trend_table(trends: Sequence[Trend]) -> Table:
+    """The gain at every size, and the slope in points a doubling of the images with its interval and tests."""
+    sizes = [f"{gain.images:,} images" for gain in trends[0].gains]
+    rows = [
+        [
+            code(trend.arm),
+            str(len(trend.seeds)),
+            *(_gain_text(gain.test) for gain in trend.gains),
+            _gain_text(trend.slope),
+            p_text(trend.slope.p),
+            p_text(trend.exact),
+        ]
+        for trend in trends
+    ]
+    return Table(["from", "seeds", *sizes, "slope a doubling", "p", "exact p"], rows)
+
+
+def lengths_table(studies: Sequence[Study], endpoint: Endpoint) -> Table:
+    """The gain of studies over each arm, with their training images and epochs."""
+    rows = []
+    for study in studies:
+        for arm in study.against:
+            if seeds := study.shared_seeds(arm):
+                found = gain(study, arm, endpoint, seeds)
+                epochs = study.any_record["settings"]["recipe"]["epochs"]
+                cells = [f"{found.images:,}", str(epochs), str(len(seeds)), _gain_text(found.test)]
+                rows.append([code(study.preset), code(arm), *cells])
+    return Table(["study", "from", "images", "epochs", "seeds", name_of_gain(endpoint)], rows, words=["from"])
+
+
+def name_of_gain(endpoint: Endpoint) -> str:
+    """Return the header of a gain in an endpoint."""
+    return f"gain in {SHORT_NAMES.get(endpoint, endpoint)}"
+
+
+def _gain_text(test: PairedT) -> str:
+    ends = "" if test.low is None else f"{TIE}[{signed(test.low)},{TIE}{signed(test.high)}]"
+    return f"{signed(test.difference)}{ends}"
 
 
 # Every arm against itself, and where the runs ran.

@@ -160,3 +160,20 @@ def troubled() -> list[Record]:
 def presets(records: Sequence[Record]) -> list[str]:
     """The presets of records, each once."""
     return list(dict.fromkeys(record["preset"] for record in records))
+
+
+def doses() -> list[Record]:
+    """Records of exploratory studies of three sizes with as many steps, and of one that trains longer."""
+    records: list[Record] = []
+    for images, epochs, gain in ((2_560, 16, 12), (5_120, 8, 9), (10_240, 4, 5), (10_240, 12, 6)):
+        counts = {"sba": 850 + gain, "standard": 850, "mixup": 852}
+        sized = study(f"size_{images}_{epochs}", f"{images} images", counts, seeds=5, data={"train_images": images})
+        for record in sized:
+            first, last = record["epochs"][0], record["epochs"][-1]["accuracy"]
+            accuracies = [last * (1 - 0.3 / number**2) for number in range(1, epochs)] + [last]
+            record["epochs"] = [{**first, "epoch": i, "accuracy": a} for i, a in enumerate(accuracies, 1)]
+            record["settings"]["recipe"]["epochs"] = epochs
+            record["settings"]["data"]["train_images"] = images
+            record["analysis"] |= {"exploratory": True, "endpoints": ["clean", "area"]}
+        records += sized
+    return records

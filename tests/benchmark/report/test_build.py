@@ -40,6 +40,18 @@ def test_pages_and_figures_link_to_each_other_wherever_the_report_lies(tmp_path:
 
 
 @pytest.mark.usefixtures("no_figures")
+def test_the_gain_over_training_images_has_a_page_and_a_figure_for_each_endpoint(tmp_path: Path) -> None:
+    planted.write(tmp_path / "results", planted_site.doses())
+    files = render(tmp_path / "results", tmp_path / "RESULTS.md")
+    assert tmp_path / "results" / "training_size.md" in files
+    for endpoint in ("clean", "area"):
+        text = files[tmp_path / "results" / "figures" / f"training_size_1_{endpoint}.svg"]
+        assert ElementTree.fromstring(text).tag.endswith("svg")
+        for label in ("standard", "mixup", "training images", "2.56k"):
+            assert f"<!-- {label} -->" in text
+
+
+@pytest.mark.usefixtures("no_figures")
 def test_no_records(tmp_path: Path) -> None:
     files = render(tmp_path / "results", tmp_path / "RESULTS.md")
     assert list(files) == [tmp_path / "RESULTS.md"]

@@ -16,7 +16,12 @@ from benchmark.records.schema import Record
 from benchmark.report.build import render
 
 GOLDEN = Path(__file__).parents[2] / "golden"
-SITES = {"whole": planted_site.whole, "troubled": planted_site.troubled, "empty": list[Record]}
+SITES = {
+    "whole": planted_site.whole,
+    "troubled": planted_site.troubled,
+    "doses": planted_site.doses,
+    "empty": list[Record],
+}
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 
@@ -28,6 +33,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("benchmark.report.build.drawings", lambda _study: {})
         patch.setattr("benchmark.report.build.answer_drawing", lambda _studies: "<svg/>")
+        patch.setattr("benchmark.report.build.trend_drawings", lambda *_: {})
         planted.write(folder / "results", SITES[request.param]())
         files = render(folder / "results", folder / "RESULTS.md")
     return request.param, {path.relative_to(folder).as_posix(): text for path, text in files.items()}
@@ -58,7 +64,8 @@ def test_pages_are_short(site: tuple[str, dict[str, str]]) -> None:
 
 def test_every_link_has_its_end(site: tuple[str, dict[str, str]]) -> None:
     files = site[1]
-    figures = {"accuracy", "robustness", "differences", "cost"}
+    trends = {"training_size_1_clean", "training_size_1_area"}
+    figures = {"accuracy", "robustness", "differences", "cost", *trends}
     for path, text in files.items():
         if not path.endswith(".md"):
             continue

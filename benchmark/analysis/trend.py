@@ -1,0 +1,110 @@
+"""The treatment's gain over the number of training images: studies that differ in nothing else, and a fitted trend.
+
+Exploratory: the sizes are doses, the response is the gain over one arm, and a straight line against the logarithm of
+the size is fitted for each seed by itself. The slopes of the seeds are then tested like any difference (`paired_t`), so
+that neither the shared seeds nor a spread that changes with the size matters.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmark.analysis.paired import Floats, PairedT, exact_p, paired_t
+from benchmark.analysis.study import Study
+from benchmark.settings.preset import Endpoint
+
+MIN_SIZES = 3
+SAME_STEPS = 0.02  # training steps that differ by a smaller share are as many
+
+
+class Gain(NamedTuple):
+    """The treatment minus an arm at one number of training images: each seed's, in points, and their paired t test."""
+
+    study: Study
+    images: int
+    each: Floats
+    test: PairedT
+
+
+class Trend(NamedTuple):
+    """The gains at rising sizes over the seeds that all of them finished, and the slope in points a doubling.
+
+    `slopes`: (seed,), each a least-squares line of the gain against log2 of the images. `exact`: p of the exact test.
+    """
+
+    arm: str
+    endpoint: Endpoint
+    seeds: tuple[int, ...]
+    gains: tuple[Gain, ...]
+    slopes: Floats
+    slope: PairedT
+    exact: float
+
+
+def images_of(study: Study) -> int:
+    """Return the number of training images."""
+    return study.any_record["data"]["train_images"]
+
+
+def steps_of(study: Study) -> int:
+    """Return the number of training steps of the recipe."""
+    recipe = study.any_record["settings"]["recipe"]
+    return int(images_of(study) // recipe["batch_size"] * recipe["epochs"])
+
+
+def alike(study: Study) -> str:
+    """Return what studies share that differ in training images and epochs alone."""
+    record = study.any_record
+    settings = record["settings"]
+    recipe = {key: value for key, value in settings["recipe"].items() if key != "epochs"}
+    data = [record["data"]["name"], record["data"]["synthetic"], study.split, bool(settings.get("compute"))]
+    arm = study.arm_settings(study.treatment)
+    return json.dumps([data, record["model"]["name"], recipe, study.treatment, arm], sort_keys=True)
+
+
+def doses(studies: Sequence[Study]) -> list[list[Study]]:
+    """Return the groups of at least three studies of different sizes and as many steps, each by rising size."""
+    groups: list[list[Study]] = []
+    for study in sorted(studies, key=lambda s: (images_of(s), s.preset)):
+        for group in groups:
+            same = abs(steps_of(study) / steps_of(group[0]) - 1) <= SAME_STEPS
+            if same and alike(study) == alike(group[0]) and images_of(study) > images_of(group[-1]):
+                group.append(study)
+                break
+        else:
+            groups.append([study])
+    return [group for group in groups if len(group) >= MIN_SIZES]
+
+
+def longer(group: Sequence[Study], studies: Sequence[Study]) -> list[Study]:
+    """Return the studies that are like those of a group, but train for another number of steps."""
+    steps = steps_of(group[0])
+    others = [study for study in studies if study not in group and alike(study) == alike(group[0])]
+    return [study for study in others if abs(steps_of(study) / steps - 1) > SAME_STEPS]
+
+
+def gain(study: Study, arm: str, endpoint: Endpoint, seeds: Sequence[int]) -> Gain:
+    """Return the treatment minus an arm over some seeds, which both finished."""
+    at = [study.seeds.index(seed) for seed in seeds]
+    values = study.values(endpoint)[:, at]
+    ours, theirs = values[study.arms.index(study.treatment)], values[study.arms.index(arm)]
+    return Gain(study, images_of(study), np.asarray(ours - theirs), paired_t(ours, theirs))
+
+
+def trends(group: Sequence[Study], endpoint: Endpoint) -> list[Trend]:
+    """Return the trend of the gain over each arm that every size compared and finished with two seeds or more."""
+    shared = [arm for arm in group[0].against if all(arm in study.against for study in group)]
+    found = []
+    for arm in shared:
+        seeds = sorted(set.intersection(*(set(study.shared_seeds(arm)) for study in group)))
+        if len(seeds) < 2:
+            continue
+        gains = tuple(gain(study, arm, endpoint, seeds) for study in group)
+        doublings = np.log2([of.images for of in gains])
+        slopes = np.polyfit(doublings, np.array([of.each for of in gains]), 1)[0]  # (seed,)
+        zeros = np.zeros_like(slopes)
+        slope, exact = paired_t(slopes, zeros), exact_p(slopes, zeros)
+        found.append(Trend(arm, endpoint, tuple(seeds), gains, slopes, slope, exact))
+    return found
