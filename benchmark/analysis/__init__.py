@@ -6,6 +6,6 @@ study, `verdicts.py` names the outcome; `claims.py` and claims.toml state the cl
 published.toml the figures of papers, `self_comparison.py` compares arms with themselves, `trend.py` gains over training
 images.
 
-To add an endpoint: its name in `settings.preset.Endpoint` and a row of `ENDPOINTS` with a function study -> (arm, seed)
-values; presets then name it in `analysis.endpoints`. To add a claim: a table in claims.toml.
+To add an endpoint, write a function study -> (arm, seed) values and add a row to `ENDPOINTS`; presets then name it in
+`analysis.endpoints`. To add a claim, write a table in claims.toml.
 """

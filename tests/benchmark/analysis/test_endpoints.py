@@ -1,13 +1,10 @@
 """Endpoints: curves of accuracy over eps and over training, against outcomes of single images and by hand."""
 
-from typing import get_args
-
 import numpy as np
 import planted
 import pytest
 
 from benchmark.analysis.endpoints import (
-    ENDPOINTS,
     area_under_curve,
     first_crossing,
     images_to,
@@ -19,12 +16,6 @@ from benchmark.analysis.endpoints import (
 from benchmark.analysis.paired import Floats
 from benchmark.records.outcomes import learning_curve
 from benchmark.records.schema import Record
-from benchmark.settings.preset import Endpoint
-
-
-def test_every_endpoint_that_a_preset_may_name_has_a_row() -> None:
-    assert tuple(ENDPOINTS) == get_args(Endpoint)
-
 
 # Over eps.
 
