@@ -1,5 +1,6 @@
 """What several tests share: tiny studies on digits, folders to work in, and the command line."""
 
+import dataclasses
 import hashlib
 import signal
 import tarfile
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -19,9 +21,9 @@ from tiny_study import ARMS, SEEDS, Study, path_of, random_states, read, run, wo
 from torch import nn
 
 from benchmark.cli import main
-from benchmark.data.cifar import with_checksums
+from benchmark.data import cifar
 from benchmark.data.load import Data, load_data
-from benchmark.data.synthetic import MARKER, checksums, write_cifar
+from benchmark.data.synthetic import write_cifar
 from benchmark.evaluation.joint import Subject
 from benchmark.execution import run as one_run
 from benchmark.runtime.torchvision import ensure_importable
@@ -170,10 +172,32 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     with serving() as served:
         for kind in (tv.CIFAR10, tv.CIFAR100):
             monkeypatch.setattr(kind, "url", f"{served.url}/official/{kind.filename}")
-        monkeypatch.setattr("benchmark.data.download.PAUSES", (0.0, 0.0, 0.0))
+        monkeypatch.setattr("pooch.core.time", SimpleNamespace(sleep=lambda _seconds: None))
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         monkeypatch.delenv("SBA_DATA_MIRROR", raising=False)
         yield served
+
+
+def take_for_official(monkeypatch: pytest.MonkeyPatch, kind: Any, folder: Path) -> None:
+    """Let the files in a folder be the official ones of a CIFAR data set for the rest of a test."""
+    sums = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    for attribute in ("train_list", "test_list"):
+        monkeypatch.setattr(kind, attribute, [[name, sums[name]] for name, _ in getattr(kind, attribute)])
+    monkeypatch.setattr(kind, "meta", kind.meta | {"md5": sums[kind.meta["filename"]]})
+
+
+@pytest.fixture
+def official_cifar10(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Path]:
+    """Give a writer of made-up CIFAR-10 files into a data root, which are the official ones from then on."""
+    ensure_importable()
+    from torchvision import datasets as tv
+
+    def write(root: Path) -> Path:
+        folder = write_cifar(root, 10, 50, 20)
+        take_for_official(monkeypatch, tv.CIFAR10, folder)
+        return folder
+
+    return write
 
 
 @pytest.fixture
@@ -183,11 +207,11 @@ def official(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     def make(*odd: tarfile.TarInfo, kind: Any = tv.CIFAR10) -> bytes:
         folder = write_cifar(tmp_path / "made up", 100 if kind is tv.CIFAR100 else 10, train=50, test=10)
-        for name, value in with_checksums(kind, checksums(folder)).items():
-            monkeypatch.setattr(kind, name, value)
-        (folder / MARKER).unlink()
+        take_for_official(monkeypatch, kind, folder)
         server.content["archive"] = pack(folder, *odd)
         monkeypatch.setattr(kind, "tgz_md5", hashlib.md5(server.content["archive"]).hexdigest())
+        row = getattr(cifar, kind.__name__)
+        monkeypatch.setattr(cifar, kind.__name__, dataclasses.replace(row, archive=len(server.content["archive"])))
         return server.content["archive"]
 
     return make

@@ -18,6 +18,7 @@ class Cifar:
     Attributes:
         name: the data set's name in presets.
         title, size: for people.
+        archive: size in bytes of the official archive.
         official: name of torchvision's class, which holds the official address and MD5 checksums.
         labels: key of the labels in the official files.
         folders: names of image folders, in lower case without punctuation.
@@ -30,6 +31,7 @@ class Cifar:
     name: str
     title: str
     size: str
+    archive: int
     official: str
     labels: str
     folders: tuple[str, ...]
@@ -55,6 +57,7 @@ CIFAR10 = Cifar(
     name="cifar10",
     title="CIFAR-10",
     size="170 MB",
+    archive=170_498_071,
     official="CIFAR10",
     labels="labels",
     folders=("cifar10png", "cifar10images", "cifar10dataset", "cifar10"),
@@ -67,6 +70,7 @@ CIFAR100 = Cifar(
     name="cifar100",
     title="CIFAR-100",
     size="169 MB",
+    archive=169_001_437,
     official="CIFAR100",
     labels="fine_labels",
     folders=("cifar100png", "cifar100images", "cifar100dataset", "cifar100"),

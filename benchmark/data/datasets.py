@@ -13,9 +13,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from benchmark.data.decode import UnreadableImageError, read_rgb
-from benchmark.data.synthetic import MARKER
-from benchmark.runtime.errors import DataError, UsageError, shorten
-from benchmark.runtime.torchvision import ensure_importable
+from benchmark.data.folders import list_folder
+from benchmark.runtime.errors import DataError, UsageError
+from benchmark.settings.preset import DataSettings
 
 
 class Split(NamedTuple):
@@ -41,7 +41,6 @@ class Source(NamedTuple):
         key: text that changes when the files do; names the decoded cache. None: quick to read, not cached.
         classes: class names in the order of their labels.
         read: decodes and returns the training and the test split.
-        synthetic: made up in the official format instead of real images.
         digest: returns the digest of both splits, of which the fingerprint is the beginning.
         expected: the digest that the data set is known to have, where one is.
     """
@@ -49,12 +48,11 @@ class Source(NamedTuple):
     key: str | None
     classes: Sequence[str]
     read: Callable[[], tuple[Split, Split]]
-    synthetic: bool = False
     digest: Callable[[Split, Split], str] = digest_of_tensors
     expected: str | None = None
 
 
-def digits(_roots: Sequence[Path], pixels: int) -> Source:
+def digits(_roots: Sequence[Path], settings: DataSettings) -> Source:
     """Find scikit-learn's handwritten digits: 1,797 grey 8x8 images, 10 classes, real handwriting.
 
     The first 1,297 images are the training split, the last 500 the test split.
@@ -65,8 +63,8 @@ def digits(_roots: Sequence[Path], pixels: int) -> Source:
     """
     from sklearn.datasets import load_digits  # imported here: only this data set needs it
 
-    if pixels != 8:
-        raise UsageError(f"digits are 8 x 8 images; data.pixels = {pixels} is not possible, set it to 8.")
+    if settings.pixels != 8:
+        raise UsageError(f"digits are 8 x 8 images; data.pixels = {settings.pixels} is not possible, set it to 8.")
 
     def read() -> tuple[Split, Split]:
         bunch: Any = load_digits()
@@ -86,57 +84,22 @@ def missing_data(title: str, folder: str, size: str, roots: Sequence[Path], how:
     )
 
 
-def _to_split(pixels: np.ndarray, labels: Sequence[int]) -> Split:
-    """Turn (N, H, W, C) uint8 pixels into a split."""
-    images = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
-    return Split(images, torch.tensor(labels, dtype=torch.int64))
-
-
 def image_folder(folder: Path, pixels: int) -> Source:
-    """Find any image folder: train/<class>/* and test/<class>/* (or val/<class>/*).
+    """Find any image folder: train/<class>/* and test/<class>/* (or val/<class>/*); see `folders.list_folder`.
 
     Images become RGB, their shorter side `pixels`, the centre cut out where they are not square.
 
     Raises:
         DataError: no such folders, different classes in both splits, or an unreadable image (which file).
     """
-    ensure_importable()
-    from torchvision.datasets import ImageFolder
-
-    try:
-        train, test = ImageFolder(str(folder / "train")), ImageFolder(str(folder / second_split(folder)))
-    except FileNotFoundError as error:
-        raise no_image_folder(folder, str(error)) from error
-    refuse_other_classes(folder, train.classes, test.classes)
-    _refuse_too_large(folder, len(train.samples) + len(test.samples), pixels)
+    listing = list_folder(folder)
+    _refuse_too_large(folder, len(listing.train[0]) + len(listing.test[0]), pixels)
 
     def read() -> tuple[Split, Split]:
-        return _decode(train.samples, pixels), _decode(test.samples, pixels)
+        return _decode(folder, *listing.train, pixels), _decode(folder, *listing.test, pixels)
 
-    stats = [(Path(path), Path(path).stat()) for path, _ in train.samples + test.samples]
-    listing = "\n".join(f"{path.relative_to(folder)} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats)
-    key = hashlib.sha256(f"{pixels}\n{listing}".encode()).hexdigest()
-    return Source(key, train.classes, read, (folder / MARKER).is_file())
-
-
-def second_split(folder: Path) -> str:
-    """Return what an image folder calls its test split: test or val."""
-    return "test" if (folder / "test").is_dir() else "val"
-
-
-def no_image_folder(folder: Path, reason: str) -> DataError:
-    """Return the message for a folder that is no image folder."""
-    return DataError(
-        f"{folder} is no image folder: it needs train/<class>/ and test/<class>/ or val/<class>/ "
-        f"with images in each. ({reason})"
-    )
-
-
-def refuse_other_classes(folder: Path, train: Sequence[str], test: Sequence[str]) -> None:
-    """Raise DataError where the two splits of an image folder have different classes."""
-    if list(train) != list(test):
-        odd = shorten(", ".join(sorted(set(train) ^ set(test))))
-        raise DataError(f"{folder}: classes that are in only one of train/ and {second_split(folder)}/: {odd}.")
+    key = hashlib.sha256(f"{pixels} {listing.key}".encode()).hexdigest()
+    return Source(key, listing.classes, read)
 
 
 def _refuse_too_large(folder: Path, images: int, pixels: int) -> None:
@@ -149,11 +112,11 @@ def _refuse_too_large(folder: Path, images: int, pixels: int) -> None:
         )
 
 
-def _decode(samples: Sequence[tuple[str, int]], pixels: int) -> Split:
-    """Decode (path, label) pairs in order."""
+def _decode(folder: Path, paths: np.ndarray, labels: Tensor, pixels: int) -> Split:
+    """Decode the files of a split in order."""
     with ThreadPoolExecutor() as pool:
-        images = list(pool.map(lambda sample: decode_image(Path(sample[0]), pixels), samples))
-    return _to_split(np.stack(images), [label for _, label in samples])
+        images = list(pool.map(lambda path: decode_image(folder / os.fsdecode(path), pixels), paths))
+    return Split(torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy()), labels)
 
 
 def decode_image(path: Path, pixels: int) -> np.ndarray:

@@ -1,26 +1,32 @@
-"""Archives of data sets: several tries, a mirror, the official checksum, files that are whole or not there."""
+"""Archives of data sets: several tries, a mirror, the official size and checksum, files that are whole or not there."""
 
 import gzip
 import os
+import re
 import tarfile
 import time
 import zlib
+from collections.abc import Iterator
 from contextlib import closing
+from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from threading import Thread
 from urllib.parse import urlsplit
 
 import pooch
 import requests
 from urllib3.exceptions import HTTPError
 
-from benchmark.runtime.console import Transfer
+from benchmark.runtime.console import Transfer, print_line
 from benchmark.runtime.errors import DataError
+from benchmark.runtime.files import scratch_folder
 
 MIRROR = "SBA_DATA_MIRROR"
-PAUSES = (1.0, 3.0, 10.0)  # seconds after each try that failed; one more try follows the last
+TRIES = 4
 STALLED_SECONDS = 30.0  # without a byte for so long a connection counts as dropped
+SLOW_SECONDS = 60.0  # so long a download may be slower than
+SLOWEST = 10_000.0  # bytes per second
+LOOK = 0.2  # seconds between looks at a download
 
 
 class DownloadError(Exception):
@@ -42,72 +48,152 @@ def source_of(url: str) -> str:
     except ValueError:  # half an IPv6 address, a port that is no number
         usable = False
     if not usable or parts.query or parts.fragment:
-        raise DataError(f"{MIRROR} is {mirror!r}; it must be the URL of a folder, such as https://example.org/data.")
+        raise DataError(
+            f"{MIRROR} is {without_secrets(mirror)!r}{' with a query' * ('?' in mirror)}; it must be the URL of a "
+            "folder, such as https://example.org/data."
+        )
     return f"{mirror.rstrip('/')}/{url.rpartition('/')[2]}"
 
 
-def fetch(url: str, md5: str, archive: Path) -> None:
+def without_secrets(text: str) -> str:
+    """Return a text without the user names, passwords and queries of addresses in it."""
+    return re.sub(r"\?\S*", "", re.sub(r"//\S*@", "//", text))
+
+
+def fetch(url: str, md5: str, size: int, archive: Path) -> None:
     """Download a file, unless it is there with the right checksum.
 
     Args:
         url: where it is, http or https.
         md5: its official checksum, 32 hex digits.
+        size: its official size in bytes; no byte more is taken.
         archive: where it goes, only whole and checked. Its folder must be there.
 
     Raises:
-        DownloadError: every try failed, or the server has no such file.
+        DownloadError: every try failed, or the server has no such file or a larger one.
         OSError: the folder cannot be written, or is full.
     """
+    name, tries = archive.name, count(1)
     if archive.is_file() and pooch.file_hash(str(archive), alg="md5") == md5:
         return
-    pooch.get_logger().setLevel("WARNING")  # it would tell the same as we do
-    failure, tries = "", len(PAUSES) + 1
-    with TemporaryDirectory(prefix=f".{archive.name}.", dir=archive.parent) as work:
-        for number, pause in enumerate((0.0, *PAUSES), start=1):
-            if failure:
-                print(f"Try {number - 1} of {tries} failed: {failure} The next one is in {pause:g} s.", flush=True)
-                time.sleep(pause)
-            try:
-                done = pooch.retrieve(url, f"md5:{md5}", fname=archive.name, path=work, downloader=_get)
-            except (ConnectionError, ValueError) as error:  # pooch's error of a wrong checksum is a ValueError
-                failure = f"{str(error).rstrip('.')}."
-            else:
-                Path(done).replace(archive)
-                return
-    raise DownloadError(f"{tries} tries to download {url} failed, the last one: {failure} {_advice(archive.name)}")
+
+    def get(address: str, output: str, _pooch: object) -> None:
+        number = next(tries)
+        print_line(f"Downloading {without_secrets(address)}.")
+        try:
+            _receive(address, output, size)
+            found = pooch.file_hash(output, alg="md5")
+            if found != md5:  # pooch compares it as well, but would not print it before the last try
+                raise ValueError(f"the file has the checksum md5:{found}, expected md5:{md5}")
+        except (requests.RequestException, ValueError) as error:
+            if number < TRIES:
+                print_line(f"Try {number} of {TRIES} failed: {_reason(error)} Trying again.")
+            raise
+
+    pooch.get_logger().setLevel("WARNING")  # it would print the same as we do
+    with scratch_folder(archive.parent, name) as work:
+        source = pooch.create(work, "", registry={name: f"md5:{md5}"}, urls={name: url}, retry_if_failed=TRIES - 1)
+        try:
+            done = source.fetch(name, downloader=get)
+        except (requests.RequestException, ValueError) as error:
+            tried = f"{TRIES} tries to download {without_secrets(url)} failed, the last one"
+            raise DownloadError(f"{tried}: {_reason(error)} {_advice(name)}") from error
+        Path(done).replace(archive)
+
+
+def _reason(error: BaseException) -> str:
+    """Return what an error began with, as a sentence: "Connection refused." instead of three errors around it."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return f"{without_secrets(str(error)).rstrip('.')}."
 
 
 def _advice(name: str) -> str:
-    """Say what else to try where a download failed."""
+    """Return what else to try where a download failed."""
     folder = f"set {MIRROR} to the URL of a folder that holds {name}"
     return f"Try again later, {folder}, or put that file into a folder of yours."
 
 
-def _get(url: str, output: str, _pooch: object) -> None:
-    """Download to a file, once; a pooch downloader that says what happens and why it failed."""
-    print(f"Downloading {url}.", flush=True)
-    name = url.rpartition("/")[2]
-    with closing(Transfer(name)) as shown:
+class _Reception(Thread):
+    """A download in a thread of its own: reading from a slow server blocks, whatever the socket's timeout.
+
+    Attributes:
+        received: bytes so far.
+        error: what ended it, if anything did.
+        abandoned: set from outside; no byte is written any more.
+    """
+
+    def __init__(self, url: str, output: str, size: int) -> None:
+        super().__init__(daemon=True)
+        self.url, self.output, self.size = url, output, size
+        self.received, self.abandoned = 0, False
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self._receive()
+        except Exception as error:  # raised again in the thread that waits
+            self.error = error
+
+    def _receive(self) -> None:
         # A server that compresses what is compressed already would change both the length and the checksum.
         plain = {"Accept-Encoding": "identity"}
-        get: Any = pooch.HTTPDownloader(shown, chunk_size=2**16, timeout=STALLED_SECONDS, headers=plain)
+        with (
+            requests.get(self.url, stream=True, timeout=STALLED_SECONDS, headers=plain) as answer,
+            Path(self.output).open("wb") as file,
+        ):
+            if not answer.ok:
+                failure = f"the server answers {answer.status_code} {answer.reason}"
+                if answer.status_code < 500:  # asking again does not change it
+                    raise DownloadError(f"The download failed: {failure}. {_advice(Path(self.url).name)}")
+                raise requests.HTTPError(failure)
+            for chunk in self._chunks(answer):
+                self.received += len(chunk)
+                if self.received > self.size:
+                    raise DownloadError(
+                        f"{without_secrets(self.url)} has more than the {self.size:,} bytes of the official file, so "
+                        f"it is another one. {_advice(Path(self.url).name)}"
+                    )
+                if self.abandoned:
+                    return
+                file.write(chunk)
+
+    def _chunks(self, answer: requests.Response) -> Iterator[bytes]:
         try:
-            get(url, output, None)
-        except (requests.RequestException, HTTPError) as error:  # requests before 2.28 lets some of urllib3's pass
-            answer = getattr(error, "response", None)
-            if answer is not None and answer.status_code < 500:  # asking again does not change it
-                raise DownloadError(f"The download failed: {error}. {_advice(name)}") from error
-            raise ConnectionError(str(_first_cause(error))) from error
-    size = Path(output).stat().st_size
-    if size < shown.total:  # some versions of requests take a dropped connection for the end of the file
-        raise ConnectionError(f"the connection was dropped after {size:,} of {shown.total:,} bytes")
+            yield from answer.iter_content(2**14)
+        except HTTPError as error:  # requests before 2.28 lets some of urllib3's pass
+            raise requests.ConnectionError(str(error)) from error
 
 
-def _first_cause(error: BaseException) -> BaseException:
-    """Return what an error began with: "Connection refused" instead of three errors wrapped around it."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return error
+def _receive(url: str, output: str, size: int) -> None:
+    """Download to a file, once.
+
+    Raises:
+        requests.RequestException: the connection was refused, dropped or too slow; another try may succeed.
+        DownloadError: the server has no such file, or a larger one.
+    """
+    reception = _Reception(url, output, size)
+    looks = [(time.monotonic(), 0)]  # times, and bytes received by then, of the last SLOW_SECONDS
+    with closing(Transfer(Path(urlsplit(url).path).name)) as shown:
+        shown.total = size
+        reception.start()
+        try:
+            while reception.is_alive():
+                reception.join(LOOK)
+                now, received = time.monotonic(), reception.received
+                shown.update(received - looks[-1][1])
+                looks.append((now, received))
+                if now - looks[0][0] >= SLOW_SECONDS:
+                    if received - looks[0][1] < SLOWEST * SLOW_SECONDS and reception.is_alive():
+                        slow = f"less than {SLOWEST / 1e3:g} kB/s for {SLOW_SECONDS:g} s"
+                        raise requests.ConnectionError(slow)
+                    looks.pop(0)
+        finally:
+            reception.abandoned = True
+    if reception.error:
+        raise reception.error
+    if reception.received < size:
+        raise requests.ConnectionError(f"the connection was dropped after {reception.received:,} of {size:,} bytes")
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -119,7 +205,7 @@ def unpack(archive: Path, folder: Path) -> None:
         DownloadError: the archive is damaged, or would write outside its folder.
         OSError: the disk is full or cannot be written, or the archive holds no such folder.
     """
-    with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as work:
+    with scratch_folder(folder.parent, folder.name) as work:
         try:
             with tarfile.open(archive) as tar:
                 tar.extractall(work, filter=_inside)
@@ -128,7 +214,7 @@ def unpack(archive: Path, folder: Path) -> None:
                 f"{archive} is refused, and nothing of it is kept: {error}. Get the data set elsewhere."
             ) from error
         try:
-            (Path(work) / folder.name).rename(folder)
+            (work / folder.name).rename(folder)
         except OSError:
             if not folder.is_dir():  # else another process was faster; the reader checks its files like ours
                 raise

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from benchmark.data.catalogue import DATASETS
 from benchmark.data.datasets import Source, Split, image_folder
-from benchmark.data.listing import list_folder, refuse_incomplete
+from benchmark.data.folders import Listing, list_folder
 from benchmark.data.seeds import stream
 from benchmark.data.skipped import Skipped
 from benchmark.data.streamed import Files, part
 from benchmark.data.views import sample
+from benchmark.runtime.console import print_line
 from benchmark.runtime.errors import DataError, UsageError
 from benchmark.runtime.files import DamagedFileError, load_tensors, write_whole
 from benchmark.settings.names import look_up
@@ -100,19 +101,19 @@ def load_data(settings: DataSettings, roots: Sequence[Path], may_skip: int = 0) 
     if "/" in settings.dataset:
         found: Source | Path = Path(settings.dataset)
     else:
-        found = look_up(settings.dataset, DATASETS)(roots, settings.pixels)
+        found = look_up(settings.dataset, DATASETS)(roots, settings)
     if settings.streamed:
         return _streamed(found, settings, may_skip)
     if may_skip:
         raise UsageError(f"--skip-corrupt is for images that are streamed (data.streamed); {settings.dataset} is not.")
     source = image_folder(found, settings.pixels) if isinstance(found, Path) else found
-    train, test, fingerprint = _cached(source, settings.dataset)
+    train, test, fingerprint = _cached(source, settings.name)
     for split in (train, test):
         if split.images.dtype != torch.uint8:  # only bytes are certain to be in [0, 1] once divided by 255
             raise DataError(f"{settings.dataset}: images must be uint8 (0 to 255), these are {split.images.dtype}.")
     chosen = _chosen(settings, train, test)
     return Data(
-        settings.dataset, len(source.classes), fingerprint, source.synthetic, *chosen, _note(source, fingerprint)
+        settings.name, len(source.classes), fingerprint, settings.synthetic, *chosen, _note(source, fingerprint)
     )
 
 
@@ -134,18 +135,32 @@ def _streamed(found: Source | Path, settings: DataSettings, may_skip: int) -> Da
             f"data.streamed = true is for folders of image files; {settings.dataset} is none, and fits into memory."
         )
     listing = list_folder(found)
-    if settings.dataset == "imagenet":
-        refuse_incomplete(listing, *IMAGENET)
+    if settings.dataset == "imagenet" and not settings.synthetic:
+        _refuse_incomplete(listing, *IMAGENET)
     size = settings.pixels, settings.resize or settings.pixels
     skipped = Skipped(may_skip)
     train, test = Files(found, *listing.train, *size, skipped), Files(found, *listing.test, *size, skipped)
     chosen = _chosen(settings, train, test)
-    return Data(settings.dataset, len(listing.classes), listing.fingerprint, listing.synthetic, *chosen)
+    return Data(settings.name, len(listing.classes), listing.fingerprint, settings.synthetic, *chosen)
+
+
+def _refuse_incomplete(listing: Listing, title: str, train: int, test: int) -> None:
+    """Refuse a folder that bears an official name without holding that data set.
+
+    Raises:
+        DataError: the numbers of images differ.
+    """
+    found = len(listing.train[0]), len(listing.test[0])
+    if found != (train, test):
+        raise DataError(
+            f"{title} has {train:,} training and {test:,} validation images; here are {found[0]:,} and {found[1]:,}. "
+            "Unpack the archives again, or name a part of it by its path: data.dataset = './my/folder'."
+        )
 
 
 def _chosen(settings: DataSettings, train: Images, test: Images) -> tuple[Images, Images, Images]:
     """Return what the settings ask for, class-stratified: the training, the test and the validation images."""
-    stratified = stratified_order(train.labels, stream(settings.dataset, settings.split_seed, "split"))
+    stratified = stratified_order(train.labels, stream(settings.name, settings.split_seed, "split"))
     held_out, wanted = settings.validation_images, settings.train_images
     if held_out + max(wanted, 1) > len(stratified):
         raise UsageError(
@@ -161,7 +176,7 @@ def _subset(test: Images, settings: DataSettings) -> Images:
     """Return the test split, or a class-stratified part of it where the settings ask for one (smoke runs)."""
     if not settings.test_images or settings.test_images >= len(test.labels):
         return test
-    order = stratified_order(test.labels, stream(settings.dataset, settings.split_seed, "test"))
+    order = stratified_order(test.labels, stream(settings.name, settings.split_seed, "test"))
     return _take(test, order[: settings.test_images].sort().values)
 
 
@@ -207,8 +222,8 @@ def _cached(source: Source, name: str) -> tuple[Split, Split, str]:
         try:
             return _load(path, source)
         except DamagedFileError as error:
-            print(f"The decoded images in {path} are damaged ({error}); decoding again.", flush=True)
-    print(f"Decoding {name} (once; kept in {path.parent}).", flush=True)
+            print_line(f"The decoded images in {path} are damaged ({error}); decoding again.")
+    print_line(f"Decoding {name} (once; kept in {path.parent}).")
     train, test = source.read()
     fingerprint = source.digest(train, test)[:FINGERPRINT]
     _keep(path, {"train": tuple(train), "test": tuple(test), "fingerprint": fingerprint})
@@ -233,7 +248,4 @@ def _keep(path: Path, values: dict[str, object]) -> None:
     try:
         write_whole(path, lambda file: torch.save(values, file))
     except (OSError, RuntimeError) as error:
-        print(
-            f"Cannot keep the decoded images in {path.parent} ({error}); the next start decodes again.",
-            flush=True,
-        )
+        print_line(f"Cannot keep the decoded images in {path.parent} ({error}); the next start decodes again.")

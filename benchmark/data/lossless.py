@@ -13,6 +13,7 @@ import torch
 from benchmark.data.cifar_sets import CIFAR10, PIXELS, SPLITS, Cifar, canonical, class_digests, digest
 from benchmark.data.datasets import Source, Split
 from benchmark.data.decode import UnreadableImageError, read_rgb
+from benchmark.data.folders import File, print_left_out, scan
 from benchmark.runtime.errors import DataError, shorten
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -39,7 +40,7 @@ def lossless_folder(cifar: Cifar, folder: Path) -> Source:
     Raises:
         DataError: other classes, images missing or too many, images that are no PNGs; each with counts.
     """
-    files = {split: _pngs(cifar, folder, split) for split in SPLITS}
+    files = _pngs(cifar, folder)
     counts = [
         f"{split}/{name} has {found:,} of {wanted:,}"
         for split, wanted in zip(SPLITS, cifar.images, strict=True)
@@ -56,12 +57,10 @@ def lossless_folder(cifar: Cifar, folder: Path) -> Source:
             raise _refused(cifar, folder, _differing(cifar, train, test))
         return train, test
 
-    stats = [(path.relative_to(folder), path.stat()) for split in SPLITS for path, _ in files[split]]
-    listing = "\n".join(f"{os.fspath(path)} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats)
-    key = hashlib.sha256(
-        f"canonical, contiguous {cifar.digest}\n{listing}".encode(errors="surrogateescape")
-    ).hexdigest()
-    return Source(key, cifar.classes, read, False, digest, cifar.digest)
+    key = hashlib.sha256(f"canonical, contiguous {cifar.digest}\n".encode())
+    for file in (file for split in SPLITS for file, _ in files[split]):
+        key.update(b"%s %d %d\n" % file)
+    return Source(key.hexdigest(), cifar.classes, read, digest, cifar.digest)
 
 
 def _refused(cifar: Cifar, folder: Path, reason: str) -> DataError:
@@ -74,41 +73,51 @@ def _refused(cifar: Cifar, folder: Path, reason: str) -> DataError:
     )
 
 
-def _pngs(cifar: Cifar, folder: Path, split: str) -> list[tuple[Path, int]]:
-    """Return path and label of each PNG of a split, sorted; its class is the folder that it lies in."""
+def _pngs(cifar: Cifar, folder: Path) -> dict[str, list[tuple[File, int]]]:
+    """Return the PNGs of each split with their labels; an image's class is the folder that it lies in.
+
+    Raises:
+        DataError: images that are no PNGs, and classes of other names; with counts.
+    """
     labels = {name: label for label, name in enumerate(cifar.classes)}
-    found, strange, others = list[tuple[Path, int]](), set[str](), list[str]()
-    for place, folders, names in os.walk(folder / split):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        kind = Path(place).name.lower().replace(" ", "_").replace("-", "_")
-        for name in sorted(name for name in names if not name.startswith(".")):
-            ending = Path(name).suffix.lower()
-            if ending in PICTURES:
+    found, strange, others = dict[str, list[tuple[File, int]]](), list[str](), list[str]()
+    tree = scan(folder, SPLITS, (".png", *PICTURES))
+    print_left_out(folder, tree.left_out, (".png",))
+    for split, classes in tree.splits.items():
+        found[split] = []
+        for file in (file for files in classes.values() for file in files):
+            path = os.fsdecode(file.path)
+            kind = path.split("/")[-2]
+            label = labels.get(kind.lower().replace(" ", "_").replace("-", "_"))
+            if not path.lower().endswith(".png"):
                 others.append(f"{split}/{kind}")
-            elif ending == ".png" and kind in labels:
-                found.append((Path(place, name), labels[kind]))
-            elif ending == ".png":
-                strange.add(f"{split}/{Path(place).name}")
+            elif label is None:
+                strange.append(f"{split}/{kind}")
+            else:
+                found[split].append((file, label))
     if others:
         raise _refused(cifar, folder, f"{len(others):,} images are no PNGs ({_tally(others)})")
     if strange:
-        raise _refused(cifar, folder, f"it has no classes called {shorten(', '.join(sorted(strange)))}")
+        raise _refused(cifar, folder, f"it has no such classes: {_tally(strange)}")
     return found
 
 
-def _decode(cifar: Cifar, folder: Path, files: Sequence[tuple[Path, int]]) -> Split:
-    """Decode (path, label) pairs in order.
+def _decode(cifar: Cifar, folder: Path, files: Sequence[tuple[File, int]]) -> Split:
+    """Decode files in order.
 
     Raises:
         DataError: images that cannot be read, are not 32 x 32 or grey, or PNGs by their name only; with counts.
     """
+    paths = [os.fsdecode(file.path) for file, _ in files]
     with ThreadPoolExecutor() as pool:
-        decoded = list(pool.map(lambda file: _pixels(file[0]), files))
+        decoded = list(pool.map(lambda path: _pixels(folder / path), paths))
     images = [image for image in decoded if not isinstance(image, str)]
     if len(images) < len(files):
-        faults = [(fault, path) for (path, _), fault in zip(files, decoded, strict=True) if isinstance(fault, str)]
+        faults = [
+            (fault, path.split("/")) for path, fault in zip(paths, decoded, strict=True) if isinstance(fault, str)
+        ]
         worst = Counter(fault for fault, _ in faults).most_common(1)[0][0]
-        where = [f"{path.relative_to(folder).parts[0]}/{path.parent.name}" for fault, path in faults if fault == worst]
+        where = [f"{parts[0]}/{parts[-2]}" for fault, parts in faults if fault == worst]
         raise _refused(cifar, folder, f"{len(where):,} images {worst} ({_tally(where)})")
     return Split(torch.from_numpy(np.stack(images)), torch.tensor([label for _, label in files]))
 

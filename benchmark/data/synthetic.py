@@ -1,6 +1,5 @@
 """Made-up images in the official file formats, so that the real loaders run where no data is (smoke runs, tests)."""
 
-import hashlib
 import json
 import pickle
 from pathlib import Path
@@ -14,13 +13,7 @@ from benchmark.runtime.errors import UsageError
 from benchmark.settings.names import load
 from benchmark.settings.preset import DataSettings
 
-MARKER = "SYNTHETIC.json"  # beside made-up files: their checksums, so that nobody takes them for the real ones
-
-
-def checksums(folder: Path) -> dict[str, str]:
-    """Return the checksums of made-up files in `folder`; empty where its files are not made up."""
-    marker = folder / MARKER
-    return dict(json.loads(marker.read_text(encoding="utf-8"))) if marker.is_file() else {}
+WHOLE = ".whole.json"  # beside a made-up ImageNet that was written to the end: what was asked for
 
 
 def write_synthetic(settings: DataSettings, root: Path) -> Path:
@@ -93,8 +86,6 @@ def write_cifar(root: Path, classes: int, train: int, test: int) -> Path:
         _dump(folder / name, {"data": images, key: labels.tolist()})
     names = [f"class {i}" for i in range(classes)]
     _dump(folder / ("meta" if fine else "batches.meta"), {"fine_label_names" if fine else "label_names": names})
-    sums = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.name != MARKER}
-    (folder / MARKER).write_text(json.dumps(sums), encoding="utf-8")
     return folder
 
 
@@ -112,7 +103,6 @@ def write_image_folder(folder: Path, classes: int, train: int, test: int, pixels
             path = folder / split / f"class{labels[i]:03d}" / f"{i:05d}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(path, quality=95)
-    (folder / MARKER).write_text("{}", encoding="utf-8")
     return folder
 
 
@@ -126,7 +116,7 @@ def write_imagenet(folder: Path, classes: int = 1000, images: int = 2) -> Path:
         classes: number of classes.
         images: of each class and split.
     """
-    marker, made = folder / MARKER, json.dumps({"classes": classes, "images": images})
+    marker, made = folder / WHOLE, json.dumps({"classes": classes, "images": images})
     if marker.is_file() and marker.read_text(encoding="utf-8") == made:
         return folder
     rng = np.random.default_rng(classes)

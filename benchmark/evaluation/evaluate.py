@@ -97,7 +97,7 @@ def attacked_images(preset: Preset, split: Split | Files) -> list[int]:
         raise UsageError(
             f"evaluation.images = {wanted}, but {data.dataset} has only {len(split.labels)} to evaluate on."
         )
-    order = stratified_order(split.labels.cpu(), stream(data.dataset, data.split_seed, "attacked"))
+    order = stratified_order(split.labels.cpu(), stream(data.name, data.split_seed, "attacked"))
     return [int(i) for i in order[:wanted]]
 
 
@@ -178,7 +178,7 @@ def make_subject(preset: Preset, seed: int, model: nn.Module, data: Data) -> tup
     attacked, labels = pick(split, chosen, next(model.parameters()).device)
     images, victim = attacked.float().div(255).contiguous(), Victim(model)  # (n, C, H, W) in [0, 1]
     clean = predict(victim, images, settings.batch_size) == labels
-    draws = stream_seed(preset.data.dataset, seed, "evaluation")
+    draws = stream_seed(preset.data.name, seed, "evaluation")
     return Subject(victim, images, labels, clean, data.classes, settings.batch_size, draws), chosen, attacked
 
 
@@ -193,7 +193,7 @@ def joint_curves(outcomes: list[AttackOutcome], n: int) -> dict[str, dict[float,
 
 def without_adversary(preset: Preset, subject: Subject, images: Tensor, kept: Keep) -> tuple[list[Corrupted], Noise]:
     """Count the images (N, C, H, W), uint8, that are right under corruptions, and under noise of the largest eps."""
-    draws, eps = stream_seed(preset.data.dataset, 0, "corruptions"), preset.evaluation.eps[-1]
+    draws, eps = stream_seed(preset.data.name, 0, "corruptions"), preset.evaluation.eps[-1]
     corrupted = kept("corruptions", lambda: count_corrupted(subject, images, draws))
     right = kept("noise", lambda: int(sanity.stands_noise(subject, Radius("Linf", eps)).sum()))
     return corrupted, Noise(eps=eps, correct=right)

@@ -46,7 +46,8 @@ def build_model(name: str, images: Tensor, classes: int, seed: int) -> nn.Module
     Args:
         name: a name in `NETWORKS`.
         images: (N, C, H, W) uint8 training images, in any order; about 2,000 evenly spaced ones give the
-            normalisation and the whitening, the same for every arm and seed.
+            normalisation and the whitening, the same for every arm and seed. A channel that is constant in them is
+            divided by 1.
         classes: number of classes.
         seed: seed of the initial weights. PyTorch's layers draw them from the global generator, which is
             therefore seeded inside a fork and left as it was.
@@ -55,8 +56,10 @@ def build_model(name: str, images: Tensor, classes: int, seed: int) -> nn.Module
         UsageError: the network does not take images of this size.
     """
     build = look_up(name, NETWORKS)
-    sample = images[:: max(1, len(images) // SAMPLE)].cpu().float() / 255  # an image folder is sorted by class
-    normalize = Normalize(sample.mean((0, 2, 3)), sample.std((0, 2, 3)))
+    pixels = images[:: max(1, len(images) // SAMPLE)].cpu()  # an image folder is sorted by class
+    constant = pixels.amin((0, 2, 3)) == pixels.amax((0, 2, 3))  # channels in which all images are alike
+    sample = pixels.float() / 255
+    normalize = Normalize(sample.mean((0, 2, 3)), sample.std((0, 2, 3)).masked_fill(constant, 1.0))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs' generators too
         model: nn.Module = build(normalize, classes, sample)

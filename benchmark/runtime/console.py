@@ -19,12 +19,13 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 LINE_SECONDS, TRANSFER_SECONDS = 30.0, 5.0  # between the lines that stand for a bar where there is no terminal
-CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")  # all but tab and the end of a line
+# Control characters but tab and the end of a line, those that turn the direction of text, halves of surrogate pairs.
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 BARS = re.compile("(\r|\x1b\\[A)")  # by which tqdm moves the cursor
 
 
 def printable(text: str) -> str:
-    r"""Return a text whose control characters are escaped.
+    r"""Return a text whose control characters, and what is no Unicode (bytes of file names), are escaped.
 
     Example:
         >>> printable("a\x1b[31mb")
@@ -173,7 +174,7 @@ class Bar:
 
 
 class Transfer(Bar):
-    """Shows a download: megabytes, speed and the time left; has what pooch asks of a progress bar.
+    """Shows a download: megabytes, speed and the time left.
 
     Attributes:
         total: bytes of the whole file, as the server tells; 0 where it does not.
@@ -192,11 +193,6 @@ class Transfer(Bar):
         left = f", {duration((self.total - self.done) / speed)} left" if self.total > self.done else ""
         of = f" of {self.total / 1e6:.1f}" if self.total else ""
         self.line_if_due(f"{self.done / 1e6:.1f}{of} MB, {speed / 1e6:.1f} MB/s{left}")
-
-    def reset(self) -> None:
-        """Count from 0 again: pooch does before it counts the whole file at the end."""
-        self.done = 0
-        self.tqdm.reset()
 
     def close(self) -> None:
         """Remove the bar."""

@@ -1,11 +1,15 @@
 """Files that are written whole or not at all, sealed with a checksum, and read without running code from them."""
 
+import contextlib
 import errno
+import fcntl
+import glob
 import hashlib
 import io
 import json
 import os
 import pickle
+import shutil
 import stat
 import tempfile
 import zipfile
@@ -116,12 +120,55 @@ def check_writable(*folders: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text, as UTF-8, whole or not at all.
+    """Write a text, as UTF-8 (what is no Unicode escaped), whole or not at all.
 
     Raises:
         OSError: what writing raised.
     """
-    write_whole(path, lambda file: file.write(text.encode()))
+    write_whole(path, lambda file: file.write(text.encode(errors="backslashreplace")))
+
+
+@contextmanager
+def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
+    """Make a folder ".NAME.*" in `parent` for the time of a `with`; those of processes that were killed are removed.
+
+    A folder in use is locked (flock), so that only those are removed whose process is gone.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+    with _locked(parent):  # so that nobody takes a folder that is not locked yet for a leftover
+        for leftover in parent.glob(f".{glob.escape(name)}.*"):
+            if leftover.is_dir():
+                with contextlib.suppress(OSError), _locked(leftover, wait=False):
+                    shutil.rmtree(leftover, ignore_errors=True)
+        own = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=parent))
+        lock = _locked(own)
+        lock.__enter__()
+    try:
+        yield own
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+        lock.__exit__(None, None, None)
+
+
+@contextmanager
+def _locked(folder: Path, wait: bool = True) -> Iterator[None]:
+    """Lock a folder; a file system without locks is no reason to fail where it may wait.
+
+    Raises:
+        OSError: it may not wait, and somebody else has the lock, or there are no locks.
+    """
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(place, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if not wait:
+                raise
+        yield
+    finally:
+        os.close(place)
 
 
 def remove_leftovers(path: Path) -> None:

@@ -20,7 +20,7 @@ from benchmark.settings.preset_checks import dotted, shown
 NUMERICS = 3
 # Settings that came later: left out where they have their default, so that older runs keep their identity.
 LATER = {
-    "data": ("streamed", "resize"),
+    "data": ("streamed", "resize", "synthetic"),
     "recipe": ("drops", "accumulate", "compile"),
     "evaluation.checks": ("seeds",),
 }
@@ -159,6 +159,7 @@ def own_recipe(arm: Arm) -> dict[str, float]:
 def shared_settings(preset: Preset) -> dict[str, Any]:
     """Return what decides the outcome of every arm of a preset, as plain JSON values."""
     shared = preset.model_dump(mode="json", include={"data", "model", "recipe", "evaluation"})
+    shared["data"]["dataset"] = preset.data.name
     for table, names in LATER.items():
         settings: Any = preset
         dumped = shared

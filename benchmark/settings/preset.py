@@ -1,5 +1,6 @@
 """Settings: what a preset may say, as validated, frozen tables."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
@@ -48,7 +49,8 @@ class DataSettings(Settings):
 
     `streamed` images stay files, for sets too large for the memory: each is decoded anew in every epoch, its shorter
     side resized to `resize` (0 means `pixels`), and the centre of `pixels` x `pixels` cut out. Their standard
-    augmentation is a random resized crop, and mirroring.
+    augmentation is a random resized crop, and mirroring. `synthetic` images are made up, in the data set's format: its
+    checksums and numbers of images are not compared, and the record says so.
     """
 
     dataset: Text
@@ -59,6 +61,12 @@ class DataSettings(Settings):
     split_seed: CountOrZero = 0
     streamed: bool = False
     resize: CountOrZero = 0
+    synthetic: bool = False
+
+    @property
+    def name(self) -> str:
+        """The data set's name in records and random streams: of an own folder "./" and its name, not where it lies."""
+        return f"./{Path(self.dataset).resolve().name}" if "/" in self.dataset else self.dataset
 
 
 class ModelSettings(Settings):

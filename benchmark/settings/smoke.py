@@ -32,6 +32,8 @@ def shrink(preset: Preset, synthetic: bool = False) -> tuple[str, ...]:
         "evaluation.images": ATTACKED,
         "evaluation.batch_size": ATTACKED,
     }
+    if synthetic:
+        values["data.synthetic"] = True
     if evaluation.checks:
         values |= {
             "evaluation.checks.images": ATTACKED,

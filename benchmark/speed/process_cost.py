@@ -77,7 +77,7 @@ def seconds_to_first_step(folder: Path, device: torch.device) -> float:
 def a_run(folder: Path, device: torch.device, *overrides: str) -> tuple[str, ...]:
     """Return the command of one run on the made-up images, its record in the folder."""
     places = ("--data-root", str(folder / "data"), "--results", str(folder / "results"), "--device", str(device))
-    settings = [part for override in overrides for part in ("--set", override)]
+    settings = [part for override in ("data.synthetic=true", *overrides) for part in ("--set", override)]
     return (*BENCHMARK, "run", PRESET, "--arms", ARM, "--seeds", "0", "--force", *places, *settings)
 
 

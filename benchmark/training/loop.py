@@ -37,7 +37,7 @@ def order_hash(run: Run, images: int) -> str:
     """Return the SHA-256 (16 hex digits) of the order of `images` images over the recipe's epochs; arms with epochs of
     their own follow it as far as they go.
     """
-    digest, order = hashlib.sha256(), stream(run.preset.data.dataset, run.seed, "order")
+    digest, order = hashlib.sha256(), stream(run.preset.data.name, run.seed, "order")
     for _ in range(run.preset.recipe.epochs):
         digest.update(torch.randperm(images, generator=order).numpy().tobytes())
     return digest.hexdigest()[:16]
@@ -235,7 +235,7 @@ def _streamed_batches(run: Run, state: State, files: Files, rows: Sequence[Tenso
             files,
             torch.cat(list(rows)),
             augmentation=preset.arms[run.arm].augmentation,
-            seed=stream_seed(preset.data.dataset, run.seed, f"augmentation of epoch {epoch}"),
+            seed=stream_seed(preset.data.name, run.seed, f"augmentation of epoch {epoch}"),
             batch_size=len(rows[0]),
             workers=decoders(),
             flip=preset.recipe.flip,

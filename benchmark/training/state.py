@@ -81,7 +81,7 @@ def start(run: Run, data: Data, device: torch.device, group: Group = ALONE) -> S
     Raises:
         UsageError: the network does not exist, or lacks a layer that the method names.
     """
-    name, recipe = run.preset.data.dataset, run.recipe
+    name, recipe = run.preset.data.name, run.recipe
     model = build_model(run.preset.model.name, data.sample, data.classes, stream_seed(name, run.seed, "weights"))
     initial = weights_hash(model)
     _check_method(run, model)

@@ -1,7 +1,9 @@
 """A server on this machine that hands out one archive, well or badly, and archives for it."""
 
+import contextlib
 import io
 import tarfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,7 +22,8 @@ class Server(NamedTuple):
     Attributes:
         url: the folder it serves.
         content: the file, by any name.
-        script: how to answer the next requests, one after the other: "drop", "wrong", "missing" or "busy"; then well.
+        script: how to answer the next requests, one after the other: "drop", "wrong", "missing", "busy", "endless",
+            "slow" or "silent"; then well.
         asked: the paths of all requests.
     """
 
@@ -35,12 +38,23 @@ def answer(server: Server, handler: BaseHTTPRequestHandler) -> None:
     server.asked.append(handler.path)
     how = server.script.pop(0) if server.script else "well"
     content = server.content["archive"]
+    if how == "silent":
+        time.sleep(2)  # longer than a test lets a download be slow
     status = {"missing": 404, "busy": 503}.get(how, 200)
     handler.send_response(status)
-    handler.send_header("Content-Length", str(len(content) if status == 200 else 0))
+    length = 10**15 if how == "endless" else len(content)
+    handler.send_header("Content-Length", str(length if status == 200 else 0))
     handler.end_headers()
-    if status == 200:
-        handler.wfile.write({"drop": content[: len(content) // 2], "wrong": content[::-1]}.get(how, content))
+    with contextlib.suppress(ConnectionError):  # the other side has seen enough
+        if how == "endless":
+            while True:
+                handler.wfile.write(bytes(2**16))
+        elif how == "slow":
+            for byte in content[:20]:
+                handler.wfile.write(bytes([byte]))
+                time.sleep(0.1)
+        elif status == 200:
+            handler.wfile.write({"drop": content[: len(content) // 2], "wrong": content[::-1]}.get(how, content))
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from benchmark.cli import main
 from benchmark.settings import smoke
 
 # Read before any test hides it.
-DATA_ROOT = Path(os.environ.get("SBA_DATA_ROOT") or Path(__file__).resolve().parents[3] / "shared" / "data")
-PHOTO_CLASSES = ("airplane", "automobile", "bird", "cat", "deer")
+DATA_ROOT = Path(os.environ.get("SBA_DATA_ROOT") or "no SBA_DATA_ROOT")
+PHOTO_CLASSES = ("apple", "bear", "fox", "train", "tulip")
 SHORT = ("--arms", "erm", "--seeds", "0", "--set", "evaluation.eps=[16.0]")
 
 
@@ -64,9 +64,9 @@ def test_explicit_setting_wins_over_the_shrinking_of_a_smoke_run() -> None:
 @pytest.fixture
 def photos(fresh: Path) -> Path:
     """An image folder of one's own: links to 20 + 5 real photos of each of five classes."""
-    source = DATA_ROOT / "cifar10-jpeg"
+    source = DATA_ROOT / "cifar100-png"
     if not source.is_dir():
-        pytest.skip(f"no real photos: {source} is no folder; set SBA_DATA_ROOT to the folder that holds cifar10-jpeg")
+        pytest.skip(f"no real photos: {source} is no folder; set SBA_DATA_ROOT to the folder that holds cifar100-png")
     for split, count in (("train", 20), ("test", 5)):
         for name in PHOTO_CLASSES:
             (fresh / "photos" / split / name).mkdir(parents=True)

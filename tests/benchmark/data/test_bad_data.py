@@ -1,8 +1,14 @@
 """Data that is missing, damaged or of no use: a message that says what and where, never a traceback."""
 
+import hashlib
+import json
+import os
+import pickle
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NoReturn
 
 import numpy as np
@@ -11,7 +17,6 @@ import requests
 import torch
 from saying import ONE_RUN, TINY, Say, in_a_process
 
-from benchmark.data import download
 from benchmark.data.catalogue import DATASETS, Dataset
 from benchmark.data.datasets import Source, Split
 from benchmark.data.synthetic import write_cifar, write_image_folder
@@ -25,6 +30,9 @@ pytestmark = pytest.mark.usefixtures("elsewhere")
 
 JPEG = ("run", "cifar10_jpeg_cpu", "--arms", "erm", "--seeds", "0")
 CIFAR = ("run", "cifar10_cpu", "--arms", "erm", "--seeds", "0")
+
+
+CRAFTED = pickle.dumps(type("Crafted", (), {"__reduce__": lambda _self: (os.system, ("touch executed",))})(), 2)
 
 
 def no_network(*_arguments: object, **_named: object) -> NoReturn:
@@ -58,7 +66,7 @@ def test_download_that_fails_says_where_it_looked_and_why(
     say: Say, monkeypatch: pytest.MonkeyPatch, preset: str, folder: str
 ) -> None:
     monkeypatch.setattr(requests, "get", no_network)
-    monkeypatch.setattr(download, "PAUSES", (0.0,))
+    monkeypatch.setattr("pooch.core.time", SimpleNamespace(sleep=lambda _seconds: None))
     said = say("run", f"{preset}_cpu")
     assert said.code == 3
     assert said.has(f"data/{folder}", "MB", "no network in tests", "--data-root", "SBA_DATA_ROOT")
@@ -137,8 +145,8 @@ def test_image_that_would_fill_the_memory_is_named(say: Say) -> None:
 
 
 @pytest.mark.parametrize("name", ["data_batch_3", "test_batch", "batches.meta"])
-def test_truncated_cifar_file_is_named(say: Say, name: str) -> None:
-    broken = write_cifar(Path("data"), 10, 50, 20) / name
+def test_truncated_cifar_file_is_named(say: Say, name: str, official_cifar10: Callable[[Path], Path]) -> None:
+    broken = official_cifar10(Path("data")) / name
     broken.write_bytes(broken.read_bytes()[:-20])
     said = say(*CIFAR)
     assert said.code == 3
@@ -146,22 +154,57 @@ def test_truncated_cifar_file_is_named(say: Say, name: str) -> None:
     assert "data_batch_1" not in said.error
 
 
-def test_cifar_file_that_is_not_there_is_named(say: Say) -> None:
-    (write_cifar(Path("data"), 10, 50, 20) / "data_batch_5").unlink()
+def test_cifar_file_that_is_not_there_is_named(say: Say, official_cifar10: Callable[[Path], Path]) -> None:
+    (official_cifar10(Path("data")) / "data_batch_5").unlink()
     said = say(*CIFAR)
     assert said.code == 3
     assert said.has("cifar-10-batches-py", "data_batch_5")
 
 
-def test_files_with_other_checksums_are_not_taken_for_the_official_cifar(say: Say) -> None:
+@pytest.mark.parametrize("root", [(), ("--data-root", "data")])
+def test_no_file_in_the_folder_vouches_for_the_others(say: Say, root: tuple[str, ...]) -> None:
     folder = write_cifar(Path("data"), 10, 50, 20)
-    (folder / "SYNTHETIC.json").unlink()
-    said = say(*CIFAR)
+    (folder / "data_batch_1").write_bytes(CRAFTED)
+    (folder / "batches.meta").write_bytes(CRAFTED)
+    sums = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    for name in ("SYNTHETIC.json", "MD5SUMS", "checksums.json"):
+        (folder / name).write_text(json.dumps(sums), encoding="utf-8")
+    said = say(*CIFAR, *root)
     assert said.code == 3
     assert said.has("cifar-10-batches-py", "data_batch_1", "checksum")
+    assert not Path("executed").exists()
 
 
-def float_digits(_roots: object, _pixels: int) -> Source:
+MADE_UP = (*CIFAR, "--set", "data.synthetic=true")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (CRAFTED, "posix.system"),
+        (pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0, 10]}, 2), "labels such as 10"),
+        (pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0, -1]}, 2), "labels such as -1"),
+        (pickle.dumps({"data": np.zeros((2, 3072), np.uint8)}, 2), "KeyError('labels')"),
+        (pickle.dumps({"labels": [0, 1]}, 2), "KeyError('data')"),
+        (pickle.dumps({"data": np.zeros((2, 3000), np.uint8), "labels": [0, 1]}, 2), "cannot reshape"),
+        (pickle.dumps({"data": np.zeros((2, 3072), np.int32), "labels": [0, 1]}, 2), "pixels of type int32"),
+        (pickle.dumps({"data": np.zeros((2, 3072), np.float32), "labels": [0, 1]}, 2), "not of whole numbers"),
+        (pickle.dumps({"data": np.zeros((2, 3072), object), "labels": [0, 1]}, 2), "not of whole numbers"),
+        (pickle.dumps([1, 2], 2), "official format"),
+        (pickle.dumps({"data": 3, "labels": 4}, 2), "official format"),
+        (b"", "no whole pickle"),
+        (b"\x80\x02}q\x01(", "no whole pickle"),
+    ],
+)
+def test_cifar_files_of_other_content_are_refused_in_one_sentence(say: Say, values: bytes, words: str) -> None:
+    (write_cifar(Path("data"), 10, 50, 20) / "data_batch_2").write_bytes(values)
+    said = say(*MADE_UP)
+    assert said.code == 3
+    assert said.has("data_batch_2", words)
+    assert not Path("executed").exists()
+
+
+def float_digits(_roots: object, _settings: object) -> Source:
     """A data set that hands out pixels from 0 to 255 as floats."""
 
     def split(n: int) -> Split:

@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def write_pngs(source: Source, folder: Path, rename: Callable[[str], str] = str)
     for name, split in zip(("train", "test"), source.read(), strict=True):
         order = torch.randperm(len(split.labels), generator=torch.Generator().manual_seed(1)).tolist()
         for number, index in enumerate(order):
-            path = folder / name / rename(source.classes[split.labels[index]]) / f"{number:05d}.png"
+            path = folder / name / rename(source.classes[int(split.labels[index])]) / f"{number:05d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(split.images[index].permute(1, 2, 0).numpy()).save(path)
     return folder
@@ -48,7 +49,7 @@ def write_pngs(source: Source, folder: Path, rename: Callable[[str], str] = str)
 
 def made_up(cifar: Cifar, root: Path, monkeypatch: pytest.MonkeyPatch) -> Cifar:
     """Write official files below root, and let their images be those of the data set from now on."""
-    splits = find(cifar, [official_files(root, cifar)], 32).read()
+    splits = find(cifar, [official_files(root, cifar)], made_up_settings(cifar)).read()
     own = dataclasses.replace(
         cifar,
         images=(TRAIN, TEST),
@@ -59,8 +60,12 @@ def made_up(cifar: Cifar, root: Path, monkeypatch: pytest.MonkeyPatch) -> Cifar:
     return own
 
 
-def load(name: str, root: Path) -> Data:
-    return load_data(DataSettings(dataset=name, validation_images=10, split_seed=3), [root])
+def made_up_settings(cifar: Cifar) -> DataSettings:
+    return DataSettings(dataset=cifar.name, synthetic=True)
+
+
+def load(name: str, root: Path, synthetic: bool = False) -> Data:
+    return load_data(DataSettings(dataset=name, validation_images=10, split_seed=3, synthetic=synthetic), [root])
 
 
 @pytest.mark.parametrize("cifar", [CIFAR10, CIFAR100], ids=lambda cifar: cifar.name)
@@ -75,8 +80,8 @@ def test_both_forms_give_the_same_data(
     own = made_up(cifar, tmp_path / "official", monkeypatch)
     title = {"{}-png": cifar.name, "CIFAR-{}-images": cifar.name.removeprefix("cifar")}.get(folder, "")
     target = tmp_path / "pngs" / (folder.format(title) if title else cifar.name)
-    write_pngs(find(own, [tmp_path / "official"], 32), target, rename)
-    first, second = load(cifar.name, tmp_path / "official"), load(cifar.name, tmp_path / "pngs")
+    write_pngs(find(own, [tmp_path / "official"], made_up_settings(own)), target, rename)
+    first, second = load(cifar.name, tmp_path / "official", synthetic=True), load(cifar.name, tmp_path / "pngs")
     assert first.fingerprint == second.fingerprint == own.digest[:16]
     assert second.note is None
     for one, other in ((first.train, second.train), (first.validation, second.validation), (first.test, second.test)):
@@ -147,7 +152,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "another class": (lambda path: path.rename(path.parents[1] / "dog" / "x.png"), r"train/cat has 8 of 10, train/dog"),
     "a strange class": (
         lambda path: path.parent.rename(path.parents[1] / "lion") if path.is_file() else None,
-        r"no classes called train/lion",
+        r"no such classes: train/lion 10",
     ),
     "one colour": (
         lambda path: Image.fromarray(np.asarray(Image.open(path)) ^ np.uint8(1)).save(path),
@@ -161,7 +166,7 @@ def test_other_images_under_the_name_are_refused_with_counts_and_classes(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = made_up(CIFAR10, tmp_path / "official", monkeypatch)
-    folder = write_pngs(find(own, [tmp_path / "official"], 32), tmp_path / "pngs" / "cifar10-png")
+    folder = write_pngs(find(own, [tmp_path / "official"], made_up_settings(own)), tmp_path / "pngs" / "cifar10-png")
     spoil, message = FAULTS[fault]
     for path in sorted((folder / "train" / "cat").iterdir())[:2]:
         spoil(path)
@@ -171,7 +176,7 @@ def test_other_images_under_the_name_are_refused_with_counts_and_classes(
 
 def test_hidden_files_and_lists_of_labels_are_no_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = made_up(CIFAR10, tmp_path / "official", monkeypatch)
-    folder = write_pngs(find(own, [tmp_path / "official"], 32), tmp_path / "pngs" / "cifar10-png")
+    folder = write_pngs(find(own, [tmp_path / "official"], made_up_settings(own)), tmp_path / "pngs" / "cifar10-png")
     (folder / "train" / "cat" / "._0.png").write_bytes(b"resource fork")
     (folder / "train" / ".ipynb_checkpoints").mkdir()
     (folder / "train" / ".ipynb_checkpoints" / "a.png").touch()
@@ -193,7 +198,7 @@ def test_official_files_of_another_digest_are_accepted_and_noted(
 @pytest.mark.usefixtures("elsewhere")
 def test_missing_data_names_both_forms(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SBA_DATA_MIRROR", "http://127.0.0.1:9/")
-    monkeypatch.setattr("benchmark.data.download.PAUSES", ())
+    monkeypatch.setattr("pooch.core.time", SimpleNamespace(sleep=lambda _seconds: None))
     said = say("run", "cifar100_cpu", "--data-root", ".")
     assert said.code == 3
     assert said.has("cifar-100-python", "cifar100-png", "{train,test}/<class>/*.png")

@@ -1,7 +1,9 @@
 """Data: official formats, stratified splits, the decoded cache, image folders with every kind of file."""
 
 import hashlib
+import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,11 @@ from benchmark.data.datasets import decode_image, digits, image_folder
 from benchmark.data.load import data_roots, load_data, stratified_order
 from benchmark.data.synthetic import write_cifar, write_image_folder
 from benchmark.runtime.errors import DataError, UsageError
+from benchmark.settings.load import load_preset
+from benchmark.settings.plan import make_plan, shared_settings
 from benchmark.settings.preset import DataSettings
+
+MADE_UP = DataSettings(dataset="cifar10", synthetic=True)
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +48,7 @@ def test_every_beginning_of_a_stratified_order_has_the_classes_in_proportion() -
 def test_digits_are_scikit_learns_in_bytes() -> None:
     from sklearn.datasets import load_digits
 
-    source = digits([], 8)
+    source = digits([], DataSettings(dataset="digits", pixels=8))
     train, test = source.read()
     assert (train.images.shape, test.images.shape) == ((1297, 1, 8, 8), (500, 1, 8, 8))
     bunch = load_digits()
@@ -56,7 +62,7 @@ def test_cifar_is_read_from_its_official_format(find: object, classes: int, tmp_
 
     folder = write_cifar(tmp_path, classes, train=250, test=100)
     assert callable(find)
-    source = find([tmp_path / "nothing here", tmp_path], 32)
+    source = find([tmp_path / "nothing here", tmp_path], MADE_UP)
     train, test = source.read()
     assert (len(train.labels), len(test.labels), len(source.classes)) == (250, 100, classes)
     raw = pickle.loads((folder / ("test" if classes == 100 else "test_batch")).read_bytes())
@@ -68,22 +74,25 @@ def test_cifar_is_read_from_its_official_format(find: object, classes: int, tmp_
     )
     found = [(label, image.numpy().tobytes()) for label, image in zip(test.labels.tolist(), test.images, strict=True)]
     assert found == [(label, pixels) for _, label, pixels in keyed]
-    assert source.synthetic
 
 
-def test_a_changed_cifar_file_is_named(tmp_path: Path) -> None:
-    folder = write_cifar(tmp_path, 10, train=50, test=10)
+def test_a_changed_cifar_file_is_named(tmp_path: Path, official_cifar10: Callable[[Path], Path]) -> None:
+    folder = official_cifar10(tmp_path)
     content = (folder / "data_batch_3").read_bytes()
     (folder / "data_batch_3").write_bytes(content[:-100])
     with pytest.raises(DataError, match=r"data_batch_3.*Delete the folder"):
-        cifar10([tmp_path], 32)
+        cifar10([tmp_path], DataSettings(dataset="cifar10"))
 
 
-def test_files_that_are_not_the_official_ones_are_refused_without_the_marker(tmp_path: Path) -> None:
-    folder = write_cifar(tmp_path, 10, train=50, test=10)
-    (folder / "SYNTHETIC.json").unlink()
+def test_made_up_files_are_read_where_the_settings_say_so(tmp_path: Path) -> None:
+    write_cifar(tmp_path, 10, train=50, test=10)
     with pytest.raises(DataError, match="data_batch_1, data_batch_2"):
-        cifar10([tmp_path], 32)
+        load_data(DataSettings(dataset="cifar10"), [tmp_path])
+    found = load_data(MADE_UP, [tmp_path])
+    assert found.synthetic
+    assert found.note is None
+    again = load_data(MADE_UP, [tmp_path])  # decoded before
+    assert again.fingerprint == found.fingerprint
 
 
 def photo(path: Path, image: Image.Image, **options: object) -> None:
@@ -159,6 +168,22 @@ def test_subsets_and_validation_are_stratified_disjoint_and_fixed_by_their_own_s
     assert torch.equal(pixels_of(first.train), pixels_of(again.train))
     assert not torch.equal(pixels_of(first.train), pixels_of(other.train))
     assert first.fingerprint == other.fingerprint
+
+
+def test_an_own_folder_is_known_by_its_name_wherever_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_image_folder(tmp_path / "home" / "photos", 4, train=80, test=20, pixels=8)
+    parts = {"train_images": 40, "validation_images": 20, "test_images": 8}
+    first = load_data(settings(folder, **parts), [])
+    (tmp_path / "home").rename(tmp_path / "disk")
+    monkeypatch.chdir(tmp_path / "disk")
+    for place in (f"{tmp_path}/disk/photos", "./photos/", "../disk/photos"):
+        again = load_data(DataSettings.model_validate({"dataset": place, "pixels": 8, **parts}), [])
+        assert again.name == first.name == "./photos"
+        assert torch.equal(pixels_of(again.train), pixels_of(first.train))
+        assert torch.equal(pixels_of(again.validation), pixels_of(first.validation))
+    preset = load_preset("smoke", (f"data.dataset={tmp_path}/disk/photos",))
+    assert shared_settings(preset)["data"]["dataset"] == "./photos"
+    assert str(tmp_path) not in json.dumps(make_plan(preset, None, None)[0].settings)
 
 
 def test_the_second_start_reads_the_cache_and_decodes_nothing(

@@ -1,5 +1,6 @@
 """Archives of data sets: nothing is written elsewhere, and no half data set is ever there."""
 
+import dataclasses
 import hashlib
 import shutil
 import tarfile
@@ -10,9 +11,10 @@ import pytest
 from archive_server import DATA, Server, ask, in_data, odd
 from saying import Say
 
-from benchmark.data import download
+from benchmark.data import cifar, cifar_sets, download
 from benchmark.data.cifar import cifar10
 from benchmark.runtime.torchvision import ensure_importable
+from benchmark.settings.preset import DataSettings
 
 ensure_importable()
 from torchvision.datasets import CIFAR10  # noqa: E402
@@ -39,6 +41,7 @@ def test_an_archive_that_would_write_elsewhere_is_refused(
 def test_an_archive_that_breaks_off_is_refused(official: Callable[..., bytes], say: Say, server: Server) -> None:
     server.content["archive"] = official()[:-200]
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cifar, "CIFAR10", dataclasses.replace(cifar_sets.CIFAR10, archive=len(server.content["archive"])))
         patch.setattr(CIFAR10, "tgz_md5", hashlib.md5(server.content["archive"]).hexdigest())
         said = ask(say)
     assert said.code == 3
@@ -64,18 +67,19 @@ def test_killed_before_a_whole_file_or_folder_is_moved_leaves_nothing_that_passe
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, moves, move_later)
-        cifar10([DATA], 32)
+        cifar10([DATA], DataSettings(dataset="cifar10"))
     shown = [path.name for path in killed.iterdir() if not path.name.startswith(".")]
     assert shown == ["cifar-10-python.tar.gz"] * kept
     assert [path.name for path in killed.rglob("*") if path.is_file()]  # it was killed with work done
-    assert len(cifar10([killed], 32).read()[0].labels) == 50
+    assert len(cifar10([killed], DataSettings(dataset="cifar10")).read()[0].labels) == 50
     assert len(server.asked) == 2 - kept
+    assert sorted(path.name for path in killed.iterdir()) == ["cifar-10-batches-py", "cifar-10-python.tar.gz"]
 
 
 def test_an_archive_that_is_there_is_used_without_a_network(server: Server, official: Callable[..., bytes]) -> None:
     DATA.mkdir()
     (DATA / CIFAR10.filename).write_bytes(official())
-    assert len(cifar10([DATA], 32).read()[0].labels) == 50
+    assert len(cifar10([DATA], DataSettings(dataset="cifar10")).read()[0].labels) == 50
     assert server.asked == []
 
 
@@ -83,7 +87,7 @@ def test_a_damaged_archive_that_is_there_is_replaced(server: Server, official: C
     DATA.mkdir()
     archive = official()
     (DATA / CIFAR10.filename).write_bytes(archive[:-1])
-    assert len(cifar10([DATA], 32).read()[0].labels) == 50
+    assert len(cifar10([DATA], DataSettings(dataset="cifar10")).read()[0].labels) == 50
     assert (DATA / CIFAR10.filename).read_bytes() == archive
     assert len(server.asked) == 1
 

@@ -31,6 +31,15 @@ def test_the_first_layer_normalises_with_the_training_images_statistics(name: st
     assert model(x[:2].float() / 255).shape == (2, 7)
 
 
+@pytest.mark.parametrize("name", SIZES)
+def test_a_channel_that_is_constant_is_divided_by_one(name: str) -> None:
+    x = images(name)
+    x[:, 0] = 37
+    model = build_model(name, x, 3, seed=0).eval()
+    assert next(model.children()).get_buffer("std").flatten()[0] == 1
+    assert model(x.float() / 255).isfinite().all()
+
+
 def test_normalisation_and_whitening_come_from_images_of_every_class() -> None:
     dark = images("fast", 3000) // 4
     by_class = torch.cat([dark, 255 - dark])  # as an image folder has them

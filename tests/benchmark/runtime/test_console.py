@@ -127,8 +127,6 @@ def test_without_a_terminal_a_download_is_a_line_each_five_seconds(
     for total in (0, 0, 170_000_000, 170_000_000):  # a server that tells the size, after one that does not
         shown.total = total
         shown.update(10_000_000)
-    shown.reset()
-    shown.update(170_000_000)
     shown.close()
     out, err = capsys.readouterr()
     first, second = out.splitlines()
@@ -148,3 +146,8 @@ def test_in_a_terminal_a_download_is_a_bar(monkeypatch: pytest.MonkeyPatch, caps
     for text in ("data.tar.gz:  10%", "17.0M/170M", "B/s"):
         assert text in terminal.getvalue()
     assert capsys.readouterr().out == ""
+
+
+def test_a_line_cannot_reprogram_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_line("photos/\x1b]0;owned\x07\udce9\u202egpj.exe: caf\u00e9\nnext")
+    assert capsys.readouterr().out == "photos/\\x1b]0;owned\\x07\\udce9\\u202egpj.exe: caf\u00e9\nnext\n"

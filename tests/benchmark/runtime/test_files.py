@@ -13,7 +13,15 @@ import torch
 from saying import Say
 
 from benchmark.runtime.errors import UsageError
-from benchmark.runtime.files import DamagedFileError, check_writable, load_tensors, write_text, write_whole, writing_to
+from benchmark.runtime.files import (
+    DamagedFileError,
+    check_writable,
+    load_tensors,
+    scratch_folder,
+    write_text,
+    write_whole,
+    writing_to,
+)
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -136,3 +144,29 @@ def test_a_folder_that_cannot_be_written_is_named_with_what_to_do(tmp_path: Path
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=r"cannot write to .*file.below: Not a directory.*--results DIR"):
         check_writable(tmp_path / "file" / "below")
+
+
+def test_a_scratch_folder_removes_those_of_killed_processes_and_no_other(tmp_path: Path) -> None:
+    killed = tmp_path / ".a.tar.gz.killed"
+    (killed / "below").mkdir(parents=True)
+    (killed / "below" / "half a file").touch()
+    (tmp_path / ".another.gz.x").mkdir()
+    (tmp_path / ".a.tar.gz.file").touch()
+    with scratch_folder(tmp_path, "a.tar.gz") as first:
+        (first / "part").touch()
+        with scratch_folder(tmp_path, "a.tar.gz") as second:
+            assert first != second
+            assert (first / "part").exists()
+        assert not second.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.tar.gz.file", ".another.gz.x"]
+
+
+def test_a_scratch_folder_goes_when_its_work_fails(tmp_path: Path) -> None:
+    def work() -> None:
+        with scratch_folder(tmp_path, "x") as own:
+            (own / "y").mkdir()
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        work()
+    assert not list(tmp_path.iterdir())

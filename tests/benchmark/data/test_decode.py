@@ -1,0 +1,191 @@
+"""Any kind of image file becomes an upright RGB image, or a reason why not."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from image_fuzz import fuzz
+from photos import noise
+from PIL import EpsImagePlugin, Image, ImageCms, ImageOps
+
+from benchmark.data.decode import UnreadableImageError, read_rgb
+
+COLOUR = (200, 30, 60)
+
+
+def saved(path: Path, image: Image.Image, **options: object) -> Path:
+    image.save(path, **options)  # type: ignore[arg-type]
+    return path
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "YCbCr"])
+def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
+    original = Image.new("RGB", (20, 30), COLOUR).convert(mode)
+    path = tmp_path / ("image.jpg" if mode in ("CMYK", "YCbCr") else "image.png")
+    image = read_rgb(saved(path, original))
+    assert (image.mode, image.size) == ("RGB", (20, 30))
+    difference = np.asarray(image).astype(int) - np.asarray(original.convert("RGB")).astype(int)
+    assert abs(difference).max() <= 4
+
+
+def test_a_palette_with_transparent_colours_keeps_its_colours(tmp_path: Path) -> None:
+    original = noise(16, 16).convert("P")
+    colours = np.asarray(original.convert("RGB"))
+    original.info["transparency"] = bytes([0] * 256)
+    assert np.array_equal(np.asarray(read_rgb(saved(tmp_path / "clear.png", original))), colours)
+
+
+def test_sixteen_bits_are_divided_by_257_and_not_clipped(tmp_path: Path) -> None:
+    levels = np.array([[0, 257, 128, 129], [32768, 65535, 65278, 1000]], dtype=np.uint16)
+    image = read_rgb(saved(tmp_path / "deep.png", Image.fromarray(levels)))
+    expected = np.rint(levels / 257).astype(np.uint8)
+    assert np.array_equal(np.asarray(image), np.stack([expected] * 3, axis=2))
+    assert expected.tolist() == [[0, 1, 0, 1], [128, 255, 254, 4]]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_orientation_of_a_camera_is_undone(tmp_path: Path, orientation: int) -> None:
+    upright = noise(16, 24)
+    turned = {
+        1: upright,
+        2: ImageOps.mirror(upright),
+        3: upright.rotate(180),
+        4: ImageOps.flip(upright),
+        5: ImageOps.mirror(upright.rotate(-90, expand=True)),
+        6: upright.rotate(90, expand=True),
+        7: ImageOps.mirror(upright.rotate(90, expand=True)),
+        8: upright.rotate(-90, expand=True),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    found = read_rgb(saved(tmp_path / "photo.png", turned, exif=exif))
+    assert np.array_equal(np.asarray(found), np.asarray(upright))
+
+
+def damaged(tmp_path: Path, kind: str) -> Path:
+    path = saved(tmp_path / "photo.JPEG", noise(64, 64))
+    content = path.read_bytes()
+    if kind == "missing":
+        path.unlink()
+    else:
+        path.write_bytes({"truncated": content[: len(content) // 2], "text": b"not an image\n", "empty": b""}[kind])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("truncated", "image file is truncated"),
+        ("text", "no image of a known format"),
+        ("empty", "no image of a known format"),
+        ("missing", "No such file or directory"),
+    ],
+)
+def test_what_cannot_be_read_is_a_reason_in_one_line(tmp_path: Path, kind: str, reason: str) -> None:
+    with pytest.raises(UnreadableImageError, match=reason) as error:
+        read_rgb(damaged(tmp_path, kind))
+    assert "\n" not in str(error.value)
+    assert str(tmp_path) not in str(error.value)
+
+
+def test_a_folder_in_the_place_of_an_image_is_unreadable(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableImageError, match="directory"):
+        read_rgb(tmp_path)
+
+
+def test_a_colour_profile_does_not_hinder(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = saved(tmp_path / "profile.jpg", Image.new("RGB", (8, 8), COLOUR), icc_profile=profile)
+    assert np.abs(np.asarray(read_rgb(image)).astype(int) - np.array(COLOUR)).max() <= 4
+
+
+GREY = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "reason"),
+    [
+        ("zero to one.tif", GREY, "floating-point pixels"),
+        ("hdr.tif", GREY * 1000, "floating-point pixels"),
+        ("deep.tif", (GREY * 2**30).astype(np.int32), "32-bit pixels|signed pixels"),
+    ],
+)
+def test_pixels_without_a_fixed_white_are_refused(tmp_path: Path, name: str, pixels: np.ndarray, reason: str) -> None:
+    with pytest.raises(UnreadableImageError, match=f"it has ({reason}), which have no fixed white"):
+        read_rgb(saved(tmp_path / name, Image.fromarray(pixels)))
+
+
+def test_floating_point_pixels_of_a_netpbm_file_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "hdr.ppm"
+    path.write_bytes(b"Pf\n4 3\n-1.0\n" + GREY.tobytes())
+    with pytest.raises(UnreadableImageError, match="floating-point pixels"):
+        read_rgb(path)
+
+
+def tiff(pixels: np.ndarray, **tags: int) -> bytes:
+    """An uncompressed grey-scale TIFF of 16-bit pixels with these tags beside the needed ones, little-endian."""
+    height, width = pixels.shape
+    content = pixels.astype("<u2").tobytes()
+    values = {256: width, 257: height, 258: 16, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: len(content)}
+    values |= {int(tag[1:]): value for tag, value in tags.items()}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(values.items()))
+    directory = struct.pack("<H", len(values)) + entries + bytes(4)
+    return struct.pack("<2sHI", b"II", 42, 8 + len(content)) + content + directory
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({}, None),
+        ({"_339": 1}, None),
+        ({"_339": 2}, "signed pixels"),
+        ({"_262": 0}, "from white to black"),
+        ({"_258": 12}, "other than 16 bits"),
+    ],
+)
+def test_sixteen_bits_of_tiff_are_read_where_their_white_is_known(
+    tmp_path: Path, tags: dict[str, int], reason: str | None
+) -> None:
+    levels = np.array([[0, 257, 2570], [65535, 32768, 1000]], dtype=np.uint16)
+    path = tmp_path / "deep.tiff"
+    path.write_bytes(tiff(levels, **tags))
+    if reason:
+        with pytest.raises(UnreadableImageError, match=reason):
+            read_rgb(path)
+    else:
+        assert np.asarray(read_rgb(path))[..., 0].tolist() == [[0, 1, 10], [255, 128, 4]]
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".tif"])
+def test_no_other_format_is_opened_whatever_the_ending(
+    tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(x) run\nshowpage\n"
+    executed: list[object] = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *arguments, **_: executed.append(arguments))
+    for content in (postscript, b"GIF89a\x01\0\x01\0\0\0\0;", b"8BPS\0\1"):
+        path = tmp_path / f"photo{ending}"
+        path.write_bytes(content)
+        with pytest.raises(UnreadableImageError, match="no image of a known format"):
+            read_rgb(path)
+    assert not executed
+
+
+@pytest.mark.parametrize("error", [MemoryError(), KeyError("x"), IndexError("y"), RecursionError("z"), EOFError()])
+def test_whatever_pillow_raises_is_an_unreadable_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def broken(*_: object, **_named: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Image, "open", broken)
+    with pytest.raises(UnreadableImageError, match=r"MemoryError|x|y|z|EOFError"):
+        read_rgb(tmp_path)
+
+
+def test_damaged_images_of_all_endings_are_read_or_refused(tmp_path: Path) -> None:
+    tally, strange = fuzz(150, tmp_path, seed=1)
+    assert strange == []
+    assert tally["read"] > 10
+    assert tally["refused"] > 50
