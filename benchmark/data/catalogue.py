@@ -9,7 +9,8 @@ class Dataset(NamedTuple):
     """One data set.
 
     Attributes:
-        target: "module:name" of what finds it, (data roots, `DataSettings`) -> `Source`, or the path of an image folder.
+        target: "module:name" of what finds it, (data roots, `DataSettings`) -> `Source` or the path of an image
+            folder.
         source: its origin, in one line.
         train_images: number of training images.
         folder: what is looked for below each data root; empty where it comes with a dependency.

@@ -190,7 +190,7 @@ class Transfer(Bar):
         self.tqdm.total = self.total or None
         self.advance(size)
         speed = self.done / max(time.monotonic() - self.began, 1e-9)
-        left = f", {duration((self.total - self.done) / speed)} left" if self.total > self.done else ""
+        left = f", {duration((self.total - self.done) / speed)} left" if self.total > self.done > 0 else ""
         of = f" of {self.total / 1e6:.1f}" if self.total else ""
         self.line_if_due(f"{self.done / 1e6:.1f}{of} MB, {speed / 1e6:.1f} MB/s{left}")
 
