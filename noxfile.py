@@ -188,10 +188,21 @@ def results(session: nox.Session) -> None:
 
 @session
 def tests(session: nox.Session) -> None:
-    """Run the test suite and the doctests, one test a core at a time (-- --numprocesses 0: in one process)."""
+    """Run the tests and doctests but the slow ones, one test a core at a time (-- --numprocesses 0: in one process)."""
+    run_tests(session, "not slow")
+
+
+@session
+def tests_slow(session: nox.Session) -> None:
+    """Run the tests that start many processes: Ray, DistributedDataParallel, Slurm, kills."""
+    run_tests(session, "slow")
+
+
+def run_tests(session: nox.Session, marked: str) -> None:
+    """Run the tests whose marks match, a process for each core."""
     install(session)
     processes = ["--numprocesses", "auto", "--dist", "worksteal"]
-    session.run("pytest", *processes, *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    session.run("pytest", "-m", marked, *processes, *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 @session

@@ -1,6 +1,7 @@
 """The layout that keeps the method importable alone and the statistics free of torch; see also `lint-imports`."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -66,3 +67,9 @@ def test_nothing_calls_the_global_random_generators() -> None:
         for path in (ROOT / package).rglob("*.py"):
             text = path.read_text(encoding="utf-8").replace(".eval(", "")
             assert not [call for call in forbidden if call in text], path.name
+
+
+def test_the_readme_has_every_package_in_its_tree() -> None:
+    tree = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Where things are")[2].partition("##")[0]
+    packages = {path.parent.name for path in (ROOT / "benchmark").glob("*/__init__.py")}
+    assert packages == set(re.findall(r"^      (\w+)/ ", tree, re.MULTILINE))

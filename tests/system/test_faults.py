@@ -9,6 +9,8 @@ import faults
 import pytest
 from tiny_study import ARMS
 
+pytestmark = pytest.mark.slow
+
 KILLS = 5
 
 

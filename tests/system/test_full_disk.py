@@ -13,7 +13,7 @@ from tiny_study import path_of, read, run
 from benchmark.records.store import read_record
 
 ONE = ("--arms", "erm", "--seeds", "0")
-pytestmark = pytest.mark.usefixtures("fresh")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh")]
 
 
 def mounted(folder: Path, size: str) -> bool:

@@ -19,6 +19,8 @@ from benchmark.runtime.distributed import ALONE, Group
 from benchmark.runtime.errors import DataError
 from benchmark.runtime.files import load_tensors
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 120  # seconds
 
 

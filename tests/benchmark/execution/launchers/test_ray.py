@@ -28,6 +28,8 @@ from benchmark.runtime.signals import Stop
 from benchmark.settings.load import load_preset
 from benchmark.settings.plan import make_plan
 
+pytestmark = pytest.mark.slow
+
 NEEDS_RAY = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the package ray is not installed")
 NEEDS_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="it looks for processes in /proc")
 ARMS = ("erm", "mixup", "sba")
