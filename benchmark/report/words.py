@@ -130,8 +130,8 @@ def interval(low: float | None, high: float | None) -> str:
 
 
 def amount(pair: Comparison) -> str:
-    """Write a mean difference; thousands of images and seconds with their unit."""
-    unit = {POINTS: "", "thousand images": f"{TIE}k", "seconds": f"{TIE}s"}[pair.unit]
+    """Write a mean difference, with its unit unless it is in points."""
+    unit = {POINTS: "", "thousand images": f"{TIE}k", "seconds": f"{TIE}s"}.get(pair.unit, f"{TIE}{pair.unit}")
     return f"{signed(pair.difference)}{unit}"
 
 

@@ -1,4 +1,4 @@
-"""A data set, a network, an attack, a method and an endpoint are each added by one row, as CONTRIBUTING.md says."""
+"""Data sets, networks, attacks, methods, endpoints and launchers are added by one row, as CONTRIBUTING.md says."""
 
 import re
 from collections import OrderedDict
@@ -19,6 +19,8 @@ from benchmark.analysis.study import load_study
 from benchmark.data.catalogue import DATASETS, Dataset
 from benchmark.data.datasets import Source, Split
 from benchmark.evaluation.catalogue import ATTACKS
+from benchmark.execution.launchers import LAUNCHERS
+from benchmark.execution.launchers.context import Launcher
 from benchmark.networks.catalogue import NETWORKS
 from benchmark.records.store import read_study
 from benchmark.settings.methods import METHODS
@@ -120,6 +122,15 @@ def test_a_study_of_new_rows_runs_and_is_reported(fresh: Path, say: Say) -> None
     assert say("report").code == 0
     for kind, name in (("datasets", "stripes"), ("models", "tiny"), ("attacks", "darken"), ("methods", "calm")):
         assert re.search(rf"^{name} ", say("list", kind).out, re.MULTILINE)
+
+
+def test_a_launcher_is_one_row(fresh: Path, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    row = Launcher(lambda _options: asked.append("checked"), lambda todo, _context: asked.append(len(todo)), "counts")
+    monkeypatch.setitem(LAUNCHERS, "counting", row)
+    say("run", "smoke", "--launcher", "counting", "--arms", "erm", "--seeds", "0,1")
+    assert asked == ["checked", 2]
+    assert not list(fresh.rglob("seed-*.json"))
 
 
 def test_contributing_names_the_table_of_every_kind() -> None:

@@ -68,19 +68,11 @@ def toml_with(kind: str, name: str) -> str:
 
 
 @pytest.mark.parametrize("kind", NAMES)
-def test_unknown_name_of_a_kind_names_the_nearest(say: Say, kind: str) -> None:
-    _, wrong, near = NAMES[kind]
+def test_unknown_name_of_a_kind_names_file_key_and_nearest(say: Say, kind: str) -> None:
+    key, wrong, near = NAMES[kind]
     said = say("run", preset_file(toml_with(kind, wrong)))
     assert said.code == 2
-    assert said.has(f"'{wrong}'", f"did you mean {near}", "Allowed: ")
-
-
-@pytest.mark.parametrize("kind", NAMES)
-def test_unknown_name_of_a_kind_names_file_and_key(say: Say, kind: str) -> None:
-    key, wrong, _ = NAMES[kind]
-    said = say("run", preset_file(toml_with(kind, wrong)))
-    assert said.code == 2
-    assert said.has("mine.toml", key)
+    assert said.has("mine.toml", key, f"'{wrong}'", f"did you mean {near}", "Allowed: ")
 
 
 def test_preset_that_extends_an_unknown_one_names_file_and_nearest(say: Say) -> None:
@@ -110,16 +102,10 @@ def test_unknown_option_is_named(say: Say) -> None:
 # Layers
 
 
-def test_layer_that_is_not_there_names_near_ones_and_those_there_are(say: Say) -> None:
-    said = say("run", "smoke", "--arms", "sba", "--seeds", "0", "--set", 'arms.sba.settings.layers=["blok1"]')
-    assert said.code == 2
-    assert said.has("sba", "'blok1'", "small", "'block1'", "stem", "block2")
-
-
-def test_layer_that_is_not_there_is_found_before_any_arm_trains(say: Say) -> None:
+def test_layer_that_is_not_there_is_named_with_those_there_are_before_any_arm_trains(say: Say) -> None:
     said = say("run", "smoke", *TINY, "--seeds", "0", "--set", 'arms.sba.settings.layers=["blok1"]')
     assert said.code == 2
-    assert said.has("'blok1'")
+    assert said.has("sba", "'blok1'", "small", "'block1'", "stem", "block2")
     assert "epoch 1" not in said.out
 
 

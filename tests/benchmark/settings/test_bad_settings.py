@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from saying import ONE_RUN, TINY, Say, preset_file
+from saying import ONE_RUN, TINY, Say
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -16,18 +16,12 @@ pytestmark = pytest.mark.usefixtures("elsewhere")
     ("setting", "key", "value", "allowed"),
     [
         ("recipe.epochs=many", "recipe.epochs", "'many'", "integer"),
-        ("recipe.epochs=2.5", "recipe.epochs", "2.5", "integer"),
         ("recipe.flip=perhaps", "recipe.flip", "'perhaps'", "boolean"),
-        ("recipe=3", "recipe", "3", ""),
         ("recipe.epochs=0", "recipe.epochs", "0", "greater than or equal to 1"),
-        ("recipe.batch_size=0", "recipe.batch_size", "0", "greater than or equal to 1"),
         ("recipe.momentum=1.5", "recipe.momentum", "1.5", "less than 1"),
-        ("recipe.learning_rate=-0.1", "recipe.learning_rate", "-0.1", "greater than 0"),
         ("recipe.learning_rate=nan", "recipe.learning_rate", "nan", "finite"),
         ("recipe.precision=float16", "recipe.precision", "'float16'", "'float32' or 'bfloat16'"),
-        ("arms.erm.augmentation=crop", "arms.erm.augmentation", "'crop'", "'none' or 'standard'"),
         ("evaluation.eps=[16.0, 0.0]", "evaluation.eps", "0.0", "greater than 0"),
-        ("evaluation.images=0", "evaluation.images", "0", "greater than or equal to 1"),
     ],
 )
 def test_wrong_value_names_file_key_value_and_what_is_allowed(
@@ -37,12 +31,6 @@ def test_wrong_value_names_file_key_value_and_what_is_allowed(
     assert said.code == 2
     assert said.has("smoke.toml", key, value, allowed)
     assert not list(Path().rglob("*.json"))
-
-
-def test_wrong_value_in_a_file_names_that_file(say: Say) -> None:
-    said = say("run", preset_file('extends = "smoke"\n[recipe]\nepochs = 0\n'))
-    assert said.code == 2
-    assert said.has("mine.toml", "recipe.epochs = 0", "greater than or equal to 1")
 
 
 def test_wrong_value_of_a_method_names_key_value_and_range(say: Say) -> None:
