@@ -8,8 +8,8 @@ from torch import Tensor
 
 from benchmark.data.datasets import Split
 from benchmark.data.streamed import Files, decoded, evaluation_batches
-from benchmark.networks.build import SAMPLE
 from benchmark.runtime.environment import cores
+from benchmark.settings.preset import SAMPLE
 
 MOST_DECODERS = 16
 AT_ONCE = 50  # images for which starting workers does not pay

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from benchmark.networks.catalogue import NETWORKS
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.names import look_up
-
-SAMPLE = 2000  # training images, at least, that normalisation and whitening are computed from
+from benchmark.settings.preset import SAMPLE
 
 
 class Normalize(nn.Module):

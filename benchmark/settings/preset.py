@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from benchmark.runtime.errors import nearest
 from benchmark.settings.names import table
 
+SAMPLE = 2000  # training images, at least, that a network's normalisation and whitening are computed from
 MAX_SEEDS = 1000  # of a study, which names each of them in its records and tables
 # Windows opens a device where one of these names a folder.
 DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
