@@ -92,6 +92,10 @@ STUDIES = {
         ("tiny_imagenet_100", *TOGETHER),
         "The study on 100 classes of Tiny ImageNet, a folder under the data root, by ImageNet's path.",
     ),
+    "tiny_imagenet_memory": (
+        ("tiny_imagenet_100_memory_cpu",),
+        "The same images decoded once into memory, more epochs of a smaller network: a study for a CPU.",
+    ),
     "imagenet": (
         ("imagenet", *TOGETHER),
         "The study on ImageNet, folders under the data root: ResNet-50, on all GPUs of this machine.",

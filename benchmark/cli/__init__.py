@@ -141,6 +141,14 @@ def crosscheck_command(options: argparse.Namespace) -> int:
     return 1 if differing else 0
 
 
+def autoattack_command(options: argparse.Namespace) -> int:
+    """Attack trained runs by AutoAttack standard."""
+    from benchmark.cli.autoattack import autoattack
+
+    autoattack(options)
+    return 0
+
+
 def tune_command(options: argparse.Namespace) -> int:
     """Choose the best trial of each arm."""
     from benchmark.cli.tune import tune
@@ -180,6 +188,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "report": report_command,
     "evaluate": evaluate_command,
     "crosscheck": crosscheck_command,
+    "autoattack": autoattack_command,
     "tune": tune_command,
     "list": list_command,
     "speed": speed_command,

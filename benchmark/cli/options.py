@@ -1,6 +1,7 @@
 """The command line's arguments: every command with its options."""
 
 import argparse
+import math
 from pathlib import Path
 from typing import TypeAlias
 
@@ -22,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
         add_report,
         add_evaluate,
         add_crosscheck,
+        add_autoattack,
         add_tune,
         add_list,
         add_speed,
@@ -158,6 +160,24 @@ def add_crosscheck(commands: Commands) -> None:
     cross.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
 
 
+def add_autoattack(commands: Commands) -> None:
+    """Add the command `autoattack`."""
+    strong = commands.add_parser("autoattack", help="AutoAttack standard (pyautoattack) on trained runs")
+    strong.set_defaults(command="autoattack")
+    strong.add_argument("preset", help="a preset whose runs have records and checkpoints")
+    strong.add_argument("--arms", type=names, help="only these arms: a,b")
+    strong.add_argument("--seeds", type=seeds, help="only these seeds: 0,1,2 or 0-9")
+    strong.add_argument("--eps", type=radii, help="Linf radii in 1/255: 0.5,1 (default: the one that the preset names)")
+    strong.add_argument("--images", type=count, default=500, metavar="N", help="at most, in one batch (default: 500)")
+    strong.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one setting")
+    strong.add_argument("--data-root", type=Path, metavar="DIR", help="where data is looked for first")
+    strong.add_argument(
+        "--results", type=Path, metavar="DIR", default=Path("results"), help="records (default: results)"
+    )
+    strong.add_argument("--runs", type=Path, metavar="DIR", default=Path("runs"), help="checkpoints (default: runs)")
+    strong.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
+
+
 def add_tune(commands: Commands) -> None:
     """Add the command `tune`."""
     tune = commands.add_parser("tune", help="choose the best trial of each arm: their table and a preset, from records")
@@ -230,6 +250,21 @@ def parts(text: str) -> list[str]:
     found = names(text)
     if unknown := [name for name in found if name not in PARTS]:
         raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no part; {nearest(unknown[0], PARTS)}")
+    return found
+
+
+def radii(text: str) -> list[float]:
+    """Parse "0.5,1".
+
+    Raises:
+        argparse.ArgumentTypeError: anything else than numbers above 0.
+    """
+    try:
+        found = [float(part) for part in names(text)]
+    except ValueError:
+        found = []
+    if not found or not all(0 < value < math.inf for value in found):
+        raise argparse.ArgumentTypeError(f"{text!r}: write numbers above 0 as 0.5,1")
     return found
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from benchmark.networks.build import Normalize, conv
 
 
-def whitening_stem(whitening: Tensor) -> nn.Sequential:
+def whitening_stem(whitening: Tensor, stride: int = 1) -> nn.Sequential:
     """Return a frozen 2x2 convolution by the patches' whitening filters and their negatives, then GELU.
 
     Source: Keller Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv:2404.00498, section 3.2.
@@ -17,9 +17,10 @@ def whitening_stem(whitening: Tensor) -> nn.Sequential:
 
     Args:
         whitening: (2 * 2 * C, C, 2, 2) filters that decorrelate the patches of normalised training images.
+        stride: of the convolution; at 2 the patches do not overlap and height and width are halved.
     """
     filters = torch.cat([whitening, -whitening])
-    layer = nn.Conv2d(whitening.shape[1], len(filters), 2, bias=False)
+    layer = nn.Conv2d(whitening.shape[1], len(filters), 2, stride, bias=False)
     layer.weight = nn.Parameter(filters.clone(), requires_grad=False)
     return nn.Sequential(layer, nn.GELU())
 
@@ -45,6 +46,16 @@ def fast_net(normalize: Normalize, classes: int, images: Tensor) -> nn.Module:
     """
     whitening = whitening_filters(normalize(images))
     return _behind(normalize, whitening_stem(whitening), 2 * len(whitening), classes)
+
+
+def fast_64_net(normalize: Normalize, classes: int, images: Tensor) -> nn.Module:
+    """Return `fast_net` for images of 64 pixels: its stem takes patches that do not overlap.
+
+    The 24 channels of a 2x2 patch are its 12 values, whitened, and their negatives: nothing is lost, and the network
+    costs 1.2 times what `fast_net` costs on images of 32 pixels, instead of 4.4 times.
+    """
+    whitening = whitening_filters(normalize(images))
+    return _behind(normalize, whitening_stem(whitening, stride=2), 2 * len(whitening), classes)
 
 
 def fast_conv_net(normalize: Normalize, classes: int, images: Tensor) -> nn.Module:

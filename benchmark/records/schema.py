@@ -317,3 +317,25 @@ class CrosscheckRow(TypedDict):
     ours: CountOrZero
     theirs: CountOrZero
     disagreements: CountOrZero
+
+
+@with_config(STRICT)
+class AutoAttackRow(TypedDict):
+    """AutoAttack standard on one run at one Linf eps (in 1/255), on the first n of the study's attacked images.
+
+    `clean` counts the images that are correct without attack, `suite` those that the study's own attacks left correct
+    too, `robust` those that AutoAttack left correct; `correct` are the bits of these, in the stratified order of the
+    attacked images. `weights` is the hash of the attacked weights. Rows are kept in results/<preset>/autoattack.json.
+    """
+
+    arm: Text
+    seed: CountOrZero
+    eps: Positive
+    images: Count
+    clean: CountOrZero
+    suite: CountOrZero
+    robust: CountOrZero
+    correct: Base64
+    weights: Hash
+    package: Text
+    device: Text

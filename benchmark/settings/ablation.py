@@ -54,6 +54,7 @@ def ablate(preset: Preset) -> Preset:
                 attacks=small.attacks,
             ),
             "arms": arms,
+            "compute_arms": (),
             "analysis": Analysis(
                 treatment=DEFAULT,
                 against=tuple(name for name in arms if name != DEFAULT),

@@ -88,6 +88,8 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
             raise UsageError(f"{path}: without: {base} has no arm {named}; {nearest(str(arm), inherited['arms'])}")
         del inherited["arms"][arm]
         inherited.get("tuning", {}).get("arms", {}).pop(arm, None)
+        if arm in inherited.get("compute_arms", ()):
+            inherited["compute_arms"].remove(arm)
         if inherited["analysis"].get("positive_control") == arm:
             del inherited["analysis"]["positive_control"]
     return _merge(inherited, values)

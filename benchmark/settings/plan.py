@@ -172,6 +172,21 @@ def shared_settings(preset: Preset) -> dict[str, Any]:
 
 
 def at_equal_compute(preset: Preset) -> Preset:
-    """Return the study in compute mode, where each arm spends the FLOPs of plain training; its records lie apart."""
+    """Return the study in compute mode, where each arm spends the FLOPs of plain training; its records lie apart.
+
+    It has the arms that the preset names for this mode, and compares the treatment with those among them.
+    """
     name, title = f"{preset.name}_compute", f"At equal compute: {preset.title}"
-    return preset.model_copy(update={"name": name, "title": title, "compute": True})
+    changes: dict[str, Any] = {"name": name, "title": title, "compute": True}
+    if preset.compute_arms:
+        analysis, chosen = preset.analysis, preset.compute_arms
+        roles = {
+            "against": tuple(arm for arm in analysis.against if arm in chosen),
+            "relatives": tuple(arm for arm in analysis.relatives if arm in chosen),
+            "positive_control": analysis.positive_control if analysis.positive_control in chosen else None,
+        }
+        changes |= {
+            "arms": {arm: preset.arms[arm] for arm in preset.arms if arm in chosen},
+            "analysis": analysis.model_copy(update=roles),
+        }
+    return preset.model_copy(update=changes)

@@ -272,7 +272,8 @@ class Preset(Settings):
     """A study: everything that decides what its runs compute and how they are compared.
 
     With `compute` no arm trains for its epochs, but each until it has spent the FLOPs that plain training spends in the
-    recipe's; the learning rate then follows the share of FLOPs spent.
+    recipe's; the learning rate then follows the share of FLOPs spent. `compute_arms` are those that run in this mode,
+    all by default.
     """
 
     name: Name
@@ -287,3 +288,4 @@ class Preset(Settings):
     ablation: Ablation | None = None
     tuning: Tuning | None = None
     compute: bool = False
+    compute_arms: tuple[Name, ...] = ()

@@ -180,6 +180,7 @@ def _check_arms(preset: Preset, where: str) -> None:
             raise UsageError(f"{where}: analysis.{key} names the treatment {analysis.treatment!r} itself.")
     if both := [arm for arm in analysis.relatives if arm in analysis.against]:
         raise UsageError(f"{where}: analysis.relatives names {both[0]!r}, which analysis.against names too.")
+    _check_compute_arms(preset, where)
     tested = {role for _, role in roles}
     for name, settings in preset.arms.items():
         own = settings.seeds
@@ -188,6 +189,19 @@ def _check_arms(preset: Preset, where: str) -> None:
             raise UsageError(f"{seeds}: {unnamed[0]} is not among the study's seeds = {shown(list(preset.seeds))}.")
         if own is not None and name in tested and len(own) < len(preset.seeds):
             raise UsageError(f"{seeds}: the arm is tested, so it runs at all seeds of the study.")
+
+
+def _check_compute_arms(preset: Preset, where: str) -> None:
+    """Refuse arms of compute mode that do not exist, or leave nothing to compare."""
+    chosen, analysis = preset.compute_arms, preset.analysis
+    for arm in chosen:
+        if arm not in preset.arms:
+            raise UsageError(f"{where}: compute_arms: there is no arm {arm!r}; {nearest(arm, preset.arms)}")
+    if chosen and (analysis.treatment not in chosen or not {*chosen} & {*analysis.against}):
+        raise UsageError(
+            f"{where}: compute_arms = {shown(list(chosen))}: must name analysis.treatment = {analysis.treatment!r} and "
+            "an arm of analysis.against."
+        )
 
 
 def _check_lists(preset: Preset, where: str) -> None:
@@ -203,6 +217,7 @@ def _check_lists(preset: Preset, where: str) -> None:
         "analysis.against": analysis.against,
         "analysis.relatives": analysis.relatives,
         "analysis.endpoints": analysis.endpoints,
+        "compute_arms": preset.compute_arms,
     }
     if evaluation.checks and evaluation.checks.seeds:
         single |= {"evaluation.checks.seeds": evaluation.checks.seeds}

@@ -123,6 +123,7 @@ def trials_preset(preset: Preset) -> Preset:
                 attacks=(Attack(name="fgsm", steps=1),),
             ),
             "arms": arms,
+            "compute_arms": (),
             "analysis": Analysis(
                 treatment=treatment,
                 against=tuple(others),
@@ -155,6 +156,7 @@ def tuned_preset(preset: Preset, best: Sequence[Trial]) -> Preset:
             "analysis": analysis,
             "ablation": None,
             "tuning": None,
+            "compute_arms": (),
         }
     )
 

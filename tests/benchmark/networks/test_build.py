@@ -6,10 +6,12 @@ from torch import nn
 
 from benchmark.networks.build import Normalize, build_model, weights_hash
 from benchmark.networks.fast import whitening_filters
+from benchmark.networks.flops import forward_flops
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.torchvision import ensure_importable
 
-SIZES = {"small": (1, 8), "fast": (3, 32), "fast_conv": (3, 32), "preact_resnet18": (3, 32), "resnet50": (3, 32)}
+SIZES = {"small": (1, 8), "fast_64": (3, 64)}
+SIZES |= dict.fromkeys(("fast", "fast_conv", "preact_resnet18", "resnet50"), (3, 32))
 
 
 def images(name: str, n: int = 64) -> torch.Tensor:
@@ -75,6 +77,20 @@ def test_fast_conv_differs_from_fast_in_its_learned_stem_alone() -> None:
     assert not any(p.requires_grad for p in fast.get_submodule("stem").parameters())
     learned = {name: tuple(p.shape) for name, p in conv.get_submodule("stem").named_parameters() if p.requires_grad}
     assert learned == {"0.weight": (24, 3, 3, 3), "1.weight": (24,), "1.bias": (24,)}
+
+
+def test_fast_64_costs_on_64_pixels_little_more_than_fast_on_32_and_its_stem_loses_nothing() -> None:
+    fast, fast_64 = (build_model(name, images(name), 10, seed=0) for name in ("fast", "fast_64"))
+    small, large = (images(name)[:1].float() / 255 for name in ("fast", "fast_64"))
+    flops = forward_flops(fast_64.eval(), large)
+    assert forward_flops(fast.eval(), small) <= flops < 1.25 * forward_flops(fast.eval(), small)
+    assert flops < 0.3 * forward_flops(fast.eval(), large)
+    (convolution, _) = fast_64.get_submodule("stem").children()
+    assert isinstance(convolution, nn.Conv2d)
+    filters = convolution.weight[:12].flatten(1)  # (12, 12), and their negatives behind them
+    patches = nn.functional.unfold(large, 2, stride=2)  # (1, 12, 32 * 32)
+    found = torch.linalg.solve(filters, convolution(large)[:, :12].flatten(2))
+    torch.testing.assert_close(found, patches, atol=1e-4, rtol=0)
 
 
 def test_preact_resnet18_has_the_published_size() -> None:

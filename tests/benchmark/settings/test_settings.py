@@ -210,3 +210,12 @@ def test_identity_has_the_methods_defaults_in_it() -> None:
 
 def test_presets_ship_with_the_package() -> None:
     assert {"smoke", "cifar10_cpu", "cifar10_gpu", "cifar10_jpeg_cpu"} <= {path.stem for path in PRESETS.iterdir()}
+
+
+def test_tiny_imagenet_is_streamed_as_imagenet_or_a_study_in_memory_with_arms_at_all_seeds() -> None:
+    streamed, study = load_preset("tiny_imagenet_100_cpu"), load_preset("tiny_imagenet_100_memory_cpu")
+    assert streamed.data.streamed
+    assert not study.data.streamed
+    assert set(study.arms) == {"erm", "standard", "mixup", "sba", "hard_labels_mean"}
+    assert len(make_plan(study, None, None)) == 5 * 5
+    assert set(study.analysis.against) == set(study.arms) - {"sba"}

@@ -77,6 +77,7 @@ BASE = as_values(load_preset("cifar10_jpeg_cpu"))
 OWN = {"epochs": 3, "seeds": list(BASE["seeds"]), "recipe": {"learning_rate": 0.2, "weight_decay": 0.01}}
 BASE["arms"] = {name: BASE["arms"][name] for name in ("sba", "standard")} | {"erm": BASE["arms"]["erm"] | OWN}  # few
 BASE["analysis"] |= {"against": ["erm"], "relatives": ["standard"], "positive_control": "erm"}
+BASE["compute_arms"] = ["sba", "erm"]
 BASE["recipe"]["drops"] = [0.5]
 BASE["evaluation"]["checks"]["seeds"] = [0]
 DIMENSION = {"min": 0.1, "max": 0.9, "scaling": "log", "feasible_points": []}

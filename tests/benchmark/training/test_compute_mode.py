@@ -16,6 +16,8 @@ from benchmark.execution.worker import execute
 from benchmark.networks.build import weights_hash
 from benchmark.networks.flops import training_flops
 from benchmark.records.store import read_record, record_path
+from benchmark.runtime.errors import UsageError
+from benchmark.settings.load import load_preset
 from benchmark.settings.plan import Run, at_equal_compute, make_plan
 from benchmark.training.loop import train_epoch
 from benchmark.training.schedule import budget
@@ -114,3 +116,30 @@ def test_the_mode_is_part_of_a_runs_identity_and_its_records_lie_apart(make_run:
     assert "compute" not in run.settings
     assert other.settings["compute"] is True
     assert other.preset.name == f"{run.preset.name}_compute"
+
+
+def test_the_arms_that_are_named_for_it_run_in_compute_mode_and_are_compared_there(make_run: MakeRun) -> None:
+    preset = load_preset("cifar10_10k_cpu")
+    compute = at_equal_compute(preset)
+    assert set(compute.arms) == set(preset.compute_arms) == {"standard", "mixup", "sba", "hard_labels_mean"}
+    assert compute.analysis.against == ("standard", "mixup", "hard_labels_mean")
+    assert (compute.analysis.relatives, compute.analysis.positive_control) == ((), None)
+    assert len(make_plan(compute, None, None)) == 4 * 8
+    every = at_equal_compute(make_run("erm").preset)  # names none: all run
+    assert every.arms == make_run("erm").preset.arms
+    assert every.analysis == make_run("erm").preset.analysis
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        (["standard", "mixpu", "sba"], "compute_arms: there is no arm 'mixpu'; did you mean 'mixup'?"),
+        (["standard", "mixup"], "must name analysis.treatment = 'sba' and an arm of analysis.against"),
+        (["sba"], "must name analysis.treatment = 'sba' and an arm of analysis.against"),
+        (["sba", "erm", "sba"], "each one once"),
+    ],
+)
+def test_wrong_arms_of_compute_mode_are_refused(named: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        load_preset("smoke", (f"compute_arms={named}",))
+    assert message in str(refused.value)

@@ -1,0 +1,66 @@
+"""The command `autoattack`: AutoAttack standard on trained runs, from their checkpoints."""
+
+import argparse
+
+from benchmark.data.load import data_roots, load_data
+from benchmark.evaluation.crosscheck import load_subject
+from benchmark.evaluation.strong_attack import attack
+from benchmark.execution.paths import Folders, RunPaths
+from benchmark.records.autoattack import FILE, add_row, key, read_rows
+from benchmark.records.schema import Record
+from benchmark.records.store import read_record
+from benchmark.runtime.environment import choose_device
+from benchmark.runtime.errors import UsageError
+from benchmark.runtime.files import check_writable
+from benchmark.settings.load import family_member, load_preset
+from benchmark.settings.plan import Run, make_plan
+
+
+def autoattack(options: argparse.Namespace) -> None:
+    """Attack the runs that the options name, and add a row for each of them and each eps to autoattack.json.
+
+    Rows that are there already, of the same weights and images, are not made again.
+
+    Raises:
+        UsageError: a run has no finished record, no checkpoint or another one, or was not attacked at an eps.
+    """
+    device = choose_device(options.device)
+    preset = load_preset(family_member(options.preset, device.type), tuple(options.set))
+    plan = make_plan(preset, options.arms, options.seeds)
+    folders = Folders(options.results, options.runs)
+    check_writable(folders.results, folders.runs)
+    records = {(run.arm, run.seed): finished(run, folders) for run in plan}
+    path, lock = folders.results / preset.name / FILE, folders.runs / preset.name / f"{FILE}.lock"
+    known = {key(row) for row in read_rows(path)}
+    data = load_data(preset.data, data_roots(options.data_root)).to(device)
+    eps, images = options.eps or [preset.analysis.eps], min(options.images, preset.evaluation.images)
+    for run in plan:
+        record = records[run.arm, run.seed]
+        hashed = record.get("final_weights_hash", "")
+        left = [value for value in eps if (run.arm, run.seed, value, images, hashed) not in known]
+        if not left:
+            continue
+        for row in attack(run, record, load_subject(run, data, folders, device, images), data, left):
+            add_row(path, row, lock)
+            print(
+                f"{row['arm']} seed {row['seed']}, eps {row['eps']:g}/255: of {row['images']} images {row['clean']} "
+                f"are correct, {row['suite']} under the study's attacks, {row['robust']} under AutoAttack",
+                flush=True,
+            )
+    print(f"AutoAttack standard on {len(plan)} runs: {path}.")
+
+
+def finished(run: Run, folders: Folders) -> Record:
+    """Return the record of a finished run.
+
+    Raises:
+        UsageError: there is none, it is of other settings, or the run diverged.
+    """
+    path = RunPaths(run, folders).record
+    record = read_record(path) if path.is_file() else None
+    if record is None or record["settings_hash"] != run.identity or record["status"] != "done":
+        raise UsageError(
+            f"there is no finished record of these settings in {path}. Run it first: python -m benchmark run "
+            f"{run.preset.name} --arms {run.arm} --seeds {run.seed}."
+        )
+    return record

@@ -1,0 +1,127 @@
+"""`autoattack`: AutoAttack standard on trained runs, image by image beside the study's own attacks."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from saying import Say
+from tiny_study import ATTACKED, ATTACKS, TINY, Study, read
+from torch import Tensor
+
+from benchmark.evaluation import strong_attack
+from benchmark.evaluation.joint import Radius, Subject, stands
+from benchmark.records.autoattack import add_row, read_rows
+from benchmark.records.outcomes import unpack_bits
+from benchmark.settings.preset import Attack
+
+ONE = ("smoke", *TINY, "--arms", "erm", "--seeds", "1")
+FEW = ("--images", "16")
+
+
+@pytest.fixture
+def finished(study: Study, fresh: Path) -> Path:
+    """The records and checkpoints of a finished study, in a folder that a test may change."""
+    for name in ("results", "runs"):
+        shutil.copytree(study.folder / name, fresh / name)
+    return fresh
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AutoAttack cut short."""
+    monkeypatch.setattr(strong_attack, "STEPS", 5)
+    monkeypatch.setattr(strong_attack, "QUERIES", 20)
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    """The rows as another program sees them."""
+    return list(json.loads((folder / "results" / "smoke" / "autoattack.json").read_text())["rows"])
+
+
+@pytest.mark.usefixtures("short")
+def test_the_first_of_the_attacked_images_meet_autoattack_at_the_named_eps(say: Say, finished: Path) -> None:
+    said = say("autoattack", *ONE, *FEW)
+    assert said.code == 0, said.error
+    record = read(finished / "results/smoke/erm/seed-1.json")
+    (row,) = rows_of(finished)
+    assert (row["arm"], row["seed"], row["eps"], row["images"]) == ("erm", 1, 16.0, 16)
+    assert row["weights"] == record["final_weights_hash"]
+    assert 16 >= row["clean"] >= row["suite"] >= 0
+    assert row["clean"] > row["robust"] == unpack_bits(row["correct"], 16).sum()
+
+    # All images, at both eps: what the study's attacks left is what its record says, and AutoAttack leaves no more.
+    assert say("autoattack", *ONE, "--eps", "4,16").code == 0
+    small, large = rows_of(finished)
+    assert (small["eps"], large["eps"], large["images"]) == (4.0, 16.0, ATTACKED)
+    for found in (small, large):
+        outcomes = [a for a in record["robustness"]["attacks"] if a["norm"] == "Linf" and a["eps"] == found["eps"]]
+        assert found["suite"] == np.logical_and.reduce([unpack_bits(a["correct"], ATTACKED) for a in outcomes]).sum()
+        assert found["clean"] == unpack_bits(record["robustness"]["clean"], ATTACKED).sum()
+    assert small["robust"] >= large["robust"]
+    assert row["clean"] <= large["clean"]
+
+
+@pytest.mark.usefixtures("short")
+def test_what_was_attacked_is_not_attacked_again(say: Say, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert say("autoattack", *ONE, *FEW).code == 0
+    before = rows_of(finished)
+    monkeypatch.setattr(strong_attack, "stands_reference", None)  # to call it is an error
+    said = say("autoattack", *ONE, *FEW)
+    assert said.code == 0
+    assert rows_of(finished) == before
+
+
+def test_the_suites_survivors_are_those_of_the_same_images(
+    say: Say, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each image is matched with itself: attacked again by the suite, as many stand as the record says."""
+
+    def suite(subject: Subject, left: Tensor, radius: Radius, *_: int) -> Tensor:
+        subject = subject._replace(batch_size=64)
+        for name in ATTACKS:
+            left = stands(subject, left, radius, Attack(name=name, steps=2))
+        return left
+
+    monkeypatch.setattr(strong_attack, "stands_reference", suite)
+    assert say("autoattack", *ONE, "--images", "13", "--eps", "4,16").code == 0
+    for row in rows_of(finished):
+        assert row["robust"] == row["suite"]
+
+
+def test_another_checkpoint_record_or_eps_is_one_message(say: Say, finished: Path) -> None:
+    assert "made no attack at eps = 3/255" in say("autoattack", *ONE, "--eps", "3").error
+    assert "no finished record of these settings" in say("autoattack", *ONE, "--set=recipe.epochs=4").error
+
+    path = finished / "results/smoke/erm/seed-1.json"
+    kept = path.read_text()
+    checkpoint, other = (next((finished / "runs/smoke/erm").glob(f"seed-{seed}-*.pt")) for seed in (1, 0))
+    checkpoint.write_bytes(other.read_bytes())
+    said = say("autoattack", *ONE)
+    assert said.code == 2
+    assert "the checkpoint has other weights" in said.error
+    assert path.read_text() == kept
+    assert not (finished / "results/smoke/autoattack.json").exists()
+    path.unlink()
+    assert "no finished record of these settings" in say("autoattack", *ONE).error
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "a", ","])
+def test_a_radius_is_a_number_above_0(say: Say, text: str) -> None:
+    said = say("autoattack", "smoke", f"--eps={text}")
+    assert said.code == 2
+    assert "write" in said.error
+
+
+def test_rows_are_sorted_and_a_newer_one_takes_the_place_of_an_older(tmp_path: Path) -> None:
+    row: Any = dict.fromkeys(("suite", "clean", "robust"), 1) | dict.fromkeys(("correct", "package", "device"), "x")
+    row |= {"arm": "b", "seed": 1, "eps": 1.0, "images": 8, "weights": "0" * 16}
+    path = tmp_path / "p" / "autoattack.json"
+    for changes in ({}, {"arm": "a"}, {"seed": 0}, {"images": 9, "robust": 0}):
+        add_row(path, row | changes, tmp_path / "runs" / "lock")
+    assert [(r["arm"], r["seed"], r["images"]) for r in read_rows(path)] == [("a", 1, 8), ("b", 0, 8), ("b", 1, 9)]
+    path.write_text('{"rows": [{"arm": "a"}]}')
+    with pytest.raises(Exception, match=r"autoattack\.json cannot be read"):
+        read_rows(path)
