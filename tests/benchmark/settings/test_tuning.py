@@ -177,3 +177,9 @@ def test_own_rate_and_decay_reach_the_optimizer_and_the_schedule() -> None:
         assert state.optimizer.param_groups[0]["weight_decay"] == trial.recipe["weight_decay"]
         epoch = train_epoch(run, state, data.train)  # two steps: the last is at the end of the schedule
         assert math.isclose(epoch["learning_rate"], 0.5 * trial.recipe["learning_rate"], abs_tol=1e-9)
+
+
+def test_a_preset_that_extends_one_with_a_search_may_have_another_treatment_but_is_not_searched() -> None:
+    preset = load_preset("smoke", ("analysis.treatment=erm", 'analysis.against=["standard"]'))
+    with pytest.raises(UsageError, match=r"tuning\.arms lacks the treatment 'erm'"):
+        trials_preset(preset)
