@@ -17,8 +17,12 @@ from benchmark.analysis.published import data_set, published
 from benchmark.analysis.self_comparison import TRIED, self_comparison
 from benchmark.analysis.study import Study
 from benchmark.analysis.trend import doses, longer, trends
+from benchmark.analysis.trials import FILE as TRIALS
+from benchmark.analysis.trials import read_trials
+from benchmark.records.autoattack import FILE as AUTOATTACK
+from benchmark.records.autoattack import read_rows
 from benchmark.records.schema import CrosscheckRow
-from benchmark.report import answer, attack_tables, description, published_table, tables, words
+from benchmark.report import answer, attack_tables, description, published_table, search, survival, tables, words
 from benchmark.report.words import code, count, escape, name_of, p_text, seed_list, signed
 from benchmark.settings.preset import Endpoint
 
@@ -226,11 +230,31 @@ def _study(site: Site, study: Study, studies: Sequence[Study], judged: Sequence[
         alts={name: _alt(study, name) for name in ("accuracy", "robustness", "differences", "cost")},
         attacked=study.any_record["settings"]["evaluation"]["images"],
         control=control_text(study),
+        search=_search(site, study),
+        autoattack=_autoattack(site, study),
         undisturbed=attack_tables.undisturbed_table(study),
         compute=tables.compute_table(study, twin) if twin else None,
         self_table=tables.self_table(study),
         alarms=_alarms(study),
     )
+
+
+def _search(site: Site, study: Study) -> dict[str, object] | None:
+    """Return how the arms of a tuned study were tuned; None of any other study."""
+    path = site.results / study.preset / TRIALS
+    if not path.is_file():
+        return None
+    trials = read_trials(path)
+    return {"text": search.budget_text(trials), "table": search.search_table(trials)}
+
+
+def _autoattack(site: Site, study: Study) -> dict[str, object] | None:
+    """Return what AutoAttack found on a study's networks; None where it did not run."""
+    rows = read_rows(site.results / study.preset / AUTOATTACK)
+    if not rows:
+        return None
+    table, lines = survival.autoattack_table(rows), survival.survival(study, rows)
+    return {"note": survival.NOTE, "table": table, "lines": lines}
 
 
 def _unnamed(study: Study) -> str:
