@@ -8,8 +8,11 @@ from torch import Tensor, nn
 
 from baselines.augment import crop_rows
 from sba import Step, ranges
+from sba.checks import MOST_COPIES
 from sba.layers import INPUT
 from sba.processes import processes_of
+
+MOST_PADDING = 8192  # pixels
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,8 @@ class BatchAugmentation:
     flip: bool = True
 
     def __post_init__(self) -> None:
-        ranges.count("copies", self.copies, least=1)
-        ranges.count("padding", self.padding, least=0)
+        ranges.count("copies", self.copies, least=1, most=MOST_COPIES)
+        ranges.count("padding", self.padding, least=0, most=MOST_PADDING)
         ranges.switch("flip", self.flip)
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Step:

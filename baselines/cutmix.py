@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines import draws
-from baselines.mixing import Mixed
+from baselines.mixing import MOST_ALPHA, Mixed
 from sba import Step, ranges
 from sba.processes import Processes, processes_of
 
@@ -39,7 +39,7 @@ class CutMix:
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        ranges.positive("alpha", self.alpha)
+        ranges.positive("alpha", self.alpha, most=MOST_ALPHA)
         ranges.share("p", self.p)
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Step:

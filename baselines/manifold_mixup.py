@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines import draws
+from baselines.mixing import MOST_ALPHA
 from sba import Step, ranges
 from sba.activation import replace_activation
 from sba.layers import INPUT, find_layer
@@ -49,7 +50,7 @@ class ManifoldMixup:
 
     def __post_init__(self) -> None:
         ranges.layer_names("layers", self.layers)
-        ranges.positive("alpha", self.alpha)
+        ranges.positive("alpha", self.alpha, most=MOST_ALPHA)
 
     def check(self, model: nn.Module) -> None:
         """Raise ValueError, with the nearest names, where the model lacks one of the layers."""

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+MOST_ALPHA = 1e6  # of Beta(alpha, alpha), which draws 1/2 there
+
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines import draws
-from baselines.mixing import Mixed
+from baselines.mixing import MOST_ALPHA, Mixed
 from sba import Step, ranges
 from sba.processes import Processes, processes_of
 
@@ -32,7 +32,7 @@ class Mixup:
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
-        ranges.positive("alpha", self.alpha)
+        ranges.positive("alpha", self.alpha, most=MOST_ALPHA)
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Step:
         """Return the loss of one step; `logits` are those of the mixed images.

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.cutmix import CutMix
+from baselines.mixing import MOST_ALPHA
 from baselines.mixup import Mixup
 from sba import SBA, Step, ranges
 from sba.activation import Forward
@@ -48,7 +49,7 @@ class SBAMixup(SBA):
     def __post_init__(self) -> None:
         super().__post_init__()
         ranges.choice("mixing", self.mixing, get_args(Mixing))
-        ranges.positive("mixing_alpha", self.mixing_alpha)
+        ranges.positive("mixing_alpha", self.mixing_alpha, most=MOST_ALPHA)
         ranges.share("mixing_p", self.mixing_p)
         if self.mixing == "mixup" and self.mixing_p < 1:
             raise ValueError(f"mixing_p must be 1 with mixing 'mixup', which mixes every batch, got {self.mixing_p!r}.")

@@ -28,7 +28,8 @@ CHOICES = {
 }
 SHARES = ("p", "noise_jitter", "label_mix")
 NOT_NEGATIVE = ("noise", "alpha", "kl_weight")
-COUNTS = {"copies": 1, "ramp_steps": 0, "warmup_steps": 0, "kl_ramp_steps": 0}  # with the least of each
+STEPS = ("ramp_steps", "warmup_steps", "kl_ramp_steps")
+MOST_COPIES, MOST_TEMPERATURE = 1000, 1e6  # a step holds all copies; at that temperature every label is uniform
 SWITCHES = ("label_gradient", "gradient_below")
 
 
@@ -41,11 +42,12 @@ def check_settings(sba: "SBA") -> None:
         ranges.share(name, getattr(sba, name))
     for name in NOT_NEGATIVE:
         ranges.not_negative(name, getattr(sba, name))
-    for name, least in COUNTS.items():
-        ranges.count(name, getattr(sba, name), least=least)
+    for name in STEPS:
+        ranges.count(name, getattr(sba, name), least=0)
+    ranges.count("copies", sba.copies, least=1, most=MOST_COPIES)
     for name in SWITCHES:
         ranges.switch(name, getattr(sba, name))
-    ranges.positive("temperature", sba.temperature)
+    ranges.positive("temperature", sba.temperature, most=MOST_TEMPERATURE)
     if sba.similarity_tau is not None:
         ranges.positive("similarity_tau", sba.similarity_tau)
     _check_together(sba)

@@ -4,9 +4,12 @@ import math
 from collections.abc import Collection
 from typing import TypeGuard
 
+# The largest number that float32, in which networks compute, can hold, rounded down.
+LARGEST = 1e38
 
-def positive(name: str, value: object) -> None:
-    """Raise ValueError unless the value is a finite number above 0.
+
+def positive(name: str, value: object, *, most: float = LARGEST) -> None:
+    """Raise ValueError unless the value is a finite number above 0, and at most `most`.
 
     Example:
         >>> positive("alpha", 0.0)
@@ -15,12 +18,14 @@ def positive(name: str, value: object) -> None:
     """
     if not _is_number(value) or not 0 < value < math.inf:
         raise ValueError(f"{name} must be a finite number above 0, got {value!r}.")
+    _at_most(name, value, most)
 
 
-def not_negative(name: str, value: object) -> None:
-    """Raise ValueError unless the value is a finite number of at least 0."""
+def not_negative(name: str, value: object, *, most: float = LARGEST) -> None:
+    """Raise ValueError unless the value is a finite number of at least 0, and at most `most`."""
     if not _is_number(value) or not 0 <= value < math.inf:
         raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}.")
+    _at_most(name, value, most)
 
 
 def share(name: str, value: object) -> None:
@@ -29,10 +34,11 @@ def share(name: str, value: object) -> None:
         raise ValueError(f"{name} must be a number from 0 to 1, got {value!r}.")
 
 
-def count(name: str, value: object, *, least: int) -> None:
-    """Raise ValueError unless the value is an integer of at least `least`."""
+def count(name: str, value: object, *, least: int, most: int = 2**53) -> None:
+    """Raise ValueError unless the value is an integer from `least` to `most`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}.")
+    _at_most(name, value, most)
 
 
 def switch(name: str, value: object) -> None:
@@ -53,6 +59,11 @@ def layer_names(name: str, value: object) -> None:
         raise ValueError(f'{name} must be a tuple of one or more layer names, like ("layer1",), got {_shown(value)}.')
     if len(set(value)) < len(value):
         raise ValueError(f"{name} must be different names, got {value!r}.")
+
+
+def _at_most(name: str, value: float, most: float) -> None:
+    if value > most:
+        raise ValueError(f"{name} must be at most {most:,}, got {value!r}.")
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -10,6 +10,9 @@ from benchmark.settings.names import table
 
 SAMPLE = 2000  # training images, at least, that a network's normalisation and whitening are computed from
 MAX_SEEDS = 1000  # of a study, which names each of them in its records and tables
+# What no study needs more of: counts; numbers, which float32 holds with room to multiply them; rows of a batch; pixels.
+MOST, LARGEST, MOST_IN_A_BATCH, MOST_PIXELS = 2**31, 1e30, 2**16, 2**13
+MARKUP = "|<>[]`*\\"
 # Windows opens a device where one of these names a folder.
 DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 
@@ -27,15 +30,25 @@ def _endpoint(name: str) -> str:
     return name
 
 
+def _plain(title: str) -> str:
+    if found := [character for character in MARKUP if character in title]:
+        raise ValueError(f"a title may not have {' '.join(found)}, which mean something in a page of Markdown")
+    return title
+
+
 Text = Annotated[str, Field(min_length=1)]
+Title = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_plain)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60), AfterValidator(_no_device)]  # of a folder
-Count = Annotated[int, Field(ge=1)]
-CountOrZero = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=MOST)]
+CountOrZero = Annotated[int, Field(ge=0, le=MOST)]
+Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
+BatchSize = Annotated[int, Field(ge=1, le=MOST_IN_A_BATCH)]
+Pixels = Annotated[int, Field(ge=1, le=MOST_PIXELS)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Percent = Annotated[float, Field(gt=0, lt=100)]
-Seeds = Annotated[tuple[CountOrZero, ...], Field(min_length=1, max_length=MAX_SEEDS)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Seeds = Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MAX_SEEDS)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 
 
@@ -55,11 +68,11 @@ class DataSettings(Settings):
     """
 
     dataset: Text
-    pixels: Count = 32
+    pixels: Pixels = 32
     train_images: CountOrZero = 0
     test_images: CountOrZero = 0
     validation_images: CountOrZero = 0
-    split_seed: CountOrZero = 0
+    split_seed: Seed = 0
     streamed: bool = False
     resize: CountOrZero = 0
     synthetic: bool = False
@@ -90,7 +103,7 @@ class Recipe(Settings):
     """
 
     epochs: Count
-    batch_size: Count
+    batch_size: BatchSize
     learning_rate: Positive
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: NotNegative = 5e-4
@@ -139,7 +152,7 @@ class Evaluation(Settings):
 
     split: Literal["test", "validation"] = "test"
     images: Count
-    batch_size: Count
+    batch_size: BatchSize
     eps: Annotated[tuple[Positive, ...], Field(min_length=1)]
     attacks: Annotated[tuple[Attack, ...], Field(min_length=1)]
     l2_eps: tuple[Positive, ...] = ()
@@ -194,7 +207,7 @@ class Analysis(Settings):
     against: Annotated[tuple[Name, ...], Field(min_length=1)]
     relatives: tuple[Name, ...] = ()
     eps: Positive
-    margin: Positive
+    margin: Annotated[float, Field(gt=0, le=100)]
     endpoints: Annotated[tuple[Endpoint, ...], Field(min_length=1)] = (
         "clean",
         "area",
@@ -277,7 +290,7 @@ class Preset(Settings):
     """
 
     name: Name
-    title: Text
+    title: Title
     seeds: Seeds
     data: DataSettings
     model: ModelSettings

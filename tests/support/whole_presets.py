@@ -8,9 +8,11 @@ import tomli_w
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from baselines.mixing import MOST_ALPHA
 from benchmark.settings import names as name_tables
 from benchmark.settings.load import load_preset
-from benchmark.settings.preset import DEVICES, Endpoint, Preset
+from benchmark.settings.preset import DEVICES, LARGEST, MARKUP, MOST, MOST_IN_A_BATCH, MOST_PIXELS, Endpoint, Preset
+from sba.checks import MOST_COPIES
 
 Values = dict[str, Any]
 
@@ -18,23 +20,28 @@ LAST = 2**63 - 1
 ENDPOINTS: tuple[Endpoint, ...] = ("clean", "area", "eps", "learning", "images", "seconds")
 LAYERS = ["input", "stem", "block1", "layer1.0.conv1"]
 
-counts = st.integers(1, 40) | st.integers(1, LAST)
+counts = st.integers(1, 40) | st.integers(1, MOST)
+batch_sizes, copies = st.integers(1, MOST_IN_A_BATCH), st.integers(1, MOST_COPIES)
 seeds = st.lists(st.integers(0, 40) | st.integers(0, LAST), min_size=1, max_size=6, unique=True)
-positive = st.integers(1, 300) | st.floats(0, exclude_min=True, allow_infinity=False)
+positive = st.integers(1, 300) | st.floats(0, LARGEST, exclude_min=True)
+not_negative = st.floats(0, LARGEST)
+alpha = st.integers(1, 300) | st.floats(0, MOST_ALPHA, exclude_min=True)
+margins = st.integers(1, 100) | st.floats(0, 100, exclude_min=True)
 percent = st.floats(0, 100, exclude_min=True, exclude_max=True) | st.integers(1, 99)
 share = st.floats(0, 1) | st.sampled_from([0, 1])
 names = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,59}", fullmatch=True).filter(lambda name: name not in DEVICES)
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=30)
+titles = texts.map(lambda text: "".join(character for character in text if character not in MARKUP) or "a")
 layers = st.lists(st.sampled_from(LAYERS), min_size=1, unique=True)
 attacks = st.fixed_dictionaries({"name": st.sampled_from(sorted(name_tables.table("attack"))), "steps": counts})
 
 # Settings that a method needs or takes, each with what it allows.
 METHOD_SETTINGS: dict[str, tuple[dict[str, SearchStrategy[Any]], dict[str, SearchStrategy[Any]]]] = {
     "erm": ({}, {}),
-    "mixup": ({}, {"alpha": positive}),
+    "mixup": ({}, {"alpha": alpha}),
     "manifold_mixup": ({"layers": layers}, {}),
-    "cutmix": ({}, {"alpha": positive}),
-    "sba": ({"layers": layers}, {"p": share, "noise": share, "copies": counts, "label_gradient": st.booleans()}),
+    "cutmix": ({}, {"alpha": alpha}),
+    "sba": ({"layers": layers}, {"p": share, "noise": share, "copies": copies, "label_gradient": st.booleans()}),
 }
 
 
@@ -52,7 +59,7 @@ def arms(draw: Callable[[SearchStrategy[Any]], Any]) -> Values:
     method = draw(st.sampled_from(sorted(METHOD_SETTINGS)))
     augmentation = st.sampled_from(["none", "standard"])
     settings = table(*METHOD_SETTINGS[method])
-    own = table({}, {"learning_rate": positive, "weight_decay": st.floats(0, allow_infinity=False)})
+    own = table({}, {"learning_rate": positive, "weight_decay": not_negative})
     drawn = draw(table({"augmentation": augmentation, "settings": settings}, {"epochs": counts, "recipe": own}))
     return dict(drawn) | {"method": method}
 
@@ -64,7 +71,7 @@ def evaluations(validation: bool) -> SearchStrategy[Values]:
     )
     required = {
         "images": counts,
-        "batch_size": counts,
+        "batch_size": batch_sizes,
         "eps": rising(positive),
         "attacks": st.lists(attacks, min_size=1),
     }
@@ -80,10 +87,15 @@ def evaluations(validation: bool) -> SearchStrategy[Values]:
 
 
 def recipes(pixels: int) -> SearchStrategy[Values]:
-    fixed = {"epochs": counts, "batch_size": counts, "learning_rate": positive, "padding": st.integers(0, pixels - 1)}
+    fixed = {
+        "epochs": counts,
+        "batch_size": batch_sizes,
+        "learning_rate": positive,
+        "padding": st.integers(0, pixels - 1),
+    }
     free: dict[str, SearchStrategy[Any]] = {
         "momentum": st.floats(0, 1, exclude_max=True),
-        "weight_decay": st.floats(0, allow_infinity=False),
+        "weight_decay": not_negative,
         "flip": st.booleans(),
         "precision": st.sampled_from(["float32", "bfloat16"]),
     }
@@ -125,7 +137,7 @@ def analyses(draw: Callable[[SearchStrategy[Any]], Any], arm_names: list[str], e
         "treatment": st.just(treatment),
         "against": st.lists(st.sampled_from(others), min_size=1, unique=True),
         "eps": st.sampled_from(eps),
-        "margin": positive,
+        "margin": margins,
         "level": st.sampled_from(levels),
         "levels": st.just(levels),
     }
@@ -148,10 +160,10 @@ def presets(draw: Callable[[SearchStrategy[Any]], Any]) -> Values:
     """The values of a whole valid preset, as its file has them."""
     dataset = draw(st.sampled_from([*name_tables.table("data set"), "my/photos", "/data/éx"]))
     sizes = dict.fromkeys(("train_images", "test_images", "validation_images", "split_seed"), counts | st.just(0))
-    data = draw(table({"dataset": st.just(dataset), "pixels": counts}, sizes))
+    data = draw(table({"dataset": st.just(dataset), "pixels": st.integers(1, MOST_PIXELS)}, sizes))
     evaluation = draw(evaluations(bool(data.get("validation_images"))))
     arm_table = draw(st.dictionaries(names, arms(), min_size=2, max_size=4))
-    required = {"name": names, "title": texts, "seeds": seeds, "recipe": recipes(data["pixels"])}
+    required = {"name": names, "title": titles, "seeds": seeds, "recipe": recipes(data["pixels"])}
     required["analysis"] = analyses(list(arm_table), evaluation["eps"])
     required["model"] = st.fixed_dictionaries({"name": st.sampled_from(sorted(name_tables.table("network")))})
     drawn = dict(draw(table(required, {"ablation": ablations(), "compute": st.booleans()})))

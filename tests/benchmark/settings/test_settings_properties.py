@@ -111,7 +111,7 @@ def wrong_values(schema: dict[str, Any], place: Place, optional: bool) -> Iterat
         return
     kind = schema["type"]
     edges = {"minimum": -1, "maximum": 1, "exclusiveMinimum": 0, "exclusiveMaximum": 0}
-    outside = [schema[edge] + step for edge, step in edges.items() if edge in schema]
+    outside = [schema[edge] + step * max(1, schema[edge] // 2**50) for edge, step in edges.items() if edge in schema]
     free = place == ("title",) or "all_layers" in place  # any line of text is one
     found = [value for value in OTHER_TYPES[kind] if not (free and value in ("no such name", "x" * 10_000))]
     found = [value for value in found if not (kind == "array" and optional and value == [])]
