@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from benchmark.data.cifar_sets import CIFAR10, CIFAR100, PIXELS, Cifar, canonical, digest
-from benchmark.data.datasets import Source, Split, missing_data
+from benchmark.data.datasets import Source, missing_data
+from benchmark.data.images import Split
 from benchmark.data.lossless import image_folder_in, lossless_folder
 from benchmark.data.pickled import UnsafePickleError, load_plain
 from benchmark.runtime.console import print_line

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmark.data.datasets import Split
+from benchmark.data.images import Split
 
 PIXELS = 32
 SPLITS = ("train", "test")

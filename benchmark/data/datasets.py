@@ -14,15 +14,9 @@ from torch import Tensor
 
 from benchmark.data.decode import UnreadableImageError, read_rgb
 from benchmark.data.folders import list_folder
+from benchmark.data.images import Split
 from benchmark.runtime.errors import DataError, UsageError
 from benchmark.settings.preset import DataSettings
-
-
-class Split(NamedTuple):
-    """Images (N, C, H, W) uint8 and labels (N,) int64 of one split."""
-
-    images: Tensor
-    labels: Tensor
 
 
 def digest_of_tensors(*splits: Split) -> str:

@@ -5,30 +5,27 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from platformdirs import user_cache_path
 from torch import Tensor
 
 from benchmark.data.catalogue import DATASETS
-from benchmark.data.datasets import Source, Split, image_folder
+from benchmark.data.datasets import Source, image_folder
 from benchmark.data.folders import Listing, list_folder
+from benchmark.data.images import Images, Split
 from benchmark.data.seeds import stream
 from benchmark.data.skipped import Skipped
-from benchmark.data.streamed import Files, part
-from benchmark.data.views import sample
+from benchmark.data.streamed import Files
 from benchmark.runtime.console import print_line
 from benchmark.runtime.errors import DataError, UsageError
 from benchmark.runtime.files import DamagedFileError, load_tensors, write_whole
 from benchmark.settings.names import look_up
-from benchmark.settings.preset import DataSettings
+from benchmark.settings.preset import SAMPLE, DataSettings
 
 IMAGENET = "ImageNet (ILSVRC2012)", 1_281_167, 50_000  # training and validation images
 
 FINGERPRINT = 16  # hex digits of a digest that stand in records
-
-Images = TypeVar("Images", Split, Files)
 
 
 @dataclass(frozen=True)
@@ -49,25 +46,22 @@ class Data:
     classes: int
     fingerprint: str
     synthetic: bool
-    train: Split | Files
-    test: Split | Files
-    validation: Split | Files
+    train: Images
+    test: Images
+    validation: Images
     note: str | None = None
 
     @functools.cached_property
     def sample(self) -> Tensor:
         """About 2,000 evenly spaced training images (a folder is sorted by class), uint8 (n, C, H, W), on the CPU."""
-        return sample(self.train)
+        n = len(self.train.labels)
+        return self.train.pick(range(0, n, max(1, n // SAMPLE)), torch.device("cpu")).images.cpu()
 
     def to(self, device: torch.device) -> "Data":
         """Return the same data on a device; uint8, so that 50,000 CIFAR images take 154 MB. Files stay files."""
-        if isinstance(self.train, Files):
-            return self
-
-        def moved(split: Split | Files) -> Split | Files:
-            return split if isinstance(split, Files) else Split(split.images.to(device), split.labels.to(device))
-
-        return replace(self, train=moved(self.train), test=moved(self.test), validation=moved(self.validation))
+        return replace(
+            self, train=self.train.to(device), test=self.test.to(device), validation=self.validation.to(device)
+        )
 
 
 def data_roots(named: Path | None) -> list[Path]:
@@ -168,8 +162,8 @@ def _chosen(settings: DataSettings, train: Images, test: Images) -> tuple[Images
             f"data.train_images = {wanted} need more."
         )
     chosen = stratified[held_out : held_out + wanted] if wanted else stratified[held_out:]
-    validation = _take(train, stratified[:held_out].sort().values)
-    return _take(train, chosen.sort().values), _subset(test, settings), validation
+    validation = train.subset(stratified[:held_out].sort().values)
+    return train.subset(chosen.sort().values), _subset(test, settings), validation
 
 
 def _subset(test: Images, settings: DataSettings) -> Images:
@@ -177,7 +171,7 @@ def _subset(test: Images, settings: DataSettings) -> Images:
     if not settings.test_images or settings.test_images >= len(test.labels):
         return test
     order = stratified_order(test.labels, stream(settings.name, settings.split_seed, "test"))
-    return _take(test, order[: settings.test_images].sort().values)
+    return test.subset(order[: settings.test_images].sort().values)
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -205,10 +199,6 @@ def stratified_order(labels: Tensor, generator: torch.Generator) -> Tensor:
     rank = torch.arange(len(labels)) - starts[labels[by_class]]
     keys = (rank + 0.5) / counts[labels[by_class]]
     return by_class[keys.sort(stable=True).indices]
-
-
-def _take(split: Images, indices: Tensor) -> Images:
-    return part(split, indices) if isinstance(split, Files) else Split(split.images[indices], split.labels[indices])
 
 
 def _cached(source: Source, name: str) -> tuple[Split, Split, str]:

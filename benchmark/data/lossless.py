@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from benchmark.data.cifar_sets import CIFAR10, PIXELS, SPLITS, Cifar, canonical, class_digests, digest
-from benchmark.data.datasets import Source, Split
+from benchmark.data.datasets import Source
 from benchmark.data.decode import UnreadableImageError, read_rgb
 from benchmark.data.folders import File, print_left_out, scan
+from benchmark.data.images import Split
 from benchmark.runtime.errors import DataError, shorten
 
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -12,19 +12,22 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from benchmark.data.datasets import Split
 from benchmark.data.decode import UnreadableImageError, read_rgb
+from benchmark.data.images import Feed, Split
 from benchmark.data.seeds import image_seed
 from benchmark.data.skipped import Skipped
 from benchmark.data.workers import prepared
+from benchmark.runtime.environment import cores
 from benchmark.runtime.torchvision import ensure_importable
 
 CPU = torch.device("cpu")
 DECODED_BATCH = 50
+MOST_DECODERS = 16
+AT_ONCE = 50  # images for which starting workers does not pay
 
 
 class Files(NamedTuple):
-    """One split whose images stay files.
+    """One split whose images stay files; see `Images`.
 
     Attributes:
         folder: the image folder.
@@ -43,10 +46,51 @@ class Files(NamedTuple):
     resize: int
     skipped: Skipped | None = None
 
+    @property
+    def damaged(self) -> dict[str, str]:
+        """Return the damaged files that others replaced."""
+        return self.skipped.files if self.skipped else {}
 
-def part(files: Files, indices: Tensor) -> Files:
-    """Return some of the files."""
-    return files._replace(paths=files.paths[indices.numpy()], labels=files.labels[indices])
+    def add_damaged(self, files: dict[str, str]) -> None:
+        """Add damaged files that another process met."""
+        if self.skipped:
+            self.skipped.add(self.folder, files.items())
+
+    def subset(self, indices: Tensor) -> Self:
+        """Return some of the images."""
+        return self._replace(paths=self.paths[indices.numpy()], labels=self.labels[indices])
+
+    def to(self, device: torch.device) -> Self:  # noqa: ARG002 (files stay files)
+        """Return the images on a device."""
+        return self
+
+    def pick(self, indices: Sequence[int], device: torch.device) -> Split:
+        """Return some images in memory."""
+        return decoded(self, indices, workers=decoders() if len(indices) > AT_ONCE else 0, device=device)
+
+    def batches(self, indices: range, size: int, device: torch.device) -> Generator[tuple[Tensor, Tensor]]:
+        """Yield a part of the split in batches."""
+        return evaluation_batches(self, indices, batch_size=size, workers=decoders(), device=device)
+
+    def training_batches(self, feed: Feed) -> Generator[tuple[Tensor, Tensor]]:
+        """Yield this process's augmented batches of the steps that are left."""
+        rows = [feed.own(row) for row in feed.rows]
+        if rows:
+            yield from training_batches(
+                self,
+                torch.cat(rows),
+                augmentation=feed.augmentation,
+                seed=feed.seed,
+                batch_size=len(rows[0]),
+                workers=decoders(),
+                flip=feed.flip,
+                device=feed.device,
+            )
+
+
+def decoders() -> int:
+    """Return the number of worker processes that decode: the cores, divided among a machine's training processes."""
+    return min(max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))), MOST_DECODERS)
 
 
 def training_batches(

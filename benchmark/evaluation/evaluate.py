@@ -9,11 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.data.datasets import Split
+from benchmark.data.images import Images
 from benchmark.data.load import Data, stratified_order, to_float
 from benchmark.data.seeds import stream, stream_seed
-from benchmark.data.streamed import Files
-from benchmark.data.views import in_batches, pick
 from benchmark.evaluation import sanity_checks as sanity
 from benchmark.evaluation.attacks import Victim, predict
 from benchmark.evaluation.calibration import calibration
@@ -42,15 +40,13 @@ class Evaluated(NamedTuple):
     seconds: float
 
 
-def evaluated_split(preset: Preset, data: Data) -> Split | Files:
+def evaluated_split(preset: Preset, data: Data) -> Images:
     """Return the split that the preset evaluates: the test set, or the validation set while something is chosen."""
     return data.test if preset.evaluation.split == "test" else data.validation
 
 
 @torch.no_grad()
-def clean_logits(
-    recipe: Recipe, model: nn.Module, split: Split | Files, part: range | None = None
-) -> tuple[Tensor, Tensor]:
+def clean_logits(recipe: Recipe, model: nn.Module, split: Images, part: range | None = None) -> tuple[Tensor, Tensor]:
     """Return (n, classes) logits, in eval mode and the training's precision, as float32, and the (n,) labels.
 
     `part` are the images of the split, all by default. The mode of every module is restored.
@@ -59,7 +55,7 @@ def clean_logits(
         FloatingPointError: logits are not finite.
     """
     device = next(model.parameters()).device
-    batches = in_batches(split, range(len(split.labels)) if part is None else part, CLEAN_BATCH, device)
+    batches = split.batches(range(len(split.labels)) if part is None else part, CLEAN_BATCH, device)
     with eval_mode(model), autocast(recipe, device), contextlib.closing(batches):
         found = [(model(to_float(images)).float(), labels) for images, labels in batches]
     logits, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
@@ -68,7 +64,7 @@ def clean_logits(
     return logits, labels
 
 
-def accuracy(recipe: Recipe, model: nn.Module, split: Split | Files, group: Group = ALONE) -> float:
+def accuracy(recipe: Recipe, model: nn.Module, split: Images, group: Group = ALONE) -> float:
     """Return the share of the split's images that are classified correctly, in [0, 1]; a group divides them.
 
     Raises:
@@ -86,7 +82,7 @@ def accuracy(recipe: Recipe, model: nn.Module, split: Split | Files, group: Grou
     return group.sum(right)[0] / len(split.labels)
 
 
-def attacked_images(preset: Preset, split: Split | Files) -> list[int]:
+def attacked_images(preset: Preset, split: Images) -> list[int]:
     """Return the indices of the attacked images, the same for every arm and seed; every beginning is class-stratified.
 
     Raises:
@@ -175,7 +171,7 @@ def make_subject(preset: Preset, seed: int, model: nn.Module, data: Data) -> tup
     """
     settings, split = preset.evaluation, evaluated_split(preset, data)
     chosen = attacked_images(preset, split)
-    attacked, labels = pick(split, chosen, next(model.parameters()).device)
+    attacked, labels = split.pick(chosen, next(model.parameters()).device)
     images, victim = attacked.float().div(255).contiguous(), Victim(model)  # (n, C, H, W) in [0, 1]
     clean = predict(victim, images, settings.batch_size) == labels
     draws = stream_seed(preset.data.name, seed, "evaluation")

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.data.load import Data, to_float
-from benchmark.data.views import pick
 from benchmark.networks.build import build_model, eval_mode
 from benchmark.runtime.errors import RunError, UsageError
 from benchmark.runtime.files import DamagedFileError, load_tensors
@@ -120,7 +119,7 @@ def refuse_unfit(model: nn.Module, data: Data) -> None:
         UsageError: it fails on them, or returns something else.
         RunError: its logits are not finite.
     """
-    images = to_float(pick(data.test, range(min(2, len(data.test.labels))), torch.device("cpu")).images)
+    images = to_float(data.test.pick(range(min(2, len(data.test.labels))), torch.device("cpu")).images)
     size = shape(images[0])
     try:
         with eval_mode(model):

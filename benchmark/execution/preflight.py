@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import torch
 
 from benchmark.data.load import Data, to_float
-from benchmark.data.views import pick
 from benchmark.evaluation.evaluate import attacked_images, evaluated_split
 from benchmark.evaluation.joint import refuse_too_few_classes
 from benchmark.execution.paths import Folders
@@ -36,7 +35,7 @@ def refuse_early(runs: Sequence[Run], data: Data, device: torch.device) -> None:
         steps_per_epoch(run, data)
         refuse_too_few_classes(run.preset.evaluation, data.classes)
         state = start(run, data, device)
-        few = pick(data.train, range(min(TRIAL_IMAGES, len(data.train.labels))), device)
+        few = data.train.pick(range(min(TRIAL_IMAGES, len(data.train.labels))), device)
         images, labels = to_float(few.images), few.labels
         for _ in range(TRIAL_STEPS):  # enough that a method which acts at random acts
             train_step(run, state, images, labels)

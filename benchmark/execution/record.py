@@ -6,8 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.data.load import Data, to_float
-from benchmark.data.streamed import Files
-from benchmark.data.views import pick
 from benchmark.evaluation.evaluate import Evaluated, evaluated_split
 from benchmark.networks.build import weights_hash
 from benchmark.networks.flops import forward_flops, training_flops
@@ -111,8 +109,8 @@ def describe_data(preset: Preset, data: Data) -> DataInfo:
     )
     if data.note:
         info["note"] = data.note
-    if isinstance(data.train, Files) and data.train.skipped and data.train.skipped.files:
-        info["skipped"] = dict(sorted(data.train.skipped.files.items()))
+    if data.train.damaged:
+        info["skipped"] = dict(sorted(data.train.damaged.items()))
     return info
 
 
@@ -131,7 +129,7 @@ def describe_model(name: str, model: nn.Module, data: Data) -> ModelInfo:
 
 def one_image(data: Data, model: nn.Module) -> Tensor:
     """Return one float training image (1, C, H, W), where the network is."""
-    return to_float(pick(data.train, [0], next(model.parameters()).device).images)
+    return to_float(data.train.pick([0], next(model.parameters()).device).images)
 
 
 def training_cost(state: State, data: Data, device: torch.device) -> Cost:

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from benchmark.data.load import Data
-from benchmark.data.streamed import Files
 from benchmark.evaluation.evaluate import Surrogate, accuracy, evaluate, evaluated_split
 from benchmark.evaluation.journal import Journal
 from benchmark.execution.events import TensorBoard
@@ -244,6 +243,5 @@ def share_skipped(data: Data, group: Group) -> None:
     Raises:
         DataError: together they are more than may be skipped.
     """
-    if isinstance(data.train, Files) and data.train.skipped is not None:
-        for met in group.gather(dict(data.train.skipped.files)):
-            data.train.skipped.add(data.train.folder, met.items())
+    for met in group.gather(dict(data.train.damaged)):
+        data.train.add_damaged(met)

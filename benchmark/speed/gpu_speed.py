@@ -7,8 +7,7 @@ from statistics import mean, median
 
 import torch
 
-from benchmark.data.datasets import Split
-from benchmark.data.streamed import Files
+from benchmark.data.images import Images, Split
 from benchmark.records.store import read_study
 from benchmark.runtime.environment import device_name
 from benchmark.settings.load import load_preset
@@ -127,7 +126,7 @@ def waiting_line(device: torch.device) -> Line:
     return make_line(WAITING, NEVER, [1 - len(waited) / methods], figures, target=ALL)
 
 
-def epoch_without_waiting(run: Run, state: State, train: Split | Files, device: torch.device) -> None:
+def epoch_without_waiting(run: Run, state: State, train: Images, device: torch.device) -> None:
     """Train an epoch in which torch refuses every operation that waits for the GPU, except before and after all steps.
 
     Raises:

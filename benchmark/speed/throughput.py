@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
-from benchmark.data.datasets import Split
+from benchmark.data.images import Split
 from benchmark.data.load import Data, to_float
 from benchmark.networks.flops import share_of_flops
 from benchmark.settings.load import load_preset

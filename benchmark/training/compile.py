@@ -6,9 +6,8 @@ import time
 
 import torch
 
-from benchmark.data.datasets import Split
+from benchmark.data.images import Images
 from benchmark.data.load import to_float
-from benchmark.data.streamed import Files
 from benchmark.networks.compiled import Compiled
 from benchmark.runtime.distributed import ALONE, Group
 from benchmark.runtime.errors import UsageError, shorten
@@ -30,7 +29,7 @@ def compiles(recipe: Recipe, device: torch.device, group: Group = ALONE) -> bool
     return recipe.compile and device.type == "cuda" and group.size == 1
 
 
-def warm_up(run: Run, state: State, train: Split | Files) -> float:
+def warm_up(run: Run, state: State, train: Images) -> float:
     """Compile what the run's steps call, in rehearsed steps that leave the state as it was.
 
     Without them the first steps of an epoch would take the time of compilation. What none of them calls, such as the

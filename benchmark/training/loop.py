@@ -13,16 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from benchmark.data import streamed as streaming
-from benchmark.data.catalogue import AUGMENTATIONS
-from benchmark.data.datasets import Split
+from benchmark.data.images import Feed, Images
 from benchmark.data.load import to_float
 from benchmark.data.seeds import stream, stream_seed
-from benchmark.data.streamed import Files
-from benchmark.data.views import decoders
 from benchmark.records.schema import Epoch
 from benchmark.runtime.errors import UsageError
-from benchmark.settings.names import look_up
 from benchmark.settings.plan import Run
 from benchmark.settings.preset import Recipe
 from benchmark.training.schedule import budget, learning_rate
@@ -103,7 +98,7 @@ class OnStep(Callback):
         self.call(steps)
 
 
-def train_epoch(run: Run, state: State, train: Split | Files, callbacks: Sequence[Callback] = ()) -> Epoch:
+def train_epoch(run: Run, state: State, train: Images, callbacks: Sequence[Callback] = ()) -> Epoch:
     """Train one epoch, or what is left of it: a new random order, whole batches only (the rest is left out).
 
     In compute mode the last epoch ends where the budget does. One process
@@ -153,7 +148,7 @@ def count(state: State, taken: Sequence[Any]) -> None:
     position.steps += 1
 
 
-def begin_epoch(state: State, train: Split | Files, whole: int) -> Position:
+def begin_epoch(state: State, train: Images, whole: int) -> Position:
     """Draw the order of an epoch of `whole` steps."""
     order = torch.randperm(len(train.labels), generator=state.streams["order"])
     device = next(state.model.parameters()).device
@@ -209,44 +204,19 @@ def raise_if_diverged(state: State) -> None:
         )
 
 
-def training_batches(run: Run, state: State, train: Split | Files) -> Generator[tuple[Tensor, Tensor]]:
-    """Yield this process's uint8 images, augmented, and labels of every step that is left of the epoch.
-
-    Every process augments the whole batch, which is cheap for images in memory: so the draws do not depend on how many
-    share it.
-    """
-    recipe, position = run.preset.recipe, state.position
+def training_batches(run: Run, state: State, train: Images) -> Generator[tuple[Tensor, Tensor]]:
+    """Yield this process's uint8 images, augmented, and labels of every step that is left of the epoch."""
+    preset, position = run.preset, state.position
+    recipe = preset.recipe
     assert position is not None
-    left = position.order.split(recipe.batch_size)[position.steps : len(train.labels) // recipe.batch_size]
-    if isinstance(train, Files):
-        yield from _streamed_batches(run, state, train, [state.group.own(picked, recipe.accumulate) for picked in left])
-        return
-    augment = augmentation(run)
-    for picked in left:
-        images = augment(train.images[picked], state.streams["augmentation"])
-        yield state.group.own(images, recipe.accumulate), state.group.own(train.labels[picked], recipe.accumulate)
-
-
-def _streamed_batches(run: Run, state: State, files: Files, rows: Sequence[Tensor]) -> Generator[tuple[Tensor, Tensor]]:
-    """Yield the images, decoded and cropped by worker processes, of rows of indices."""
-    preset, epoch = run.preset, len(state.epochs) + 1
-    if rows:
-        yield from streaming.training_batches(
-            files,
-            torch.cat(list(rows)),
-            augmentation=preset.arms[run.arm].augmentation,
-            seed=stream_seed(preset.data.name, run.seed, f"augmentation of epoch {epoch}"),
-            batch_size=len(rows[0]),
-            workers=decoders(),
-            flip=preset.recipe.flip,
-            device=next(state.model.parameters()).device,
-        )
-
-
-def augmentation(run: Run) -> Callable[[Tensor, torch.Generator], Tensor]:
-    """Return the arm's augmentation of uint8 batches."""
-    recipe, name = run.preset.recipe, run.preset.arms[run.arm].augmentation
-    if name == "none":
-        return lambda images, _generator: images
-    operation = look_up(name, AUGMENTATIONS)
-    return lambda images, generator: operation(images, padding=recipe.padding, flip=recipe.flip, generator=generator)
+    feed = Feed(
+        rows=position.order.split(recipe.batch_size)[position.steps : len(train.labels) // recipe.batch_size],
+        own=lambda batch: state.group.own(batch, recipe.accumulate),
+        augmentation=preset.arms[run.arm].augmentation,
+        padding=recipe.padding,
+        flip=recipe.flip,
+        generator=state.streams["augmentation"],
+        seed=stream_seed(preset.data.name, run.seed, f"augmentation of epoch {len(state.epochs) + 1}"),
+        device=next(state.model.parameters()).device,
+    )
+    yield from train.training_batches(feed)

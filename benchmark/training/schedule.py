@@ -4,10 +4,8 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmark.data.datasets import Split
+from benchmark.data.images import Images
 from benchmark.data.load import to_float
-from benchmark.data.streamed import Files
-from benchmark.data.views import pick
 from benchmark.networks.flops import training_flops
 from benchmark.settings.plan import Run
 from benchmark.settings.preset import Recipe
@@ -39,13 +37,13 @@ class Budget:
         return self.spent(state) + self.step > self.total
 
 
-def budget(run: Run, state: State, train: Split | Files) -> Budget:
+def budget(run: Run, state: State, train: Images) -> Budget:
     """Return a run's budget: its epochs of whole batches or, in compute mode, the FLOPs of plain training."""
     batch = run.preset.recipe.batch_size
     steps_per_epoch = len(train.labels) // batch
     if not run.preset.compute:
         return Budget(run.epochs * steps_per_epoch, 1, lambda state: state.images // batch)
-    image = to_float(pick(train, [0], next(state.model.parameters()).device).images)
+    image = to_float(train.pick([0], next(state.model.parameters()).device).images)
     plain = batch * training_flops(state.model, image)
     behind = functools.cache(lambda layer: training_flops(state.model, image, layer))
 

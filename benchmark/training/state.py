@@ -11,7 +11,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from benchmark.data.load import Data
 from benchmark.data.seeds import stream, stream_seed
-from benchmark.data.streamed import Files
 from benchmark.networks.build import build_model, weights_hash
 from benchmark.networks.sync_batchnorm import synchronised
 from benchmark.records.schema import Epoch
@@ -92,8 +91,7 @@ def start(run: Run, data: Data, device: torch.device, group: Group = ALONE) -> S
     streams = {purpose: stream(name, run.seed, purpose) for purpose in PURPOSES}
     optimizer = make_optimizer(recipe, model, device)
     state = State(model, _network(model, device, group), group, optimizer, method, streams, initial)
-    if isinstance(data.train, Files) and data.train.skipped is not None:
-        state.skipped = data.train.skipped.files
+    state.skipped = data.train.damaged
     return state
 
 

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from benchmark.cli import main
-from benchmark.data.datasets import Split
+from benchmark.data.images import Images, Split
 from benchmark.data.load import Data
-from benchmark.data.streamed import Files
 from benchmark.execution.lock import RunLock
 from benchmark.execution.paths import Folders
 from benchmark.execution.run import Attempt, Worker
@@ -57,7 +56,7 @@ def attempt(run: Run, worker: Worker) -> Attempt:
     return Attempt(run, worker, cast("RunLock", Held()), "[1/1]")
 
 
-def pixels_of(split: Split | Files) -> Tensor:
+def pixels_of(split: Images) -> Tensor:
     """The images of a split that is in memory."""
     assert isinstance(split, Split)
     return split.images

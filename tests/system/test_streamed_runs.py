@@ -10,7 +10,7 @@ from tiny_study import TINY, path_of, read, without_times
 from torchrun import torchrun
 
 from benchmark.cli import main
-from benchmark.data import views
+from benchmark.data import load
 from benchmark.training import loop as train
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create", "ignore:This process .* multi-threaded")
@@ -25,7 +25,7 @@ DAMAGED = ("train/0/003.JPEG", "train/1/010.JPEG")
 @pytest.fixture
 def photos(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Four classes of 12 training and 3 test photos; two training photos cannot be read."""
-    monkeypatch.setattr(views, "SAMPLE", 2)  # else a start reads every image, and meets the damaged ones again
+    monkeypatch.setattr(load, "SAMPLE", 2)  # else a start reads every image, and meets the damaged ones again
     for part, images in (("train", 12), ("val", 3)):
         for label in range(4):
             folder = fresh / "photos" / part / str(label)

@@ -18,7 +18,8 @@ import torch
 from saying import ONE_RUN, TINY, Say, in_a_process
 
 from benchmark.data.catalogue import DATASETS, Dataset
-from benchmark.data.datasets import Source, Split
+from benchmark.data.datasets import Source
+from benchmark.data.images import Split
 from benchmark.data.synthetic import write_cifar, write_image_folder
 from benchmark.evaluation.attacks import Victim
 from benchmark.evaluation.joint import Subject, attack_jointly

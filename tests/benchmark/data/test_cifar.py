@@ -16,7 +16,8 @@ from benchmark.data import cifar as reader
 from benchmark.data import cifar_sets, lossless
 from benchmark.data.cifar import find
 from benchmark.data.cifar_sets import CIFAR10, CIFAR100, Cifar, canonical, class_digests, digest
-from benchmark.data.datasets import Source, Split
+from benchmark.data.datasets import Source
+from benchmark.data.images import Split
 from benchmark.data.load import Data, load_data
 from benchmark.data.synthetic import write_cifar
 from benchmark.runtime.errors import DataError

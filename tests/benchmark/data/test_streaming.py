@@ -13,7 +13,7 @@ from tiny_study import random_states
 from torch import Tensor
 
 from benchmark.data.seeds import image_seed, stream, stream_seed
-from benchmark.data.streamed import Files, decoded, evaluation_batches, part, training_batches
+from benchmark.data.streamed import Files, decoded, evaluation_batches, training_batches
 from benchmark.runtime.torchvision import ensure_importable
 from benchmark.settings.load import load_preset
 from benchmark.settings.plan import Run, make_plan
@@ -122,7 +122,7 @@ def test_chosen_images_are_decoded_into_memory_in_their_order(files: Files) -> N
     assert labels.tolist() == chosen
     assert images.is_contiguous()
     assert torch.equal(images, torch.stack([centre_of(open_file(files, i), 24, 32) for i in chosen]))
-    some = part(files, torch.tensor([4, 9]))
+    some = files.subset(torch.tensor([4, 9]))
     assert some.labels.tolist() == [4, 9]
     assert torch.equal(decoded(some, torch.tensor([1]), workers=1).images[0], images[0])
     assert decoded(files, [], workers=0).images.shape == (0, 3, 24, 24)

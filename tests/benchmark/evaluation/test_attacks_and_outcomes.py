@@ -9,7 +9,7 @@ from attacked import IMAGES, RADIUS, attack_of, attacked, colours, every_attack,
 from tiny_study import pixels_of
 from torch import Tensor, nn
 
-from benchmark.data.datasets import Split
+from benchmark.data.images import Split
 from benchmark.data.load import Data, to_float
 from benchmark.evaluation import attacks, joint
 from benchmark.evaluation import sanity_checks as sanity

@@ -11,7 +11,7 @@ from sanity_nets import FIGURES, FREE, RoundedImages, RoundedLogits, WrongGradie
 from tiny_study import pixels_of, random_states
 from torch import Tensor, nn
 
-from benchmark.data.datasets import Split
+from benchmark.data.images import Split
 from benchmark.data.load import Data
 from benchmark.evaluation import sanity_checks as sanity
 from benchmark.evaluation.evaluate import Evaluated, evaluate
