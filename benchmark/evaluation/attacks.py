@@ -1,5 +1,6 @@
 """Attacks: torchattacks under the rules that keep it from corrupting a benchmark."""
 
+import contextlib
 import copy
 import logging
 from importlib import import_module
@@ -20,6 +21,7 @@ Norm = Literal["Linf", "L2"]
 
 TARGETS = 9  # the reference AutoAttack attacks 9 other classes, however many there are
 CLASSES_NEEDED = {"apgd_dlr": 3, "apgd_t": 4}  # the loss compares so many of the largest logits
+ANY_STEP = ("apgd_ce", "apgd_dlr")  # they succeed with any of their steps, not with the last alone
 LINF_ONLY = ("fgsm", "pgd")  # torchattacks' FGSM knows no other norm, its PGDL2 depends on the batch size
 QUIET = logging.getLogger(f"{__name__}.quiet")  # of what the sanity checks say anyway, such as zero gradients
 QUIET.disabled = True
@@ -33,12 +35,17 @@ class Victim(nn.Module):
     images come in and gradients go out contiguous, since torchattacks' FAB and Square fail on anything else. bfloat16
     would let PGD leave the ball.
 
+    The network itself always gets `batch_size` images, because sums of floats depend on the shape of a batch: more are
+    divided, fewer filled up with copies of the last. So the logits of an image do not depend on the others.
+
     Attributes:
+        batch_size: images in each forward and backward pass of the network.
         gradients: gradient samples (images x backward passes) so far.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, batch_size: int = 64) -> None:
         super().__init__()
+        self.batch_size = batch_size
         self.gradients = 0
         self.model = copy.deepcopy(model).float().requires_grad_(False)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
@@ -46,15 +53,85 @@ class Victim(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (N, classes) of images (N, C, H, W) in [0, 1]."""
-        if images.requires_grad and torch.is_grad_enabled():
+        logits = [self._forward_batch(batch) for batch in images.split(self.batch_size)]
+        return torch.cat(logits) if len(logits) > 1 else logits[0]
+
+    def _forward_batch(self, images: Tensor) -> Tensor:
+        n, differentiable = len(images), images.requires_grad and torch.is_grad_enabled()
+        if 0 < n < self.batch_size:
+            copies = images[-1:].detach().expand(self.batch_size - n, *images.shape[1:])
+            images = torch.cat([images, copies])
+        elif differentiable:
             images = images.view_as(images)
+        if differentiable:
             images.register_hook(self._received)
         logits: Tensor = self.model(images)
-        return logits
+        return logits[:n]
 
     def _received(self, gradient: Tensor) -> Tensor:
         self.gradients += len(gradient)
         return gradient.contiguous()
+
+    def in_batches_of(self, batch_size: int) -> "Victim":
+        """Return the same network, whose weights are shared, with another batch size."""
+        other = copy.copy(self)
+        other.batch_size = batch_size
+        return other
+
+
+class AllFooledError(Exception):
+    """Every image of a batch has been misclassified: nothing is left for the attack to do."""
+
+
+class UntilFooled(nn.Module):
+    """A network under an attack that succeeds with any of its steps: a fooled image is not computed again.
+
+    APGD goes on with images that it has fooled, though its result for them is certain. Here they keep the logits with
+    which they were misclassified, their gradient is 0, and the other images are as without them.
+
+    Args:
+        model: the network.
+        labels: (N,) true classes of the batch.
+    """
+
+    def __init__(self, model: nn.Module, labels: Tensor) -> None:
+        super().__init__()
+        self.model = model
+        self.labels = labels
+        self.attacked: Tensor | None = None  # (n,) rows of the batch that were right at first, which APGD attacks
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits of the clean batch (N, C, H, W) at the first call, of the n attacked images after it.
+
+        Raises:
+            AllFooledError: no attacked image is left.
+        """
+        if self.attacked is None:
+            logits: Tensor = self.model(images)
+            self.attacked = (logits.argmax(1) == self.labels).nonzero().squeeze(1)
+            self.labels = self.labels[self.attacked]
+            self.logits = logits[self.attacked].detach()
+            self.left = torch.arange(len(self.attacked), device=images.device)
+            self.fooling = images[self.attacked].detach()
+            return logits
+        if not len(self.left):
+            raise AllFooledError
+        found = self.model(images.index_select(0, self.left) if len(self.left) < len(images) else images)
+        logits = self.logits.index_copy(0, self.left, found)
+        right = found.argmax(1) == self.labels[self.left]
+        fooled = self.left[~right]
+        self.fooling[fooled] = images.detach()[fooled]
+        self.logits, self.left = logits.detach(), self.left[right]
+        return logits
+
+    def adversarial(self, images: Tensor) -> Tensor:
+        """Return the batch (N, C, H, W) with the image that fooled the network first in each row that was fooled."""
+        if self.attacked is None:
+            return images
+        fooled = torch.ones(len(self.attacked), dtype=torch.bool, device=images.device)
+        fooled[self.left] = False
+        return images.index_copy(0, self.attacked[fooled], self.fooling[fooled])
 
 
 def make_attack(settings: Attack, model: nn.Module, norm: Norm, radius: float, classes: int, seed: int) -> Any:
@@ -154,8 +231,7 @@ def perturb(
     before, modes = state_hash(model), [module.training for module in model.modules()]
     with isolated_generators(), ImageStreams(draws.images):
         torch.manual_seed(draws.shared)
-        attack = make_attack(settings, model, norm, radius, classes, draws.shared)
-        adversarial: Tensor = attack(images, labels).detach()
+        adversarial = run_attack(settings, model, norm, radius, images, labels, draws.shared, classes)
     if state_hash(model) != before or [module.training for module in model.modules()] != modes:
         raise RuntimeError(f"attack {settings.name} changed the network's state; its result is void.")
     distance = largest_distance(adversarial - images, norm)
@@ -163,6 +239,26 @@ def perturb(
     if not (inside and adversarial.min() >= 0 and adversarial.max() <= 1):
         raise RuntimeError(f"attack {settings.name} left the ball: |delta| = {distance} at eps = {radius} ({norm}).")
     return adversarial
+
+
+def run_attack(
+    settings: Attack,
+    model: nn.Module,
+    norm: Norm,
+    radius: float,
+    images: Tensor,
+    labels: Tensor,
+    seed: int,
+    classes: int,
+) -> Tensor:
+    """Return what an attack makes of one batch, unchecked; see `perturb` and `make_attack`."""
+    if settings.name not in ANY_STEP:
+        made: Tensor = make_attack(settings, model, norm, radius, classes, seed)(images, labels).detach()
+        return made
+    watched, adversarial = UntilFooled(model, labels), images
+    with contextlib.suppress(AllFooledError):
+        adversarial = make_attack(settings, watched, norm, radius, classes, seed)(images, labels).detach()
+    return watched.adversarial(adversarial)
 
 
 def largest_distance(delta: Tensor, norm: Norm) -> float:
@@ -173,7 +269,7 @@ def largest_distance(delta: Tensor, norm: Norm) -> float:
 
 @torch.no_grad()
 def predict(model: nn.Module, images: Tensor, batch_size: int) -> Tensor:
-    """Return the (N,) predicted classes of float images (N, C, H, W).
+    """Return the (N,) predicted classes of float images (N, C, H, W), `batch_size` of them at once.
 
     Raises:
         FloatingPointError: logits are not finite.

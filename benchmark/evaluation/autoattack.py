@@ -31,13 +31,14 @@ def stands_reference(subject: Subject, left: Tensor, radius: Radius, steps: int,
     after, indices = left.clone(), left.nonzero().squeeze(1)
     if not len(indices):
         return after
+    subject = subject.in_batches_for(len(indices))
     attack = autoattack(subject, radius, stream_seed("reference", subject.seed, str(radius)) % 2**31)
     for name in ("apgd_ce", "apgd_t", "fab_t"):
         matched(attack, name, steps)
     matched(attack, "square", queries)
     x, y = subject.images[indices], subject.labels[indices]
     with isolated():
-        _, predicted = attack.run_standard_evaluation(x, y, batch_size=subject.batch_size)
+        _, predicted = attack.run_standard_evaluation(x, y, batch_size=subject.model.batch_size)
     after[indices] = predicted == y
     return after
 
@@ -57,8 +58,7 @@ def stands_matched(subject: Subject, left: Tensor, radius: Radius, name: str, st
         attack = matched(autoattack(subject, radius, batch.draws.shared), name, steps)
         with isolated(), ImageStreams(batch.draws.images):
             adversarial = attack.perturb(batch.images, batch.labels)
-        stood = predict(subject.model, adversarial, subject.batch_size) == batch.labels
-        after[batch.indices] = stood[: len(batch.indices)]
+        after[batch.indices] = predict(subject.model, adversarial, subject.model.batch_size) == batch.labels
     return after
 
 

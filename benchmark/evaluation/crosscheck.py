@@ -146,8 +146,7 @@ def stands_foolbox(subject: Subject, ball: Radius, attack: Attack) -> Tensor:
     for batch in batches(subject, subject.clean, ball, attack.name):
         with isolated(), ImageStreams(batch.draws.images):
             _, adversarial, _ = made(network, batch.images, batch.labels, epsilons=ball.pixels)
-        stood = predict(subject.model, adversarial, subject.batch_size) == batch.labels
-        after[batch.indices] = stood[: len(batch.indices)]
+        after[batch.indices] = predict(subject.model, adversarial, subject.model.batch_size) == batch.labels
     return after
 
 

@@ -172,10 +172,11 @@ def make_subject(preset: Preset, seed: int, model: nn.Module, data: Data) -> tup
     settings, split = preset.evaluation, evaluated_split(preset, data)
     chosen = attacked_images(preset, split)
     attacked, labels = split.pick(chosen, next(model.parameters()).device)
-    images, victim = attacked.float().div(255).contiguous(), Victim(model)  # (n, C, H, W) in [0, 1]
+    images = attacked.float().div(255).contiguous()  # (n, C, H, W) in [0, 1]
+    victim = Victim(model, settings.batch_size)
     clean = predict(victim, images, settings.batch_size) == labels
     draws = stream_seed(preset.data.name, seed, "evaluation")
-    return Subject(victim, images, labels, clean, data.classes, settings.batch_size, draws), chosen, attacked
+    return Subject(victim, images, labels, clean, data.classes, draws), chosen, attacked
 
 
 def joint_curves(outcomes: list[AttackOutcome], n: int) -> dict[str, dict[float, float]]:
@@ -200,7 +201,7 @@ def count_corrupted(subject: Subject, images: Tensor, seed: int) -> list[Corrupt
     found: list[Corrupted] = []
     for kind, severity, changed in all_corruptions(images.cpu().numpy(), seed):
         batch = torch.from_numpy(changed).to(images.device).float().div(255)
-        right = predict(subject.model, batch, subject.batch_size) == subject.labels
+        right = predict(subject.model, batch, subject.model.batch_size) == subject.labels
         found.append(Corrupted(kind=kind, severity=severity, correct=int(right.sum())))
     return found
 

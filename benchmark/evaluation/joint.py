@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from benchmark.data.seeds import stream_seed
-from benchmark.evaluation.attacks import CLASSES_NEEDED, Norm, Victim, perturb, predict, refuse_impossible
+from benchmark.evaluation.attacks import ANY_STEP, CLASSES_NEEDED, Norm, Victim, perturb, predict, refuse_impossible
 from benchmark.evaluation.image_draws import Draws, draws
 from benchmark.records.outcomes import pack_bits, unpack_bits
 from benchmark.records.schema import AttackOutcome
 from benchmark.runtime.errors import DataError, UsageError
 from benchmark.settings.preset import Attack, Evaluation
 
-MIN_ROWS = 64  # of a batch of a check: smaller ones take as long on most devices
+AT_ONCE = 2**22  # values of images attacked at once where fooled ones make room for others: 1,365 of 3 x 32 x 32
 Progress = Callable[[str, float], None]  # told what is going on and what share of the work is done
 Keep = Callable[[str, Callable[[], Any]], Any]  # computes a part under a name, or has kept it from an earlier start
 
@@ -34,7 +34,6 @@ class Subject(NamedTuple):
         labels: (N,) true classes.
         clean: (N,) booleans, classified correctly without attack; only these are attacked.
         classes: number of classes.
-        batch_size: images attacked at once.
         seed: seed of the evaluation.
     """
 
@@ -43,7 +42,6 @@ class Subject(NamedTuple):
     labels: Tensor
     clean: Tensor
     classes: int
-    batch_size: int
     seed: int
 
     def part(self, indices: Tensor) -> "Subject":
@@ -52,8 +50,8 @@ class Subject(NamedTuple):
         return part.in_batches_for(len(indices))
 
     def in_batches_for(self, images: int) -> "Subject":
-        """Return the same with batches no larger than the number of images to attack, or 64: they are filled up."""
-        return self._replace(batch_size=min(self.batch_size, max(MIN_ROWS, images)))
+        """Return the same with batches no larger than the number of images to attack, since batches are filled up."""
+        return self._replace(model=self.model.in_batches_of(min(self.model.batch_size, max(1, images))))
 
 
 class Radius(NamedTuple):
@@ -82,10 +80,10 @@ def attack_jointly(
 ) -> list[AttackOutcome]:
     """Run every attack at every radius; one attack sees only the images that all earlier ones there left correct.
 
-    Every batch has `batch_size` rows (the last is filled up with copies), because sums of floats depend on the shape
-    of a batch, and an image's draws are its own. So under FGSM, PGD, APGD, FAB-T and Square in Linf an image's outcome
-    does not depend on the others, and joint evaluation finds what these attacks find one by one on all images. APGD-T
-    and Square in L2 draw anew for the images that still stand: there a flag in a hundred may turn with the others.
+    An image's logits do not depend on the others (`Victim`), and its draws are its own. So under FGSM, PGD, APGD, FAB-T
+    and Square in Linf an image's outcome does not depend on the others, and joint evaluation finds what these attacks
+    find one by one on all images. APGD-T and Square in L2 draw anew for the images that still stand: there a flag in a
+    hundred may turn with the others.
 
     Raises:
         DataError: images outside [0, 1].
@@ -135,8 +133,8 @@ class Batch(NamedTuple):
     """Images of a subject to be attacked at once.
 
     Attributes:
-        indices: (n,) of the images that count.
-        images, labels: batch_size rows: these n, filled up with copies of the last.
+        indices: (n,) in the subject.
+        images, labels: these n.
         draws: their seeds.
         share: of the images to be attacked that are done after this batch, in [0, 1].
     """
@@ -152,10 +150,12 @@ def batches(subject: Subject, left: Tensor, radius: Radius, attack: str) -> Iter
     """Yield the images marked in `left`, (N,) booleans, with the draws that they have under an attack at a radius."""
     seed = stream_seed("attack", subject.seed, f"{radius.norm}/{radius.eps:g}/{attack}")
     seeds, indices = draws(seed, len(left)), left.nonzero().squeeze(1)
-    for number, batch in enumerate(indices.split(subject.batch_size) if len(indices) else (), start=1):
-        full = torch.cat([batch, batch[-1:].expand(subject.batch_size - len(batch))])
-        share = min(1.0, number * subject.batch_size / len(indices))
-        yield Batch(batch, subject.images[full], subject.labels[full], seeds.rows(full.tolist()), share)
+    size = subject.model.batch_size
+    if attack in ANY_STEP:
+        size = max(size, AT_ONCE // subject.images[0].numel())
+    for number, batch in enumerate(indices.split(size) if len(indices) else (), start=1):
+        share = min(1.0, number * size / len(indices))
+        yield Batch(batch, subject.images[batch], subject.labels[batch], seeds.rows(batch.tolist()), share)
 
 
 def attack_left(subject: Subject, left: Tensor, radius: Radius, attack: Attack) -> Iterator[tuple[Batch, Tensor]]:
@@ -171,8 +171,7 @@ def attack_left(subject: Subject, left: Tensor, radius: Radius, attack: Attack) 
             batch.draws,
             subject.classes,
         )
-        stood = predict(subject.model, adversarial, subject.batch_size) == batch.labels
-        yield batch, stood[: len(batch.indices)]
+        yield batch, predict(subject.model, adversarial, subject.model.batch_size) == batch.labels
 
 
 def stands(subject: Subject, left: Tensor, radius: Radius, attack: Attack) -> Tensor:

@@ -25,6 +25,7 @@ FGSM = Attack(name="fgsm", steps=1)
 EXTREME = Radius("Linf", 64.0)
 SCALES = (0.1, 1.0, 10.0)
 NOISE_DRAWS = 10
+AT_ZERO = 64  # images of check 3
 CONTESTED = 0.1  # share of images that must stand at the eps where the checks look for a stronger attack
 
 ZERO_GRADIENTS = 0.01  # limits: share of images
@@ -65,7 +66,7 @@ def unchanged(subject: Subject) -> Check:
     with isolated_generators():
         torch.manual_seed(0)
         before, generator = state_hash(subject.model), torch.get_rng_state()
-        predict(subject.model, subject.images[: subject.batch_size], subject.batch_size)
+        predict(subject.model, subject.images[: subject.model.batch_size], subject.model.batch_size)
         state = state_hash(subject.model) != before
         drew = not torch.equal(torch.get_rng_state(), generator)
     problems = [
@@ -80,7 +81,7 @@ def unchanged(subject: Subject) -> Check:
 @torch.no_grad()
 def logits(subject: Subject) -> Check:
     """2: two forward passes agree, and their outputs are logits, not probabilities."""
-    images = subject.images[: subject.batch_size]
+    images = subject.images[: subject.model.batch_size]
     first, second = subject.model(images), subject.model(images)
     difference = float((first - second).abs().max()) / max(float(first.abs().max()), 1e-12)
     sums, smallest = first.sum(1), float(first.min())
@@ -98,7 +99,8 @@ def nothing_at_zero(subject: Subject) -> Check:
 
     That every perturbation is in the ball, in [0, 1] and a number is asserted batch by batch (`attacks.perturb`).
     """
-    few = subject.part(torch.arange(min(len(subject.clean), subject.batch_size), device=subject.clean.device))
+    n = min(len(subject.clean), subject.model.batch_size, AT_ZERO)
+    few = subject.part(torch.arange(n, device=subject.clean.device))
     lost = [int((few.clean & ~stands(few, few.clean, Radius("Linf", 0.0), attack)).sum()) for attack in (FGSM, PGD)]
     flag = f"attacks with eps = 0 fool {max(lost)} of {len(few.clean)} images" if any(lost) else None
     return check(3, "eps = 0", {"FGSM fooled": lost[0], "PGD fooled": lost[1]}, flag)
@@ -152,7 +154,7 @@ def stands_noise(subject: Subject, radius: Radius) -> Tensor:
         with ImageStreams(draws(seed, len(left)).images):
             noise = torch.empty_like(subject.images).uniform_(-radius.pixels, radius.pixels)
         noisy = (subject.images + noise).clamp(0, 1)
-        left &= predict(subject.model, noisy, subject.batch_size) == subject.labels
+        left &= predict(subject.model, noisy, subject.model.batch_size) == subject.labels
     return left
 
 
@@ -167,8 +169,8 @@ def gradients(subject: Subject, losses: float | None) -> Check:
         losses: largest share of images, over eps, that withstood APGD-CE and fell to APGD-DLR; None where the suite
             does not have both in this order.
     """
-    zero, margins = 0, []
-    for x, y in zip(subject.images.split(subject.batch_size), subject.labels.split(subject.batch_size), strict=True):
+    zero, margins, size = 0, [], subject.model.batch_size
+    for x, y in zip(subject.images.split(size), subject.labels.split(size), strict=True):
         x = x.clone().requires_grad_()
         outputs = subject.model(x)
         (gradient,) = torch.autograd.grad(F.cross_entropy(outputs, y, reduction="sum"), x)
@@ -208,7 +210,7 @@ def scale_free(subject: Subject, radius: Radius) -> Check:
     """
     accuracy = {}
     for scale in SCALES:
-        scaled = subject._replace(model=Victim(Scaled(subject.model.model, scale)))
+        scaled = subject._replace(model=Victim(Scaled(subject.model.model, scale), subject.model.batch_size))
         accuracy[scale] = float(stands(scaled, subject.clean, radius, PGD).float().mean())
     hidden = accuracy[1.0] - min(accuracy.values())
     flag = f"PGD leaves {hidden:.1%} more images standing at {radius} than with its logits scaled: it flatters them"
@@ -247,13 +249,13 @@ def transfer(subject: Subject, left: Tensor, radius: Radius, surrogate: Callable
         radius: of the ball.
         surrogate: gives the same kind of network, trained from another seed.
     """
-    other = subject._replace(model=Victim(surrogate()))
+    other = subject._replace(model=Victim(surrogate(), subject.model.batch_size))
     after = subject.clean.clone()
     seeds = draws(stream_seed("transfer", subject.seed, str(radius)), len(left))
-    for batch in torch.arange(len(left), device=left.device).split(subject.batch_size):
+    for batch in torch.arange(len(left), device=left.device).split(subject.model.batch_size):
         x, y = subject.images[batch], subject.labels[batch]
         moved = perturb(other.model, PGD, "Linf", radius.pixels, x, y, seeds.rows(batch.tolist()), subject.classes)
-        after[batch] &= predict(subject.model, moved, subject.batch_size) == y
+        after[batch] &= predict(subject.model, moved, subject.model.batch_size) == y
     odd, n = int((left & ~after).sum()), len(left)
     problems = [
         *([f"images made for another network fool {odd} of {n} that stood at {radius}"] if many(odd, n) else []),

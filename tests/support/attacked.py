@@ -39,8 +39,9 @@ def written_digits(network: nn.Module, digits: Data) -> Subject:
 
 
 def subject(model: Victim, images: Tensor, labels: Tensor, batch_size: int = 32, classes: int = 10) -> Subject:
+    model = model.in_batches_of(batch_size)
     clean = predict(model, images, batch_size) == labels
-    return Subject(model, images, labels, clean, classes, batch_size, seed=5)
+    return Subject(model, images, labels, clean, classes, seed=5)
 
 
 def attack_of(name: str, steps: int | None = None) -> Attack:

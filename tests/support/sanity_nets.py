@@ -39,8 +39,8 @@ def judged(digits: Data, model: nn.Module) -> Subject:
     """A network with the 64 digits it is judged on."""
     chosen = attacked_images(load_preset("smoke", (f"evaluation.images={IMAGES}",)), digits.test)
     images, labels = to_float(pixels_of(digits.test)[chosen]).contiguous(), digits.test.labels[chosen]
-    victim = Victim(model)
-    return Subject(victim, images, labels, predict(victim, images, 32) == labels, 10, 32, seed=5)
+    victim = Victim(model, 32)
+    return Subject(victim, images, labels, predict(victim, images, 32) == labels, 10, seed=5)
 
 
 def settings(**changes: Any) -> Evaluation:

@@ -231,4 +231,4 @@ def test_attacks_refuse_images_outside_the_range(low: float, high: float) -> Non
     model = Victim(build_model("small", torch.zeros(16, 1, 8, 8, dtype=torch.uint8), 10, 0))
     settings = load_preset("smoke").evaluation
     with pytest.raises(BenchmarkError, match=r"\[0, 1\]"):
-        attack_jointly(Subject(model, images, labels, labels >= 0, 10, 16, 0), settings, lambda _text, _share: None)
+        attack_jointly(Subject(model, images, labels, labels >= 0, 10, 0), settings, lambda _text, _share: None)

@@ -57,7 +57,7 @@ def suite(**changes: Any) -> Evaluation:
 
 def subject(model: Victim, images: Tensor, labels: Tensor, batch_size: int = 16) -> Subject:
     clean = predict(model, images, batch_size) == labels
-    return Subject(model, images, labels, clean, 10, batch_size, seed=5)
+    return Subject(model.in_batches_of(batch_size), images, labels, clean, 10, seed=5)
 
 
 def jointly(attacked: Subject, settings: Evaluation) -> list[AttackOutcome]:

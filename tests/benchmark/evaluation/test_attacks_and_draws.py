@@ -150,7 +150,7 @@ def test_another_batch_size_gives_the_same_flags(name: str, norm: Norm, written:
     radius = Radius(norm, 20.0 if norm == "Linf" else 0.5)
     found = []
     for size in (32, 32, 24):
-        attacked_so = written._replace(batch_size=size)
+        attacked_so = written._replace(model=written.model.in_batches_of(size))
         found.append(stands(attacked_so, written.clean, radius, attack_of(name)))
     assert torch.equal(found[0], found[1])
     allowed = 8 if (name, norm) in SHARED_DRAWS else 1
@@ -184,4 +184,4 @@ def test_every_run_attacks_the_same_images_in_the_same_order(digits_net: nn.Modu
     assert first == second
     assert torch.equal(one.images, two.images)
     assert one.seed != two.seed
-    assert one.batch_size == two.batch_size == preset.evaluation.batch_size
+    assert one.model.batch_size == two.model.batch_size == preset.evaluation.batch_size

@@ -39,6 +39,66 @@ def test_parameters_are_frozen_and_no_gradient_or_graph_is_left(name: str, norm:
     assert not images.requires_grad
 
 
+# Fooled images are not computed again.
+
+
+@pytest.mark.parametrize("norm", ["Linf", "L2"])
+@pytest.mark.parametrize("name", attacks.ANY_STEP)
+@pytest.mark.parametrize("radius", [0.02, 0.08, 0.5])
+def test_a_fooled_image_is_not_computed_again_and_every_outcome_is_as_if_it_were(
+    name: str, norm: Norm, radius: float, written: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attack, n = attack_of(name, 20), 48
+    radius *= 1 if norm == "Linf" else 8
+    images, labels = written.images[:n], written.labels[:n].clone()
+    labels[5] = (labels[5] + 1) % 10  # wrong from the start
+    found, spent = [], []
+    for names in (attacks.ANY_STEP, ()):
+        monkeypatch.setattr(attacks, "ANY_STEP", names)
+        model = written.model.in_batches_of(8)
+        model.gradients = 0
+        found.append(perturb(model, attack, norm, radius, images, labels, draws(3, n), 10))
+        spent.append(model.gradients)
+    fooled, expected = (predict(written.model, moved, 8) != labels for moved in found)
+    assert torch.equal(fooled, expected)
+    assert torch.equal(found[0][~fooled], found[1][~fooled])
+    assert torch.equal(found[0][5], images[5])
+    assert spent[0] < spent[1] if int(fooled.sum()) > 9 else spent[0] <= spent[1]
+
+
+def test_an_attack_ends_when_every_image_is_fooled(written: Subject) -> None:
+    model = written.model.in_batches_of(16)
+    model.gradients = 0
+    easy = written.clean.nonzero().squeeze(1)[:16]
+    x, y = written.images[easy], written.labels[easy]
+    moved = perturb(model, attack_of("apgd_dlr", 100), "Linf", 1.0, x, y, draws(3, 16), 10)
+    assert not bool((predict(model, moved, 16) == y).any())
+    assert model.gradients < 16 * 50
+
+
+def test_logits_of_an_image_do_not_depend_on_the_others_and_neither_does_their_gradient(written: Subject) -> None:
+    model, order = written.model.in_batches_of(16), torch.randperm(IMAGES, generator=torch.Generator().manual_seed(0))
+
+    def both(rows: Tensor) -> tuple[Tensor, Tensor]:
+        x = written.images[rows].requires_grad_()
+        logits = model(x)
+        (gradient,) = torch.autograd.grad(logits.square().sum(), x)
+        return logits.detach(), gradient
+
+    logits, gradient = both(torch.arange(IMAGES))
+    for rows in (order, order[:37], order[:16], order[:1]):
+        some = both(rows)
+        assert torch.equal(some[0], logits[rows])
+        assert torch.equal(some[1], gradient[rows])
+
+
+def test_a_network_in_batches_of_another_size_is_the_same_network(written: Subject) -> None:
+    other = written.model.in_batches_of(5)
+    assert next(other.parameters()) is next(written.model.parameters())
+    assert written.model.batch_size == 32
+    assert torch.allclose(other(written.images[:12]), written.model(written.images[:12]), atol=1e-4)
+
+
 # 10. Precision and layout.
 
 
@@ -118,7 +178,7 @@ def test_an_attack_that_corrects_an_image_makes_nothing_robust(
     monkeypatch.setattr(joint, "perturb", planned)
     monkeypatch.setattr(joint, "predict", lambda _model, x, _n: 3 + (x[:, 0, 0, 0] > 0.5).long())
     labels, n = torch.tensor([3, 3, 3, 4, 4, 3]), 6
-    plain = Subject(written.model, torch.zeros(n, 1, 8, 8), labels, labels == 3, 10, batch_size=4, seed=0)
+    plain = Subject(written.model, torch.zeros(n, 1, 8, 8), labels, labels == 3, 10, seed=0)
     outcomes = jointly(plain, suite("fgsm", "pgd"))
     assert [int(left(outcome, n).sum()) for outcome in outcomes] == [0, 0]
     alone = jointly(plain, suite("pgd"))

@@ -186,7 +186,7 @@ def test_the_columns_are_figures_that_the_checks_record() -> None:
         nn.init.normal_(weight, generator=generator)
     images = torch.rand(8, 1, 8, 8, generator=generator)
     labels = model(images).argmax(1)
-    subject = Subject(Victim(model), images, labels, torch.ones(8, dtype=torch.bool), 6, 4, seed=0)
+    subject = Subject(Victim(model, 4), images, labels, torch.ones(8, dtype=torch.bool), 6, seed=0)
     spend = Checks(images=8, square_queries=2, repeated=4, long_steps=2, reference_steps=2, reference_queries=2)
     attacks = (Attack(name="apgd_ce", steps=2), Attack(name="apgd_dlr", steps=2))
     settings = Evaluation(images=8, batch_size=4, eps=(1.0, 2.0), attacks=attacks, checks=spend)
