@@ -44,7 +44,7 @@ def attack(run: Run, record: Record, subject: Subject, data: Data, eps: Sequence
     chosen = attacked_images(run.preset, evaluated_split(run.preset, data))
     place = np.argsort(np.argsort(chosen))[:images]  # records list images in the split's order
     suite = {value: survivors(record, value)[place] for value in eps}
-    subject = subject._replace(batch_size=images)
+    subject = subject._replace(model=subject.model.in_batches_of(images))
     for value in eps:
         robust = stands_reference(subject, subject.clean, Radius("Linf", value), STEPS, QUERIES).cpu().numpy()
         yield AutoAttackRow(

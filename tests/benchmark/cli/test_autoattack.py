@@ -80,7 +80,7 @@ def test_the_suites_survivors_are_those_of_the_same_images(
     """Each image is matched with itself: attacked again by the suite, as many stand as the record says."""
 
     def suite(subject: Subject, left: Tensor, radius: Radius, *_: int) -> Tensor:
-        subject = subject._replace(batch_size=64)
+        subject = subject._replace(model=subject.model.in_batches_of(64))
         for name in ATTACKS:
             left = stands(subject, left, radius, Attack(name=name, steps=2))
         return left
