@@ -1,12 +1,12 @@
 """Files in, uint8 batches out.
 
 In: data roots and a preset's `[data]` table. Out: `Data` (`load.py`) with a training, a validation and a test split,
-in memory or, for `data.streamed`, as files that are decoded in every epoch. Checksums decide which files are
-official; every image file is untrusted input.
+in memory or, for `data.streamed`, as files that are decoded in every epoch; both are `Images` (`images.py`). Checksums
+decide which files are official; every file is untrusted input.
 
 `catalogue.py` has DATASETS with the facts of each; `synthetic.py` writes made-up images in official formats for smoke
 runs; `seeds.py` gives the seed of every random stream.
 
-To add a data set, write a function (data roots, pixels) -> `Source`, or -> the path of an image folder, and add a row
-to DATASETS. An image folder needs no code: give its path as `data.dataset`.
+To add a data set, write a function (data roots, `DataSettings`) -> `Source`, or -> the path of an image folder, and
+add a row to DATASETS. An image folder needs no code: give its path as `data.dataset`.
 """

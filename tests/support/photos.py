@@ -14,7 +14,7 @@ DATA_ROOT = Path(os.environ.get("SBA_DATA_ROOT") or "no SBA_DATA_ROOT")  # read 
 
 
 def imagenet_sample() -> list[Path]:
-    """One real photo of each of ImageNet's 1,000 classes, of which 23 are grey-scale; else the test is skipped."""
+    """Real photos of ImageNet, one of each of many classes, of which 23 are grey-scale; else the test is skipped."""
     folder = DATA_ROOT / "imagenet-sample" / "val"
     if not folder.is_dir():
         pytest.skip(

@@ -205,8 +205,8 @@ def test_arms_that_differ_in_method_see_the_same_crops(files: Files) -> None:
 def test_real_photos_among_them_all_grey_ones_are_cropped_as_torchvision_does() -> None:
     paths = imagenet_sample()
     grey = [i for i, path in enumerate(paths) if mode_of(path) == "L"]
-    assert (len(paths), len(grey)) == (1000, 23)
-    chosen = sorted({*grey, *range(0, 1000, 40)})
+    assert len(grey) == 23 < len(paths)
+    chosen = sorted({*grey, *range(0, len(paths), max(1, len(paths) // 25))})
     files = as_files(paths, paths[0].parents[1], pixels=224, resize=256)
     order = torch.tensor(chosen)
     batches = training_batches(files, order, augmentation="standard", seed=1, batch_size=len(order), workers=2)
@@ -221,7 +221,7 @@ def test_every_real_photo_is_decoded_and_the_grey_ones_stay_grey() -> None:
     files = as_files(paths, paths[0].parents[1], pixels=224, resize=256)
     grey = []
     for images, labels in evaluation_batches(files, batch_size=50, workers=2):
-        assert images.shape == (50, 3, 224, 224)
+        assert images.shape == (len(labels), 3, 224, 224)
         colourless = (images == images[:, :1]).all(1).flatten(1).all(1)
         grey += labels[colourless].tolist()
         number = int(labels[0])
