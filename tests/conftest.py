@@ -32,9 +32,12 @@ from benchmark.settings.plan import Run, make_plan
 from benchmark.training import loop as train
 from benchmark.training.state import start
 
-# A shell starts what it puts into the background with Ctrl-C ignored, which would pass on to what tests start and stop.
+# A shell starts what it puts into the background with Ctrl-C ignored, and nohup ignores a hang-up; both would pass on
+# to what tests start and stop.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 TINY = ("data.train_images=256", "recipe.epochs=2", "evaluation.images=32", "evaluation.batch_size=16")
 

@@ -17,7 +17,7 @@ from benchmark.networks.flops import share_of_flops
 from benchmark.settings.load import load_preset
 from benchmark.settings.methods import METHODS
 from benchmark.settings.plan import Run, make_plan
-from benchmark.settings.preset import Preset
+from benchmark.settings.preset import Arm, Preset
 from benchmark.speed.lines import Line, Target, make_line
 from benchmark.training.compile import compiles, warm_up
 from benchmark.training.loop import autocast, train_epoch
@@ -64,8 +64,15 @@ def studies(device: torch.device) -> list[Preset]:
 
 
 def run_of(preset: Preset, method: str) -> Run:
-    """Return the first seed's run of a method's arm, the one with the standard augmentation if there are several."""
+    """Return the first seed's run of a method's arm, the one with the standard augmentation if there are several.
+
+    A method of which the study has no arm is measured at the layers of its SBA.
+    """
     arms = [name for name, arm in preset.arms.items() if arm.method == method]
+    if not arms:
+        settings = {"layers": preset.arms["sba"].settings["layers"]}
+        own = Arm(method=method, augmentation="standard", settings=settings)
+        preset, arms = preset.model_copy(update={"arms": preset.arms | {method: own}}), [method]
     chosen = next((name for name in arms if preset.arms[name].augmentation == "standard"), arms[0])
     return make_plan(preset, [chosen], preset.seeds[:1])[0]
 

@@ -154,9 +154,12 @@ def test_data_sets_that_are_no_folders_cannot_be_streamed() -> None:
         load_data(settings("digits"), [])
 
 
-def test_images_that_the_memory_cannot_hold_are_told_to_be_streamed(photos: Path) -> None:
-    with pytest.raises(UsageError, match=r"28 images of 1000000 x .* GB.*data.streamed = true"):
-        load_data(settings(f"./{photos}", pixels=1_000_000, streamed=False), [])
+def test_images_that_the_memory_cannot_hold_are_told_to_be_streamed(
+    monkeypatch: pytest.MonkeyPatch, photos: Path
+) -> None:
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**20}.__getitem__)  # 4.3 GB
+    with pytest.raises(UsageError, match=r"28 images of 8192 x .* take 6 GB.* 4 GB of memory.*data.streamed = true"):
+        load_data(settings(f"./{photos}", pixels=8192, streamed=False), [])
 
 
 def test_tiny_imagenet_can_be_streamed_from_a_data_root() -> None:
