@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmark.data.catalogue import DATASETS
 from benchmark.runtime.errors import shorten
+from benchmark.runtime.files import cache_folder
 
 PACKAGES = ("torch", "torchvision", "torchattacks", "numpy", "scipy")
 
@@ -35,7 +36,7 @@ def doctor(data_root: Path | None) -> str:
         **{f"data: {name}": partial(data_set, name, row.folder, data_root) for name, row in DATASETS.items()},
         "disk: results": partial(disk, lambda: Path("results")),
         "disk: runs": partial(disk, lambda: Path("runs")),
-        "disk: cache": partial(disk, cache),
+        "disk: cache": partial(disk, cache_folder),
     }
     width = max(map(len, lines))
     found = [f"{name:<{width}}  {told(find)}" for name, find in lines.items()]
@@ -110,13 +111,6 @@ def data_set(name: str, folder: str, data_root: Path | None) -> str:
     found = next((place for place in [*(root / folder for root in searched), *pngs] if place and place.is_dir()), None)
     other = f" nor {name}-png" if cifar else ""
     return f"found: {found.absolute()}" if found else f"not found: no {folder}{other} below any data root"
-
-
-def cache() -> Path:
-    """Return the user's cache folder, where downloaded and decoded data goes."""
-    from platformdirs import user_cache_path
-
-    return user_cache_path("sba-benchmark")
 
 
 def disk(place: Callable[[], Path]) -> str:

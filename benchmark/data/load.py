@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from platformdirs import user_cache_path
 from torch import Tensor
 
 from benchmark.data.catalogue import DATASETS
@@ -19,7 +18,7 @@ from benchmark.data.skipped import Skipped
 from benchmark.data.streamed import Files
 from benchmark.runtime.console import print_line
 from benchmark.runtime.errors import DataError, UsageError
-from benchmark.runtime.files import DamagedFileError, load_tensors, write_whole
+from benchmark.runtime.files import DamagedFileError, cache_folder, load_tensors, write_whole
 from benchmark.settings.names import look_up
 from benchmark.settings.preset import SAMPLE, DataSettings
 
@@ -78,7 +77,7 @@ def data_roots(named: Path | None) -> list[Path]:
         named,
         Path(variable) if variable else None,
         Path("data"),
-        user_cache_path("sba-benchmark") / "data",
+        cache_folder() / "data",
     ]
     return [folder for folder in chosen if folder is not None]
 
@@ -207,7 +206,7 @@ def _cached(source: Source, name: str) -> tuple[Split, Split, str]:
         train, test = source.read()
         return train, test, source.digest(train, test)[:FINGERPRINT]
     label = "".join(c if c.isalnum() else "-" for c in name)[-40:]
-    path = user_cache_path("sba-benchmark") / "decoded" / f"{label}-{source.key[:16]}.pt"
+    path = cache_folder() / "decoded" / f"{label}-{source.key[:16]}.pt"
     if path.is_file():
         try:
             return _load(path, source)

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from platformdirs import user_cache_path
+
 from benchmark.runtime.errors import UsageError
 
 PLACES = (
@@ -61,7 +63,8 @@ def write_whole(
         path: the file; its folder is made. Of a link, the file that it leads to is written.
         write: writes the content into the open temporary file.
         previous: where the file that was there is kept; at every moment one of both is whole.
-        check: called when all is written, just before the file takes its name; what it raises leaves the old one.
+        check: called when all is written, just before the file takes its name, and again if that fails because
+            something is gone; what it raises leaves the old file.
 
     Raises:
         OSError: what writing raised, or the path leads to something else than a regular file; nothing is left behind.
@@ -76,9 +79,13 @@ def write_whole(
             file.flush()
             os.fsync(file.fileno())
         check()
-        if previous is not None and path.is_file():
-            path.replace(previous)
-        temporary.replace(path)
+        try:
+            if previous is not None and path.is_file():
+                path.replace(previous)
+            temporary.replace(path)
+        except FileNotFoundError:
+            check()  # a pause since then: another worker has taken over, and tidied up
+            raise
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -117,6 +124,14 @@ def check_writable(*folders: Path) -> None:
         with writing_to(folder):
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
+
+
+def cache_folder() -> Path:
+    """Return the user's cache folder; where the user has no home, as in many containers, one among the runs."""
+    try:
+        return user_cache_path("sba-benchmark")
+    except RuntimeError:
+        return Path("runs") / "cache"
 
 
 def write_text(path: Path, text: str) -> None:

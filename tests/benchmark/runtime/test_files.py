@@ -15,6 +15,7 @@ from saying import Say
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.files import (
     DamagedFileError,
+    cache_folder,
     check_writable,
     load_tensors,
     scratch_folder,
@@ -170,3 +171,17 @@ def test_a_scratch_folder_goes_when_its_work_fails(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="broken"):
         work()
     assert not list(tmp_path.iterdir())
+
+
+def test_without_a_home_the_cache_lies_among_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose user has a number and no name."""
+
+    def nobody(_number: int) -> None:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert cache_folder() == Path("runs/cache")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert "somebody" in str(cache_folder())
