@@ -91,7 +91,7 @@ def run_at(raylet: int, results: Path) -> tuple[str, int, Path]:
 @NEEDS_LINUX
 @pytest.mark.usefixtures("environment")
 def test_a_run_whose_node_dies_goes_on_from_its_checkpoint_on_another_and_the_records_are_the_same() -> None:
-    with started([sys.executable, str(PROJECT / "tests" / "two_nodes.py")]) as cluster:
+    with started([sys.executable, str(PROJECT / "tests" / "support" / "two_nodes.py")]) as cluster:
         assert cluster.stdin is not None
         assert cluster.stdout is not None
         address, raylet = cluster.stdout.readline().split()
