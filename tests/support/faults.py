@@ -5,6 +5,8 @@ of every record with those of a study that nobody disturbed, except times. The s
 """
 
 import argparse
+import contextlib
+import hashlib
 import math
 import os
 import random
@@ -21,6 +23,7 @@ import torch
 from tiny_study import ARMS, path_of, read, without_times
 
 from benchmark.runtime.environment import cores
+from benchmark.runtime.files import load_tensors
 
 PROJECT = Path(__file__).resolve().parents[2]
 SMALL = (
@@ -36,6 +39,9 @@ COMMAND = ("run", "smoke", *SMALL, "--checkpoint-steps", "3")
 THREADS = {"OMP_NUM_THREADS": str(max(1, cores() // 2))}  # as two workers have: sums of floats have one order
 LIMIT = 600  # seconds after which a study counts as hung
 NOT_DONE = "not all runs are done; the same command goes on with them."
+
+LEASE = 2.0  # seconds, of studies that are paused; Python imports sitecustomize at its start
+SHORT_LEASE = f"from benchmark.execution import lock\nlock.LEASE, lock.HEARTBEAT = {LEASE}, 0.3\n"
 
 Start = Callable[[Path], int]  # starts the study in a folder and returns its process
 
@@ -63,14 +69,14 @@ def forked(seeds: str, folder: Path) -> int:
         os._exit(code)
 
 
-def in_a_process(seeds: str, jobs: int, folder: Path) -> int:
-    """Start the study in a process of its own, with so many workers."""
+def in_a_process(seeds: str, jobs: int, folder: Path, path: str = str(PROJECT)) -> int:
+    """Start the study in a process of its own, with N workers."""
     log = os.O_CREAT | os.O_APPEND | os.O_WRONLY
     places = [f"--{name}={folder / name}" for name in ("results", "runs")]
     return os.posix_spawn(
         sys.executable,
         [sys.executable, "-m", "benchmark", *COMMAND, "--seeds", seeds, "--jobs", str(jobs), *places],
-        os.environ | THREADS | {"PYTHONPATH": str(PROJECT), "XDG_CACHE_HOME": str(folder / "cache")},
+        os.environ | THREADS | {"PYTHONPATH": path, "XDG_CACHE_HOME": str(folder / "cache")},
         file_actions=[(os.POSIX_SPAWN_OPEN, 1, str(folder / "log"), log, 0o644), (os.POSIX_SPAWN_DUP2, 1, 2)],
         setsid=True,
     )
@@ -117,6 +123,45 @@ def kill_until_done(start: Start, folder: Path, moments: random.Random, longest:
                 return kills
             if NOT_DONE not in log_of(folder):
                 raise RuntimeError(f"the study ended with {os.WEXITSTATUS(status)}:\n{log_of(folder)}")
+
+
+def pause_until_done(start: Start, folder: Path, moments: random.Random, most: int) -> int:
+    """Start a study of several workers and pause one at a time past the lease, until it ends; return the pauses.
+
+    Raises:
+        RuntimeError: it ended badly, or hangs.
+    """
+    study, pauses, until = start(folder), 0, time.monotonic() + LIMIT
+    while (status := ended(study, moments.uniform(0.5, 2.5))) is None:
+        workers = workers_of(study)
+        if pauses < most and len(workers) > 1 and epochs_told(folder):
+            victim = moments.choice(workers)
+            with contextlib.suppress(ProcessLookupError):  # it had come to its end
+                os.kill(victim, signal.SIGSTOP)  # as when a laptop's lid is closed
+                status = ended(study, moments.uniform(1.5, 3) * LEASE)
+                os.kill(victim, signal.SIGCONT)
+                pauses += 1
+            if status is not None:
+                break
+        if time.monotonic() > until:
+            raise RuntimeError(f"the study hangs:\n{log_of(folder)}")
+    if os.WEXITSTATUS(status) or os.WIFSIGNALED(status):
+        raise RuntimeError(f"the study ended with {status}:\n{log_of(folder)}")
+    return pauses
+
+
+def other_weights(folder: Path, seeds: range) -> list[str]:
+    """Return the checkpoints whose weights are not those that their records name."""
+    found = []
+    for arm in ARMS:
+        for seed in seeds:
+            named = read(path_of(arm, seed, folder / "results"))
+            path = folder / "runs" / "smoke" / arm / f"seed-{seed}-{named['settings_hash']}.pt"
+            digest = hashlib.sha256()
+            for name, value in sorted(load_tensors(path)["model"].items()):
+                digest.update(name.encode() + value.contiguous().numpy().tobytes())
+            found += [] if digest.hexdigest()[:16] == named["final_weights_hash"] else [f"{path.name}: other weights"]
+    return found
 
 
 def damage(folder: Path, moments: random.Random) -> None:
@@ -184,11 +229,12 @@ def undisturbed(start: Start, folder: Path) -> None:
         raise RuntimeError("somebody killed the reference")
 
 
-def inject(kills: int, seeds: int, draw: int, root: Path) -> None:
-    """Kill as often as told, four times of five a study in one process, else one with two workers; print what came.
+def inject(kills: int, pauses: int, seeds: int, draw: int, root: Path) -> None:
+    """Kill as often as told, four times of five a study in one process, else one with two workers; then pause workers.
 
     Args:
         kills: how often.
+        pauses: how often a worker is paused past the lease.
         seeds: of each arm in a study.
         draw: seed of the moments.
         root: an empty folder.
@@ -210,6 +256,18 @@ def inject(kills: int, seeds: int, draw: int, root: Path) -> None:
             records, found = differences(folder, root / "reference", range(seeds))
             made, compared, different, rounds = made + here, compared + records, different + found, rounds + 1
             print(f"round {rounds} ({name}): {here} kills, {records} records compared, {found or 'equal'}", flush=True)
+    (root / "lease").mkdir()
+    (root / "lease" / "sitecustomize.py").write_text(SHORT_LEASE, encoding="utf-8")
+    short, paused = partial(in_a_process, named, 2, path=f"{PROJECT}{os.pathsep}{root / 'lease'}"), 0
+    while paused < pauses:
+        folder = root / f"round-{rounds}"
+        folder.mkdir()
+        here = pause_until_done(short, folder, moments, min(5, pauses - paused))
+        records, found = differences(folder, root / "reference", range(seeds))
+        found += other_weights(folder, range(seeds))
+        paused, compared, different, rounds = paused + here, compared + records, different + found, rounds + 1
+        print(f"round {rounds} (pauses): {here} pauses, {records} records compared, {found or 'equal'}", flush=True)
+    print(f"pauses past the lease survived: {paused}")
     print(f"kills survived: {made}, files damaged: {damaged}, records compared: {compared}, ", end="")
     print(f"differences: {len(different)}")
     if different:
@@ -219,9 +277,10 @@ def inject(kills: int, seeds: int, draw: int, root: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--pauses", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=3, help="of each arm in a study, 1 to 3")
     parser.add_argument("--draw", type=int, default=0, help="seed of the moments")
     options = parser.parse_args()
     torch.set_num_threads(int(THREADS["OMP_NUM_THREADS"]))  # what is forked from here has as many
     with tempfile.TemporaryDirectory() as scratch:
-        inject(options.kills, options.seeds, options.draw, Path(scratch))
+        inject(options.kills, options.pauses, options.seeds, options.draw, Path(scratch))

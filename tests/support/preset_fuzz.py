@@ -1,9 +1,12 @@
 """Random and mutated preset files, each of which must become a plan or one readable message.
 
-`python tests/support/preset_fuzz.py 10000` tries so many; tests/benchmark/settings/test_preset_fuzz.py tries fewer.
+`python tests/support/preset_fuzz.py 3000 300` plans 3,000 and runs 300; test_preset_fuzz.py tries fewer.
 """
 
+import contextlib
 import functools
+import io
+import shutil
 import signal
 import sys
 import tempfile
@@ -19,6 +22,7 @@ from unittest.mock import patch
 
 from mutated_presets import MUTATORS, SOURCES, Draw
 
+from benchmark.cli import main
 from benchmark.runtime.errors import BenchmarkError
 from benchmark.settings import methods
 from benchmark.settings.ablation import ablate
@@ -27,6 +31,7 @@ from benchmark.settings.plan import at_equal_compute, make_plan
 from benchmark.settings.smoke import shrink
 
 LONGEST, HANGS, SLOW = 5000, 20, 0.5  # characters of a message; seconds of the clock and of the processor
+RUN_HANGS = 300  # seconds
 
 
 class Outcome(NamedTuple):
@@ -106,7 +111,51 @@ def fuzz(count: int, seed: int, folder: Path) -> tuple[Counter[str], float]:
     return kinds, slowest
 
 
+def run_file(path: Path, folder: Path) -> str:
+    """Run an arm of a preset at one seed, shrunk as a smoke run, and report it; return what came of it.
+
+    Returns:
+        "run", "refused" or, where it is a defect, what happened.
+    """
+    preset = load_preset(str(path))
+    one = ["--smoke", "--arms", next(iter(preset.arms)), "--seeds", str(preset.seeds[0])]
+    results, said = folder / "results", io.StringIO()
+    try:
+        with limited(RUN_HANGS), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            code = main(["run", str(path), *one, "--results", str(results), "--runs", str(folder / "runs")])
+            there = list(results.glob("*/*/seed-*.json"))
+            reported = main(["report", "--results", str(results)]) if there else 0
+    except BaseException as error:
+        return f"{type(error).__name__}: {str(error)[:300]}"
+    failed = list(folder.rglob("*.failed"))
+    if failed or "Traceback" in said.getvalue() or reported:
+        return f"failed: {said.getvalue()[-600:]}"
+    return "run" if there else f"refused with {code}"
+
+
+def run_some(count: int, seed: int, folder: Path) -> Counter[str]:
+    """Run N of the mutated presets that are plans, of the study of digits.
+
+    Raises:
+        AssertionError: a run came to anything but a record or a message; the file stays in the folder.
+    """
+    draw, kinds = Draw(seed), Counter[str]()
+    smoke = (PRESETS / "smoke.toml").read_bytes()
+    while kinds.total() < count:
+        path = folder / f"run-{kinds.total()}.toml"
+        path.write_bytes(draw.choice(MUTATORS)(draw, smoke))
+        if try_file(path).kind != "plan":
+            continue
+        outcome = run_file(path, folder / path.stem)
+        kinds[outcome] += 1
+        assert outcome == "run" or outcome.startswith("refused"), f"{path}: {outcome}"
+        shutil.rmtree(folder / path.stem)
+    return kinds
+
+
 if __name__ == "__main__":
     began = time.perf_counter()
-    found, longest = fuzz(int(sys.argv[1]), 1, Path(tempfile.mkdtemp()))
-    print(f"{dict(found)}, the slowest took {longest:.2f} s, all {time.perf_counter() - began:.0f} s")
+    planned, ran = (int(number) for number in (*sys.argv[1:], "0")[:2])
+    found, longest = fuzz(planned, 1, Path(tempfile.mkdtemp()))
+    print(f"{dict(found)}, the slowest took {longest:.2f} s, all {time.perf_counter() - began:.0f} s", flush=True)
+    print(f"run: {dict(run_some(ran, 2, Path(tempfile.mkdtemp())))}, all {time.perf_counter() - began:.0f} s")

@@ -17,7 +17,7 @@ KILLS = 5
 @pytest.mark.skipif(sys.platform != "linux", reason="it forks, and looks for workers as Linux lists them")
 def test_studies_killed_at_random_moments_leave_the_same_records() -> None:
     done = subprocess.run(
-        [sys.executable, "tests/support/faults.py", "--kills", str(KILLS), "--seeds", "1", "--draw", "3"],
+        [sys.executable, "tests/support/faults.py", *f"--kills {KILLS} --pauses 1 --seeds 1 --draw 3".split()],
         cwd=faults.PROJECT,
         env=os.environ | {"PYTHONPATH": str(faults.PROJECT)},
         capture_output=True,
@@ -34,3 +34,4 @@ def test_studies_killed_at_random_moments_leave_the_same_records() -> None:
     assert int(found[2]) >= 2 * len(ARMS)
     assert "(one process)" in done.stdout
     assert "(--jobs 2)" in done.stdout
+    assert "pauses past the lease survived: 1" in done.stdout
