@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -28,46 +30,35 @@ class Adversarial:
         step_size: change of a pixel in one step, in 1/255, above 0.
 
     Raises:
-        ValueError: a setting out of its range.
+        ValueError: a setting out of range.
 
     Source: Madry et al., ICLR 2018, arXiv:1706.06083, sections 2 and 4: eps 8, 7 steps of 2 on CIFAR-10; the authors'
-    code gives the order of the operations. Deviations: the attack sees the network in the mode it is in, as theirs
-    does, but the attack's passes stay out of BatchNorm's running statistics, where theirs enter; the random start is
-    clipped to [0, 1] at once.
+    code gives the order of the operations. The attack sees the network in its current mode, as theirs does. Deviations:
+    the attack's passes stay out of BatchNorm's running statistics, which theirs enter; the random start is clipped to
+    [0, 1] at once.
     """
 
-    eps: float = 8.0
-    steps: int = 7
-    step_size: float = 2.0
+    eps: Annotated[float, ranges.not_negative] = 8.0
+    steps: Annotated[int, partial(ranges.count, least=1)] = 7
+    step_size: Annotated[float, ranges.positive] = 2.0
 
     def __post_init__(self) -> None:
-        ranges.not_negative("eps", self.eps)
-        ranges.count("steps", self.steps, least=1)
-        ranges.positive("step_size", self.step_size)
+        ranges.check(self)
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Step:
-        """Return the loss of one step; `logits` are those of the adversarial images.
-
-        Args:
-            model: network that returns logits (N, classes) of images in [0, 1]; no parameter's `grad` is touched.
-            images: (N, ...) batch in [0, 1].
-            labels: (N,) class indices.
-            generator: CPU generator that seeds the random start.
-        """
+        """Return the loss of one step; `logits` are those of the adversarial images."""
         adversarial = self.attack(model, images, labels, generator)
         logits = model(adversarial).float()  # (N, classes)
         return Step(F.cross_entropy(logits, labels), logits, self.steps * len(images), INPUT)
 
     def attack(self, model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Return images of the same shape in [0, 1], each pixel within eps / 255 of the given image."""
+        """Return images in [0, 1], each pixel within eps / 255 of the given one; no parameter's `grad` is touched."""
         eps, step_size = self.eps / 255, self.step_size / 255
         processes = processes_of(model, images, generator)
         # The attack needs no gradient of the weights, so it bypasses the wrapper that exchanges them.
         attacked = unwrap(model) if processes.group is not None else model
-        of_images = draws.on_device(images.device, generator)
-        start = processes.own(draws.empty_batch(images, processes).uniform_(-eps, eps, generator=of_images))
-        x = (images + start).clamp(0, 1)
-        with fixed_running_statistics(attacked):
+        x = (images + draws.uniform(images, eps, processes, generator)).clamp(0, 1)
+        with _fixed_running_statistics(attacked):
             for _ in range(self.steps):
                 x.requires_grad_()
                 loss = F.cross_entropy(attacked(x).float(), labels, reduction="sum")
@@ -78,8 +69,7 @@ class Adversarial:
 
 
 @contextmanager
-def fixed_running_statistics(model: nn.Module) -> Iterator[None]:
-    """Let BatchNorm normalise by its mode without updating its running statistics; restored on exit and on errors."""
+def _fixed_running_statistics(model: nn.Module) -> Iterator[None]:
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
     try:
         for norm in norms:

@@ -4,29 +4,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sba.processes import Processes
+from sba.processes import ALONE, Processes
 
 
-def crop_and_flip(images: Tensor, *, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """Shift each image by a padded random crop and, if `flip`, mirror it with probability 1/2.
+def crop_and_flip(
+    images: Tensor, *, padding: int, flip: bool, generator: torch.Generator, processes: Processes = ALONE
+) -> Tensor:
+    """Zero-pad each image, crop it at a random position to its old size and mirror it with probability 1/2.
 
-    Each image is zero-padded by `padding` pixels on all sides, cropped at a uniformly random position to its
-    old size and flipped left to right with probability 0.5: the standard CIFAR augmentation.
+    With padding 4, this is the standard CIFAR augmentation.
 
     Args:
         images: (N, C, H, W) of any dtype; zero is black.
-        padding: pixels of padding, at least 0.
-        flip: mirror half of the images.
+        padding: pixels of padding on all sides, at least 0.
+        flip: whether images are mirrored.
         generator: CPU generator; its draws depend neither on the images nor on `flip`.
+        processes: the processes that share the batch; the draws of an image do not depend on their number.
 
     Returns:
         (N, C, H, W) augmented images of the same dtype, in channels_last memory format.
     """
-    return crop_rows(images, Processes(), padding=padding, flip=flip, generator=generator)
-
-
-def crop_rows(images: Tensor, processes: Processes, *, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """Return the rows (N, C, H, W) of this process of `crop_and_flip` of the batch that the processes share."""
     n, _, height, width = images.shape
     whole = (n * processes.size, 1)
     tops = torch.randint(2 * padding + 1, whole, generator=generator)

@@ -1,18 +1,17 @@
 """Batch Augmentation: several independently augmented copies of each image in one batch, with hard labels."""
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.augment import crop_rows
+from baselines.augment import crop_and_flip
 from sba import Step, ranges
-from sba.checks import MOST_COPIES
 from sba.layers import INPUT
 from sba.processes import processes_of
-
-MOST_PADDING = 8192  # pixels
 
 
 @dataclass(frozen=True)
@@ -29,33 +28,24 @@ class BatchAugmentation:
         flip: mirror half of the images.
 
     Raises:
-        ValueError: copies or padding is not a whole number in its range, or flip is not True or False.
+        ValueError: a setting out of range.
 
     Source: Hoffer et al., arXiv:1901.09335 (CVPR 2020), section 3. The authors' CIFAR code pads by 4 and flips; its
     README trains ResNet-44 with M = 40 and cutout. Deviations: M = 2 by default, the cheapest; no cutout.
     """
 
-    copies: int = 2
-    padding: int = 4
+    copies: Annotated[int, ranges.copies] = 2
+    padding: Annotated[int, partial(ranges.count, most=8192)] = 4
     flip: bool = True
 
     def __post_init__(self) -> None:
-        ranges.count("copies", self.copies, least=1, most=MOST_COPIES)
-        ranges.count("padding", self.padding, least=0, most=MOST_PADDING)
-        ranges.switch("flip", self.flip)
+        ranges.check(self)
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Step:
-        """Return the loss of one step; `logits` are those of the first copies.
-
-        Args:
-            model: network that returns logits (M * N, classes).
-            images: (N, C, H, W) batch, not yet augmented; zero is black.
-            labels: (N,) class indices.
-            generator: CPU generator of every copy's crops and flips.
-        """
+        """Return the loss of one step on images not yet augmented; `logits` are those of the first copies."""
         processes = processes_of(model, images, generator)
         copies = [
-            crop_rows(images, processes, padding=self.padding, flip=self.flip, generator=generator)
+            crop_and_flip(images, padding=self.padding, flip=self.flip, generator=generator, processes=processes)
             for _ in range(self.copies)
         ]
         logits = model(torch.cat(copies)).float()  # (M * N, classes)

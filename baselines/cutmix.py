@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines import draws
-from baselines.mixing import MOST_ALPHA, Mixed
+from baselines.mixing import Mixed, beta_parameter
 from sba import Step, ranges
 from sba.processes import Processes, processes_of
 
@@ -28,58 +29,52 @@ class CutMix:
         p: probability of a mixed batch, from 0 (plain training) to 1 (every batch); 0.5 is the authors' on CIFAR.
 
     Raises:
-        ValueError: alpha is not a finite number above 0, or p is not from 0 to 1.
+        ValueError: a setting out of range.
 
     Source: Yun et al., ICCV 2019, arXiv:1905.04899, section 3.2, and the authors' CIFAR code (beta 1,
     cutmix_prob 0.5; 1 on ImageNet). Deviations: the label is mixed by the area of the clipped box, as in
     torchvision; the authors' first code kept the drawn lam.
     """
 
-    alpha: float = 1.0
-    p: float = 0.5
+    alpha: Annotated[float, beta_parameter] = 1.0
+    p: Annotated[float, ranges.share] = 0.5
 
     def __post_init__(self) -> None:
-        ranges.positive("alpha", self.alpha, most=MOST_ALPHA)
-        ranges.share("p", self.p)
+        ranges.check(self)
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Step:
-        """Return the loss of one step; `logits` are those of the images with their boxes.
-
-        Args:
-            model: network that returns logits (N, classes).
-            images: (N, C, H, W) batch.
-            labels: (N,) class indices.
-            generator: CPU generator of the decision and, for a mixed batch, lam, the permutation and the centre.
-        """
+        """Return the loss of one step; `logits` are those of the images with their boxes."""
         mixed = self.mix(images, labels, processes_of(model, images, generator), generator)
-        if mixed is None:
-            logits = model(images).float()  # (N, classes)
-            return Step(F.cross_entropy(logits, labels), logits)
-        logits = model(mixed.images).float()  # (N, classes)
-        return Step(mixed.loss(F.cross_entropy, logits, mixed.labels), logits)
+        if mixed is not None:
+            return mixed.step(model)
+        logits = model(images).float()  # (N, classes)
+        return Step(F.cross_entropy(logits, labels), logits)
 
     def mix(self, images: Tensor, labels: Tensor, processes: Processes, generator: torch.Generator) -> Mixed | None:
-        """Mix the images of a batch that the processes share; None for a batch that stays as it is."""
+        """Mix the rows of this process with those of all processes, or return None for a batch that is not mixed.
+
+        Draws the decision and, for a mixed batch, lam, the permutation and the centre.
+        """
         if float(torch.rand((), generator=generator)) >= self.p:
             return None
         height, width = images.shape[2:]
         lam = draws.beta(self.alpha, generator)
         partners = draws.partners(images, processes, generator)  # (N,)
         row, column = (int(torch.randint(size, (), generator=generator)) for size in (height, width))
-        top, bottom, left, right = box(lam, row, column, height, width)
+        top, bottom, left, right = _box(lam, row, column, height, width)
         mixed = images.clone()
         mixed[:, :, top:bottom, left:right] = processes.gather(images)[partners, :, top:bottom, left:right]
         lam = 1 - (bottom - top) * (right - left) / (height * width)
         return Mixed(mixed, (labels, processes.gather(labels)[partners]), lam)
 
 
-def box(lam: float, row: int, column: int, height: int, width: int) -> tuple[int, int, int, int]:
+def _box(lam: float, row: int, column: int, height: int, width: int) -> tuple[int, int, int, int]:
     """Return top, bottom, left and right (first in, first out) of the box around a centre, clipped to the image.
 
     Before clipping, the box covers about 1 - lam of the image; half its sides are rounded down to whole pixels.
 
     Example:
-        >>> box(0.75, row=0, column=16, height=32, width=32)
+        >>> _box(0.75, row=0, column=16, height=32, width=32)
         (0, 8, 8, 24)
     """
     half_height, half_width = (int(size * math.sqrt(1 - lam) / 2) for size in (height, width))

@@ -17,13 +17,6 @@ class ERM:
     """
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Step:  # noqa: ARG002
-        """Return the loss of one step.
-
-        Args:
-            model: network that returns logits (N, classes).
-            images: (N, C, H, W) batch.
-            labels: (N,) class indices.
-            generator: not used.
-        """
+        """Return the loss of one step."""
         logits = model(images).float()  # (N, classes)
         return Step(F.cross_entropy(logits, labels), logits)

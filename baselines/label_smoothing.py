@@ -1,6 +1,7 @@
 """Label smoothing: part of the label's mass is spread evenly over all classes."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -19,24 +20,17 @@ class LabelSmoothing:
         smoothing: mass spread over all classes, the true one too, from 0 (plain training) to 1; 0.1 is the paper's.
 
     Raises:
-        ValueError: smoothing is not from 0 to 1.
+        ValueError: a setting out of range.
 
     Source: Szegedy et al., CVPR 2016, arXiv:1512.00567, section 7. Deviations: none.
     """
 
-    smoothing: float = 0.1
+    smoothing: Annotated[float, ranges.share] = 0.1
 
     def __post_init__(self) -> None:
-        ranges.share("smoothing", self.smoothing)
+        ranges.check(self)
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Step:  # noqa: ARG002
-        """Return the loss of one step.
-
-        Args:
-            model: network that returns logits (N, classes).
-            images: (N, ...) batch.
-            labels: (N,) class indices.
-            generator: not used.
-        """
+        """Return the loss of one step; nothing is drawn."""
         logits = model(images).float()  # (N, classes)
         return Step(F.cross_entropy(logits, labels, label_smoothing=self.smoothing), logits)

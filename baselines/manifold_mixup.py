@@ -1,17 +1,19 @@
 """Manifold Mixup: mixup of hidden activations, at a layer drawn anew for each batch."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines import draws
-from baselines.mixing import MOST_ALPHA
+from baselines.mixing import beta_parameter, mixed_loss
 from sba import Step, ranges
 from sba.activation import replace_activation
-from sba.layers import INPUT, find_layer
-from sba.processes import Processes, processes_of
+from sba.batch import is_channels_last
+from sba.layers import INPUT, check_layers, draw_layer
+from sba.processes import processes_of
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class ManifoldMixup:
         alpha: parameter of the Beta distribution, above 0; 2 is the authors' CIFAR setting.
 
     Raises:
-        ValueError: layers is no tuple of different names, or alpha is not a finite number above 0.
+        ValueError: a setting out of range.
 
     Source: Verma et al., ICML 2019, arXiv:1806.05236, section 2 and the authors' code. Their CIFAR ResNets mix at
     the input, after the first or after the second residual stage: ("input", "block1", "block2") in our networks.
@@ -45,26 +47,18 @@ class ManifoldMixup:
         (torch.Size([5, 3]), 0)
     """
 
-    layers: tuple[str, ...]
-    alpha: float = 2.0
+    layers: Annotated[tuple[str, ...], ranges.layer_names]
+    alpha: Annotated[float, beta_parameter] = 2.0
 
     def __post_init__(self) -> None:
-        ranges.layer_names("layers", self.layers)
-        ranges.positive("alpha", self.alpha, most=MOST_ALPHA)
+        ranges.check(self)
 
     def check(self, model: nn.Module) -> None:
-        """Raise ValueError, with the nearest names, where the model lacks one of the layers."""
-        for layer in self.layers:
-            find_layer(model, layer)
+        """Raise ValueError, with the nearest names, if the model lacks one of the layers."""
+        check_layers(model, self.layers)
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Step:
         """Return the loss of one step; `logits` are those of the mixed activations.
-
-        Args:
-            model: network that returns logits (N, classes); it is not changed.
-            images: (N, ...) batch on the model's device.
-            labels: (N,) class indices.
-            generator: CPU generator of lam, the permutation (as in `Mixup`), then the layer.
 
         Raises:
             ValueError: the layer does not exist, is not called exactly once or returns no tensor of N examples.
@@ -72,42 +66,19 @@ class ManifoldMixup:
         processes = processes_of(model, images, generator)
         lam = draws.beta(self.alpha, generator)
         partners = draws.partners(images, processes, generator)  # (N,)
-        layer = self.layers[int(torch.randint(len(self.layers), (), generator=generator))]
-        logits = forward_mixed(model, layer, images, partners, lam, processes).float()  # (N, classes)
+        layer = draw_layer(self.layers, generator)
+
+        def mix(h: Tensor) -> Tensor:
+            whole = processes.gather(h)
+            return torch.lerp(whole[partners] if layer == INPUT else _rows(whole, partners), h, lam)
+
+        logits = replace_activation(model, layer, images, mix).float()  # (N, classes)
         others = processes.gather(labels)[partners]
-        loss = lam * F.cross_entropy(logits, labels) + (1 - lam) * F.cross_entropy(logits, others)
-        return Step(loss, logits)
-
-
-def forward_mixed(
-    model: nn.Module, layer: str, images: Tensor, partners: Tensor, lam: float, processes: Processes
-) -> Tensor:
-    """Run the model with lam * h + (1 - lam) * h[partners] in place of the layer's activation h.
-
-    Args:
-        model: network, wrapped or not.
-        layer: name of a module, or "input".
-        images: (N, ...) batch.
-        partners: (N,) indices of the second examples among the rows of all processes.
-        lam: weight of the first examples, from 0 to 1.
-        processes: those that share the batch.
-
-    Returns:
-        (N, classes) logits.
-
-    Raises:
-        ValueError: see `sba.activation.replace_activation`.
-    """
-
-    def mix(h: Tensor) -> Tensor:
-        whole = processes.gather(h)
-        return torch.lerp(whole[partners] if layer == INPUT else _rows(whole, partners), h, lam)
-
-    logits: Tensor = replace_activation(model, layer, images, mix)
-    return logits
+        return Step(mixed_loss(F.cross_entropy, lam, logits, (labels, others)), logits)
 
 
 def _rows(h: Tensor, indices: Tensor) -> Tensor:
     """Return h[indices] in the memory format of h; the gradient of that expression works on one core of a CPU."""
-    last = h.dim() > 2 and not h.is_contiguous() and h.movedim(1, -1).is_contiguous()  # channels last
-    return h.movedim(1, -1).index_select(0, indices).movedim(-1, 1) if last else h.index_select(0, indices)
+    if is_channels_last(h):
+        return h.movedim(1, -1).index_select(0, indices).movedim(-1, 1)
+    return h.index_select(0, indices)

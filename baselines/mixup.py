@@ -1,13 +1,13 @@
 """mixup: train on convex combinations of pairs of examples and of their labels."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines import draws
-from baselines.mixing import MOST_ALPHA, Mixed
+from baselines.mixing import Mixed, beta_parameter
 from sba import Step, ranges
 from sba.processes import Processes, processes_of
 
@@ -23,32 +23,23 @@ class Mixup:
         alpha: parameter of the Beta distribution, above 0; 1 (uniform) is the authors' CIFAR setting.
 
     Raises:
-        ValueError: alpha is not a finite number above 0.
+        ValueError: a setting out of range.
 
     Source: Zhang et al., ICLR 2018, arXiv:1710.09412, section 2 and the authors' code (one lam for a batch).
     Deviations: none.
     """
 
-    alpha: float = 1.0
+    alpha: Annotated[float, beta_parameter] = 1.0
 
     def __post_init__(self) -> None:
-        ranges.positive("alpha", self.alpha, most=MOST_ALPHA)
+        ranges.check(self)
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Step:
-        """Return the loss of one step; `logits` are those of the mixed images.
-
-        Args:
-            model: network that returns logits (N, classes).
-            images: (N, C, H, W) batch.
-            labels: (N,) class indices.
-            generator: CPU generator of lam and the permutation.
-        """
-        mixed = self.mix(images, labels, processes_of(model, images, generator), generator)
-        logits = model(mixed.images).float()  # (N, classes)
-        return Step(mixed.loss(F.cross_entropy, logits, mixed.labels), logits)
+        """Return the loss of one step; `logits` are those of the mixed images."""
+        return self.mix(images, labels, processes_of(model, images, generator), generator).step(model)
 
     def mix(self, images: Tensor, labels: Tensor, processes: Processes, generator: torch.Generator) -> Mixed:
-        """Mix the images of a batch that the processes share."""
+        """Mix the rows of this process with those of all processes, by draws of lam, then of the permutation."""
         lam = draws.beta(self.alpha, generator)
         partners = draws.partners(images, processes, generator)  # (N,)
         mixed = torch.lerp(processes.gather(images)[partners], images, lam)

@@ -2,21 +2,16 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Annotated, Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from baselines.cutmix import CutMix
-from baselines.mixing import MOST_ALPHA
+from baselines.mixing import beta_parameter, mixed_loss
 from baselines.mixup import Mixup
 from sba import SBA, Step, ranges
-from sba.activation import Forward
-from sba.criterion import Criterion
+from sba.call import Call
 from sba.processes import processes_of
-
-Mixing = Literal["mixup", "cutmix"]
 
 
 @dataclass(frozen=True)
@@ -24,8 +19,9 @@ class SBAMixup(SBA):
     """Loss of one SBA step on a batch that mixup or CutMix has mixed.
 
     x', y[perm] and lam are those of `Mixup` or `CutMix`; the loss is SBA's with x' in place of x and
-    lam * CE(z, y) + (1 - lam) * CE(z, y[perm]) in place of CE(z, y), on virtual samples too. A step that is not
-    augmented is one of mixup or CutMix.
+    lam * CE(z, y) + (1 - lam) * CE(z, y[perm]) in place of CE(z, y), on virtual samples too, and the `logits` are
+    those of x'. A step that is not augmented is one of mixup or CutMix. A call takes one tensor (N, C, H, W) of images
+    and one of targets, and draws for the mixing, then for SBA.
 
     Args:
         mixing: "mixup" or "cutmix".
@@ -36,21 +32,18 @@ class SBAMixup(SBA):
     "softmax"), as a mixed example has two.
 
     Raises:
-        ValueError: a setting out of its range, or in conflict with another.
+        ValueError: a setting out of range, or in conflict with another.
 
     Source: none for the combination (ours). Its parts: Li et al., IJCAI 2020, arXiv:2006.15284 (SBA, as read from its
     abstracts); Zhang et al., ICLR 2018, arXiv:1710.09412 (mixup); Yun et al., ICCV 2019, arXiv:1905.04899 (CutMix).
     """
 
-    mixing: Mixing = "mixup"
-    mixing_alpha: float = 1.0
-    mixing_p: float = 1.0
+    mixing: Literal["mixup", "cutmix"] = "mixup"
+    mixing_alpha: Annotated[float, beta_parameter] = 1.0
+    mixing_p: Annotated[float, ranges.share] = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        ranges.choice("mixing", self.mixing, get_args(Mixing))
-        ranges.positive("mixing_alpha", self.mixing_alpha, most=MOST_ALPHA)
-        ranges.share("mixing_p", self.mixing_p)
         if self.mixing == "mixup" and self.mixing_p < 1:
             raise ValueError(f"mixing_p must be 1 with mixing 'mixup', which mixes every batch, got {self.mixing_p!r}.")
         if self.label_mix:
@@ -58,34 +51,13 @@ class SBAMixup(SBA):
         if self.soft_label != "softmax":
             raise ValueError(f"soft_label must be 'softmax' on mixed labels, got {self.soft_label!r}.")
 
-    def __call__(
-        self,
-        model: nn.Module,
-        inputs: Any,
-        targets: Any,
-        *,
-        generator: torch.Generator,
-        criterion: Criterion = F.cross_entropy,
-        forward: Forward | None = None,
-    ) -> Step:
-        """Return the loss of one step; `logits` are those of the mixed images.
-
-        Args:
-            model: see `SBA`.
-            inputs: (N, C, H, W) images.
-            targets: (N,) class indices, or another tensor with N rows that the criterion takes.
-            generator: CPU generator of the mixing's draws, then of SBA's.
-            criterion: see `SBA`.
-            forward: see `SBA`.
-
-        Raises:
-            ValueError: inputs or targets are not one tensor each; and see `SBA`.
-        """
-        if not isinstance(inputs, Tensor) or not isinstance(targets, Tensor):
+    def _step(self, call: Call) -> Step:
+        if not isinstance(call.inputs, Tensor) or not isinstance(call.targets, Tensor):
             raise ValueError("inputs and targets must be one tensor each, to be mixed.")
         mixing = Mixup(self.mixing_alpha) if self.mixing == "mixup" else CutMix(self.mixing_alpha, self.mixing_p)
-        mixed = mixing.mix(inputs, targets, processes_of(model, inputs, generator), generator)
-        step = partial(super().__call__, model, generator=generator, forward=forward)
+        processes = processes_of(call.model, call.inputs, call.generator)
+        mixed = mixing.mix(call.inputs, call.targets, processes, call.generator)
         if mixed is None:
-            return step(inputs, targets, criterion=criterion)
-        return step(mixed.images, mixed.labels, criterion=partial(mixed.loss, criterion))
+            return super()._step(call)
+        criterion = partial(mixed_loss, call.criterion, mixed.lam)
+        return super()._step(call._replace(inputs=mixed.images, targets=mixed.labels, criterion=criterion))

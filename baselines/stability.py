@@ -1,6 +1,7 @@
 """Stability training: the output for a noisy image is pulled towards the output for the image."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,7 @@ class Stability:
         weight: weight of the divergence, at least 0; 0 is plain training.
 
     Raises:
-        ValueError: a setting is not a finite number of at least 0.
+        ValueError: a setting out of range.
 
     Source: Zheng et al., CVPR 2016, arXiv:1604.04326, section 3: its classification form. The paper's text was not at
     hand: from memory, its weight is 0.01 and it tunes a network that is trained already; noise 0.04 (10 of 255 grey
@@ -33,28 +34,19 @@ class Stability:
     noisy images together; noisy images are not clipped to [0, 1].
     """
 
-    noise: float = 0.04
-    weight: float = 0.01
+    noise: Annotated[float, ranges.not_negative] = 0.04
+    weight: Annotated[float, ranges.not_negative] = 0.01
 
     def __post_init__(self) -> None:
-        ranges.not_negative("noise", self.noise)
-        ranges.not_negative("weight", self.weight)
+        ranges.check(self)
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Step:
-        """Return the loss of one step; `logits` are those of the clean images.
-
-        Args:
-            model: network that returns logits (2N, classes).
-            images: (N, ...) batch in [0, 1].
-            labels: (N,) class indices.
-            generator: CPU generator that seeds the noise.
-        """
+        """Return the loss of one step; `logits` are those of the clean images."""
         if self.weight == 0:
             logits = model(images).float()  # (N, classes)
             return Step(F.cross_entropy(logits, labels), logits)
         processes = processes_of(model, images, generator)
-        noise = draws.normal(images, processes, draws.on_device(images.device, generator))
-        noisy_images = torch.add(images, noise, alpha=self.noise)
+        noisy_images = torch.add(images, draws.normal(images, processes, generator), alpha=self.noise)
         clean, noisy = model(torch.cat([images, noisy_images])).float().chunk(2)  # (N, classes) each
         divergence = F.kl_div(noisy.log_softmax(1), clean.log_softmax(1), reduction="batchmean", log_target=True)
         return Step(F.cross_entropy(clean, labels) + self.weight * divergence, clean, len(images), INPUT)

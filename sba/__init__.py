@@ -1,4 +1,15 @@
-"""Stochastic Batch Augmentation (arXiv:2006.15284) for any PyTorch training loop; depends on torch alone."""
+"""Stochastic Batch Augmentation (arXiv:2006.15284), as read from its abstracts, for any PyTorch training loop.
+
+In: a network, a batch with its targets, and a CPU generator. Out: a `Step`, whose loss the caller backpropagates.
+Imports PyTorch alone.
+
+`method.py` has the settings and takes a step: `scheduler.py` decides whether it is augmented, `joint_pass.py` runs the
+network with the virtual activations that `vicinity.py` draws, `criterion.py` and `soft_label.py` give the loss.
+`processes.py` makes several processes take the step of one with the whole batch.
+
+To add a reading of the method, add a field with its range to `SBA`, a row to the settings in README.md, and a row to
+`benchmark/settings/ablation.py`.
+"""
 
 from sba.method import SBA, Step
 

@@ -12,14 +12,9 @@ from sba.layers import find_layer
 
 Forward = Callable[[nn.Module, Any], Any]
 
-_UNUSED = "layer {layer!r} is not called in a forward pass (a ModuleList, for example, never is); name one that is."
 _UNFIT = (
     "layer {layer!r} must return one floating point tensor with a row for each of the {rows} examples, it returned "
     "{found}. Name another layer, such as one that takes its output."
-)
-_NO_INPUT = (
-    "layer 'input' needs inputs with one floating point tensor, got {found}; name a layer of the network instead, such "
-    "as its embedding."
 )
 
 
@@ -34,22 +29,22 @@ def replace_activation(
 ) -> Any:
     """Run the model once with change(h) in place of the activation h of a layer, and return its output.
 
-    A forward hook replaces it. All hooks are removed, also after an exception. Modules compiled by torch.compile run
-    uncompiled in this pass, since a compiled module does not see hooks that are added later, unless the model offers
-    its two halves around the layer: `model.below_and_above(layer)` returns two functions, or None for a layer where it
-    cannot be cut. The halves are called in place of the model, and need no hook.
+    A forward hook replaces it and is removed afterwards, also after an exception. Modules compiled by torch.compile run
+    uncompiled in this pass, as a compiled module does not see hooks that are added later. A model may avoid this by a
+    method `below_and_above(layer)`, which returns its two halves around the layer, called in place of the model without
+    any hook, or None where it cannot be cut.
 
     Args:
         model: the network, wrapped or not.
         layer: name of a module that is called once in a forward pass and returns one tensor; or "input".
-        inputs: the batch, in which every tensor has N rows.
-        change: maps the activation (N, ...) to the one that replaces it.
+        inputs: a batch of N rows.
+        change: maps the activation (N, ...) to its replacement.
         forward: maps model and inputs to the output; None for model(inputs).
-        prepare: adds further hooks to the stack, which removes them.
+        prepare: adds further hooks, with their removal as callbacks of the stack.
 
     Raises:
-        ValueError: the layer does not exist, is not called exactly once, or returns something other than one floating
-            point tensor of N rows.
+        ValueError: the layer does not exist, is not called exactly once, or does not return one floating point tensor
+            of N rows.
     """
     module, rows, calls = find_layer(model, layer), len(next(tensors(inputs))), 0
 
@@ -79,12 +74,17 @@ def replace_activation(
             inputs = _with_replaced_input(inputs, change)
         output = model(inputs) if forward is None else forward(model, inputs)
     if module is not None and not calls:
-        raise ValueError(_UNUSED.format(layer=layer))
+        raise ValueError(
+            f"layer {layer!r} is not called in a forward pass (a ModuleList, for example, never is); name one that is."
+        )
     return output
 
 
 def _with_replaced_input(inputs: Any, change: Callable[[Tensor], Tensor]) -> Any:
     found = list(tensors(inputs))
     if len(found) != 1 or not found[0].is_floating_point():
-        raise ValueError(_NO_INPUT.format(found=describe(inputs)))
+        raise ValueError(
+            f"layer 'input' needs inputs with one floating point tensor, got {describe(inputs)}; name a layer of the "
+            "network instead, such as its embedding."
+        )
     return map_tensors(change, inputs)

@@ -11,11 +11,8 @@ def tensors(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         if value.dim():
             yield value
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from tensors(part)
-    elif isinstance(value, tuple | list):
-        for part in value:
+    elif isinstance(value, Mapping | tuple | list):
+        for part in value.values() if isinstance(value, Mapping) else value:
             yield from tensors(part)
 
 
@@ -32,13 +29,18 @@ def map_tensors(change: Callable[[Tensor], Tensor], value: Any) -> Any:
 
 
 def repeat(value: Any, times: int) -> Any:
-    """Return the batch with (times * N) rows: all examples, `times` times over."""
+    """Return the batch `times` times over: (times * N) rows."""
     return map_tensors(lambda rows: rows.repeat(times, *[1] * (rows.dim() - 1)), value) if times > 1 else value
 
 
 def describe(value: object) -> str:
-    """Return a short text: a tensor's dtype and shape, of a batch those of its tensors, else the type."""
+    """Return a tensor's dtype and shape, those of a batch's tensors, or the type of anything else, for a message."""
     if isinstance(value, Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
-    held = list(map(describe, tensors(value)))
-    return f"a {type(value).__name__}" + (f" of {', '.join(held)}" if held else "")
+    parts = ", ".join(map(describe, tensors(value)))
+    return f"a {type(value).__name__}" + (f" of {parts}" if parts else "")
+
+
+def is_channels_last(rows: Tensor) -> bool:
+    """Return whether dimension 1 of (N, C, ...) varies fastest in memory."""
+    return rows.dim() > 2 and not rows.is_contiguous() and rows.movedim(1, -1).is_contiguous()

@@ -10,19 +10,14 @@ from torch import Tensor
 from sba.batch import describe, repeat
 
 Criterion = Callable[[Any, Any], Any]  # (logits, targets) -> scalar or (N, ...)
-IGNORED = -100  # F.cross_entropy's default ignore_index
+_IGNORED = -100  # F.cross_entropy's default ignore_index
 
 
 def criterion_loss(criterion: Criterion, logits: Tensor, targets: Any) -> Tensor:
-    """Return the criterion's scalar loss, or the mean of the losses that it returns.
-
-    Args:
-        criterion: maps logits and targets to a scalar, or to a loss for each example (N,) or place (N, ...).
-        logits: (N, classes, ...) logits.
-        targets: the criterion's targets.
+    """Return the criterion's loss, averaged if it returns one for each example (N,) or place (N, ...).
 
     Raises:
-        ValueError: it returned something else.
+        ValueError: it returns anything else.
     """
     loss = criterion(logits, targets)
     shapes = [(), logits.shape[:1], logits.shape[:1] + logits.shape[2:]]
@@ -35,14 +30,7 @@ def criterion_loss(criterion: Criterion, logits: Tensor, targets: Any) -> Tensor
 
 
 def copies_loss(criterion: Criterion, virtual: Tensor, targets: Any, copies: int) -> Tensor:
-    """Return the mean over copies m = 1..M of the criterion's loss on z_m.
-
-    Args:
-        criterion: see `criterion_loss`.
-        virtual: (M * N, classes, ...) logits, copy by copy.
-        targets: those of the N originals.
-        copies: M.
-    """
+    """Return the mean over M copies of the criterion's loss on their logits (M * N, classes, ...), copy by copy."""
     if copies == 1 or criterion is F.cross_entropy:  # one call; a mean over rows is the mean over copies
         return criterion_loss(criterion, virtual, repeat(targets, copies))
     losses = [criterion_loss(criterion, logits, targets) for logits in virtual.chunk(copies)]
@@ -50,19 +38,14 @@ def copies_loss(criterion: Criterion, virtual: Tensor, targets: Any, copies: int
 
 
 def counted(criterion: Criterion, loss: Tensor, logits: Tensor, targets: Any) -> Tensor | None:
-    """Return (N, ...) whether the criterion counts each example or place; None where that cannot be known.
+    """Return whether the criterion counts each example or place, bool (N, ...); None if that cannot be known.
 
-    F.cross_entropy on class indices ignores the index -100. Any other criterion ignores the places whose logits get no
-    gradient from it: those of its own ignore_index, of classes with weight 0, or masked out.
-
-    Args:
-        criterion: the criterion.
-        loss: its loss, computed from `logits`.
-        logits: (N, classes, ...) logits.
-        targets: its targets.
+    F.cross_entropy on class indices ignores the index -100. Any other criterion ignores the places whose logits
+    (N, classes, ...) get no gradient from its loss: those of its own ignore_index, of classes with weight 0, or masked
+    out.
     """
     if criterion is F.cross_entropy and isinstance(targets, Tensor) and not targets.is_floating_point():
-        return targets != IGNORED
+        return targets != _IGNORED
     if not (torch.is_grad_enabled() and loss.requires_grad and logits.requires_grad):
         return None
     (gradient,) = torch.autograd.grad(loss, logits, retain_graph=True, allow_unused=True)

@@ -2,60 +2,47 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from sba.activation import Forward, replace_activation
+from sba.activation import replace_activation
 from sba.batch import repeat, tensors
-from sba.checks import check_logits
+from sba.call import Call, check_logits
 from sba.layers import INPUT, unwrap
-from sba.separate_batchnorm import BatchNorm, separate
 
-_SKIPPED = (
-    "the batch could not be widened after layer {layer!r}: something behind it still expects {examples} examples, such "
-    "as a skip connection that spans the layer, or a mask made before it. Name the whole block, or a layer behind it. "
-    "({error})"
-)
+if TYPE_CHECKING:
+    from sba.method import SBA
+
+BatchNorm = Literal["joint", "originals"]
 
 
-def forward_with_copies(
-    model: nn.Module,
-    layer: str,
-    inputs: Any,
-    draw: Callable[[Tensor], Tensor],
-    *,
-    copies: int,
-    batchnorm: BatchNorm = "joint",
-    gradient_below: bool = True,
-    forward: Forward | None = None,
-) -> Tensor:
+def joint_pass(call: Call, layer: str, draw: Callable[[Tensor], Tensor], settings: "SBA") -> Tensor:
     """Run the model once, with virtual activations joined to the batch after `layer`.
 
-    Inputs of one tensor: the batch grows from N to (1 + M) N examples after the layer, and the layers up to it run on
-    N. Inputs of several tensors, such as tokens and a mask: the others reach layers above that one, so all are
-    repeated, the model runs on (1 + M) N examples throughout, and the activations of the repeated examples are replaced
-    by the virtual ones. BatchNorm up to the layer sees the originals alone in either case.
+    With inputs of one tensor, the layers up to `layer` run on N examples and those above it on (1 + M) N. With inputs
+    of several tensors, such as tokens and a mask, the other tensors reach layers above it, so all are repeated, the
+    whole model runs on (1 + M) N examples, and the virtual activations replace those of the repeated examples.
+    BatchNorm up to the layer normalises by the originals alone in either case.
 
     Args:
-        model: a module that treats the examples of a batch independently (but for BatchNorm); wrapped or not.
+        call: its model treats the examples of a batch independently (but for BatchNorm).
         layer: see `replace_activation`.
-        inputs: a tensor (N, ...), or a tuple, list or dict of tensors that have N rows each.
-        draw: gives (M * N, ...) virtual activations for (N, ...) activations.
-        copies: M.
-        batchnorm: "joint": BatchNorm above the layer normalises originals and virtual samples together, and all enter
-            its running statistics; "originals": see `separate`.
-        gradient_below: whether the virtual samples' gradient flows into the layers up to `layer`.
-        forward: maps model and inputs to the logits; None for model(inputs).
+        draw: maps the activation (N, ...) to M * N virtual ones, copy by copy.
+        settings: `copies` is M. With `batchnorm` "joint", BatchNorm above the layer normalises originals and virtual
+            samples together, and all enter its running statistics; with "originals", it normalises them apart, and the
+            originals alone enter. With `gradient_below`, the virtual samples' gradient flows into the layers up to
+            `layer`.
 
     Returns:
         ((1 + M) * N, classes, ...) logits: the originals', then each copy's.
 
     Raises:
-        ValueError: see `replace_activation`; something behind the layer still has N examples; or no logits.
+        ValueError: see `replace_activation` and `check_logits`; or an operation behind the layer still has N examples.
     """
-    given = list(tensors(inputs))
+    given, copies = list(tensors(call.inputs)), settings.copies
     examples, repeated = len(given[0]), len(given) > 1 and layer != INPUT
     behind = False
 
@@ -64,19 +51,59 @@ def forward_with_copies(
         behind = True
         if repeated:
             activation = activation[:examples]
-        virtual = draw(activation if gradient_below else activation.detach())
+        virtual = draw(activation if settings.gradient_below else activation.detach())
         return torch.cat([activation, virtual])
 
     def keep_apart(hooks: ExitStack) -> None:
-        apart = batchnorm == "originals"
-        separate(unwrap(model), copies, lambda: apart if behind else repeated, hooks)
+        apart = settings.batchnorm == "originals"
+        for norm in unwrap(call.model).modules():
+            if isinstance(norm, _BatchNorm):
+                _separate(norm, copies, lambda: apart if behind else repeated, hooks)
 
     try:
-        batch = repeat(inputs, 1 + copies) if repeated else inputs
-        prepare = keep_apart if repeated or batchnorm == "originals" else None
-        logits = replace_activation(model, layer, batch, join, forward=forward, prepare=prepare)
+        batch = repeat(call.inputs, 1 + copies) if repeated else call.inputs
+        prepare = keep_apart if repeated or settings.batchnorm == "originals" else None
+        logits = replace_activation(call.model, layer, batch, join, forward=call.forward, prepare=prepare)
     except (RuntimeError, AssertionError) as error:
         if behind and ("size" in str(error) or "shape" in str(error)):
-            raise ValueError(_SKIPPED.format(layer=layer, examples=examples, error=error)) from error
+            raise ValueError(
+                f"the batch could not be widened after layer {layer!r}: an operation behind it still expects "
+                f"{examples} examples, such as a skip connection that spans the layer, or a mask made before it. Name "
+                f"the whole block, or a layer behind it. ({error})"
+            ) from error
         raise
     return check_logits(logits, (1 + copies) * examples)
+
+
+def _separate(norm: _BatchNorm, copies: int, widened: Callable[[], bool], hooks: ExitStack) -> None:
+    """Make a BatchNorm normalise the originals, the first of 1 + copies parts of a widened batch, and the rest apart.
+
+    The originals alone enter the running statistics; in evaluation mode both are normalised with those. Subclasses
+    (SyncBatchNorm, BatchNorm with an activation) treat each part as a batch of its own.
+
+    Source: none; it is the usual contrast to a joint pass, as in AdvProp (Xie et al., arXiv:1911.09665), whose second
+    set of statistics and weights is left out here.
+    """
+    aside: list[Tensor] = []
+
+    def take_aside(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if not widened():
+            return None
+        rows, left = divmod(len(inputs[0]), 1 + copies)
+        if left:
+            raise ValueError(f"batchnorm: {len(inputs[0])} rows are not {1 + copies} equal parts; use 'joint'.")
+        aside.append(inputs[0][rows:])
+        return (inputs[0][:rows], *inputs[1:])
+
+    def put_back(_module: nn.Module, _inputs: object, normalised: Tensor) -> Tensor:
+        if not aside:
+            return normalised
+        tracked = norm.track_running_stats
+        norm.track_running_stats = tracked and not norm.training  # statistics of the batch, and no update
+        try:
+            return torch.cat([normalised, norm.forward(aside.pop())])
+        finally:
+            norm.track_running_stats = tracked
+
+    hooks.callback(norm.register_forward_pre_hook(take_aside).remove)
+    hooks.callback(norm.register_forward_hook(put_back).remove)

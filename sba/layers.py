@@ -1,12 +1,14 @@
 """Layers by name, in a network that may be wrapped."""
 
 import difflib
+from collections.abc import Iterable, Sequence
 
+import torch
 from torch import nn
 
-INPUT = "input"  # the name of the place before the first layer
+INPUT = "input"  # names the place before the first layer
 # Attributes in which torch.compile, FSDP1 and activation checkpointing keep the module that they wrap.
-WRAPPED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+_WRAPPED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -27,11 +29,11 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 
 def inside(model: nn.Module) -> nn.Module | None:
-    """Return the module directly inside a wrapper, None where there is no wrapper."""
+    """Return the module directly inside a wrapper, None for a module that wraps none."""
     if isinstance(model, nn.parallel.DistributedDataParallel):
         module: nn.Module = model.module
         return module
-    held = (getattr(model, name, None) for name in WRAPPED)
+    held = (getattr(model, name, None) for name in _WRAPPED)
     return next((inner for inner in held if isinstance(inner, nn.Module)), None)
 
 
@@ -48,7 +50,7 @@ def find_layer(model: nn.Module, name: str) -> nn.Module | None:
     network = unwrap(model)
     modules: dict[str, nn.Module] = {}
     for key, module in network.named_modules():
-        own = ".".join(part for part in key.split(".") if part not in WRAPPED)
+        own = ".".join(part for part in key.split(".") if part not in _WRAPPED)
         modules.setdefault(own, module)  # the wrapper, which comes first
     del modules[""]
     if name in modules:
@@ -62,3 +64,14 @@ def find_layer(model: nn.Module, name: str) -> nn.Module | None:
         f"layers: {type(network).__name__} has no layer {name!r}.{hint} Its top layers are: {top}. "
         f"Every name in model.named_modules() is allowed, and {INPUT!r} for the input itself."
     )
+
+
+def check_layers(model: nn.Module, names: Iterable[str]) -> None:
+    """Raise ValueError, with the nearest names, if the model lacks one of the layers."""
+    for name in names:
+        find_layer(model, name)
+
+
+def draw_layer(names: Sequence[str], generator: torch.Generator) -> str:
+    """Draw one of the layers uniformly, by one draw of a CPU generator."""
+    return names[int(torch.randint(len(names), (), generator=generator))]

@@ -2,26 +2,27 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Annotated, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sba import ranges
 from sba.activation import Forward
-from sba.checks import check_call, check_logits, check_settings, check_shape
+from sba.call import Call, check_call, check_logits, check_targets
 from sba.criterion import Criterion, copies_loss, counted, criterion_loss
-from sba.joint_pass import forward_with_copies
-from sba.layers import find_layer
-from sba.processes import Processes, processes_of
+from sba.joint_pass import BatchNorm, joint_pass
+from sba.layers import check_layers, draw_layer
+from sba.processes import processes_of
 from sba.scheduler import Decision, Ramp, SchedulerState, augments, probability
-from sba.separate_batchnorm import BatchNorm
 from sba.soft_label import Divergence, HardLabels, SoftLabel, soft_label_loss
-from sba.vicinity import NoiseKind, NoiseUnit, virtual_activations
+from sba.vicinity import NoiseKind, NoiseUnit, distances, virtual_activations
 
 _ONE_GRAPH = (
-    "an SBA step decides at run time whether and where it augments, so it cannot be part of one graph: leave fullgraph "
-    "False, or compile the model and not the step."
+    "an SBA step decides at run time whether and behind which layer it augments, so it cannot be part of one graph: "
+    "leave fullgraph False, or compile the model and not the step."
 )
 
 
@@ -31,8 +32,8 @@ class Step(NamedTuple):
     Attributes:
         loss: scalar to backpropagate.
         logits: (N, classes, ...) logits of the originals, in float32 or better.
-        virtual: number of virtual samples in this step (of this process), 0 where it was not augmented.
-        layer: the layer behind which the virtual samples joined the batch, None where there are none.
+        virtual: number of virtual samples of this process, 0 in a step that is not augmented.
+        layer: the layer behind which the virtual samples joined the batch, None without any.
     """
 
     loss: Tensor
@@ -48,24 +49,23 @@ class SBA:
     With probability p: draw a layer k from `layers`, h = its activation, M virtual activations
     h_m = h + noise * std(h) * eps, logits z and z_m of h and h_m in one pass, q = softmax(z / T), and
     loss = CE(z, y) + mean_m [alpha * CE(z_m, y) + kl_weight * T^2 * w_m * KL(q || softmax(z_m / T))].
-    Otherwise loss = CE(f(x), y), without a further draw or cost.
+    Otherwise loss = CE(f(x), y), without any further draw or cost.
 
     Args:
         layers: names from `model.named_modules()` ("input": the input), one drawn uniformly at each augmented step.
         p: share of augmented steps, in [0, 1]; 0 is plain training to the last bit.
         scheduler: "bernoulli" decides by a draw, "every_nth" spaces augmented steps evenly (`scheduler.augments`).
         ramp: "constant", or p grows or falls: "linear_up", "linear_down", "cosine_up", "cosine_down".
-        ramp_steps: steps that a ramp takes, at least 1; 0 without one.
-        warmup_steps: steps before the first augmented one, and before the ramp.
+        ramp_steps: length of the ramp in steps, at least 1; 0 without a ramp.
+        warmup_steps: steps without augmentation at the start, before the ramp.
         noise: size of the noise in `noise_unit`, at least 0; for "interpolation" the largest share, at most 1.
         noise_kind: "gaussian", "uniform_ball" or "interpolation" towards another sample (`virtual_activations`).
         noise_unit: "activation_std", "channel_std" (over all but dimension 1) or "absolute".
         noise_jitter: each virtual sample's noise is scaled by U(1 - jitter, 1 + jitter); in [0, 1].
         copies: virtual samples M for each original, at least 1.
         alpha: weight of the hard label's cross-entropy on virtual samples, at least 0.
-        hard_labels: "sum" for CE(z, y) + alpha * mean_m CE(z_m, y), or "mean" for that sum divided by 1 + alpha, its
-            weighted mean, so that an augmented step weighs as much as a plain one; needs alpha above 0. The divergence
-            is added to either.
+        hard_labels: "sum" for CE(z, y) + alpha * mean_m CE(z_m, y), or "mean" for that sum divided by 1 + alpha, so
+            that an augmented step weighs as much as a plain one; needs alpha above 0. The divergence is added as it is.
         kl_weight: weight (lambda) of the divergence from the soft label, at least 0.
         kl_ramp_steps: steps after the warm-up in which that weight grows linearly from 0; 0 for none.
         temperature: T > 0 of the soft label.
@@ -75,7 +75,7 @@ class SBA:
         divergence: "kl" or "symmetric".
         similarity_tau: None for w_m = 1; else w_m = exp(-d^2 / (2 tau^2)), d the RMS distance per element from virtual
             to original in units of std(h). With a fixed noise d hardly varies: use noise_jitter with it.
-        batchnorm: "joint", or "originals": virtual samples stay out of running statistics (`forward_with_copies`).
+        batchnorm: "joint", or "originals": virtual samples stay out of running statistics (`joint_pass`).
         gradient_below: whether the virtual samples' gradient flows into the layers up to k.
 
     Raises:
@@ -96,26 +96,26 @@ class SBA:
         (torch.Size([5, 3]), 5)
     """
 
-    layers: tuple[str, ...]
-    p: float = 0.5
+    layers: Annotated[tuple[str, ...], ranges.layer_names]
+    p: Annotated[float, ranges.share] = 0.5
     scheduler: Decision = "bernoulli"
     ramp: Ramp = "constant"
-    ramp_steps: int = 0
-    warmup_steps: int = 0
-    noise: float = 0.5
+    ramp_steps: Annotated[int, ranges.count] = 0
+    warmup_steps: Annotated[int, ranges.count] = 0
+    noise: Annotated[float, ranges.not_negative] = 0.5
     noise_kind: NoiseKind = "gaussian"
     noise_unit: NoiseUnit = "activation_std"
-    noise_jitter: float = 0.0
-    copies: int = 1
-    alpha: float = 0.0
-    kl_weight: float = 1.0
-    kl_ramp_steps: int = 0
-    temperature: float = 2.0
+    noise_jitter: Annotated[float, ranges.share] = 0.0
+    copies: Annotated[int, ranges.copies] = 1
+    alpha: Annotated[float, ranges.not_negative] = 0.0
+    kl_weight: Annotated[float, ranges.not_negative] = 1.0
+    kl_ramp_steps: Annotated[int, ranges.count] = 0
+    temperature: Annotated[float, partial(ranges.positive, most=1e6)] = 2.0  # above, every label is uniform
     soft_label: SoftLabel = "softmax"
-    label_mix: float = 0.0
+    label_mix: Annotated[float, ranges.share] = 0.0
     label_gradient: bool = False
     divergence: Divergence = "kl"
-    similarity_tau: float | None = None
+    similarity_tau: Annotated[float | None, ranges.positive_or_none] = None
     batchnorm: BatchNorm = "joint"
     gradient_below: bool = True
     hard_labels: HardLabels = "sum"
@@ -123,27 +123,27 @@ class SBA:
     def __post_init__(self) -> None:
         if isinstance(self.layers, list):
             object.__setattr__(self, "layers", tuple(self.layers))
-        check_settings(self)
-        # Not a field: settings compare, hash and print without the place in a training.
+        ranges.check(self)
+        _check_conflicts(self)
+        # Not a field: settings compare, hash and print without the state of a training.
         object.__setattr__(self, "_state", SchedulerState())
 
     def check(self, model: nn.Module) -> None:
-        """Raise ValueError, with the nearest names, where the model lacks one of the layers."""
-        for layer in self.layers:
-            find_layer(model, layer)
+        """Raise ValueError, with the nearest names, if the model lacks one of the layers."""
+        check_layers(model, self.layers)
 
     def state_dict(self) -> dict[str, float]:
-        """Return the scheduler's state, plain numbers for a checkpoint; save the generator's state beside it."""
+        """Return the scheduler's state as plain numbers for a checkpoint; save the generator's state beside it."""
         return asdict(self._scheduler_state)
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Go on from a state that `state_dict` returned.
+        """Resume from a state that `state_dict` returned.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: it has other keys.
         """
         if set(state) != set(self.state_dict()):
-            raise ValueError(f"state must be what state_dict() returned ({self.state_dict()}), got {dict(state)}.")
+            raise ValueError(f"state must be a result of state_dict(), like {self.state_dict()}, got {dict(state)}.")
         self._scheduler_state.steps, self._scheduler_state.credit = int(state["steps"]), float(state["credit"])
 
     @property
@@ -169,117 +169,86 @@ class SBA:
             targets: the criterion's targets, a tensor (N, ...) or a tuple, list or dict of such tensors. The default
                 criterion takes class indices or probabilities.
             generator: CPU generator of the method's draws (decision, layer, seed of the noise). Under
-                DistributedDataParallel and FSDP it is seeded alike in every process, and a step is one of a single
-                process with the batches of all in the order of their ranks; they have as many rows.
+                DistributedDataParallel and FSDP it is seeded alike in every process. All processes have the same number
+                of rows, and take the step of a single process with the rows of all, in the order of their ranks.
             criterion: maps logits and targets to the mean loss, or to a loss for each example or place; CE in the
-                formula. Where it ignores examples or places, so does the divergence (`counted`).
+                formula. The divergence leaves out the examples or places that it ignores (`counted`).
             forward: maps model and inputs to the logits; None for model(inputs).
 
         Raises:
-            ValueError: arguments of another kind; a layer that does not exist or cannot be widened
-                (`forward_with_copies`); a model that does not return logits; a criterion that returns no loss;
-                processes that disagree (`processes_of`).
+            ValueError: an argument of a wrong type or shape; a layer that does not exist or cannot be widened
+                (`joint_pass`); a model that returns no logits; a criterion that returns no loss; processes
+                that disagree (`processes_of`).
         """
+        call = Call(model, inputs, targets, generator, criterion, forward)
         if torch.compiler.is_compiling():
             torch._dynamo.graph_break(msg=_ONE_GRAPH)
-            step: Step = torch.compiler.disable(self._step)(model, inputs, targets, generator, criterion, forward)
+            step: Step = torch.compiler.disable(self._step)(call)
             return step
-        return self._step(model, inputs, targets, generator, criterion, forward)
+        return self._step(call)
 
-    def _step(
-        self,
-        model: nn.Module,
-        inputs: Any,
-        targets: Any,
-        generator: torch.Generator,
-        criterion: Criterion,
-        forward: Forward | None,
-    ) -> Step:
-        rows = check_call(self, inputs, targets, generator, criterion, forward)
-        examples, number = len(rows), self._scheduler_state.steps
+    def _step(self, call: Call) -> Step:
+        rows, number = check_call(call), self._scheduler_state.steps
         if number == 0:
-            self.check(model)  # now, and not at the step that draws the layer
-        processes = processes_of(model, rows, generator)
+            self.check(call.model)  # now, and not at the step that draws the layer
+        processes = processes_of(call.model, rows, call.generator)
         p = probability(self.p, self.ramp, self.ramp_steps, self.warmup_steps, number)
-        if not augments(self.scheduler, p, self._scheduler_state, generator):
-            logits = check_logits(model(inputs) if forward is None else forward(model, inputs), examples)
-            check_shape(self, targets, criterion, logits)
-            return Step(criterion_loss(criterion, logits, targets), logits)
-        layer = self.layers[int(torch.randint(len(self.layers), (), generator=generator))]
-        seed = int(torch.randint(2**62, (), generator=generator))
-        joint, distance = self._joint_pass(model, layer, inputs, seed, processes, forward)
-        logits, virtual = joint[:examples], joint[examples:]
-        check_shape(self, targets, criterion, logits)
-        return Step(self._loss(logits, virtual, targets, criterion, distance, number), logits, len(virtual), layer)
-
-    def _joint_pass(
-        self,
-        model: nn.Module,
-        layer: str,
-        inputs: Any,
-        seed: int,
-        processes: Processes,
-        forward: Forward | None,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return ((1 + M) * N, classes, ...) logits and the virtual samples' distances, if they are needed."""
-        distances: list[Tensor | None] = []
+        if not augments(self.scheduler, p, self._scheduler_state, call.generator):
+            logits = check_logits(call.output(), len(rows))
+            check_targets(self, call, logits)
+            return Step(criterion_loss(call.criterion, logits, call.targets), logits)
+        layer = draw_layer(self.layers, call.generator)
+        seed = int(torch.randint(2**62, (), generator=call.generator))
+        weights: list[Tensor] = []
 
         def draw(activation: Tensor) -> Tensor:
-            virtual, distance = virtual_activations(
-                activation,
-                seed,
-                noise=self.noise,
-                kind=self.noise_kind,
-                unit=self.noise_unit,
-                jitter=self.noise_jitter,
-                copies=self.copies,
-                distance=self.similarity_tau is not None,
-                processes=processes,
-            )
-            distances.append(distance)
+            virtual = virtual_activations(activation, seed, self, processes)
+            if self.similarity_tau is not None:
+                distance = distances(activation, virtual, processes)
+                weights.append(torch.exp(-(distance**2) / (2 * self.similarity_tau**2)))
             return virtual
 
-        logits = forward_with_copies(
-            model,
-            layer,
-            inputs,
-            draw,
-            copies=self.copies,
-            batchnorm=self.batchnorm,
-            gradient_below=self.gradient_below,
-            forward=forward,
-        )
-        return logits, distances[0]
+        joint = joint_pass(call, layer, draw, self)
+        logits, virtual = joint[: len(rows)], joint[len(rows) :]
+        check_targets(self, call, logits)
+        loss = self._loss(call, logits, virtual, weights[0] if weights else None, number)
+        return Step(loss, logits, len(virtual), layer)
 
-    def _loss(
-        self,
-        logits: Tensor,
-        virtual: Tensor,
-        targets: Any,
-        criterion: Criterion,
-        distance: Tensor | None,
-        number: int,
-    ) -> Tensor:
+    def _loss(self, call: Call, logits: Tensor, virtual: Tensor, weights: Tensor | None, number: int) -> Tensor:
         """Return the loss of augmented step `number` (from 0)."""
-        of_originals = loss = criterion_loss(criterion, logits, targets)
+        of_originals = loss = criterion_loss(call.criterion, logits, call.targets)
         if self.alpha:
-            loss = loss + self.alpha * copies_loss(criterion, virtual, targets, self.copies)
+            loss = loss + self.alpha * copies_loss(call.criterion, virtual, call.targets, self.copies)
             if self.hard_labels == "mean":
                 loss = loss / (1 + self.alpha)
         if not self.kl_weight:
             return loss
         ramp = min(1.0, (number - self.warmup_steps) / self.kl_ramp_steps) if self.kl_ramp_steps else 1.0
-        tau = self.similarity_tau
-        divergence = soft_label_loss(
-            logits,
-            virtual,
-            targets,
-            temperature=self.temperature,
-            kind=self.soft_label,
-            mix=self.label_mix,
-            gradient=self.label_gradient,
-            divergence=self.divergence,
-            weights=None if tau is None or distance is None else torch.exp(-(distance**2) / (2 * tau**2)),
-            counted=counted(criterion, of_originals, logits, targets),
-        )
+        counts = counted(call.criterion, of_originals, logits, call.targets)
+        divergence = soft_label_loss(logits, virtual, call.targets, self, weights, counts)
         return loss + self.kl_weight * ramp * divergence
+
+
+def _check_conflicts(sba: SBA) -> None:
+    if (sba.ramp == "constant") != (sba.ramp_steps == 0):
+        raise ValueError(
+            f"ramp_steps must be 0 with ramp 'constant' and at least 1 with any other, got {sba.ramp_steps} with "
+            f"ramp {sba.ramp!r}."
+        )
+    if sba.noise_kind == "interpolation":
+        if sba.noise > 1:
+            raise ValueError(f"noise must be at most 1 with noise_kind 'interpolation', got {sba.noise!r}.")
+        if sba.noise_unit != "activation_std":
+            raise ValueError(
+                f"noise_unit must be left at its default with noise_kind 'interpolation', got {sba.noise_unit!r}."
+            )
+        if sba.noise_jitter:
+            raise ValueError(f"noise_jitter must be 0 with noise_kind 'interpolation', got {sba.noise_jitter!r}.")
+    if sba.soft_label == "dark_knowledge" and sba.label_mix:
+        raise ValueError(
+            f"label_mix must be 0 with soft_label 'dark_knowledge', which has no true class, got {sba.label_mix!r}."
+        )
+    if sba.hard_labels == "mean" and not sba.alpha:
+        raise ValueError("hard_labels must be 'sum' with alpha 0, which leaves one cross-entropy, got 'mean'.")
+    if sba.divergence == "symmetric" and sba.label_mix == 1:
+        raise ValueError("label_mix must be below 1 with divergence 'symmetric', which is infinite for a hard label.")

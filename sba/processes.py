@@ -10,13 +10,14 @@ from torch import Tensor, distributed, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.parallel import DistributedDataParallel
 
+from sba.batch import is_channels_last
 from sba.layers import inside
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-# Wrappers at whose first step the processes agreed. Methods are frozen and cannot remember it, and checking at every
-# step would make the host wait for the device.
+# Wrappers whose processes were found to agree. Methods are frozen and cannot keep this, and a check at every step would
+# make the host wait for the device.
 _AGREED: WeakSet[nn.Module] = WeakSet()
 
 
@@ -25,8 +26,8 @@ class Processes(NamedTuple):
 
     Attributes:
         rank: r, from 0 to W - 1.
-        size: W; with 1, the rows here are the whole batch, and nothing is exchanged.
-        group: the process group by which they exchange tensors.
+        size: W; with 1, the process's rows are the whole batch, and nothing is exchanged.
+        group: the process group over which they exchange tensors.
     """
 
     rank: int = 0
@@ -39,18 +40,21 @@ class Processes(NamedTuple):
         return parts[:, self.rank].flatten(0, 1)
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Return the rows (W * n, ...) of all processes, in the memory format of those here (n, ...).
+        """Return the rows (W * n, ...) of all processes, in the memory format of this process's rows (n, ...).
 
-        The gradient flows to the process that a row came from, which sums those of all processes. Each process's loss
-        is the mean over its rows and DistributedDataParallel averages gradients, so the weights get the gradient of the
-        mean over the whole batch.
+        A row's gradient is the sum of the gradients from all processes. As each process's loss is the mean over its
+        rows and DistributedDataParallel averages gradients, the weights get the gradient of the mean over the whole
+        batch.
         """
         if self.size == 1:
             return rows
-        last = rows.dim() > 2 and not rows.is_contiguous() and rows.movedim(1, -1).is_contiguous()  # channels last
+        last = is_channels_last(rows)
         dense = rows.movedim(1, -1) if last else rows.contiguous()
         whole: Tensor = _Gather.apply(dense, self)  # type: ignore[no-untyped-call]
         return whole.movedim(-1, 1) if last else whole
+
+
+ALONE = Processes()
 
 
 class _Gather(torch.autograd.Function):
@@ -72,23 +76,18 @@ class _Gather(torch.autograd.Function):
 def processes_of(model: nn.Module, rows: Tensor, generator: torch.Generator) -> Processes:
     """Return the processes that train a network together.
 
-    These are the processes of DistributedDataParallel, FullyShardedDataParallel or `fully_shard`, which average the
-    gradients of all. A network in none of these, or sharded over several dimensions, is trained by this one alone.
-
-    Args:
-        model: the network, wrapped or not.
-        rows: (n, ...) rows of this process.
-        generator: generator of the method's draws, in the same state in every process.
+    These are the processes of DistributedDataParallel, FullyShardedDataParallel or `fully_shard`, which average their
+    gradients. A network in none of these, or sharded over several dimensions, is trained by this process alone.
 
     Raises:
-        ValueError: at the first step of a wrapped network, in every process: they hold different numbers of rows, or
-            their generators differ.
+        ValueError: at the first step of a wrapped network, in every process: they hold different numbers of rows
+            (n, ...), or their generators of the method's draws are in different states.
     """
     outer: nn.Module | None = model
     while outer is not None and (group := _group(outer)) is None:
         outer = inside(outer)
     if outer is None or group is None:
-        return Processes()
+        return ALONE
     processes = Processes(distributed.get_rank(group), distributed.get_world_size(group), group)
     if processes.size > 1 and outer not in _AGREED:
         _check_agreement(processes, rows, generator)
@@ -97,7 +96,7 @@ def processes_of(model: nn.Module, rows: Tensor, generator: torch.Generator) -> 
 
 
 def _group(model: nn.Module) -> "ProcessGroup | None":
-    """Return the group over which this very module averages gradients, None if it is no such module."""
+    """Return the group over which this module itself averages gradients, None if it does not."""
     if isinstance(model, DistributedDataParallel):
         return model.process_group
     fsdp = sys.modules.get("torch.distributed.fsdp")  # imported by its users; importing it here would take a second
@@ -113,17 +112,16 @@ def _group(model: nn.Module) -> "ProcessGroup | None":
 
 
 def _check_agreement(processes: Processes, rows: Tensor, generator: torch.Generator) -> None:
-    """Raise ValueError, in all processes, unless they hold as many rows and their generators are in the same state."""
     digest = hashlib.sha256(generator.get_state().numpy().tobytes()).digest()
     mine = torch.tensor([[len(rows), int.from_bytes(digest[:7], "big")]], device=rows.device)
     counts, states = processes.gather(mine).T.tolist()  # W numbers each
     if len(set(counts)) > 1:
         raise ValueError(
-            f"inputs: the processes hold {', '.join(map(str, counts))} of them; give every process as many, as "
+            f"inputs: the processes hold {', '.join(map(str, counts))} rows; give every process the same number, as "
             "DistributedSampler does."
         )
     if len(set(states)) > 1:
         raise ValueError(
-            "generator: it is not in the same state in every process, so that they would take different steps; seed "
-            "every process's generator alike, without its rank."
+            "generator: its state differs between the processes, which would take different steps; seed it alike in "
+            "every process, without the rank."
         )

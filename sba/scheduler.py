@@ -9,7 +9,7 @@ import torch
 Decision = Literal["bernoulli", "every_nth"]
 Ramp = Literal["constant", "linear_up", "linear_down", "cosine_up", "cosine_down"]
 
-ROUNDING = 1e-9  # ten times 0.1 is not quite 1
+_ROUNDING = 1e-9  # ten times 0.1 is not quite 1
 
 
 @dataclass
@@ -18,7 +18,7 @@ class SchedulerState:
 
     Attributes:
         steps: iterations so far.
-        credit: augmented iterations that are due but not yet given, below 1; "every_nth" alone uses it.
+        credit: fraction of an augmented iteration that is due, below 1; used by "every_nth".
     """
 
     steps: int = 0
@@ -28,15 +28,8 @@ class SchedulerState:
 def probability(p: float, ramp: Ramp, ramp_steps: int, warmup_steps: int, step: int) -> float:
     """Return the share p_t of augmented iterations at iteration `step` (from 0).
 
-    p_t = 0 during the warm-up. After it, with s = min(1, (step - warmup_steps) / ramp_steps): p (constant),
-    p * s (linear_up), p * (1 - cos(pi * s)) / 2 (cosine_up), or p minus that (down).
-
-    Args:
-        p: the share in [0, 1] that a ramp up ends at and a ramp down starts from.
-        ramp: form of the ramp.
-        ramp_steps: iterations it takes, at least 1 unless `ramp` is constant.
-        warmup_steps: iterations without augmentation before it.
-        step: iterations so far.
+    p_t = 0 for the first `warmup_steps` iterations. After them, with s = min(1, (step - warmup_steps) / ramp_steps):
+    p (constant), p * s (linear_up), p * (1 - cos(pi * s)) / 2 (cosine_up), or p minus that (down).
     """
     if step < warmup_steps:
         return 0.0
@@ -51,15 +44,9 @@ def probability(p: float, ramp: Ramp, ramp_steps: int, warmup_steps: int, step: 
 def augments(kind: Decision, p: float, state: SchedulerState, generator: torch.Generator) -> bool:
     """Decide whether this iteration is augmented, and count it in `state`.
 
-    "bernoulli" draws b ~ Bernoulli(p): exactly one uniform draw for any p, so that runs that differ only in p
-    stay aligned. "every_nth" draws nothing: augmented iterations are evenly spaced with share p, for p = 1/n every
-    n-th iteration.
-
-    Args:
-        kind: the decision.
-        p: share of augmented iterations at this iteration, in [0, 1].
-        state: changed by the call.
-        generator: a CPU generator; the decision steers Python, so it must not wait for a device.
+    "bernoulli" draws b ~ Bernoulli(p): exactly one uniform draw of the CPU generator for any p, so that runs that
+    differ only in p stay aligned. "every_nth" draws nothing: augmented iterations are evenly spaced with share p, for
+    p = 1/n every n-th iteration.
 
     Source: arXiv:2006.15284, abstract and introduction (epsilon-greedy inspired; Bernoulli is the simplest reading).
     """
@@ -67,6 +54,6 @@ def augments(kind: Decision, p: float, state: SchedulerState, generator: torch.G
     if kind == "bernoulli":
         return float(torch.rand((), generator=generator)) < p
     state.credit += p
-    due = state.credit >= 1 - ROUNDING
+    due = state.credit >= 1 - _ROUNDING
     state.credit -= due
     return due

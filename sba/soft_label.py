@@ -1,10 +1,15 @@
 """The distilled dynamic soft label and the divergence from it."""
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from sba.batch import repeat
+
+if TYPE_CHECKING:
+    from sba.method import SBA
 
 SoftLabel = Literal["softmax", "dark_knowledge"]
 Divergence = Literal["kl", "symmetric"]
@@ -15,73 +20,59 @@ def soft_label_loss(
     logits: Tensor,
     virtual: Tensor,
     targets: Any,
-    *,
-    temperature: float,
-    kind: SoftLabel = "softmax",
-    mix: float = 0.0,
-    gradient: bool = False,
-    divergence: Divergence = "kl",
+    settings: "SBA",
     weights: Tensor | None = None,
     counted: Tensor | None = None,
 ) -> Tensor:
     """Return T^2 * w_m * D(q, softmax(z_m / T)), averaged over examples (and their places) and copies.
 
-    q is the network's own output on the original: softmax(z / T) ("softmax"); mixed with the label,
-    (1 - mix) * softmax(z / T) + mix * onehot(y); or without the true class and renormalised, as is then
+    q is the network's own output on the original: softmax(z / T); mixed with the label,
+    (1 - label_mix) * softmax(z / T) + label_mix * onehot(y); or without the true class and renormalised, as is then
     softmax(z_m / T) ("dark_knowledge", the network's ranking of the other classes). D is KL(q || .) or
-    (KL(q || .) + KL(. || q)) / 2 ("symmetric").
+    (KL(q || .) + KL(. || q)) / 2 ("symmetric"). T^2 keeps the gradient's size when T changes (Hinton et al.,
+    arXiv:1503.02531, 2).
 
     Args:
         logits: (N, classes, ...) logits z of the originals.
         virtual: (M * N, classes, ...) logits z_m of the copies, copy by copy.
-        targets: (N, ...) class indices y, or (N, classes, ...) probabilities, which take the place of onehot(y);
-            "dark_knowledge" needs indices. Not used by anything else.
-        temperature: T > 0. T^2 keeps the gradient's size when T changes (Hinton et al., arXiv:1503.02531, 2).
-        kind: the soft label.
-        mix: share of the hard label in q, in [0, 1].
-        gradient: whether the gradient flows through q.
-        divergence: D.
+        targets: (N, ...) class indices y, or (N, classes, ...) probabilities, which take the place of onehot(y); used
+            by `label_mix` and by "dark_knowledge", which needs indices.
+        settings: `temperature` T, `soft_label`, `label_mix`, `label_gradient` and `divergence`.
         weights: (M * N,) similarity weights w_m; None for 1.
-        counted: (N, ...) bool, the examples or places to average over; None for all. Of none, the mean is 0.
+        counted: (N, ...) bool, the examples or places to average over; None for all. The mean over none is 0.
 
     Source: arXiv:2006.15284, abstract (KL between the softmax outputs of original and virtual samples); temperature,
     kind, mixture, gradient, symmetry and weights are readings. Removing the true class: Zhao et al.,
     arXiv:2203.08679, equation 4.
     """
-    copies = len(virtual) // len(logits)
-    logits = logits if gradient else logits.detach()
-    hard = _probabilities(targets, logits.shape[1]) if mix else None
-    if kind == "dark_knowledge":
+    copies, temperature = len(virtual) // len(logits), settings.temperature
+    logits = logits if settings.label_gradient else logits.detach()
+    hard = _probabilities(targets, logits.shape[1]) if settings.label_mix else None
+    if settings.soft_label == "dark_knowledge":
         labels = _valid(targets, logits.shape[1])
-        logits, virtual = _without(logits, labels), _without(virtual, _tiled(labels, copies))
+        logits, virtual = _without(logits, labels), _without(virtual, repeat(labels, copies))
     q = F.log_softmax(logits / temperature, dim=1)  # (N, classes, ...), logarithms
     if hard is not None:
-        q = torch.lerp(q.exp(), hard.to(q), mix).clamp_min(torch.finfo(q.dtype).tiny).log()
-    q = _tiled(q, copies)  # (M * N, classes, ...)
+        q = torch.lerp(q.exp(), hard.to(q), settings.label_mix).clamp_min(torch.finfo(q.dtype).tiny).log()
+    q = repeat(q, copies)  # (M * N, classes, ...)
     p = F.log_softmax(virtual / temperature, dim=1)
     each = F.kl_div(p, q, reduction="none", log_target=True).sum(1)  # (M * N, ...)
-    if divergence == "symmetric":
+    if settings.divergence == "symmetric":
         each = (each + F.kl_div(q, p, reduction="none", log_target=True).sum(1)) / 2
     if weights is not None:
         each = each * weights.view(-1, *[1] * (each.dim() - 1))
     if counted is None:
         return temperature**2 * each.mean()
-    total = torch.where(_tiled(counted, copies), each, 0.0).sum()
+    total = torch.where(repeat(counted, copies), each, 0.0).sum()
     return temperature**2 * (total / (copies * counted.sum()).clamp_min(1))
 
 
 def _probabilities(targets: Tensor, classes: int) -> Tensor:
-    """Return (N, classes, ...) probabilities of targets that may be class indices."""
     return targets if targets.is_floating_point() else F.one_hot(_valid(targets, classes), classes).movedim(-1, 1)
 
 
 def _valid(labels: Tensor, classes: int) -> Tensor:
-    """Return class indices with some class where the index of an ignored place is none."""
-    return labels.clamp(0, classes - 1)
-
-
-def _tiled(rows: Tensor, copies: int) -> Tensor:
-    return rows.repeat(copies, *[1] * (rows.dim() - 1))
+    return labels.clamp(0, classes - 1)  # the index of an ignored place is that of no class
 
 
 def _without(logits: Tensor, labels: Tensor) -> Tensor:

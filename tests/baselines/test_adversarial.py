@@ -1,4 +1,4 @@
-"""PGD adversarial training: the attack against a plain re-computation, and what it leaves as it was."""
+"""PGD adversarial training: the attack against a plain recomputation, and the state of the network after it."""
 
 from pathlib import Path
 from typing import Any
@@ -7,13 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from process_groups import in_process_group
+from sba_cases import generator
 from torch import Tensor, nn
 
 from baselines.adversarial import Adversarial
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def network(norm: bool = True) -> nn.Sequential:
@@ -85,18 +82,8 @@ def test_running_statistics_see_the_training_pass_alone() -> None:
     assert not all(map(torch.equal, before, running(model)))
 
 
-def test_the_attack_sees_the_network_in_the_mode_it_is_in() -> None:
-    modes = list[bool]()
-    for mode in (True, False):
-        model = network().train(mode)
-        model.register_forward_pre_hook(lambda module, _inputs: modes.append(module.training))
-        found = Adversarial(steps=1).attack(model, *images(), generator(2))
-        assert model.training == model[1].training == mode
-        assert found.shape == images()[0].shape
-    assert modes == [True, False]
-
-
-def test_an_error_inside_the_attack_leaves_the_network_as_it_was() -> None:
+@pytest.mark.parametrize("tracked", [True, False])
+def test_an_error_inside_the_attack_leaves_the_network_as_it_was(tracked: bool) -> None:
     class FailsAtTheThird(nn.Module):
         calls = 0
 
@@ -107,30 +94,22 @@ def test_an_error_inside_the_attack_leaves_the_network_as_it_was() -> None:
             return x
 
     model = nn.Sequential(*network().children(), FailsAtTheThird())
+    norm = model[1] = nn.BatchNorm2d(4, track_running_stats=tracked)
     state = running(model)
     with pytest.raises(RuntimeError, match="third call"):
         Adversarial()(model, *images(), generator=generator())
-    norm: Any = model[1]
-    assert norm.track_running_stats is True
-    assert norm.training is True
+    assert (norm.track_running_stats, norm.training) == (tracked, True)
     assert all(map(torch.equal, state, running(model)))
 
 
-def test_a_batchnorm_without_running_statistics_stays_without() -> None:
-    model = network()
-    model[1] = nn.BatchNorm2d(4, track_running_stats=False)
-    Adversarial(steps=1)(model, *images(), generator=generator())
-    norm: Any = model[1]
-    assert norm.track_running_stats is False
-
-
-def test_the_attack_touches_no_parameters_gradient() -> None:
-    model = network()
-    for parameter in model.parameters():
-        parameter.grad = torch.full_like(parameter, 3.0)
-    Adversarial()(model, *images(), generator=generator())
-    assert all(bool((p.grad == 3).all()) for p in model.parameters() if p.grad is not None)
-    assert all(p.requires_grad for p in model.parameters())
+def test_the_attack_sees_the_network_in_the_mode_it_is_in() -> None:
+    modes = list[bool]()
+    for mode in (True, False):
+        model = network().train(mode)
+        model.register_forward_pre_hook(lambda module, _inputs: modes.append(module.training))
+        Adversarial(steps=1).attack(model, *images(), generator(2))
+        assert model.training == model[1].training == mode
+    assert modes == [True, False]
 
 
 def test_the_start_is_uniform_in_the_ball() -> None:

@@ -1,4 +1,4 @@
-"""The batched augmentation, and the baselines that mix nothing, against plain re-computation; settings' ranges."""
+"""The batched augmentation and the baselines without mixing against plain recomputation; ranges of settings."""
 
 import math
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from sba_cases import generator
 from torch import Tensor, nn
 
 from baselines.adversarial import Adversarial
@@ -20,10 +21,6 @@ from baselines.sba_mixup import SBAMixup
 from baselines.stability import Stability
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def network() -> nn.Sequential:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -34,6 +31,12 @@ def network() -> nn.Sequential:
 
 def images(n: int = 5) -> tuple[Tensor, Tensor]:
     return torch.rand(n, 3, 6, 6, generator=generator(3)).to(memory_format=torch.channels_last), torch.arange(n) % 3
+
+
+def seen_by(model: nn.Module) -> list[Tensor]:
+    seen = list[Tensor]()
+    model.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].detach()))
+    return seen
 
 
 def log_p(logits: Tensor) -> list[list[float]]:
@@ -79,7 +82,9 @@ def test_label_smoothing_is_its_formula_example_by_example() -> None:
 
 def test_batch_augmentation_is_its_formula_example_by_example() -> None:
     model, (x, y) = network().eval(), images()  # without BatchNorm's coupling, each copy can be computed alone
+    seen = seen_by(model)
     step = BatchAugmentation(copies=3, padding=2)(model, x, y, generator=generator(4))
+    assert [len(rows) for rows in seen] == [15]
     replay, total = generator(4), 0.0
     copies = [crop_and_flip(x, padding=2, flip=True, generator=replay) for _ in range(3)]
     for copy in copies:
@@ -91,25 +96,12 @@ def test_batch_augmentation_is_its_formula_example_by_example() -> None:
     assert (step.virtual, step.layer) == (10, "input")
 
 
-def test_batch_augmentation_passes_all_copies_together() -> None:
-    model, sizes = network(), list[int]()
-    model.register_forward_pre_hook(lambda _module, inputs: sizes.append(len(inputs[0])))
-    BatchAugmentation(copies=4)(model, *images(), generator=generator())
-    assert sizes == [20]
-
-
 def test_one_copy_is_the_standard_augmentation_to_the_last_bit() -> None:
     x, y = images()
     step = BatchAugmentation(copies=1, padding=1)(network(), x, y, generator=generator(6))
     cropped = crop_and_flip(x, padding=1, flip=True, generator=generator(6))
     assert torch.equal(step.loss, ERM()(network(), cropped, y, generator=generator()).loss)
     assert (step.virtual, step.layer) == (0, None)
-
-
-def seen_by(model: nn.Module) -> list[Tensor]:
-    seen = list[Tensor]()
-    model.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].detach()))
-    return seen
 
 
 def test_stability_is_its_formula_example_by_example() -> None:

@@ -1,4 +1,4 @@
-"""mixup, Manifold Mixup and CutMix, example by example against plain re-computation and against torchvision."""
+"""mixup, Manifold Mixup and CutMix, example by example against plain recomputation and against torchvision."""
 
 import random
 from collections import Counter
@@ -7,19 +7,16 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from sba_cases import generator
 from torch import Tensor, nn
 
-from baselines.cutmix import CutMix, box
+from baselines.cutmix import CutMix, _box
 from baselines.draws import beta
 from baselines.manifold_mixup import ManifoldMixup
 from baselines.mixup import Mixup
 from benchmark.runtime.torchvision import ensure_importable
 
 DRAWN = 0.3  # lam where a test fixes it
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def images(n: int = 6, height: int = 4, width: int = 5) -> tuple[Tensor, Tensor]:
@@ -33,7 +30,7 @@ def network() -> nn.Sequential:  # "2" is the activation after the hidden layer
 
 
 class Spy(nn.Module):
-    """Keeps what it saw; its logits are the first three pixels."""
+    """Keeps its inputs; its logits are the first three pixels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,33 +52,21 @@ def mixed_label(first: int, second: int, lam: float) -> list[float]:
 
 
 def replayed(alpha: float, seed: int) -> tuple[float, list[int], torch.Generator]:
-    """Give lam, the partners and the generator after them, as the methods draw them."""
+    """Return lam, the partners and the generator after them, as the methods draw them."""
     replay = generator(seed)
     lam = random.Random(int(torch.randint(2**62, (), generator=replay))).betavariate(alpha, alpha)
     return lam, torch.randperm(6, generator=replay).tolist(), replay
 
 
-def test_mixup_is_its_formula_example_by_example() -> None:
-    model, (x, y) = network(), images()
-    step = Mixup(alpha=0.4)(model, x, y, generator=generator(9))
-    lam, partners, _ = replayed(0.4, 9)
-    total = 0.0
-    for i, j in enumerate(partners):
-        logits = model((lam * x[i] + (1 - lam) * x[j])[None])
-        torch.testing.assert_close(step.logits[i : i + 1], logits)
-        total += soft_cross_entropy(logits, mixed_label(int(y[i]), int(y[j]), lam))
-    assert float(step.loss.detach()) == pytest.approx(total / 6, rel=1e-5)
-
-
 @pytest.mark.parametrize("seed", range(6))
-def test_manifold_mixup_is_its_formula_example_by_example(seed: int) -> None:
+@pytest.mark.parametrize("method", [Mixup(0.4), ManifoldMixup(("input", "1", "2"), 0.4)], ids=["mixup", "manifold"])
+def test_mixup_is_its_formula_example_by_example(method: Mixup | ManifoldMixup, seed: int) -> None:
     model, (x, y) = network(), images()
-    layers = ("input", "1", "2")
-    step = ManifoldMixup(layers, alpha=0.4)(model, x, y, generator=generator(seed))
+    step = method(model, x, y, generator=generator(seed))
     lam, partners, replay = replayed(0.4, seed)
-    depth = (0, 2, 3)[int(torch.randint(3, (), generator=replay))]  # modules below the mixed activation
-    h = model[:depth](x)
-    total = 0.0
+    layers = (0, 2, 3) if isinstance(method, ManifoldMixup) else (0,)  # modules below each mixed activation
+    depth = layers[int(torch.randint(len(layers), (), generator=replay))]
+    h, total = model[:depth](x), 0.0
     for i, j in enumerate(partners):
         logits = model[depth:]((lam * h[i] + (1 - lam) * h[j])[None])
         torch.testing.assert_close(step.logits[i : i + 1], logits)
@@ -123,7 +108,7 @@ def test_manifold_mixup_draws_its_layers_evenly(monkeypatch: pytest.MonkeyPatch)
         drawn.append(layer)
         return x.flatten(1)[:, :3]
 
-    monkeypatch.setattr(manifold_mixup, "forward_mixed", note)
+    monkeypatch.setattr(manifold_mixup, "replace_activation", note)
     method, model, draws, (x, y) = ManifoldMixup(("input", "1", "2")), network(), generator(), images()
     for _ in range(900):
         method(model, x, y, generator=draws)
@@ -131,38 +116,13 @@ def test_manifold_mixup_draws_its_layers_evenly(monkeypatch: pytest.MonkeyPatch)
     assert set(drawn) == {"input", "1", "2"}
 
 
-@pytest.mark.parametrize("name", ["3.lower", "block1", "inputs"])
-def test_an_unknown_layer_is_refused_with_the_nearest_names(name: str) -> None:
-    model = nn.Sequential()
-    for part in ("stem", "block2", "head"):
-        model.add_module(part, nn.Identity())
-    with pytest.raises(ValueError, match=rf"^layers: Sequential has no layer '{name}'") as refusal:
-        ManifoldMixup(("stem", name)).check(model)
-    hint = {"block1": "Did you mean 'block2'", "inputs": "Did you mean 'input'"}.get(name, "stem, block2, head")
-    assert hint in str(refusal.value)
-    compiled: Any = torch.compile(model, backend="eager")
-    ManifoldMixup(("input", "stem", "head")).check(compiled)
-    with pytest.raises(ValueError, match="use DistributedDataParallel"):
-        ManifoldMixup(("stem",)).check(nn.DataParallel(compiled))
-
-
-class Twice(nn.Module):
-    """Calls one layer twice and has another that it never calls."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.used, self.unused = nn.Linear(60, 60), nn.Linear(60, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.used(self.used(x.flatten(1)))
-        return out[:, :3]
-
-
-@pytest.mark.parametrize(("layer", "message"), [("used", "is called more than once"), ("unused", "is not called in a")])
-def test_a_layer_that_is_not_called_once_is_refused_and_no_hook_stays(layer: str, message: str) -> None:
-    model = Twice()
-    with pytest.raises(ValueError, match=rf"^layer '{layer}' {message}"):
-        ManifoldMixup((layer,))(model, *images(), generator=generator())
+def test_manifold_mixup_checks_its_layers_and_leaves_no_hook() -> None:
+    with pytest.raises(ValueError, match=r"^layers: Sequential has no layer '4'"):
+        ManifoldMixup(("2", "4")).check(network())
+    shared = nn.Linear(60, 60)
+    model = nn.Sequential(nn.Flatten(), shared, shared)
+    with pytest.raises(ValueError, match=r"^layer '1' is called more than once"):
+        ManifoldMixup(("1",))(model, *images(), generator=generator())
     assert not any(module._forward_hooks for module in model.modules())
 
 
@@ -237,10 +197,10 @@ def test_cutmix_agrees_with_torchvision_given_the_same_draws(
 
 
 def test_the_box_has_the_drawn_area_where_the_border_leaves_it_whole() -> None:
-    top, bottom, left, right = box(0.75, 16, 16, 32, 32)
+    top, bottom, left, right = _box(0.75, 16, 16, 32, 32)
     assert (bottom - top, right - left) == (16, 16)
-    assert box(1.0, 5, 5, 32, 32) == (5, 5, 5, 5)
-    assert box(0.0, 16, 16, 32, 32) == (0, 32, 0, 32)
+    assert _box(1.0, 5, 5, 32, 32) == (5, 5, 5, 5)
+    assert _box(0.0, 16, 16, 32, 32) == (0, 32, 0, 32)
 
 
 def test_cutmix_mixes_the_share_p_of_batches() -> None:

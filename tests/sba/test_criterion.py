@@ -1,4 +1,4 @@
-"""Any criterion: the caller's own loss to the last bit where nothing is augmented, the formula where it is."""
+"""Any criterion: the caller's own loss to the last bit in a plain step, the formula in an augmented one."""
 
 import functools
 import math
@@ -27,12 +27,12 @@ def focal(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def pairs(logits: Tensor, targets: Any) -> Tensor:
-    """The loss of mixup, of pairs of class indices."""
+    """The loss of mixup, on pairs of class indices."""
     return 0.3 * F.cross_entropy(logits, targets["first"]) + 0.7 * F.cross_entropy(logits, targets["other"])
 
 
 class Case(NamedTuple):
-    """A criterion, targets that it takes, and whether it counts each of the 12 examples."""
+    """A criterion, targets that it takes, and which of the 12 examples it counts (None: all)."""
 
     criterion: Criterion
     targets: Any
@@ -75,7 +75,7 @@ def test_a_step_that_is_not_augmented_is_the_callers_own_loss_to_the_last_bit(na
 
 
 def copies_of(model: nn.Module, x: Tensor, case: Case, **settings: Any) -> tuple[Tensor, list[Tensor]]:
-    """Take a step with three copies; return its loss, and the logits of originals and of each copy."""
+    """Return the loss of a step with three copies, and the logits of originals and of each copy."""
     seen: list[Tensor] = []
 
     def forward(network: nn.Module, inputs: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ def divergence(z: Tensor, z_m: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_an_augmented_step_is_the_formula_with_the_criterion_over_what_it_counts(name: str) -> None:
+def test_an_augmented_step_is_the_formula_averaged_over_the_examples_that_the_criterion_counts(name: str) -> None:
     case = CASES[name]
     loss, (z, *copies) = copies_of(network(), batch(12)[0], case)
     counts = torch.ones(12, dtype=torch.bool) if case.counts is None else case.counts
@@ -112,7 +112,7 @@ def test_where_everything_is_ignored_the_divergence_is_zero_and_not_nan() -> Non
     assert float(loss.detach()) == 0
 
 
-def test_without_gradients_every_example_counts_that_the_criterion_is_not_known_to_ignore() -> None:
+def test_without_gradients_only_the_default_criterion_is_known_to_ignore_examples() -> None:
     logits = torch.randn(12, 4, generator=generator())
     void = functools.partial(F.cross_entropy, ignore_index=255)
     assert counted(void, void(logits, VOID), logits, VOID) is None
@@ -140,23 +140,6 @@ def test_probabilities_mix_into_the_soft_label_as_their_class_index_would() -> N
     torch.testing.assert_close(*losses)
 
 
-@pytest.mark.parametrize(
-    ("settings", "targets", "message"),
-    [
-        ({"soft_label": "dark_knowledge"}, PROBABILITIES, "for soft_label 'dark_knowledge', got float32"),
-        ({"label_mix": 0.5}, (Y, Y), "for label_mix above 0, got a tuple"),
-        ({"label_mix": 0.5}, PROBABILITIES[:, :3], r"probabilities \(12, 4\) for logits \(12, 4\), got float32"),
-    ],
-)
-def test_targets_without_the_classes_that_the_soft_label_needs_are_refused(
-    settings: dict[str, Any], targets: Any, message: str
-) -> None:
-    with pytest.raises(ValueError, match=f"^targets must be class indices.* {message}"):
-        make(**settings)(
-            network(), batch(12)[0], targets, generator=generator(), criterion=lambda z, _: z.square().mean()
-        )
-
-
 WRONG: dict[str, Callable[[Tensor, Any], Any]] = {
     r"float32 \(\d+, 4\)": lambda z, _: z,
     r"float32 \(3,\)": lambda z, _: z[:3, 0],
@@ -169,7 +152,7 @@ WRONG: dict[str, Callable[[Tensor, Any], Any]] = {
 
 @pytest.mark.parametrize("found", WRONG)
 @pytest.mark.parametrize("p", [0.0, 1.0])
-def test_a_criterion_that_returns_no_loss_is_refused_in_a_sentence(found: str, p: float) -> None:
+def test_a_criterion_that_returns_no_loss_is_refused(found: str, p: float) -> None:
     message = rf"^criterion must return a scalar loss, or one for each of the 12 examples; it returned {found}.*\.$"
     with pytest.raises(ValueError, match=message):
         make(p=p)(network(), *batch(12), generator=generator(), criterion=WRONG[found])
@@ -206,10 +189,7 @@ def test_a_reading_of_the_soft_label_is_for_each_place_as_for_an_example(setting
     def flat(rows: Tensor) -> Tensor:
         return rows.movedim(1, -1).flatten(0, 2)
 
-    kinds = {"soft_label": "kind", "label_mix": "mix"}
-    named: dict[str, Any] = {kinds.get(name, name): value for name, value in settings.items()}
-    of_places = soft_label_loss(
-        flat(z), torch.cat([flat(z_m) for z_m in copies]), labels.flatten(), temperature=2.0, **named
-    )
+    virtual = torch.cat([flat(z_m) for z_m in copies])
+    of_places = soft_label_loss(flat(z), virtual, labels.flatten(), make(**settings))
     hard = torch.stack([F.cross_entropy(z_m, labels) for z_m in copies]).mean()
     torch.testing.assert_close(loss, F.cross_entropy(z, labels) + 0.7 * hard + 1.5 * of_places, atol=1e-6, rtol=1e-5)

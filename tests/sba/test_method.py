@@ -1,238 +1,200 @@
-"""SBA against its formula, written out here independently, and its exact degenerate cases."""
+"""The loss of SBA and its gradient, recomputed from captured activations by the plain formula; exact special cases."""
 
-from collections import Counter
+import copy
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from sba_cases import LAYER, batch, generator, gradients, look, make, network
 from torch import Tensor, nn
 
-from baselines.erm import ERM
-from benchmark.runtime.torchvision import ensure_importable
-from sba import SBA, Step
-from sba.scheduler import SchedulerState, augments
-from sba.soft_label import soft_label_loss
-from sba.vicinity import virtual_activations
+from sba import Step
+
+LOSS_READINGS: dict[str, dict[str, Any]] = {
+    "hard label too": {"alpha": 0.7},
+    "weight": {"kl_weight": 1.5},
+    "no weight": {"kl_weight": 0.0},
+    "temperature": {"temperature": 4.0},
+    "dark knowledge": {"soft_label": "dark_knowledge"},
+    "label mix": {"label_mix": 0.3},
+    "hard label only": {"label_mix": 1.0},
+    "label gradient": {"label_gradient": True},
+    "label gradient, mix": {"label_gradient": True, "label_mix": 0.3},
+    "label gradient, dark knowledge": {"label_gradient": True, "soft_label": "dark_knowledge"},
+    "symmetric": {"divergence": "symmetric"},
+    "symmetric, dark knowledge": {"divergence": "symmetric", "soft_label": "dark_knowledge"},
+    "symmetric, mix, gradient": {"divergence": "symmetric", "label_mix": 0.4, "label_gradient": True},
+    "mean of hard labels": {"alpha": 0.7, "hard_labels": "mean"},
+    "mean of hard labels alone": {"alpha": 1.0, "kl_weight": 0.0, "hard_labels": "mean"},
+    "similarity": {"similarity_tau": 0.4},
+    "nothing below": {"gradient_below": False},
+    "nothing below, hard label too": {"gradient_below": False, "alpha": 1.0, "divergence": "symmetric"},
+}
+NOISE_READINGS: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "three copies": {"copies": 3, "alpha": 0.5, "similarity_tau": 0.3, "noise_jitter": 1.0},
+    "absolute": {"noise_unit": "absolute", "similarity_tau": 1.0},
+    "channels": {"noise_unit": "channel_std", "similarity_tau": 0.5},
+    "ball": {"noise_kind": "uniform_ball", "copies": 2, "similarity_tau": 0.5},
+}
+BATCHNORM: dict[str, dict[str, Any]] = {"joint": {"copies": 2}, "originals": {"batchnorm": "originals"}}
+NORMALISED = {
+    f"{name}, {mode}": LOSS_READINGS[name] | BATCHNORM[mode]
+    for name in ("similarity", "label gradient", "nothing below, hard label too")
+    for mode in BATCHNORM
+}
 
 
-def network(norm: bool = False) -> nn.Sequential:  # three linear layers; "2" is the first activation
-    torch.manual_seed(0)
-    middle = nn.BatchNorm1d(6) if norm else nn.Identity()
-    return nn.Sequential(nn.Linear(4, 6), middle, nn.Tanh(), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3))
+def divergence(z: Tensor, z_m: Tensor, y: Tensor, **reading: Any) -> Tensor:  # (N,), from probabilities
+    if reading.get("soft_label") == "dark_knowledge":
+        others = torch.tensor([[c for c in range(z.shape[1]) if c != label] for label in y.tolist()])
+        z, z_m = z.gather(1, others), z_m.gather(1, others)
+    temperature, mix = reading.get("temperature", 2.0), reading.get("label_mix", 0.0)
+    q, p = torch.softmax(z / temperature, dim=1), torch.softmax(z_m / temperature, dim=1)
+    if mix:
+        q = (1 - mix) * q + mix * F.one_hot(y, z.shape[1])
+    q = q if reading.get("label_gradient") else q.detach()
+    forward = (torch.xlogy(q, q) - torch.xlogy(q, p)).sum(1)
+    if reading.get("divergence") != "symmetric":
+        return forward
+    return (forward + (torch.xlogy(p, p) - torch.xlogy(p, q)).sum(1)) / 2
 
 
-def batch() -> tuple[Tensor, Tensor]:
-    draws = torch.Generator().manual_seed(7)
-    return torch.randn(8, 4, generator=draws), torch.randint(3, (8,), generator=draws)
+def formula(model: nn.Sequential, h_seen: Tensor, virtual: Tensor, y: Tensor, **reading: Any) -> tuple[Tensor, Tensor]:
+    """Return the loss and the originals' logits, with the captured noise as a constant."""
+    h = model[:3](batch(len(y))[0])
+    below = h if reading.get("gradient_below", True) else h.detach()
+    copies = [below + (copied - h_seen) for copied in virtual]
+    if reading.get("batchnorm") == "originals":
+        z, *rest = (model[3:](rows) for rows in (h, *copies))
+    else:
+        z, *rest = model[3:](torch.cat([h, *copies])).split(len(y))
+    alpha, tau = reading.get("alpha", 0.0), reading.get("similarity_tau")
+    share = 1 / (1 + alpha) if reading.get("hard_labels") == "mean" else 1.0  # of each cross-entropy
+    loss = share * F.cross_entropy(z, y)
+    weight = reading.get("kl_weight", 1.0) * reading.get("temperature", 2.0) ** 2
+    for z_m, copied in zip(rest, virtual, strict=True):
+        distance = (copied - h_seen).flatten(1).square().mean(1).sqrt() / h_seen.std(correction=0)
+        w = torch.exp(-(distance**2) / (2 * tau**2)) if tau else torch.ones(len(y))
+        term = share * alpha * F.cross_entropy(z_m, y)
+        term = term + weight * (w * divergence(z, z_m, y, **reading)).mean()
+        loss = loss + term / len(rest)
+    return loss, z
 
 
-def generator(seed: int = 3) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+@pytest.mark.parametrize("name", LOSS_READINGS | NOISE_READINGS | NORMALISED)
+def test_the_loss_is_the_formula_with_its_gradient(name: str) -> None:
+    reading = (LOSS_READINGS | NOISE_READINGS | NORMALISED)[name]
+    model, data = network(norm=name in NORMALISED), batch(12)
+    twin = copy.deepcopy(model)
+    seen = look(make(**reading), model, data)
+    seen.step.loss.backward()
+    expected, logits = formula(twin, seen.h, seen.virtual, data[1], **reading)
+    expected.backward()
+    torch.testing.assert_close(seen.step.loss, expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(seen.step.logits, logits, atol=1e-6, rtol=1e-5)
+    for ours, theirs in zip(gradients(model), gradients(twin), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
+    assert (seen.step.virtual, seen.step.layer) == (12 * reading.get("copies", 1), LAYER)
 
 
-def step(sba: SBA, model: nn.Module, seed: int = 3) -> Step:
-    return sba(model, *batch(), generator=generator(seed))
+@pytest.mark.parametrize("name", LOSS_READINGS)
+def test_a_reading_of_the_loss_changes_the_loss_or_the_gradient_and_nothing_else(name: str) -> None:
+    seen, trunk = [], []
+    for reading in ({}, LOSS_READINGS[name]):
+        model = network()
+        seen.append(look(make(**reading), model, batch()))
+        seen[-1].step.loss.backward()
+        trunk.append(gradients(model)[0])
+    plain, read = seen
+    assert torch.equal(plain.virtual, read.virtual)
+    assert torch.equal(plain.step.logits, read.step.logits)
+    assert torch.equal(plain.state, read.state)
+    assert not torch.allclose(trunk[0], trunk[1])
+    only_gradient = all(key in ("label_gradient", "gradient_below") for key in LOSS_READINGS[name])
+    assert torch.equal(plain.step.loss, read.step.loss) == only_gradient
 
 
-def test_the_loss_is_the_formula() -> None:
-    model, (x, y) = network(), batch()
-    sba = SBA(layers=("2",), p=1.0, noise=0.3, copies=2, alpha=0.7, kl_weight=1.5, temperature=4.0)
-    seen: list[Tensor] = []
-    handle = model[3].register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].detach()))
-    result = step(sba, model)
-    handle.remove()
-    h, copies = seen[0][:8], seen[0][8:].view(2, 8, 6)
-    layers = list(model.children())
-    below, above = nn.Sequential(*layers[:3]), nn.Sequential(*layers[3:])
-    assert torch.equal(h, below(x))
-    z = above(h)
-    q = torch.softmax(z / 4.0, dim=1)
-    expected = F.cross_entropy(z, y)
-    for virtual in copies:
-        z_m = above(virtual)
-        divergence = (q * (q.log() - torch.log_softmax(z_m / 4.0, dim=1))).sum(1).mean()
-        expected = expected + (0.7 * F.cross_entropy(z_m, y) + 1.5 * 4.0**2 * divergence) / 2
-    torch.testing.assert_close(result.loss, expected)
-    torch.testing.assert_close(result.logits, z)
-    assert (result.virtual, result.layer) == (16, "2")
-
-
-def test_noise_has_the_activations_scale_and_memory_format() -> None:
-    h = torch.randn(64, 8, 9, 9).mul(3).add(1).to(memory_format=torch.channels_last)
-    delta = virtual_activations(h, 3, noise=0.5).activations - h
-    assert float(delta.mean()) == pytest.approx(0, abs=0.02)
-    assert float(delta.std()) == pytest.approx(0.5 * float(h.std()), rel=0.02)
-    assert delta.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_copies_are_different_draws_around_the_same_originals() -> None:
-    h = torch.randn(5, 4)
-    first, second = virtual_activations(h, 3, noise=0.1, copies=2).activations.chunk(2)
-    assert not torch.equal(first, second)
-    torch.testing.assert_close(first, h, atol=1.0, rtol=0)
-
-
-def test_p_zero_is_plain_training_to_the_last_bit() -> None:
-    losses = {}
-    methods: dict[str, Any] = {"erm": ERM(), "sba": SBA(layers=("2",), p=0.0)}
-    for name, method in methods.items():
-        model, draws = network(norm=True), generator()
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-        trace = []
-        for _ in range(5):
-            result = method(model, *batch(), generator=draws)
-            optimizer.zero_grad()
-            result.loss.backward()
-            optimizer.step()
-            trace.append(result.loss.detach().clone())
-        losses[name] = [*trace, *model.state_dict().values()]
-    assert all(torch.equal(a, b) for a, b in zip(losses["erm"], losses["sba"], strict=True))
-
-
-def test_without_weights_and_batchnorm_it_is_plain_training_to_the_last_bit() -> None:
+@pytest.mark.parametrize("name", LOSS_READINGS)
+def test_confident_logits_give_a_finite_loss_and_gradient(name: str) -> None:
     model = network()
-    plain = ERM()(model, *batch(), generator=generator())
-    result = step(SBA(layers=("2",), p=1.0, kl_weight=0.0, alpha=0.0), model)
-    assert torch.equal(result.loss, plain.loss)
+    with torch.no_grad():
+        next(model[6].parameters()).mul_(3000)
+    step = make(**LOSS_READINGS[name])(model, *batch(), generator=generator())
+    step.loss.backward()
+    assert bool(step.loss.isfinite())
+    assert all(bool(gradient.isfinite().all()) for gradient in gradients(model))
 
 
-def test_without_noise_the_divergence_is_zero() -> None:
-    model = network()
-    plain = ERM()(model, *batch(), generator=generator())
-    result = step(SBA(layers=("2",), p=1.0, noise=0.0), model)
-    torch.testing.assert_close(result.loss, plain.loss, atol=1e-6, rtol=0)
-
-
-def test_no_gradient_flows_through_the_soft_label() -> None:
-    logits = torch.randn(4, 3, requires_grad=True)
-    virtual = torch.randn(4, 3, requires_grad=True)
-    soft_label_loss(logits, virtual, torch.arange(4) % 3, temperature=2.0).backward()
-    assert logits.grad is None
-    assert virtual.grad is not None
-    assert float(virtual.grad.abs().sum()) > 0
-
-
-def test_gradient_flows_below_the_layer() -> None:
-    model = network()
-    result = step(SBA(layers=("2",), p=1.0, kl_weight=1.0), model)
-    (result.loss - F.cross_entropy(result.logits, batch()[1])).backward()
-    gradient = model[0].weight.grad
-    assert isinstance(gradient, Tensor)
-    assert float(gradient.abs().sum()) > 0
-
-
-def test_layers_below_run_on_the_originals_alone_and_above_on_all() -> None:
-    model, rows = network(), dict[int, int]()
-    for i, module in enumerate(model):
-        module.register_forward_pre_hook(lambda _m, inputs, i=i: rows.update({i: len(inputs[0])}))
-    step(SBA(layers=("2",), p=1.0, copies=3), model)
-    assert [rows[i] for i in range(6)] == [8, 8, 8, 32, 32, 32]
-
-
-def test_layers_are_drawn_evenly_and_steps_with_probability_p() -> None:
-    model, draws = network(), generator()
-    sba = SBA(layers=("0", "2", "4"), p=0.25)
-    layers = Counter(sba(model, *batch(), generator=draws).layer for _ in range(1200))
-    assert layers[None] == pytest.approx(900, abs=60)
-    assert all(layers[name] == pytest.approx(100, abs=35) for name in ("0", "2", "4"))
-
-
-def test_the_scheduler_draws_once_whatever_p_is() -> None:
-    states = []
-    for p in (0.0, 0.5, 1.0):
-        draws = generator()
-        augments("bernoulli", p, SchedulerState(), draws)
-        states.append(draws.get_state())
-    assert all(torch.equal(states[0], state) for state in states)
-    for seed in range(50):
-        assert augments("bernoulli", 1.0, SchedulerState(), generator(seed))
-        assert not augments("bernoulli", 0.0, SchedulerState(), generator(seed))
-
-
-def test_the_same_generator_state_gives_the_same_step() -> None:
-    model, sba = network(), SBA(layers=("0", "2"), p=1.0)
-    first, second, other = (step(sba, model, seed).loss for seed in (1, 1, 4))
-    assert torch.equal(first, second)
-    assert not torch.equal(first, other)
-
-
-def test_the_model_is_left_without_hooks_even_when_it_raises() -> None:
-    class BrokenError(Exception):
-        pass
-
-    def fail(*_: object) -> None:
-        raise BrokenError
-
-    model = network()
-    handle = model[4].register_forward_pre_hook(fail)
-    with pytest.raises(BrokenError):
-        step(SBA(layers=("2",), p=1.0), model)
-    handle.remove()
-    assert all(not module._forward_hooks for module in model.modules())
-    assert model(batch()[0]).shape == (8, 3)
-
-
-def test_an_unknown_layer_is_named_with_its_neighbours() -> None:
-    model = nn.Sequential()
-    model.add_module("layer1", nn.Linear(4, 3))
-    with pytest.raises(ValueError, match=r"no layer 'layer7'.*'layer1'"):
-        SBA(layers=("layer7",)).check(model)
-
-
-class Residual(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.inside, self.head = nn.Linear(4, 4), nn.Linear(4, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(x + self.inside(x))
-        return logits
-
-
-def test_a_layer_inside_a_skip_connection_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"after layer 'inside'.*skip connection"):
-        step(SBA(layers=("inside",), p=1.0), Residual())
-
-
-def test_a_layer_that_runs_twice_is_refused() -> None:
-    shared = nn.Linear(4, 4)
-    with pytest.raises(ValueError, match="'0' is called more than once"):
-        step(SBA(layers=("0",), p=1.0), nn.Sequential(shared, shared, nn.Linear(4, 3)))
+def above_plain(step: Step, y: Tensor) -> float:
+    return float((step.loss - F.cross_entropy(step.logits, y)).detach())
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"),
+    ("settings", "ramp"),
     [
-        ("p", 1.5),
-        ("p", float("nan")),
-        ("noise", -0.1),
-        ("noise", float("inf")),
-        ("copies", 0),
-        ("copies", 1.5),
-        ("alpha", -1.0),
-        ("kl_weight", -1.0),
-        ("temperature", 0.0),
-        ("layers", ()),
-        ("layers", "layer1"),
+        ({"kl_ramp_steps": 1}, [0, 1, 1]),
+        ({"kl_ramp_steps": 4, "alpha": 1.0}, [0, 1 / 4, 1 / 2, 3 / 4, 1, 1]),
+        ({"kl_ramp_steps": 4, "warmup_steps": 2}, [None, None, 0, 1 / 4, 1 / 2, 3 / 4, 1]),
+        ({"kl_ramp_steps": 8, "scheduler": "every_nth", "p": 0.5}, [None, 1 / 8, None, 3 / 8, None, 5 / 8]),
     ],
 )
-def test_a_setting_out_of_range_names_itself(setting: str, value: object) -> None:
-    settings: dict[str, Any] = {"layers": ("2",), setting: value}
-    with pytest.raises(ValueError, match=rf"^{setting} must be"):
-        SBA(**settings)
+def test_the_weight_of_the_divergence_ramps_up_after_the_warm_up_and_counts_every_step(
+    settings: dict[str, Any], ramp: list[float | None]
+) -> None:
+    model, (x, y) = network(), batch()
+    fixed = {"alpha": settings.get("alpha", 0.0), "scheduler": settings.get("scheduler", "bernoulli")}
+    base, whole = (
+        above_plain(make(kl_weight=weight, **fixed)(model, x, y, generator=generator()), y) for weight in (0.0, 1.5)
+    )
+    ramped = make(kl_weight=1.5, **settings)
+    found = [above_plain(ramped(model, x, y, generator=generator()), y) for _ in ramp]
+    expected = [0 if part is None else base + (whole - base) * part for part in ramp]  # None: not augmented
+    assert whole - base > 1e-3
+    assert found == pytest.approx(expected, abs=2e-6)
 
 
-def test_torchvisions_resnet18_works_unmodified() -> None:
-    ensure_importable()
-    from torchvision.models import resnet18
+def test_the_hard_label_alone_as_soft_label_is_cross_entropy_on_virtual_samples() -> None:
+    found = []
+    for reading in ({"label_mix": 1.0, "temperature": 1.0}, {"alpha": 1.0, "kl_weight": 0.0}):
+        model = network()
+        step = make(copies=2, **reading)(model, *batch(), generator=generator())
+        step.loss.backward()
+        found.append([step.loss.detach(), *gradients(model)])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
 
-    with torch.random.fork_rng(devices=[]):
-        model = resnet18(num_classes=4)
-    draws = generator()
-    images, labels = torch.rand(2, 3, 32, 32, generator=draws), torch.tensor([0, 3])
-    result = SBA(layers=("layer1", "layer2"), p=1.0)(model, images, labels, generator=draws)
-    result.loss.backward()
-    assert result.logits.shape == (2, 4)
-    assert result.virtual == 2
-    assert all(bool(p.grad is not None and p.grad.isfinite().all()) for p in model.parameters())
+
+def test_without_weights_and_batchnorm_it_is_plain_training() -> None:
+    outcomes = []
+    for method in ("plain", "sba"):
+        model, (x, y) = network().double(), batch()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        sba, draws, losses = make(kl_weight=0.0, alpha=0.0), generator(), []
+        for _ in range(5):
+            inputs = x.double()
+            loss = (
+                F.cross_entropy(model(inputs), y) if method == "plain" else sba(model, inputs, y, generator=draws).loss
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.detach())
+        outcomes.append([*losses, *model.state_dict().values()])
+    for ours, theirs in zip(*outcomes, strict=True):  # a product of 16 rows may add in another order than one of 8
+        torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_with_nothing_below_the_layers_up_to_it_learn_from_the_originals_alone(norm: bool) -> None:
+    model, (x, y) = network(norm), batch()
+    plain = copy.deepcopy(model)
+    batchnorm = "originals" if norm else "joint"
+    make(gradient_below=False, alpha=1.0, batchnorm=batchnorm)(model, x, y, generator=generator()).loss.backward()
+    F.cross_entropy(plain(x), y).backward()
+    for (name, ours), theirs in zip(model.named_parameters(), plain.parameters(), strict=True):
+        assert ours.grad is not None
+        assert theirs.grad is not None
+        below = int(name.partition(".")[0]) <= int(LAYER) or (norm and name == "3.bias")  # before BatchNorm: zero
+        assert torch.allclose(ours.grad, theirs.grad, atol=1e-6) == below, name

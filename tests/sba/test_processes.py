@@ -14,9 +14,9 @@ from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 from two_processes import CASES, METHODS, NORMS, PAIRING, network
 
-from baselines.augment import crop_and_flip, crop_rows
+from baselines.augment import crop_and_flip
 from benchmark.networks.sync_batchnorm import SyncBatchNorm, synchronised
-from sba.processes import Processes, processes_of
+from sba.processes import ALONE, Processes, processes_of
 from sba.vicinity import _normal, _uniform
 
 Found = tuple[dict[Any, Any], dict[Any, Any]]
@@ -24,7 +24,7 @@ Found = tuple[dict[Any, Any], dict[Any, Any]]
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> Found:
-    """What each of the two processes found."""
+    """Return the results of each of the two processes."""
     folder = once(tmp_path_factory, "ranks", lambda empty: spawn(two_processes.work, (str(empty),), nprocs=2))
     first, second = (torch.load(folder / f"rank-{rank}.pt", weights_only=True) for rank in (0, 1))
     return first, second
@@ -35,7 +35,7 @@ def test_every_method_takes_the_steps_of_one_process_with_the_whole_batch(ranks:
         alone, pair = two_processes.take_steps(name, network()), [rank[name] for rank in ranks]
         assert [rank["layers"] for rank in pair] == [alone["layers"]] * 2, name
         assert all(torch.equal(rank["draws"], alone["draws"]) for rank in pair), name
-        assert all(rank["clean"] for rank in pair), f"{name}: something is left on the modules"
+        assert all(rank["clean"] for rank in pair), f"{name}: hooks or attributes are left on the modules"
         losses = (pair[0]["losses"] + pair[1]["losses"]) / 2
         torch.testing.assert_close(losses, alone["losses"], atol=1e-5, rtol=0, msg=name)
         logits = torch.cat([rank["logits"] for rank in pair], dim=1)
@@ -61,32 +61,33 @@ def test_the_gradient_through_partners_in_the_other_process_is_that_of_the_whole
 
 @pytest.mark.parametrize("last", [False, True])
 def test_gathered_rows_pass_the_exact_gradient(ranks: Found, last: bool) -> None:
-    loss, gradient = two_processes.gathered(Processes(), None, last)
+    loss, gradient = two_processes.gathered(ALONE, None, last)
     of_ranks = [rank["gathered", last] for rank in ranks]
     torch.testing.assert_close((of_ranks[0][0] + of_ranks[1][0]) / 2, loss, atol=1e-12, rtol=0)
-    # DistributedDataParallel's mean over two processes is still to come.
+    # DistributedDataParallel would take the mean over the two processes.
     torch.testing.assert_close(torch.cat([part[1] for part in of_ranks]) / 2, gradient, atol=1e-12, rtol=0)
 
 
-def test_generators_and_batches_that_differ_are_refused_in_every_process_before_anything_is_drawn(ranks: Found) -> None:
+def test_generators_and_batches_that_differ_are_refused_in_every_process(ranks: Found) -> None:
     draws_nothing = {"erm", "label_smoothing"}
     for name in METHODS.keys() - draws_nothing:
         for rank in ranks:
-            assert "seed every process's generator alike" in rank["refusals"][f"{name}: generator"]
-            assert rank["refusals"][f"{name}: images"].startswith("inputs: the processes hold 4, 5 of them;")
-    assert not [said for rank in ranks for said in rank["refusals"] if said.partition(":")[0] in draws_nothing]
+            assert "seed it alike in every process" in rank["refusals"][f"{name}: generator"]
+            assert rank["refusals"][f"{name}: images"].startswith("inputs: the processes hold 4, 5 rows;")
+    refused = {name.partition(":")[0] for rank in ranks for name in rank["refusals"]}
+    assert refused == METHODS.keys() - draws_nothing
 
 
-def test_processes_are_asked_whether_they_agree_at_the_first_step_alone(ranks: Found) -> None:
-    assert [rank["asked", name] for rank in ranks for name in ("sba", "mixup")] == [1] * 4
+def test_agreement_is_checked_at_the_first_step_alone(ranks: Found) -> None:
+    assert [rank["checks", name] for rank in ranks for name in ("sba", "mixup")] == [1] * 4
 
 
 @pytest.mark.parametrize("where", ["unwrapped", "alone in its group"])
 @pytest.mark.parametrize("name", PAIRING)
-def test_what_shares_no_batch_is_as_without_a_process_group(ranks: Found, name: str, where: str) -> None:
+def test_a_network_that_shares_no_batch_takes_the_steps_of_one_process(ranks: Found, name: str, where: str) -> None:
     alone = two_processes.take_steps(name, network(norm=False), steps=2)
     for rank in ranks:
-        assert torch.equal(rank[where, name]["losses"], alone["losses"])
+        torch.testing.assert_close(rank[where, name]["losses"], alone["losses"], atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("kind", ["FSDP1", "FSDP2"])
@@ -94,7 +95,7 @@ def test_a_sharded_network_takes_the_steps_of_one_process_with_the_whole_batch(r
     alone, pair = two_processes.sharded_steps(two_processes.blocks()), [rank[kind] for rank in ranks]
     assert [rank["layers"] for rank in pair] == [alone["layers"]] * 2
     assert {"input", "0", "1.0", "1"} <= set(alone["layers"])
-    assert all(rank["clean"] for rank in pair), "hooks stay"
+    assert all(rank["clean"] for rank in pair), "hooks are left on the modules"
     torch.testing.assert_close((pair[0]["losses"] + pair[1]["losses"]) / 2, alone["losses"], atol=1e-5, rtol=0)
 
 
@@ -129,8 +130,8 @@ def test_synchronised_keeps_weights_and_without_a_group_it_is_batchnorm_to_the_l
 
 
 def whole_noise(rows: int, copies: int, shape: tuple[int, ...], size: int) -> tuple[Tensor, Tensor]:
-    """Give the noise that one process draws, and what `size` processes draw, put together."""
-    one = _normal(torch.empty(copies * rows * size, *shape), copies, 5, Processes())
+    """Return the noise that one process draws, and the joined noise of `size` processes."""
+    one = _normal(torch.empty(copies * rows * size, *shape), copies, 5, ALONE)
     each = [_normal(torch.empty(copies * rows, *shape), copies, 5, Processes(rank, size)) for rank in range(size)]
     return one, torch.cat([part for copy in range(copies) for rank in each for part in [rank.chunk(copies)[copy]]])
 
@@ -154,7 +155,7 @@ def test_a_process_draws_little_more_than_its_own_part_of_the_noise(monkeypatch:
 
 
 def test_uniform_draws_are_rows_of_those_of_the_whole_batch() -> None:
-    whole = _uniform(torch.empty(12, 3), 2, generator(), Processes()).view(2, 3, 2)
+    whole = _uniform(torch.empty(12, 3), 2, generator(), ALONE).view(2, 3, 2)
     for rank in range(3):
         mine = _uniform(torch.empty(4, 3), 2, generator(), Processes(rank, 3)).view(2, 2)
         assert torch.equal(mine, whole[:, rank])
@@ -164,7 +165,8 @@ def test_crops_are_rows_of_those_of_the_whole_batch() -> None:
     images = torch.rand(6, 3, 8, 8, generator=generator())
     whole = crop_and_flip(images, padding=3, flip=True, generator=generator(1))
     for rank, part in enumerate(images.chunk(3)):
-        mine = crop_rows(part, Processes(rank, 3), padding=3, flip=True, generator=generator(1))
+        of_rank = Processes(rank, 3)
+        mine = crop_and_flip(part, padding=3, flip=True, generator=generator(1), processes=of_rank)
         assert torch.equal(mine, whole.chunk(3)[rank])
 
 
@@ -178,6 +180,6 @@ def test_the_wrapper_is_found_within_and_around_a_compiled_network(tmp_path: Pat
             assert processes_of(wrapped, torch.rand(2, 3, 7, 7), generator())[:2] == (0, 1)
             assert processes_of(wrapped, torch.rand(2, 3, 7, 7), generator()).group is not None
         for bare in (model, compiled):
-            assert processes_of(bare, torch.rand(2, 3, 7, 7), generator()) == Processes()
+            assert processes_of(bare, torch.rand(2, 3, 7, 7), generator()) == ALONE
 
     in_process_group(tmp_path, work)

@@ -1,4 +1,4 @@
-"""The similarity_tau of the arm `sba_similarity`: sba/README.md has the rule, and training images give the value."""
+"""The similarity_tau of the arm `sba_similarity`: the rule in sba/README.md, and its value from training images."""
 
 import math
 
@@ -10,13 +10,13 @@ from benchmark.data.load import Data, data_roots, load_data, to_float
 from benchmark.networks.build import build_model
 from benchmark.settings.preset import DataSettings
 from sba import SBA
-from sba.vicinity import virtual_activations
+from sba.vicinity import distances, virtual_activations
 
 ARM = SBA(layers=("stem", "block1", "block2"), noise=0.5, noise_jitter=0.5, similarity_tau=0.5)
 
 
-def distances(data: Data, network: str) -> Tensor:
-    """Return the distances d (layers * draws * images,) of virtual activations around those of training images."""
+def distances_of(data: Data, network: str) -> Tensor:
+    """Return distances d (layers * draws * images,) of virtual activations around those of training images."""
     model, found = build_model(network, data.sample, data.classes, seed=0), []
     assert isinstance(model, nn.Sequential)
     with torch.no_grad():
@@ -24,17 +24,13 @@ def distances(data: Data, network: str) -> Tensor:
         for name, layer in model.named_children():
             activation = layer(activation)
             for seed in range(10) if name in ARM.layers else ():
-                virtual = virtual_activations(
-                    activation, 2 * seed, noise=ARM.noise, jitter=ARM.noise_jitter, distance=True
-                )
-                assert virtual.distance is not None
-                found.append(virtual.distance)
+                found.append(distances(activation, virtual_activations(activation, 2 * seed, ARM)))
     assert len(found) == 10 * len(ARM.layers)
     return torch.cat(found)
 
 
 def check(found: Tensor) -> None:
-    """The median distance, to two decimals, is tau; so the median weight is exp(-1/2), and the mean what the card says.
+    """Check that the median distance is tau to two decimals, and the median and mean weight those of the card.
 
     15,000 draws from U(0.25, 0.75): the standard error of their median is 0.002, that of the mean weight 0.0014.
     """
@@ -47,11 +43,11 @@ def check(found: Tensor) -> None:
 
 
 def test_tau_is_the_median_distance_on_digits(digits: Data) -> None:
-    check(distances(digits, "small"))
+    check(distances_of(digits, "small"))
 
 
 def test_tau_is_the_median_distance_on_the_training_images_of_cifar10() -> None:
     roots = [root for root in data_roots(None) if (root / "cifar-10-batches-py").is_dir()]
     if not roots:
         pytest.skip("no folder cifar-10-batches-py; SBA_DATA_ROOT names the one that holds it")
-    check(distances(load_data(DataSettings(dataset="cifar10"), roots), "fast"))
+    check(distances_of(load_data(DataSettings(dataset="cifar10"), roots), "fast"))

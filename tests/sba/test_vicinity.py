@@ -27,7 +27,7 @@ def activations(n: int, *shape: int) -> tuple[Tensor, Tensor]:
 
 
 def added(data: tuple[Tensor, Tensor], seed: int = 3, **settings: Any) -> tuple[Tensor, Tensor]:
-    """Give the activation (N, ...) after an identity, and what each copy adds to it (M, N, ...)."""
+    """Return the activation (N, ...) after an identity, and the noise of each copy (M, N, ...)."""
     model = nn.Sequential(nn.Identity(), nn.Flatten(), nn.Linear(data[0][0].numel(), 3))
     seen = look(make(layers=("0",), **settings), model, data, seed, after=1)
     assert torch.equal(seen.h, data[0])
@@ -42,6 +42,7 @@ def test_the_unit_scales_the_same_draws(shape: tuple[int, ...]) -> None:
         h, deltas[unit] = added(data, noise=0.4, noise_unit=unit, copies=2)
     others = [dim for dim in range(h.dim()) if dim != 1]
     eps = deltas["absolute"] / 0.4
+    assert not torch.allclose(*eps)  # each copy has draws of its own
     assert float(eps.std()) == pytest.approx(1, abs=0.05)
     assert float(eps.mean()) == pytest.approx(0, abs=0.05)
     torch.testing.assert_close(deltas["activation_std"], eps * 0.4 * h.std(), rtol=1e-2, atol=1e-3)
@@ -55,10 +56,12 @@ def test_gaussian_noise_is_normal() -> None:
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 1, 3)])
-def test_the_ball_is_filled_evenly_up_to_its_radius(shape: tuple[int, ...]) -> None:
-    data = activations(1500, *shape)
-    h, delta = added(data, noise=0.4, noise_kind="uniform_ball")
-    eps = (delta / (0.4 * h.std())).flatten(1).view(1500, -1)
+@pytest.mark.parametrize("unit", ["activation_std", "channel_std", "absolute"])
+def test_the_ball_is_filled_evenly_up_to_its_radius(shape: tuple[int, ...], unit: str) -> None:
+    h, delta = added(activations(1500, *shape), noise=0.4, noise_kind="uniform_ball", noise_unit=unit)
+    others = [dim for dim in range(h.dim()) if dim != 1]
+    units: dict[str, Any] = {"activation_std": h.std(), "channel_std": h.std(others, keepdim=True), "absolute": 1.0}
+    eps = (delta / (0.4 * units[unit])).reshape(1500, -1)
     d = eps.shape[1]
     radius = eps.norm(dim=1) / d**0.5
     assert float(radius.max()) <= 1.001
@@ -66,15 +69,6 @@ def test_the_ball_is_filled_evenly_up_to_its_radius(shape: tuple[int, ...]) -> N
     covariance = eps.T @ eps / len(eps)
     torch.testing.assert_close(covariance, torch.eye(d) * d / (d + 2), atol=0.08, rtol=0)
     torch.testing.assert_close(eps.mean(0), torch.zeros(d), atol=0.08, rtol=0)
-
-
-@pytest.mark.parametrize("unit", ["absolute", "channel_std"])
-def test_the_ball_goes_with_every_unit(unit: str) -> None:
-    data = activations(300, 6)
-    h, delta = added(data, noise=0.4, noise_kind="uniform_ball", noise_unit=unit)
-    eps = delta / (0.4 * (h.std(0) if unit == "channel_std" else 1))
-    radius = eps[0].norm(dim=1) / 6**0.5
-    assert 0.98 < float(radius.max()) < 1.01
 
 
 @pytest.mark.parametrize("noise", [0.3, 1.0])
@@ -100,7 +94,7 @@ def test_interpolation_goes_a_uniform_part_of_the_way_to_a_partner(noise: float)
 
 def test_the_gradient_of_an_interpolation_flows_to_the_sample_and_to_its_partner() -> None:
     h = torch.randn(6, 4, generator=generator(), requires_grad=True)
-    virtual_activations(h, 3, noise=1.0, kind="interpolation", copies=2).activations.sum().backward()
+    virtual_activations(h, 3, make(noise=1.0, noise_kind="interpolation", copies=2)).sum().backward()
     assert h.grad is not None
     assert float(h.grad.sum()) == pytest.approx(2 * 6 * 4)  # the shares of both make 1
     assert float(h.grad.std()) > 0.05
@@ -119,12 +113,6 @@ def test_jitter_draws_the_size_of_each_virtual_sample(kind: str, jitter: float) 
     assert abs(float(torch.corrcoef(factors)[0, 1])) < 0.3
 
 
-def test_without_jitter_all_virtual_samples_have_one_size() -> None:
-    h, deltas = added(activations(50, 2000), noise=0.2)
-    factors = deltas.norm(dim=2) / (2000**0.5 * 0.2 * h.std())
-    assert float((factors - 1).abs().max()) < 0.08
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_noise_the_divergence_is_zero(kind: str) -> None:
     model, (x, y) = network(), batch()
@@ -135,21 +123,13 @@ def test_without_noise_the_divergence_is_zero(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("n", [1, 2])
-def test_the_smallest_batches_give_a_finite_loss_and_gradient(kind: str, n: int) -> None:
+@pytest.mark.parametrize("n", [1, 2, 8])
+def test_the_smallest_batches_and_constant_activations_give_finite_gradients(kind: str, n: int) -> None:
     model = network()
+    if n == 8:
+        for parameter in model[0].parameters():
+            nn.init.zeros_(parameter)
     step = make(similarity_tau=0.5, **KINDS[kind])(model, *batch(n), generator=generator())
-    step.loss.backward()
-    assert bool(step.loss.isfinite())
-    assert all(bool(p.grad is not None and p.grad.isfinite().all()) for p in model.parameters())
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_activation_that_is_constant_gives_a_finite_loss_and_gradient(kind: str) -> None:
-    model = network()
-    for parameter in model[0].parameters():
-        nn.init.zeros_(parameter)
-    step = make(similarity_tau=0.5, **KINDS[kind])(model, *batch(), generator=generator())
     step.loss.backward()
     assert bool(step.loss.isfinite())
     assert all(bool(p.grad is not None and p.grad.isfinite().all()) for p in model.parameters())

@@ -1,4 +1,4 @@
-"""What the tests of SBA share: small networks, a batch, a look at what passes the layer, and the hooks left behind."""
+"""Small networks and batches for the tests of SBA, the activations behind a layer, and the hooks left on modules."""
 
 from typing import Any, NamedTuple
 
@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 from sba import SBA, Step
 
-LAYER = "2"  # of `network`: what passes it enters module 3
+LAYER = "2"  # of `network`; its output enters module 3
 
 
 def network(norm: bool = False, classes: int = 4) -> nn.Sequential:
-    """Three linear layers, with BatchNorm below and above the layer "2" if asked for."""
+    """Return three linear layers, if `norm` with BatchNorm below and above the layer "2"."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         first, second = (nn.BatchNorm1d(6), nn.BatchNorm1d(5)) if norm else (nn.Identity(), nn.Identity())
@@ -21,7 +21,7 @@ def network(norm: bool = False, classes: int = 4) -> nn.Sequential:
 
 
 def image_network() -> nn.Sequential:
-    """Two convolutions with BatchNorm; what passes "2" enters the second."""
+    """Return two convolutions with BatchNorm; the output of "2" enters the second."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return nn.Sequential(
@@ -45,18 +45,18 @@ def generator(seed: int = 3) -> torch.Generator:
 
 
 def make(**settings: Any) -> SBA:
-    """Give SBA that augments every step after the layer "2", unless the settings say otherwise."""
+    """Return SBA, by default augmenting every step after the layer "2"."""
     defaults: dict[str, Any] = {"layers": (LAYER,), "p": 1.0}
     return SBA(**defaults | settings)
 
 
 def channels_last(of: Any) -> Any:
-    """Give a network or a tensor in this layout (annotations of torch know it for tensors alone)."""
+    """Return a network or a tensor in this layout (torch annotates it for tensors alone)."""
     return of.to(memory_format=torch.channels_last)
 
 
 class Seen(NamedTuple):
-    """A step, and what entered the module after the layer: h (N, ...) and the copies (M, N, ...)."""
+    """A step, and the inputs of the module after the layer: h (N, ...) and the copies (M, N, ...)."""
 
     step: Step
     h: Tensor
@@ -65,7 +65,7 @@ class Seen(NamedTuple):
 
 
 def look(sba: SBA, model: nn.Sequential, data: tuple[Tensor, Tensor], seed: int = 3, after: int = 3) -> Seen:
-    """Take a step and keep what entered module number `after`, originals and copies."""
+    """Take a step and keep the originals and copies that entered module number `after`."""
     entered: list[Tensor] = []
     handle = model[after].register_forward_pre_hook(lambda _module, inputs: entered.append(inputs[0].detach()))
     draws = generator(seed)
@@ -76,14 +76,14 @@ def look(sba: SBA, model: nn.Sequential, data: tuple[Tensor, Tensor], seed: int 
 
 
 def gradients(model: nn.Module) -> list[Tensor]:
-    """Give copies of all gradients, and clear them."""
+    """Return copies of all gradients, and clear them."""
     copies = [torch.zeros_like(p) if p.grad is None else p.grad.detach().clone() for p in model.parameters()]
     model.zero_grad(set_to_none=True)
     return copies
 
 
 def traces(model: nn.Module) -> list[Any]:
-    """List what a step might leave behind on the modules: hooks, attributes, modes."""
+    """Return the hooks, attributes and modes of all modules, which a step must leave as they were."""
     left = []
     for name, module in model.named_modules():
         hooks = [len(module._forward_hooks), len(module._forward_pre_hooks), len(module._backward_hooks)]

@@ -1,4 +1,4 @@
-"""What each of two processes does in the tests of DistributedDataParallel, and what one does for comparison."""
+"""The work of each of two processes in the tests of DistributedDataParallel, and of one for comparison."""
 
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ def network(norm: bool = True) -> nn.Sequential:
 
 
 def batch(step: int, rows: int) -> tuple[Tensor, Tensor]:
-    """Give the whole batch of a step, every second time channels last."""
+    """Return the whole batch of a step, channels last at every second one."""
     draws = generator(100 + step)
     images, labels = torch.rand(rows, 3, 7, 7, generator=draws), torch.randint(4, (rows,), generator=draws)
     return (images.to(memory_format=torch.channels_last) if step % 2 else images), labels
@@ -86,9 +86,9 @@ def own(whole: Tensor, rank: int | None) -> Tensor:
 
 
 def take_steps(name: str, model: nn.Module, rank: int | None = None, steps: int | None = None) -> dict[str, Any]:
-    """Train a network by a case, by default 20 steps with each method and 8 with a reading that is steady.
+    """Train a network by a case, by default for 20 steps, or 8 if every step is augmented.
 
-    Of every step, its loss, logits and layer.
+    Returns every step's loss, logits and layer, and the state at the end.
     """
     method, settings, rows = CASES[name]
     steady = settings.get("p") == 1.0
@@ -112,7 +112,7 @@ def take_steps(name: str, model: nn.Module, rank: int | None = None, steps: int 
 
 
 def first_gradients(name: str, model: nn.Module, rank: int | None = None) -> list[Tensor]:
-    """Give the gradients of every weight at the first step that draws a hidden layer, if any is drawn."""
+    """Return the gradients of every weight at a first step, at a hidden layer if the method draws one."""
     method, settings, rows = CASES[name]
     hidden = {"layers": ("2",)} if "layers" in settings else {}
     step_of = look_up(method, methods.METHODS)(**settings | hidden)
@@ -122,21 +122,21 @@ def first_gradients(name: str, model: nn.Module, rank: int | None = None) -> lis
 
 
 def refusals(rank: int) -> dict[str, str]:
-    """Give what is said to generators that differ, and to batches of different sizes."""
-    said = {}
+    """Return the errors for generators that differ, and for batches of different sizes."""
+    errors = {}
     for name in METHODS:
-        for what, seed, rows in (("generator", rank, 4), ("images", 0, 4 + rank)):
+        for fault, seed, rows in (("generator", rank, 4), ("images", 0, 4 + rank)):
             step_of = look_up(name, methods.METHODS)(**METHODS[name])
             images, labels = batch(0, rows)
             try:
                 step_of(DistributedDataParallel(network(norm=False)), images, labels, generator=generator(seed))
             except ValueError as error:
-                said[f"{name}: {what}"] = str(error)
-    return said
+                errors[f"{name}: {fault}"] = str(error)
+    return errors
 
 
 def normalised(name: str, norm: nn.Module, rank: int | None = None) -> dict[str, Any]:
-    """Give what a BatchNorm makes of three batches, the third in evaluation mode; of eight rows, rank 0 has three."""
+    """Return a BatchNorm's outputs for three batches, the third in evaluation mode; of eight rows, rank 0 has three."""
     _, shape = NORMS[name]
     outputs, of_inputs = [], []
     for number in range(3):
@@ -155,7 +155,7 @@ def normalised(name: str, norm: nn.Module, rank: int | None = None) -> dict[str,
 
 
 def gathered(of: Processes, rank: int | None, last: bool) -> list[Tensor]:
-    """Give a loss of rows and their partners in the whole batch, in float64, and its gradient."""
+    """Return a loss of rows and their partners in the whole batch, in float64, and its gradient."""
     rows = torch.randn(6, 3, 4, 2, generator=generator(), dtype=torch.float64)
     weights = torch.randn(6, 3, 4, 2, generator=generator(1), dtype=torch.float64)
     h = own(rows.to(memory_format=torch.channels_last) if last else rows, rank).clone().requires_grad_()
@@ -188,7 +188,7 @@ def sharded(kind: str) -> nn.Module:
 
 
 def sharded_steps(model: nn.Module, rank: int | None = None) -> dict[str, Any]:
-    """Train by SBA behind layers that are sharded, within a sharded block, and at the input."""
+    """Train by SBA behind sharded layers, within a sharded block, and at the input."""
     sba, draws = SBA(layers=("input", "0", "1.0", "1"), p=0.9, copies=2, alpha=0.5), generator()
     optimizer, before = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9), traces(model)
     losses, layers = [], []
@@ -205,7 +205,7 @@ def sharded_steps(model: nn.Module, rank: int | None = None) -> dict[str, Any]:
 
 
 def work(rank: int, folder: str) -> None:
-    """Do everything once, and save what came of it to a file of this rank."""
+    """Do everything once, and save the results to a file of this rank."""
     torch.set_num_threads(1)
     found: dict[Any, Any] = {}
 
@@ -218,9 +218,9 @@ def work(rank: int, folder: str) -> None:
             found["unwrapped", name] = take_steps(name, network(norm=False), steps=2)
         found["refusals"] = refusals(rank)
         for name in ("sba", "mixup"):
-            with patch.object(processes, "_check_agreement", wraps=processes._check_agreement) as asked:
+            with patch.object(processes, "_check_agreement", wraps=processes._check_agreement) as checked:
                 take_steps(name, DistributedDataParallel(network(norm=False)), rank, steps=3)
-            found["asked", name] = asked.call_count
+            found["checks", name] = checked.call_count
         for name, (norm, _) in NORMS.items():
             found["norm", name] = normalised(name, synchronised(norm), rank)
         for last in (False, True):

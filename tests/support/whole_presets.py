@@ -12,7 +12,7 @@ from baselines.mixing import MOST_ALPHA
 from benchmark.settings import names as name_tables
 from benchmark.settings.load import load_preset
 from benchmark.settings.preset import DEVICES, LARGEST, MARKUP, MOST, MOST_IN_A_BATCH, MOST_PIXELS, Endpoint, Preset
-from sba.checks import MOST_COPIES
+from sba.ranges import MOST_COPIES
 
 Values = dict[str, Any]
 

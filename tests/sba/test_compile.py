@@ -1,22 +1,17 @@
-"""SBA on wrapped networks: torch.compile, and DistributedDataParallel in one process."""
+"""SBA under torch.compile: a compiled network, a compiled step, and one graph, which is refused."""
 
 import copy
 from collections import Counter
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import torch
-from process_groups import in_process_group
-from sba_cases import generator, gradients, image_network, images, make, network
+from sba_cases import generator, gradients, image_network, images, make
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
-
-from sba import SBA
 
 
 class Counting:
-    """A backend that runs the graph as it is, and counts the compilations."""
+    """A backend that counts its compilations and returns the graph as it is."""
 
     def __init__(self) -> None:
         self.compilations = 0
@@ -54,24 +49,6 @@ def test_a_compiled_network_follows_every_change_and_stops_compiling(settings: d
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
     for one, other in zip(model.buffers(), eager.buffers(), strict=True):
         torch.testing.assert_close(one, other)
-
-
-def test_wrappers_need_no_prefix_whatever_their_order(tmp_path: Path) -> None:
-    def work() -> None:
-        model = network()
-        wrapped: list[Any] = [DistributedDataParallel(model), torch.compile(model, backend="eager")]
-        wrapped += [torch.compile(wrapped[0], backend="eager"), DistributedDataParallel(wrapped[1])]
-        for outer in wrapped:
-            SBA(layers=("input", "2")).check(outer)
-            with pytest.raises(ValueError, match="'22'"):
-                SBA(layers=("22",)).check(outer)
-
-    in_process_group(tmp_path, work)
-
-
-def test_data_parallel_is_refused_with_the_way_out() -> None:
-    with pytest.raises(ValueError, match="use DistributedDataParallel"):
-        SBA(layers=("2",)).check(nn.DataParallel(network()))
 
 
 # torch hides this warning of its own, but not where warnings are errors.

@@ -1,0 +1,219 @@
+"""The joint pass: the rows that each layer gets, BatchNorm in both modes, and a network without traces afterwards."""
+
+import copy
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from sba_cases import batch, generator, gradients, image_network, images, look, make, network, traces
+from torch import Tensor, nn
+
+from benchmark.runtime.torchvision import ensure_importable
+from sba import SBA
+from sba.call import Call
+from sba.joint_pass import joint_pass
+
+
+def norms(model: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d]:
+    return [module for module in model.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+
+
+def same_buffers(model: nn.Module, other: nn.Module) -> None:
+    for ours, theirs in zip(model.buffers(), other.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["joint", "originals"])
+@pytest.mark.parametrize(("p", "copies"), [(1.0, 1), (1.0, 3), (0.0, 3)])
+def test_a_step_costs_one_pass_and_one_more_above_the_layer_for_each_copy(p: float, copies: int, mode: str) -> None:
+    model, rows = network(norm=True), Counter[int]()
+    for i, module in enumerate(model):
+        module.register_forward_pre_hook(lambda _m, inputs, i=i: rows.update({i: len(inputs[0])}))
+    step = make(p=p, copies=copies, batchnorm=mode)(model, *batch(), generator=generator())
+    above = 8 * (1 + copies) if p else 8
+    assert [rows[i] for i in range(7)] == [8] * 3 + [above] * 4
+    assert (step.virtual, step.layer) == ((8 * copies, "2") if p else (0, None))
+
+
+@pytest.mark.parametrize("layer", ["input", "0", "1", "2", "4", "5"])
+@pytest.mark.parametrize("momentum", [0.1, None])
+@pytest.mark.parametrize("copies", [1, 2])
+def test_with_the_originals_statistics_batchnorm_is_as_in_a_plain_pass(
+    layer: str, momentum: float | None, copies: int
+) -> None:
+    model, (x, y) = image_network(), images()
+    for norm in norms(model):
+        norm.momentum = momentum
+    plain = copy.deepcopy(model)
+    sba = SBA(layers=(layer,), p=1.0, batchnorm="originals", copies=copies)
+    for seed in range(3):  # three updates
+        step = sba(model, x + seed, y, generator=generator(seed))
+        torch.testing.assert_close(step.logits, plain(x + seed), atol=1e-5, rtol=1e-5)
+    same_buffers(model, plain)
+
+
+@pytest.mark.parametrize("mode", ["joint", "originals"])
+def test_batchnorm_normalises_virtual_samples_with_the_originals_or_apart(mode: str) -> None:
+    model, (x, y) = network(norm=True), batch()
+    twin = copy.deepcopy(model)
+    seen = look(make(noise=3.0, alpha=1.0, kl_weight=0.0, copies=2, batchnorm=mode), model, batch())
+    h = twin[:3](x)
+    if mode == "joint":
+        z, *copies = twin[3:](torch.cat([h, *seen.virtual])).chunk(3)
+    else:
+        z = twin[3:](h)
+        virtual = copy.deepcopy(twin)[3:]  # whose statistics do not count
+        copies = list(virtual(torch.cat([*seen.virtual])).chunk(2))
+    expected = F.cross_entropy(z, y) + sum(F.cross_entropy(z_m, y) for z_m in copies) / 2
+    torch.testing.assert_close(seen.step.loss, expected)
+    same_buffers(model, twin)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_batchnorm_in_evaluation_mode_stays_frozen_and_then_the_two_modes_agree(whole: bool) -> None:
+    found = []
+    for mode in ("joint", "originals"):
+        model, (x, y) = image_network(), images()
+        model(x + 1)
+        for module in [model] if whole else norms(model):
+            module.eval()
+        before, left = [value.clone() for value in model.buffers()], traces(model)
+        step = make(batchnorm=mode)(model, x, y, generator=generator())
+        step.loss.backward()
+        assert all(map(torch.equal, before, model.buffers()))
+        assert traces(model) == left
+        torch.testing.assert_close(step.logits, model(x))
+        found.append([step.loss.detach(), *gradients(model)])
+    for joint, apart in zip(*found, strict=True):
+        torch.testing.assert_close(joint, apart, atol=1e-6, rtol=1e-5)
+
+
+def frozen(norm: nn.BatchNorm2d) -> nn.Module:
+    return norm.eval()
+
+
+def without_statistics(_norm: nn.BatchNorm2d) -> nn.Module:
+    return nn.BatchNorm2d(6, affine=False, track_running_stats=False)
+
+
+@pytest.mark.parametrize("change", [frozen, without_statistics])
+def test_one_batchnorm_may_be_frozen_or_without_statistics_and_weights(change: Any) -> None:
+    model, (x, y) = image_network(), images()
+    model[4] = change(model[4])
+    plain = copy.deepcopy(model)
+    step = make(layers=("0",), batchnorm="originals")(model, x, y, generator=generator())
+    step.loss.backward()
+    torch.testing.assert_close(step.logits, plain(x))
+    same_buffers(model, plain)
+
+
+def test_a_batchnorm_with_an_activation_of_its_own_treats_virtual_samples_alike() -> None:
+    ensure_importable()
+    layers = pytest.importorskip("timm.layers")
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), layers.BatchNormAct2d(6), nn.Flatten(), nn.Linear(6 * 36, 4))
+    seen: list[Tensor] = []
+    model[2].register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    call = Call(model, *images(4, 8), generator(), F.cross_entropy, None)
+    joint_pass(call, "0", torch.clone, make(batchnorm="originals"))
+    original, virtual = seen[0].chunk(2)
+    torch.testing.assert_close(virtual, original)
+    assert float(virtual.detach().min()) == 0  # the ReLU in it
+
+
+class Folded(nn.Module):
+    """Tokens are normalised as rows of (N * T, D), and before the layer there are as many tokens as 1 + copies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.below, self.layer, self.norm = nn.BatchNorm1d(5), nn.Identity(), nn.BatchNorm1d(5)
+        self.head = nn.Linear(10, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.below(x.flatten(0, 1)).view(-1, 2, 5)
+        tokens = self.layer(tokens)
+        logits: Tensor = self.head(self.norm(tokens.flatten(0, 1)).view(-1, 10))
+        return logits
+
+
+def test_rows_of_a_folded_batch_are_separated_behind_the_layer_and_not_before_it() -> None:
+    x, y = torch.randn(6, 2, 5, generator=generator()) * 2 + 1, torch.arange(6) % 4
+    model = Folded()
+    plain = copy.deepcopy(model)
+    step = make(layers=("layer",), noise=3.0, batchnorm="originals")(model, x, y, generator=generator())
+    torch.testing.assert_close(step.logits, plain(x))
+    same_buffers(model, plain)
+
+
+class Uneven(nn.Module):
+    """A BatchNorm behind the layer that sees one row too many."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.norm, self.head = nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.layer(x)
+        logits: Tensor = self.head(self.norm(torch.cat([h, h[:1]])))[:-1]
+        return logits
+
+
+def test_rows_that_cannot_be_separated_are_refused() -> None:
+    with pytest.raises(ValueError, match="17 rows are not 2 equal parts"):
+        make(layers=("layer",), batchnorm="originals")(Uneven(), *batch(), generator=generator())
+
+
+def test_without_weights_the_statistics_of_batchnorm_above_change_and_nothing_else() -> None:
+    model, (x, y) = network(norm=True), batch()
+    plain, sba = copy.deepcopy(model), make(kl_weight=0.0, alpha=0.0)
+    sba(model, x, y, generator=generator())
+    plain(x)
+    equal = {name: torch.equal(value, plain.get_buffer(name)) for name, value in model.named_buffers()}
+    assert [name for name in equal if not equal[name]] == ["4.running_mean", "4.running_var"]
+    model.load_state_dict(plain.state_dict())
+    for norm in [*norms(model), *norms(plain)]:
+        norm.eval()  # normalising by the running statistics, the rest is plain training
+    loss, expected = sba(model, x, y, generator=generator()).loss, F.cross_entropy(plain(x), y)
+    loss.backward()
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    for ours, theirs in zip(gradients(model), gradients(plain), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+class BrokenError(Exception):
+    """Raised in the middle of a network."""
+
+
+def fail(*_: object) -> None:
+    raise BrokenError
+
+
+@pytest.mark.parametrize("mode", ["joint", "originals"])
+@pytest.mark.parametrize("layer", ["input", "2", "5"])
+def test_an_exception_in_the_middle_leaves_no_trace(layer: str, mode: str) -> None:
+    model, (x, y) = image_network(), images()
+    before = traces(model)
+    sba = make(layers=(layer,), batchnorm=mode)
+    for broken in (0, 3, 8):  # below, above, and at the end
+        handle = model[broken].register_forward_pre_hook(fail)
+        with pytest.raises(BrokenError):
+            sba(model, x, y, generator=generator())
+        handle.remove()
+        assert traces(model) == before
+        assert all(not module._forward_hooks and not module._forward_pre_hooks for module in model.modules())
+    fresh = image_network()
+    model.load_state_dict(fresh.state_dict())
+    step, expected = (sba(network, x, y, generator=generator()) for network in (model, fresh))
+    assert torch.equal(step.loss, expected.loss)
+
+
+def test_hooks_of_others_stay_and_run() -> None:
+    model, calls = network(), Counter[str]()
+    model[2].register_forward_hook(lambda _m, _i, output: calls.update(after=len(output)))
+    model[2].register_forward_pre_hook(lambda _m, inputs: calls.update(before=len(inputs[0])))
+    make()(model, *batch(), generator=generator())
+    assert calls == {"before": 8, "after": 8}
+    model(batch()[0])
+    assert calls == {"before": 16, "after": 16}

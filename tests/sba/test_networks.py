@@ -1,0 +1,113 @@
+"""SBA on networks of torchvision and timm, under autocast, in channels_last, with gradient accumulation."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from sba_cases import batch, channels_last, generator, gradients, image_network, images, make, network, traces
+from torch import nn
+
+from benchmark.runtime.torchvision import ensure_importable
+from sba import SBA
+
+LAYERS = {
+    "resnet18": ("input", "conv1", "maxpool", "layer1.0", "layer2", "layer4.1", "avgpool", "fc"),
+    "resnet10t": ("input", "maxpool", "layer1", "layer3.0", "global_pool"),
+    "convnext_atto": ("stem", "stages.0", "stages.1.blocks.0", "head.global_pool"),
+    "vit_tiny_patch16_224": ("patch_embed", "blocks.0", "blocks.5", "norm"),
+}
+
+
+def untrained(name: str) -> nn.Module:
+    """Build torchvision's resnet18 or a network of timm, with 4 classes."""
+    ensure_importable()
+    from torchvision.models import resnet18
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        if name == "resnet18":
+            model: nn.Module = resnet18(num_classes=4)
+        else:
+            size = {"img_size": 32} if name.startswith("vit") else {}
+            model = pytest.importorskip("timm").create_model(name, pretrained=False, num_classes=4, **size)
+    return model
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_networks_of_torchvision_and_timm_work_unmodified(name: str) -> None:
+    model, (x, y) = untrained(name), images(2, 32)
+    model.eval()  # neither dropout nor batch statistics: the originals' logits are a plain pass's
+    with torch.no_grad():
+        plain = model(x)
+    before = traces(model)
+    for layer in LAYERS[name]:
+        step = SBA(layers=(layer,), p=1.0, alpha=1.0)(model, x, y, generator=generator())
+        step.loss.backward()
+        torch.testing.assert_close(step.logits, plain, atol=1e-4, rtol=1e-4)
+        assert float(step.loss.detach()) > float(F.cross_entropy(plain, y))
+        assert all(bool(gradient.isfinite().all()) for gradient in gradients(model))
+        assert traces(model) == before
+
+
+@pytest.mark.parametrize("mode", ["joint", "originals"])
+def test_torchvisions_resnet18_learns_its_batch_in_training_mode(mode: str) -> None:
+    model, (x, y), draws = untrained("resnet18"), images(4, 32), generator()
+    sba = make(layers=("input", "layer1", "layer2.0"), batchnorm=mode)
+    plain = copy.deepcopy(model)
+    step = sba(model, x, y, generator=generator())
+    if mode == "originals":
+        torch.testing.assert_close(step.logits, plain(x), atol=1e-3, rtol=1e-3)
+        for ours, theirs in zip(model.buffers(), plain.buffers(), strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
+    losses = []
+    for _ in range(6):
+        step = sba(model, x, y, generator=draws)
+        optimizer.zero_grad()
+        step.loss.backward()
+        optimizer.step()
+        losses.append(float(step.loss.detach()))
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("settings", [{}, {"batchnorm": "originals"}, {"divergence": "symmetric", "label_mix": 0.1}])
+def test_bfloat16_autocast_gives_nearly_the_same_loss_in_float32(settings: dict[str, Any]) -> None:
+    model, (x, y) = image_network(), images(16)
+    sba = make(noise=0.0, alpha=1.0, **settings)  # where both draw the same
+    exact = sba(copy.deepcopy(model), x, y, generator=generator())
+    with torch.autocast("cpu", torch.bfloat16):
+        step = sba(model, x, y, generator=generator())
+    step.loss.backward()
+    assert step.loss.dtype == step.logits.dtype == torch.float32
+    torch.testing.assert_close(step.loss, exact.loss, atol=0.02, rtol=0.02)
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.parameters())
+
+
+def test_gradients_accumulate_over_two_half_steps() -> None:
+    (x, y), model = batch(8), network()
+    half = (slice(4), slice(4, 8))
+    sba, draws, expected = make(layers=("2", "5"), alpha=1.0), generator(), []
+    for part in half:
+        sba(model, x[part], y[part], generator=draws).loss.div(2).backward()
+        expected.append(gradients(model))
+    sba, draws = make(layers=("2", "5"), alpha=1.0), generator()
+    losses = [sba(model, x[part], y[part], generator=draws).loss / 2 for part in half]
+    torch.stack(losses).sum().backward()
+    for ours, *theirs in zip(gradients(model), *expected, strict=True):
+        torch.testing.assert_close(ours, torch.stack(theirs).sum(0), atol=1e-7, rtol=1e-5)
+
+
+def test_channels_last_gives_the_same_loss_and_gradients() -> None:
+    model, (x, y) = image_network(), images()
+    twin = channels_last(copy.deepcopy(model))
+    draws, twin_draws = generator(), generator()
+    sba = SBA(layers=("input", "2", "5"), p=0.8, copies=2)
+    for _ in range(4):
+        step = sba(model, x, y, generator=draws)
+        other = sba(twin, channels_last(x), y, generator=twin_draws)
+        torch.testing.assert_close(step.loss, other.loss, atol=1e-5, rtol=1e-4)
+        (step.loss + other.loss).backward()
+    for ours, theirs in zip(gradients(model), gradients(twin), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
