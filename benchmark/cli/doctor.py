@@ -101,9 +101,8 @@ def data_set(name: str, folder: str, data_root: Path | None) -> str:
     """Say under which data root a data set's folder lies; nothing is downloaded, nor are its files checked."""
     if not folder:
         return "comes with a dependency"
-    from benchmark.data.cifar_sets import CIFAR10, CIFAR100
+    from benchmark.data.cifar import CIFAR10, CIFAR100, image_folder_in
     from benchmark.data.load import data_roots
-    from benchmark.data.lossless import image_folder_in
 
     searched = data_roots(data_root)
     cifar = next((kind for kind in (CIFAR10, CIFAR100) if kind.name == name), None)

@@ -8,5 +8,6 @@ decide which files are official; every file is untrusted input.
 runs; `seeds.py` gives the seed of every random stream.
 
 To add a data set, write a function (data roots, `DataSettings`) -> `Source`, or -> the path of an image folder, and
-add a row to DATASETS. An image folder needs no code: give its path as `data.dataset`.
+add a row to DATASETS. An image folder with a fixed name needs only the row, with the target of `imagenet`; any other
+image folder needs nothing: give its path as `data.dataset`.
 """

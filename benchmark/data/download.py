@@ -1,4 +1,4 @@
-"""Archives of data sets: several tries, a mirror, the official size and checksum, files that are whole or not there."""
+"""Download archives of data sets: retries, a mirror, the official size and checksum; files are complete or absent."""
 
 import gzip
 import os
@@ -23,18 +23,18 @@ from benchmark.runtime.files import scratch_folder
 
 MIRROR = "SBA_DATA_MIRROR"
 TRIES = 4
-STALLED_SECONDS = 30.0  # without a byte for so long a connection counts as dropped
-SLOW_SECONDS = 60.0  # so long a download may be slower than
+STALLED_SECONDS = 30.0  # without a byte, after which a connection counts as dropped
+SLOW_SECONDS = 60.0  # during which a download may be slower than
 SLOWEST = 10_000.0  # bytes per second
-LOOK = 0.2  # seconds between looks at a download
+POLL = 0.2  # seconds between checks of a download
 
 
 class DownloadError(Exception):
-    """An archive that cannot be had or is refused; the text says why and what to do, in whole sentences."""
+    """An archive that cannot be downloaded or is refused; the text gives the reason and the remedy."""
 
 
 def source_of(url: str) -> str:
-    """Return where to download from: the official URL, or the same file in the folder that SBA_DATA_MIRROR names.
+    """Return the URL to download from: the official one, or the same file in the folder that SBA_DATA_MIRROR names.
 
     Raises:
         DataError: SBA_DATA_MIRROR is no http or https URL of a folder.
@@ -56,7 +56,7 @@ def source_of(url: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """Return a text without the user names, passwords and queries of addresses in it."""
+    """Return a text with user names, passwords and queries removed from its addresses."""
     return re.sub(r"\?\S*", "", re.sub(r"//\S*@", "//", text))
 
 
@@ -64,10 +64,10 @@ def fetch(url: str, md5: str, size: int, archive: Path) -> None:
     """Download a file, unless it is there with the right checksum.
 
     Args:
-        url: where it is, http or https.
+        url: http or https.
         md5: its official checksum, 32 hex digits.
-        size: its official size in bytes; no byte more is taken.
-        archive: where it goes, only whole and checked. Its folder must be there.
+        size: its official size in bytes; no byte more is accepted.
+        archive: where it is written, only complete and checked. Its folder must exist.
 
     Raises:
         DownloadError: every try failed, or the server has no such file or a larger one.
@@ -102,25 +102,24 @@ def fetch(url: str, md5: str, size: int, archive: Path) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """Return what an error began with, as a sentence: "Connection refused." instead of three errors around it."""
+    """Return the first cause of an error, as a sentence: "Connection refused." instead of three errors around it."""
     while error.__context__ is not None:
         error = error.__context__
     return f"{without_secrets(str(error)).rstrip('.')}."
 
 
 def _advice(name: str) -> str:
-    """Return what else to try where a download failed."""
     folder = f"set {MIRROR} to the URL of a folder that holds {name}"
     return f"Try again later, {folder}, or put that file into a folder of yours."
 
 
 class _Reception(Thread):
-    """A download in a thread of its own: reading from a slow server blocks, whatever the socket's timeout.
+    """A download in a thread of its own: reading from a slow server blocks, regardless of the socket's timeout.
 
     Attributes:
         received: bytes so far.
-        error: what ended it, if anything did.
-        abandoned: set from outside; no byte is written any more.
+        error: the exception that ended it, or None.
+        abandoned: set by the waiting thread; nothing is written any more.
     """
 
     def __init__(self, url: str, output: str, size: int) -> None:
@@ -136,7 +135,7 @@ class _Reception(Thread):
             self.error = error
 
     def _receive(self) -> None:
-        # A server that compresses what is compressed already would change both the length and the checksum.
+        # A server that compresses the archive once more would change both the length and the checksum.
         plain = {"Accept-Encoding": "identity"}
         with (
             requests.get(self.url, stream=True, timeout=STALLED_SECONDS, headers=plain) as answer,
@@ -161,33 +160,28 @@ class _Reception(Thread):
     def _chunks(self, answer: requests.Response) -> Iterator[bytes]:
         try:
             yield from answer.iter_content(2**14)
-        except HTTPError as error:  # requests before 2.28 lets some of urllib3's pass
+        except HTTPError as error:  # requests before 2.28 does not convert all of urllib3's
             raise requests.ConnectionError(str(error)) from error
 
 
 def _receive(url: str, output: str, size: int) -> None:
-    """Download to a file, once.
-
-    Raises:
-        requests.RequestException: the connection was refused, dropped or too slow; another try may succeed.
-        DownloadError: the server has no such file, or a larger one.
-    """
+    """Download to a file, once; RequestException where another try may succeed, else DownloadError."""
     reception = _Reception(url, output, size)
-    looks = [(time.monotonic(), 0)]  # times, and bytes received by then, of the last SLOW_SECONDS
+    progress = [(time.monotonic(), 0)]  # times and bytes received by then, over the last SLOW_SECONDS
     with closing(Transfer(Path(urlsplit(url).path).name)) as shown:
         shown.total = size
         reception.start()
         try:
             while reception.is_alive():
-                reception.join(LOOK)
+                reception.join(POLL)
                 now, received = time.monotonic(), reception.received
-                shown.update(received - looks[-1][1])
-                looks.append((now, received))
-                if now - looks[0][0] >= SLOW_SECONDS:
-                    if received - looks[0][1] < SLOWEST * SLOW_SECONDS and reception.is_alive():
+                shown.update(received - progress[-1][1])
+                progress.append((now, received))
+                if now - progress[0][0] >= SLOW_SECONDS:
+                    if received - progress[0][1] < SLOWEST * SLOW_SECONDS and reception.is_alive():
                         slow = f"less than {SLOWEST / 1e3:g} kB/s for {SLOW_SECONDS:g} s"
                         raise requests.ConnectionError(slow)
-                    looks.pop(0)
+                    progress.pop(0)
         finally:
             reception.abandoned = True
     if reception.error:
@@ -197,9 +191,9 @@ def _receive(url: str, output: str, size: int) -> None:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a tar archive's folder of this name, so that it is there whole or not at all.
+    """Unpack a tar archive's folder of this name; afterwards it is complete or absent.
 
-    The archive stays: it may be the user's own, and it restores damaged files without a network.
+    The archive is kept: it may be the user's own, and it restores damaged files without a network.
 
     Raises:
         DownloadError: the archive is damaged, or would write outside its folder.
@@ -216,12 +210,12 @@ def unpack(archive: Path, folder: Path) -> None:
         try:
             (work / folder.name).rename(folder)
         except OSError:
-            if not folder.is_dir():  # else another process was faster; the reader checks its files like ours
+            if not folder.is_dir():  # else another process was faster; its files are checked when they are read
                 raise
 
 
 def _inside(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
-    """Refuse what would leave the folder; tarfile's own filter only cuts the root off an absolute path."""
+    """Refuse members outside the folder; tarfile's own filter only cuts the root off an absolute path."""
     if member.name.startswith(("/", os.sep)):
         raise tarfile.AbsolutePathError(member)
     return tarfile.data_filter(member, folder)

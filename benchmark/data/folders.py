@@ -1,4 +1,4 @@
-"""What image folders hold: one listing for images in memory and images that stay files."""
+"""Image folders: one listing for images in memory and images that stay files, and the loader of the former."""
 
 import hashlib
 import os
@@ -11,16 +11,20 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from benchmark.data.decode import FORMATS
+from benchmark.data.catalogue import DATASETS
+from benchmark.data.decode import FORMATS, UnreadableImageError, read_rgb
+from benchmark.data.images import Source, Split
 from benchmark.runtime.console import print_line
-from benchmark.runtime.errors import DataError, shorten
+from benchmark.runtime.errors import DataError, UsageError, shorten
+from benchmark.settings.preset import DataSettings
 
-READERS = 8  # threads that read folders: a network's file system answers each question late, but many at once
+READERS = 8  # threads that list folders: network file systems have a high latency, but serve many requests at once
 HIDDEN = (b".", b"__MACOSX")
 
-Names = np.ndarray  # (N,) of bytes; a million texts would take far more memory, and forked workers would copy them
+Names = np.ndarray  # (N,) bytes; a million str objects take far more memory, and forked workers would copy them
 Identity = tuple[int, int]  # device and inode of a folder
 
 
@@ -33,7 +37,7 @@ class File(NamedTuple):
 
 
 class Tree(NamedTuple):
-    """The files of the classes of each split, and how many of what was left out."""
+    """The files of the classes of each split, and the number of entries that were left out, by kind."""
 
     splits: dict[str, dict[str, list[File]]]
     left_out: Counter[str]
@@ -58,10 +62,10 @@ class Listing(NamedTuple):
 
 
 def list_folder(folder: Path) -> Listing:
-    """List the images in train/<class>/ and test/<class>/ (or val/<class>/), and in the folders inside.
+    """List the images in train/<class>/ and test/<class>/ (or val/<class>/), and in the folders inside; see `scan`.
 
     It asks for each file's size and time and opens none, half a second of processor time for 100,000 files on a local
-    disk. What counts as an image, and what is left out: see `scan`. A line says what was left out.
+    disk. The number of entries that are left out is printed.
 
     Raises:
         DataError: no such folders, a class without images, a folder in two places, or different classes in both splits.
@@ -74,7 +78,7 @@ def list_folder(folder: Path) -> Listing:
         empty = [name for name, files in found.items() if not files]
         if empty or not found:
             without = f"no images for the classes {shorten(', '.join(empty))}" if empty else "no classes"
-            raise no_image_folder(folder, f"{split}/ has {without}")
+            raise _no_image_folder(folder, f"{split}/ has {without}")
     _refuse_other_classes(folder, classes)
     digest, key, splits = hashlib.sha256(), hashlib.sha256(), list[tuple[Names, Tensor]]()
     for found in tree.splits.values():
@@ -86,8 +90,7 @@ def list_folder(folder: Path) -> Listing:
     return Listing(classes["train"], splits[0], splits[1], digest.hexdigest()[:16], key.hexdigest())
 
 
-def no_image_folder(folder: Path, reason: str) -> DataError:
-    """Return the message for a folder that is no image folder."""
+def _no_image_folder(folder: Path, reason: str) -> DataError:
     return DataError(
         f"{folder} is no image folder: it needs train/<class>/ and test/<class>/ or val/<class>/ "
         f"with images in each. ({reason})"
@@ -95,11 +98,7 @@ def no_image_folder(folder: Path, reason: str) -> DataError:
 
 
 def _refuse_other_classes(folder: Path, classes: dict[str, list[str]]) -> None:
-    """Refuse splits of different classes, and classes that differ in Unicode normalisation only.
-
-    Raises:
-        DataError: names them.
-    """
+    """Refuse splits of different classes, and classes that differ in Unicode normalisation only."""
     alike = dict[str, set[str]]()
     for name in sorted(set().union(*classes.values())):
         alike.setdefault(unicodedata.normalize("NFC", name), set()).add(name)
@@ -116,7 +115,7 @@ def _refuse_other_classes(folder: Path, classes: dict[str, list[str]]) -> None:
 
 
 def print_left_out(folder: Path, left_out: Counter[str], endings: Sequence[str]) -> None:
-    """Print one line with how many files and folders of an image folder are not read, by their kind."""
+    """Print in one line the number of entries of an image folder that are not read, by kind."""
     if left_out:
         kinds = ", ".join(f"{number:,} {kind}" for kind, number in sorted(left_out.items(), key=lambda item: -item[1]))
         total = sum(left_out.values())
@@ -126,8 +125,8 @@ def print_left_out(folder: Path, left_out: Counter[str], endings: Sequence[str])
 def scan(folder: Path, splits: Sequence[str], endings: tuple[str, ...]) -> Tree:
     """Return the regular files with one of the endings in <split>/<class>/ and the folders inside, sorted.
 
-    Names that begin with "." or "__MACOSX" are left out, as are dead links and whatever is neither a file nor a
-    folder. Links to files and folders are followed, but no folder is read twice.
+    Names that begin with "." or "__MACOSX" are left out, as are dead links and entries that are neither files nor
+    folders. Links to files and folders are followed, but no folder is read twice.
 
     Raises:
         DataError: a split that cannot be read; a split or class that is the same folder as another, through a link.
@@ -139,7 +138,7 @@ def scan(folder: Path, splits: Sequence[str], endings: tuple[str, ...]) -> Tree:
             _register(folder, split, known)
             classes += [(split, name) for name in _class_folders(folder / split, left_out)]
         except OSError as error:
-            raise no_image_folder(folder, str(error)) from error
+            raise _no_image_folder(folder, str(error)) from error
     try:
         for split, name in classes:
             _register(folder, f"{split}/{name}", known)
@@ -160,13 +159,13 @@ def scan(folder: Path, splits: Sequence[str], endings: tuple[str, ...]) -> Tree:
 
 
 def _order(file: File) -> list[tuple[bool, bytes]]:
-    """Return the key by which the files of a folder come before those of the folders inside it."""
+    """Return the sort key; the files of a folder come before those of the folders inside it."""
     *folders, name = file.path.split(b"/")
     return [*((True, part) for part in folders), (False, name)]
 
 
 def _register(folder: Path, place: str, known: dict[Identity, str]) -> None:
-    """Remember a split's or class's folder, and refuse one that is there under another name."""
+    """Add a split's or class's folder to `known`; DataError if it is there under another name."""
     stat = (folder / place).stat()
     other = known.setdefault((stat.st_dev, stat.st_ino), place)
     if other != place:
@@ -177,7 +176,6 @@ def _register(folder: Path, place: str, known: dict[Identity, str]) -> None:
 
 
 def _class_folders(split: Path, left_out: Counter[str]) -> list[str]:
-    """Return the names of the folders in a split, sorted."""
     names = []
     with os.scandir(os.fsencode(split)) as entries:
         for entry in entries:
@@ -190,7 +188,7 @@ def _class_folders(split: Path, left_out: Counter[str]) -> list[str]:
 
 
 def _kind(entry: os.DirEntry[bytes]) -> str:
-    """Return "file", "folder", "link to a folder", or what kind of entry it is that is left out."""
+    """Return "file", "folder", "link to a folder", or the kind of an entry that is left out."""
     if entry.name.startswith(HIDDEN):
         return "hidden"
     try:
@@ -204,8 +202,6 @@ def _kind(entry: os.DirEntry[bytes]) -> str:
 
 
 class _Found(NamedTuple):
-    """What was found below a class's folder."""
-
     found: list[File]
     folders: set[Identity]
     links: list[bytes]
@@ -213,11 +209,9 @@ class _Found(NamedTuple):
 
 
 class _Walk(NamedTuple):
-    """How folders are walked: below which root, for which endings, without which folders."""
-
     root: bytes
     endings: tuple[bytes, ...]
-    known: frozenset[Identity]
+    known: frozenset[Identity]  # not walked
 
     def files(self, place: bytes) -> _Found:
         """Return the files below a folder; links to folders are returned, not followed."""
@@ -267,3 +261,75 @@ def _follow(walk: _Walk, part: _Found, seen: set[Identity]) -> None:
         part.found.extend(more.found)
         part.links.extend(more.links)
         part.left_out.update(more.left_out)
+
+
+# Image folders as data sets
+
+
+def named_folder(roots: Sequence[Path], settings: DataSettings) -> Path:
+    """Find the image folder of a data set whose row in `DATASETS` has its name, below the data roots.
+
+    Raises:
+        DataError: it is below none of them.
+    """
+    row = DATASETS[settings.dataset]
+    place = Path(row.folder).parent
+    for root in roots:
+        if (root / row.folder).is_dir():
+            return root / place
+    raise missing_data(row.title or str(place), str(place), row.size, roots, row.instructions)
+
+
+def missing_data(title: str, folder: str, size: str, roots: Sequence[Path], instructions: str) -> DataError:
+    """Return the message for missing data: where it was looked for, how to get it and its size."""
+    places = "".join(f"\n  {root / folder}" for root in roots)
+    return DataError(
+        f"{title} ({size}) was not found. Looked for:{places}\n{instructions} "
+        "Then name the folder that holds it with --data-root DIR or the environment variable SBA_DATA_ROOT."
+    )
+
+
+def image_folder(folder: Path, pixels: int) -> Source:
+    """Find any image folder: train/<class>/* and test/<class>/* (or val/<class>/*); see `list_folder`.
+
+    Images become RGB, their shorter side `pixels`, the centre cut out where they are not square.
+
+    Raises:
+        DataError: no such folders, different classes in both splits, or an unreadable image (which file).
+        UsageError: the images do not fit into this machine's memory.
+    """
+    listing = list_folder(folder)
+    images = len(listing.train[0]) + len(listing.test[0])
+    needed, memory = images * 3 * pixels**2, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise UsageError(
+            f"{folder}: {images:,} images of {pixels} x {pixels} pixels take {needed / 1e9:,.0f} GB, more than the "
+            f"{memory / 1e9:,.0f} GB of memory here. With data.streamed = true they stay files, decoded in every epoch."
+        )
+
+    def read() -> tuple[Split, Split]:
+        return _decode(folder, *listing.train, pixels), _decode(folder, *listing.test, pixels)
+
+    key = hashlib.sha256(f"{pixels} {listing.key}".encode()).hexdigest()
+    return Source(key, listing.classes, read)
+
+
+def _decode(folder: Path, paths: Names, labels: Tensor, pixels: int) -> Split:
+    with ThreadPoolExecutor() as pool:
+        images = list(pool.map(lambda path: decode_image(folder / os.fsdecode(path), pixels), paths))
+    return Split(torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy()), labels)
+
+
+def decode_image(path: Path, pixels: int) -> np.ndarray:
+    """Return one image file as (pixels, pixels, 3) uint8 RGB.
+
+    Raises:
+        DataError: the file is no readable image.
+    """
+    try:
+        image = read_rgb(path)
+    except UnreadableImageError as error:
+        raise DataError(f"image {path} cannot be read ({error}). Restore or remove the file.") from error
+    if image.size != (pixels, pixels):
+        image = ImageOps.fit(image, (pixels, pixels), Image.Resampling.BICUBIC)
+    return np.asarray(image)

@@ -1,4 +1,4 @@
-"""Data found and split by class: decoded once and kept in memory as uint8 tensors, or left in files."""
+"""Load a data set and split it by class: decoded once and kept in memory as uint8 tensors, or left in files."""
 
 import functools
 import os
@@ -10,21 +10,17 @@ import torch
 from torch import Tensor
 
 from benchmark.data.catalogue import DATASETS
-from benchmark.data.datasets import Source, image_folder
-from benchmark.data.folders import Listing, list_folder
-from benchmark.data.images import Images, Split
+from benchmark.data.folders import image_folder, list_folder
+from benchmark.data.images import Images, Source, Split
 from benchmark.data.seeds import stream
-from benchmark.data.skipped import Skipped
-from benchmark.data.streamed import Files
+from benchmark.data.streamed import Files, Skipped
 from benchmark.runtime.console import print_line
 from benchmark.runtime.errors import DataError, UsageError
 from benchmark.runtime.files import DamagedFileError, cache_folder, load_tensors, write_whole
 from benchmark.settings.names import look_up
 from benchmark.settings.preset import SAMPLE, DataSettings
 
-IMAGENET = "ImageNet (ILSVRC2012)", 1_281_167, 50_000  # training and validation images
-
-FINGERPRINT = 16  # hex digits of a digest that stand in records
+FINGERPRINT = 16  # hex digits of a digest in records
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,7 @@ class Data:
         synthetic: the images are made up.
         train, test, validation: uint8 images (N, C, H, W) and labels (N,), or files where the settings say `streamed`;
             validation may be empty.
-        note: what a reader of the record should know of the data.
+        note: a remark on the data for readers of the record.
     """
 
     name: str
@@ -64,22 +60,18 @@ class Data:
 
 
 def data_roots(named: Path | None) -> list[Path]:
-    """Return where data is looked for, in order: --data-root, SBA_DATA_ROOT, ./data, the user cache folder.
+    """Return the folders in which data is looked for, in order: --data-root, SBA_DATA_ROOT, ./data, the user cache.
 
     Raises:
         DataError: the folder that the user named does not exist.
     """
     variable = os.environ.get("SBA_DATA_ROOT")
-    for source, folder in (("--data-root", named), ("SBA_DATA_ROOT", Path(variable) if variable else None)):
-        if folder is not None and not folder.is_dir():
+    chosen = {"--data-root": named, "SBA_DATA_ROOT": Path(variable) if variable else None}
+    given = {source: folder for source, folder in chosen.items() if folder is not None}
+    for source, folder in given.items():
+        if not folder.is_dir():
             raise DataError(f"{source} names {folder}, which is no folder.")
-    chosen = [
-        named,
-        Path(variable) if variable else None,
-        Path("data"),
-        cache_folder() / "data",
-    ]
-    return [folder for folder in chosen if folder is not None]
+    return [*given.values(), Path("data"), cache_folder() / "data"]
 
 
 def load_data(settings: DataSettings, roots: Sequence[Path], may_skip: int = 0) -> Data:
@@ -111,7 +103,7 @@ def load_data(settings: DataSettings, roots: Sequence[Path], may_skip: int = 0) 
 
 
 def _note(source: Source, fingerprint: str) -> str | None:
-    """Return what the record should say of official files whose images are not those that are known."""
+    """Return the note on official files whose images are not the known ones."""
     expected = source.expected
     if expected is None or expected.startswith(fingerprint):
         return None
@@ -122,14 +114,19 @@ def _note(source: Source, fingerprint: str) -> str | None:
 
 
 def _streamed(found: Source | Path, settings: DataSettings, may_skip: int) -> Data:
-    """Return the data set of an image folder whose images stay files."""
     if not isinstance(found, Path):
         raise UsageError(
             f"data.streamed = true is for folders of image files; {settings.dataset} is none, and fits into memory."
         )
     listing = list_folder(found)
-    if settings.dataset == "imagenet" and not settings.synthetic:
-        _refuse_incomplete(listing, *IMAGENET)
+    row = DATASETS.get(settings.dataset)
+    counts = len(listing.train[0]), len(listing.test[0])
+    if row and row.test_images and not settings.synthetic and counts != (row.train_images, row.test_images):
+        raise DataError(
+            f"{row.title} has {row.train_images:,} training and {row.test_images:,} validation images; here are "
+            f"{counts[0]:,} and {counts[1]:,}. Unpack the archives again, or name a part of it by its path: "
+            "data.dataset = './my/folder'."
+        )
     size = settings.pixels, settings.resize or settings.pixels
     skipped = Skipped(may_skip)
     train, test = Files(found, *listing.train, *size, skipped), Files(found, *listing.test, *size, skipped)
@@ -137,22 +134,8 @@ def _streamed(found: Source | Path, settings: DataSettings, may_skip: int) -> Da
     return Data(settings.name, len(listing.classes), listing.fingerprint, settings.synthetic, *chosen)
 
 
-def _refuse_incomplete(listing: Listing, title: str, train: int, test: int) -> None:
-    """Refuse a folder that bears an official name without holding that data set.
-
-    Raises:
-        DataError: the numbers of images differ.
-    """
-    found = len(listing.train[0]), len(listing.test[0])
-    if found != (train, test):
-        raise DataError(
-            f"{title} has {train:,} training and {test:,} validation images; here are {found[0]:,} and {found[1]:,}. "
-            "Unpack the archives again, or name a part of it by its path: data.dataset = './my/folder'."
-        )
-
-
 def _chosen(settings: DataSettings, train: Images, test: Images) -> tuple[Images, Images, Images]:
-    """Return what the settings ask for, class-stratified: the training, the test and the validation images."""
+    """Return the training, test and validation images of the settings, class-stratified."""
     stratified = stratified_order(train.labels, stream(settings.name, settings.split_seed, "split"))
     held_out, wanted = settings.validation_images, settings.train_images
     if held_out + max(wanted, 1) > len(stratified):
@@ -162,15 +145,10 @@ def _chosen(settings: DataSettings, train: Images, test: Images) -> tuple[Images
         )
     chosen = stratified[held_out : held_out + wanted] if wanted else stratified[held_out:]
     validation = train.subset(stratified[:held_out].sort().values)
-    return train.subset(chosen.sort().values), _subset(test, settings), validation
-
-
-def _subset(test: Images, settings: DataSettings) -> Images:
-    """Return the test split, or a class-stratified part of it where the settings ask for one (smoke runs)."""
-    if not settings.test_images or settings.test_images >= len(test.labels):
-        return test
-    order = stratified_order(test.labels, stream(settings.name, settings.split_seed, "test"))
-    return test.subset(order[: settings.test_images].sort().values)
+    if 0 < settings.test_images < len(test.labels):  # smoke runs
+        order = stratified_order(test.labels, stream(settings.name, settings.split_seed, "test"))
+        test = test.subset(order[: settings.test_images].sort().values)
+    return train.subset(chosen.sort().values), test, validation
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -179,7 +157,7 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def stratified_order(labels: Tensor, generator: torch.Generator) -> Tensor:
-    """Return a random order of which every beginning has the classes in proportion.
+    """Return a random order in which every prefix is class-stratified.
 
     The r-th of the n_c images of class c (in random order) gets the key (r + 1/2) / n_c; sorting by it spreads
     each class evenly.
@@ -201,7 +179,7 @@ def stratified_order(labels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _cached(source: Source, name: str) -> tuple[Split, Split, str]:
-    """Return both splits and their fingerprint, decoding only what the cache does not hold."""
+    """Return both splits and their fingerprint, from the cache of decoded images if they are there."""
     if source.key is None:
         train, test = source.read()
         return train, test, source.digest(train, test)[:FINGERPRINT]
@@ -220,12 +198,12 @@ def _cached(source: Source, name: str) -> tuple[Split, Split, str]:
 
 
 def _load(path: Path, source: Source) -> tuple[Split, Split, str]:
-    """Return both splits and their fingerprint from the cache, only if they are what was written."""
+    """Return both splits and their fingerprint from the cache; DamagedFileError if they are not as written."""
     kept = load_tensors(path, mmap=True)
     try:
         train, test, fingerprint = Split(*kept["train"]), Split(*kept["test"]), kept["fingerprint"]
         unchanged = source.digest(train, test)[:FINGERPRINT] == fingerprint
-    except (KeyError, TypeError, AttributeError) as error:  # a changed byte in the part that says what is where
+    except (KeyError, TypeError, AttributeError) as error:  # a changed byte in the archive's own tables
         raise DamagedFileError("it holds something else than images and labels") from error
     if not unchanged:
         raise DamagedFileError("its images or labels have changed")
@@ -233,7 +211,7 @@ def _load(path: Path, source: Source) -> tuple[Split, Split, str]:
 
 
 def _keep(path: Path, values: dict[str, object]) -> None:
-    """Write the decoded images whole or not at all; a cache that cannot be written costs time, nothing else."""
+    """Write the decoded images whole or not at all; without a cache the next start takes longer, nothing else."""
     try:
         write_whole(path, lambda file: torch.save(values, file))
     except (OSError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""The official CIFAR files are pickles: read here without calling anything that a pickle may name."""
+"""A reader for the official CIFAR files, which are pickles, that calls nothing that a pickle names."""
 
 import io
 import pickle
@@ -14,10 +14,10 @@ class UnsafePickleError(Exception):
 
 
 def load_plain(content: bytes) -> Any:
-    """Return the dictionaries, lists, texts, bytes, numbers and arrays that a pickle holds.
+    """Unpickle dictionaries, lists, texts, bytes, numbers and arrays of whole numbers.
 
-    Arrays are those of whole numbers; `numpy.asarray` turns what is returned for them into arrays. Any class or
-    function that the pickle names otherwise is refused and never called.
+    An array is returned as an object that `numpy.asarray` converts. Any other class or function that the pickle names
+    is refused and never called.
 
     Raises:
         UnsafePickleError: it names something else, or is no whole pickle.
@@ -31,7 +31,7 @@ def load_plain(content: bytes) -> Any:
 
 
 class _Kind:
-    """Stands for numpy.dtype, whose own state a pickle could turn into one that reads foreign memory."""
+    """Replaces numpy.dtype, whose state could make it read foreign memory."""
 
     def __init__(self, kind: str, *_: object) -> None:
         if kind not in WHOLE_NUMBERS:
@@ -43,7 +43,7 @@ class _Kind:
 
 
 class _Array:
-    """Stands for numpy.ndarray."""
+    """Replaces numpy.ndarray."""
 
     def __init__(self, *_: object) -> None:
         self.values = np.empty(0, dtype=np.uint8)
@@ -58,7 +58,7 @@ class _Array:
 
 
 def _encode(text: str, _encoding: str) -> bytes:
-    """Return bytes as Python 3 writes them into pickles of protocol 2."""
+    """Decode bytes as Python 3 writes them into pickles of protocol 2."""
     return text.encode("latin1")
 
 

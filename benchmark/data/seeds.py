@@ -1,4 +1,4 @@
-"""Random streams: one generator for each purpose, from (data set, seed, purpose) and nothing else."""
+"""Random streams: one generator for each purpose, seeded by (data set, seed, purpose) alone."""
 
 import hashlib
 
@@ -23,7 +23,7 @@ def stream(dataset: str, seed: int, purpose: str) -> torch.Generator:
 def image_seed(seed: int, index: int) -> int:
     """Return the 63-bit seed of one image's draws in an epoch: SHA-256 of "seed/index".
 
-    The draws of an image so depend neither on its place in the epoch's order nor on who decodes it.
+    Thus the draws of an image depend neither on its place in the epoch's order nor on the worker that decodes it.
 
     Args:
         seed: of the epoch.

@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -15,28 +15,68 @@ from torch.utils.data import Dataset
 from benchmark.data.decode import UnreadableImageError, read_rgb
 from benchmark.data.images import Feed, Split
 from benchmark.data.seeds import image_seed
-from benchmark.data.skipped import Skipped
 from benchmark.data.workers import prepared
+from benchmark.runtime.console import print_line
 from benchmark.runtime.environment import cores
+from benchmark.runtime.errors import DataError
 from benchmark.runtime.torchvision import ensure_importable
 
-CPU = torch.device("cpu")
-DECODED_BATCH = 50
-MOST_DECODERS = 16
-AT_ONCE = 50  # images for which starting workers does not pay
+PICKED_BATCH = 50
+MAX_WORKERS = 16
+MIN_IMAGES_FOR_WORKERS = 51
+
+Crop = Callable[[Image.Image], Image.Image]
+
+
+@dataclass
+class Skipped:
+    """The damaged image files that a run has found, each once, and the number of them that may be replaced.
+
+    Attributes:
+        may_skip: the largest number of different damaged files that is no error.
+        files: path, relative to the data set's folder, -> reason, in the order in which they were found.
+    """
+
+    may_skip: int = 0
+    files: dict[str, str] = field(default_factory=dict)
+
+    def add(self, folder: Path, damaged: Iterable[tuple[str, str]]) -> None:
+        """Add the (path, reason) of damaged files, and print a line for each new one.
+
+        Raises:
+            DataError: they are more than may be skipped; it names all of them.
+        """
+        for path, reason in damaged:
+            if path not in self.files:
+                self.files[path] = reason
+                if len(self.files) <= self.may_skip:
+                    print_line(f"{folder / path} is replaced by the image after it: it cannot be read ({reason}).")
+        if len(self.files) > self.may_skip:
+            raise self.error(folder)
+
+    def error(self, folder: Path) -> DataError:
+        """Return the message that names all damaged files and the remedies."""
+        found = [f"\n  {folder / path}: {reason}" for path, reason in self.files.items()]
+        return DataError(
+            f"{len(found)} damaged image file{'s'[: len(found) != 1]}, and {self.may_skip} may be skipped:"
+            f"{''.join(found)}\nRestore these files from the original archives, or let N different files be replaced "
+            "by the images after them and listed in the record: --skip-corrupt N."
+        )
 
 
 class Files(NamedTuple):
-    """One split whose images stay files; see `Images`.
+    """One split whose images stay files; implements `Images`.
 
     Attributes:
         folder: the image folder.
         paths: (N,) paths relative to it, as bytes.
         labels: (N,) int64, on the CPU.
-        pixels: height and width of the images that come out.
+        pixels: height and width of the images returned.
         resize: shorter side to which an image is resized before its centre is cut out, at least `pixels`.
-        skipped: takes the damaged files of the whole data set, each replaced by the next readable one of its split;
-            None where none may be.
+        skipped: collects the damaged files of the whole data set, each replaced by the next readable one of its split;
+            None where none may be skipped.
+        workers: processes that decode ahead, 0 for none; None for the cores of the machine divided among its training
+            processes.
     """
 
     folder: Path
@@ -45,137 +85,68 @@ class Files(NamedTuple):
     pixels: int
     resize: int
     skipped: Skipped | None = None
+    workers: int | None = None
 
     @property
     def damaged(self) -> dict[str, str]:
-        """Return the damaged files that others replaced."""
+        """See `Images`."""
         return self.skipped.files if self.skipped else {}
 
     def add_damaged(self, files: dict[str, str]) -> None:
-        """Add damaged files that another process met."""
+        """See `Images`."""
         if self.skipped:
             self.skipped.add(self.folder, files.items())
 
     def subset(self, indices: Tensor) -> Self:
-        """Return some of the images."""
+        """See `Images`."""
         return self._replace(paths=self.paths[indices.numpy()], labels=self.labels[indices])
 
     def to(self, device: torch.device) -> Self:  # noqa: ARG002 (files stay files)
-        """Return the images on a device."""
+        """See `Images`."""
         return self
 
     def pick(self, indices: Sequence[int], device: torch.device) -> Split:
-        """Return some images in memory."""
-        return decoded(self, indices, workers=decoders() if len(indices) > AT_ONCE else 0, device=device)
+        """See `Images`."""
+        images = torch.empty((len(indices), 3, self.pixels, self.pixels), dtype=torch.uint8, device=device)
+        labels = torch.empty(len(indices), dtype=torch.int64, device=device)
+        files = self if len(indices) >= MIN_IMAGES_FOR_WORKERS else self._replace(workers=self.workers or 0)
+        for number, (some, theirs) in enumerate(files.batches(indices, PICKED_BATCH, device)):
+            rows = slice(number * PICKED_BATCH, number * PICKED_BATCH + len(theirs))
+            images[rows], labels[rows] = some, theirs
+        return Split(images, labels)
 
-    def batches(self, indices: range, size: int, device: torch.device) -> Generator[tuple[Tensor, Tensor]]:
-        """Yield a part of the split in batches."""
-        return evaluation_batches(self, indices, batch_size=size, workers=decoders(), device=device)
+    def batches(self, indices: Sequence[int], size: int, device: torch.device) -> Generator[tuple[Tensor, Tensor]]:
+        """See `Images`; channels_last, the last batch may be short."""
+        rows = torch.as_tensor(indices, dtype=torch.int64).cpu().split(size) if len(indices) else ()
+        return self._batches(rows, _centre_crop(self), 0, device)
 
     def training_batches(self, feed: Feed) -> Generator[tuple[Tensor, Tensor]]:
-        """Yield this process's augmented batches of the steps that are left."""
-        rows = [feed.own(row) for row in feed.rows]
-        if rows:
-            yield from training_batches(
-                self,
-                torch.cat(rows),
-                augmentation=feed.augmentation,
-                seed=feed.seed,
-                batch_size=len(rows[0]),
-                workers=decoders(),
-                flip=feed.flip,
-                device=feed.device,
-            )
+        """See `Images`; channels_last.
+
+        "standard" is torchvision's RandomResizedCrop (area 8% to 100%, ratio 3/4 to 4/3, bilinear with antialiasing)
+        and mirroring with probability 1/2, after Szegedy et al., CVPR 2015, arXiv:1409.4842, section 6; "none" is the
+        centre, as in evaluation. All draws of image i come from (seed, i), neither from the workers nor from its place
+        in the order, so that an interrupted epoch continues exactly with the rest of its order.
+        """
+        crop = _random_crop(self.pixels, feed.flip) if feed.augmentation == "standard" else _centre_crop(self)
+        return self._batches([feed.own(row).cpu() for row in feed.rows], crop, feed.seed, feed.device)
+
+    def _batches(
+        self, rows: Iterable[Tensor], crop: Crop, seed: int, device: torch.device
+    ) -> Generator[tuple[Tensor, Tensor]]:
+        skipped = self.skipped or Skipped()
+        workers = self.workers
+        if workers is None:
+            workers = min(max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))), MAX_WORKERS)
+        dataset = Decoder(self, crop, seed, skipped.may_skip)
+        for batch in prepared(dataset, rows, workers, pin_memory=device.type == "cuda"):
+            skipped.add(self.folder, batch.damaged)
+            if batch.images is None:
+                raise skipped.error(self.folder)
+            yield batch.images.to(device, non_blocking=True), self.labels[batch.indices].to(device, non_blocking=True)
 
 
-def decoders() -> int:
-    """Return the number of worker processes that decode: the cores, divided among a machine's training processes."""
-    return min(max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))), MOST_DECODERS)
-
-
-def training_batches(
-    files: Files,
-    order: Tensor,
-    *,
-    augmentation: Literal["none", "standard"],
-    seed: int,
-    batch_size: int,
-    workers: int,
-    flip: bool = True,
-    device: torch.device = CPU,
-) -> Generator[tuple[Tensor, Tensor]]:
-    """Yield uint8 images (batch_size, 3, pixels, pixels) and labels (batch_size,) in order, whole batches only.
-
-    "standard" is torchvision's RandomResizedCrop (area 8% to 100%, ratio 3/4 to 4/3, bilinear with antialiasing) and
-    mirroring with probability 1/2, after Szegedy et al., CVPR 2015, arXiv:1409.4842, section 6; "none" is the centre,
-    as in evaluation. All draws of image i come from (seed, i), neither from the workers nor from its place in the
-    order, so that an interrupted epoch goes on exactly with the rest of its order.
-
-    Args:
-        files: the split.
-        order: indices of images; in a group of processes this one's part of it.
-        augmentation: of the arm.
-        seed: of this epoch; the same for all arms, another one for each epoch.
-        batch_size: images in a batch.
-        workers: processes that decode ahead, closed with this generator; 0: none, it decodes itself.
-        flip: mirror half of the images.
-        device: where the batches go.
-
-    Raises:
-        DataError: more damaged files than may be skipped.
-    """
-    whole = len(order) // batch_size * batch_size
-    rows = order[:whole].cpu().reshape(-1, batch_size)
-    crop = random_crop(files.pixels, flip) if augmentation == "standard" else centre_crop(files)
-    return _batches(files, rows, crop, seed, workers, device)
-
-
-def evaluation_batches(
-    files: Files,
-    indices: Sequence[int] | Tensor | None = None,
-    *,
-    batch_size: int,
-    workers: int,
-    device: torch.device = CPU,
-) -> Generator[tuple[Tensor, Tensor]]:
-    """Yield the centres of the images, uint8 (B, 3, pixels, pixels), and labels (B,); the last batch may be short.
-
-    The labels are those of the images that come out: where a file is damaged, those of the image that replaces it.
-
-    Args:
-        files: the split.
-        indices: which images, in this order; all of them by default.
-        batch_size, workers, device: as in `training_batches`.
-
-    Raises:
-        DataError: more damaged files than may be skipped.
-    """
-    chosen = torch.arange(len(files.labels)) if indices is None else torch.as_tensor(indices, dtype=torch.int64).cpu()
-    rows = chosen.split(batch_size) if len(chosen) else ()
-    return _batches(files, rows, centre_crop(files), 0, workers, device)
-
-
-def decoded(
-    files: Files,
-    indices: Sequence[int] | Tensor,
-    *,
-    workers: int,
-    device: torch.device = CPU,
-) -> Split:
-    """Return the centres of some images in memory, in the order of the indices; see `evaluation_batches`."""
-    images = torch.empty((len(indices), 3, files.pixels, files.pixels), dtype=torch.uint8, device=device)
-    labels = torch.empty(len(indices), dtype=torch.int64, device=device)
-    batches = evaluation_batches(files, indices, batch_size=DECODED_BATCH, workers=workers, device=device)
-    for number, (some, theirs) in enumerate(batches):
-        rows = slice(number * DECODED_BATCH, number * DECODED_BATCH + len(theirs))
-        images[rows], labels[rows] = some, theirs
-    return Split(images, labels)
-
-
-Crop = Callable[[Image.Image], Image.Image]
-
-
-def random_crop(pixels: int, flip: bool) -> Crop:
+def _random_crop(pixels: int, flip: bool) -> Crop:
     """Return the standard augmentation of images of any size; it draws from torch's global generator."""
     ensure_importable()
     from torchvision.transforms import v2
@@ -191,8 +162,7 @@ def random_crop(pixels: int, flip: bool) -> Crop:
     return crop
 
 
-def centre_crop(files: Files) -> Crop:
-    """Return what cuts out the centre: shorter side resized, bilinear with antialiasing, then cropped."""
+def _centre_crop(files: Files) -> Crop:
     ensure_importable()
     from torchvision.transforms import v2
 
@@ -202,11 +172,11 @@ def centre_crop(files: Files) -> Crop:
 
 
 class Batch(NamedTuple):
-    """What a worker hands over: images (None: no image of the split can be read), what they are, and what is damaged.
+    """A decoded batch.
 
     Attributes:
-        images: (B, 3, pixels, pixels) uint8, channels_last.
-        indices: of the images that came out.
+        images: (B, 3, pixels, pixels) uint8, channels_last; None: no image of the split can be read.
+        indices: of these images; a damaged file's index is replaced.
         damaged: (path, reason) of files that could not be read.
     """
 
@@ -217,7 +187,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Decoder(Dataset[Batch]):
-    """Gives the batch of a list of indices, wherever it is asked for it."""
+    """Decodes the batch of a list of indices, in this process or in a worker."""
 
     files: Files
     crop: Crop
@@ -249,21 +219,3 @@ class Decoder(Dataset[Batch]):
             except UnreadableImageError as error:
                 damaged.append((path.decode(errors="backslashreplace"), str(error)))
         return None
-
-
-def _batches(
-    files: Files,
-    rows: Iterable[Tensor],
-    crop: Crop,
-    seed: int,
-    workers: int,
-    device: torch.device,
-) -> Generator[tuple[Tensor, Tensor]]:
-    """Yield the batches of the rows of indices, and account for damaged files."""
-    skipped = files.skipped or Skipped()
-    dataset = Decoder(files, crop, seed, skipped.may_skip)
-    for batch in prepared(dataset, rows, workers, pin_memory=device.type == "cuda"):
-        skipped.add(files.folder, batch.damaged)
-        if batch.images is None:
-            raise skipped.error(files.folder)
-        yield batch.images.to(device, non_blocking=True), files.labels[batch.indices].to(device, non_blocking=True)

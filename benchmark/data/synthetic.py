@@ -13,14 +13,14 @@ from benchmark.runtime.errors import UsageError
 from benchmark.settings.names import load
 from benchmark.settings.preset import DataSettings
 
-WHOLE = ".whole.json"  # beside a made-up ImageNet that was written to the end: what was asked for
+COMPLETE = ".whole.json"  # in a made-up ImageNet that was written to the end: its classes and images
 
 
 def write_synthetic(settings: DataSettings, root: Path) -> Path:
     """Write made-up images in the official format of a data set below a data root, and return the root.
 
     Raises:
-        UsageError: the data set is embedded, or any user's own folder, so there is no official format.
+        UsageError: the data set has no official format: it is embedded, or the user's own folder.
     """
     row = DATASETS.get(settings.dataset)
     if row is None or not row.synthetic:
@@ -90,8 +90,7 @@ def write_cifar(root: Path, classes: int, train: int, test: int) -> Path:
 
 
 def _dump(path: Path, values: dict[str, Any]) -> None:
-    """Pickle one official CIFAR file (protocol 2, as the originals)."""
-    path.write_bytes(pickle.dumps(values, protocol=2))
+    path.write_bytes(pickle.dumps(values, protocol=2))  # as the originals
 
 
 def write_image_folder(folder: Path, classes: int, train: int, test: int, pixels: int) -> Path:
@@ -109,14 +108,14 @@ def write_image_folder(folder: Path, classes: int, train: int, test: int, pixels
 def write_imagenet(folder: Path, classes: int = 1000, images: int = 2) -> Path:
     """Write a made-up ImageNet in torchvision's layout, train/<wnid>/*.JPEG and val/<wnid>/*.JPEG, and return it.
 
-    Sizes differ as photos' do, and every tenth image is grey-scale. What an earlier call wrote whole is kept.
+    Sizes differ as photos' do, and every tenth image is grey-scale. A folder that an earlier call completed is kept.
 
     Args:
         folder: the data set's folder.
         classes: number of classes.
         images: of each class and split.
     """
-    marker, made = folder / WHOLE, json.dumps({"classes": classes, "images": images})
+    marker, made = folder / COMPLETE, json.dumps({"classes": classes, "images": images})
     if marker.is_file() and marker.read_text(encoding="utf-8") == made:
         return folder
     rng = np.random.default_rng(classes)

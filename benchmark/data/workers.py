@@ -1,4 +1,4 @@
-"""Worker processes that prepare batches ahead: they leave signals to the main process and end with it."""
+"""Worker processes that prepare batches in advance; they leave signals to the main process and end with it."""
 
 import functools
 import os
@@ -16,21 +16,21 @@ from torch.utils.data import DataLoader, Dataset
 
 HAS_SIGTIMEDWAIT = hasattr(signal, "sigtimedwait")  # not on macOS
 SIGNALS = {signal.SIGINT, signal.SIGTERM} if HAS_SIGTIMEDWAIT else {signal.SIGINT}
-LOOK = 1.0  # seconds between two looks whether the parent is still there
+POLL = 1.0  # seconds between checks that the parent is alive
 
 Prepared = TypeVar("Prepared")
 
 
 def prepared(dataset: Dataset[Prepared], rows: Iterable[Tensor], workers: int, pin_memory: bool) -> Iterator[Prepared]:
-    """Return an iterator over dataset[row] for each row of indices, in order, prepared ahead by so many workers.
+    """Return an iterator over dataset[row] for each row of indices, in order, prepared in advance by N workers.
 
-    The workers, one thread each, end when nothing refers to the iterator any more, or when this process is gone. The
-    global random generator is left alone.
+    The workers, one thread each, end when nothing refers to the iterator any more, or when this process ends. The
+    global random generator is not used.
 
     Args:
-        dataset: takes a list of indices.
+        dataset: its `__getitem__` takes a list of indices.
         rows: (B,) int64 indices of each batch.
-        workers: processes; 0: none, the iterator itself does the work.
+        workers: number of processes; 0: the iterator itself does the work.
         pin_memory: copy tensors into page-locked memory, for a GPU.
     """
     loader: DataLoader[Prepared] = DataLoader(
@@ -41,8 +41,8 @@ def prepared(dataset: Dataset[Prepared], rows: Iterable[Tensor], workers: int, p
         collate_fn=_as_it_is,
         pin_memory=pin_memory,
         worker_init_fn=functools.partial(_start_worker, os.getpid()),
-        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,  # at once, without pickling
-        generator=torch.Generator(),  # else it draws from the global one
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,  # starts without pickling
+        generator=torch.Generator(),  # by default it draws from the global one
     )
     with _signals_blocked():
         return iter(loader)
@@ -54,7 +54,7 @@ def _as_it_is(batch: Prepared) -> Prepared:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Block SIGINT and SIGTERM, in the workers started meanwhile for ever: they are the main process's business."""
+    """Block SIGINT and SIGTERM; workers started in the block inherit that, as the main process handles signals."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
@@ -63,19 +63,17 @@ def _signals_blocked() -> Iterator[None]:
 
 
 def _start_worker(parent: int, _number: int) -> None:
-    """Prepare a worker; the loader itself gives it one thread."""
-    warnings.filterwarnings("ignore", module="PIL")  # of odd EXIF entries, in every epoch
+    warnings.filterwarnings("ignore", module="PIL")  # about odd EXIF entries, in every epoch
     if HAS_SIGTIMEDWAIT:
         threading.Thread(target=_obey, args=[parent], daemon=True).start()
 
 
 def _obey(parent: int) -> None:
-    """End this worker on a SIGTERM of its parent; others' also reach the parent, which still needs its workers.
-
-    And when the parent is gone: the loader sees that as well, but not where the parent died before the worker was up.
+    """End this worker on a SIGTERM sent by its parent (one sent to the group is the parent's to handle) or when the
+    parent has ended, which the loader itself misses if it happens before the worker has started.
     """
     while os.getppid() == parent:
-        came = signal.sigtimedwait({signal.SIGTERM}, LOOK)
+        came = signal.sigtimedwait({signal.SIGTERM}, POLL)
         if came and came.si_pid == parent:
             break
     os._exit(0)

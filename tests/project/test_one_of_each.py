@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from benchmark.analysis.endpoints import ENDPOINTS, Measure
 from benchmark.analysis.study import load_study
 from benchmark.data.catalogue import DATASETS, Dataset
-from benchmark.data.datasets import Source
-from benchmark.data.images import Split
+from benchmark.data.images import Source, Split
 from benchmark.evaluation.catalogue import ATTACKS
 from benchmark.execution.launchers import LAUNCHERS
 from benchmark.execution.launchers.context import Launcher

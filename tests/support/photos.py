@@ -1,13 +1,17 @@
 """Where real photos are, and small image folders that tests make."""
 
 import os
+from collections.abc import Generator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
+from benchmark.data.images import Feed
 from benchmark.data.streamed import Files
 
 DATA_ROOT = Path(os.environ.get("SBA_DATA_ROOT") or "no SBA_DATA_ROOT")  # read before any test hides it
@@ -44,3 +48,32 @@ def as_files(paths: list[Path], folder: Path, pixels: int = 24, resize: int = 32
     """Image files as a split in which image i has label i."""
     names = np.array([os.fsencode(path.relative_to(folder)) for path in paths])
     return Files(folder, names, torch.arange(len(paths)), pixels, resize)
+
+
+CPU = torch.device("cpu")
+
+
+def training_batches(
+    files: Files,
+    order: Tensor,
+    *,
+    augmentation: Literal["none", "standard"] = "standard",
+    seed: int,
+    batch_size: int,
+    workers: int,
+    flip: bool = True,
+) -> Generator[tuple[Tensor, Tensor]]:
+    """The batches of one process that trains on the images of an order, whole batches only."""
+    rows = order[: len(order) // batch_size * batch_size].reshape(-1, batch_size)
+    feed = Feed(list(rows), lambda row: row, augmentation, 0, flip, torch.Generator(), seed, CPU)
+    return files._replace(workers=workers).training_batches(feed)
+
+
+def evaluation_batches(files: Files, *, batch_size: int, workers: int) -> Generator[tuple[Tensor, Tensor]]:
+    """All images, in evaluation."""
+    return files._replace(workers=workers).batches(range(len(files.labels)), batch_size, CPU)
+
+
+def decoded(files: Files, indices: Sequence[int], *, workers: int) -> tuple[Tensor, Tensor]:
+    """Images and labels in memory."""
+    return files._replace(workers=workers).pick(indices, CPU)

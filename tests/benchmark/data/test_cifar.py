@@ -1,6 +1,10 @@
 """CIFAR from official files and from lossless image folders: the same images, and nothing else under their name."""
 
 import dataclasses
+import hashlib
+import json
+import os
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,30 +15,126 @@ import pytest
 import torch
 from PIL import Image
 from saying import Say
+from tiny_study import pixels_of
 
 from benchmark.data import cifar as reader
-from benchmark.data import cifar_sets, lossless
-from benchmark.data.cifar import find
-from benchmark.data.cifar_sets import CIFAR10, CIFAR100, Cifar, canonical, class_digests, digest
-from benchmark.data.datasets import Source
-from benchmark.data.images import Split
+from benchmark.data.cifar import CIFAR10, CIFAR100, Cifar, canonical, class_digests, digest, find, image_folder_in
+from benchmark.data.images import Source, Split
 from benchmark.data.load import Data, load_data
 from benchmark.data.synthetic import write_cifar
 from benchmark.runtime.errors import DataError
 from benchmark.settings.preset import DataSettings
 
+pytestmark = pytest.mark.usefixtures("elsewhere")
 TRAIN, TEST = 10, 2  # images of each class
+BOTH = pytest.mark.parametrize("cifar", [CIFAR10, CIFAR100], ids=lambda cifar: cifar.name)
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def load(name: str, root: Path, synthetic: bool = False) -> Data:
+    return load_data(DataSettings(dataset=name, validation_images=10, split_seed=3, synthetic=synthetic), [root])
 
 
-def official_files(root: Path, cifar: Cifar) -> Path:
-    """Write made-up files in the official format."""
-    write_cifar(root, len(cifar.classes), TRAIN * len(cifar.classes), TEST * len(cifar.classes))
-    return root
+# Official files
+
+
+@BOTH
+def test_official_files_are_read_in_canonical_order(cifar: Cifar, tmp_path: Path) -> None:
+    classes = len(cifar.classes)
+    folder = write_cifar(tmp_path, classes, train=250, test=100)
+    source = find(cifar, [tmp_path / "nothing here", tmp_path], DataSettings(dataset=cifar.name, synthetic=True))
+    train, test = source.read()
+    assert (len(train.labels), len(test.labels), len(source.classes)) == (250, 100, classes)
+    raw = pickle.loads((folder / ("test" if classes == 100 else "test_batch")).read_bytes())
+    assert test.images.dtype == torch.uint8
+    keyed = sorted(
+        (hashlib.sha256(bytes([label]) + row.tobytes()).digest(), label, row.tobytes())
+        for label, row in zip(raw[cifar.labels], raw["data"], strict=True)
+    )
+    found = [(label, image.numpy().tobytes()) for label, image in zip(test.labels.tolist(), test.images, strict=True)]
+    assert found == [(label, pixels) for _, label, pixels in keyed]
+
+
+def test_made_up_files_are_read_where_the_settings_say_so(tmp_path: Path) -> None:
+    write_cifar(tmp_path, 10, train=50, test=10)
+    with pytest.raises(DataError, match="data_batch_1, data_batch_2"):
+        load("cifar10", tmp_path)
+    found = load("cifar10", tmp_path, synthetic=True)
+    assert found.synthetic
+    assert found.note is None
+    assert load("cifar10", tmp_path, synthetic=True).fingerprint == found.fingerprint  # decoded before
+
+
+@pytest.mark.parametrize("name", ["data_batch_3", "test_batch", "batches.meta"])
+@pytest.mark.parametrize("harm", ["truncated", "missing"])
+def test_a_damaged_official_file_is_named(
+    name: str, harm: str, say: Say, official_cifar10: Callable[[Path], Path]
+) -> None:
+    broken = official_cifar10(Path("data")) / name
+    if harm == "missing":
+        broken.unlink()
+    else:
+        broken.write_bytes(broken.read_bytes()[:-20])
+    said = say("run", "cifar10_cpu")
+    assert said.code == 3
+    assert said.has(f"CIFAR-10 in data/cifar-10-batches-py: missing or damaged (wrong checksum): {name}. Delete")
+
+
+CRAFTED = pickle.dumps(type("Crafted", (), {"__reduce__": lambda _self: (os.system, ("touch executed",))})(), 2)
+
+
+@pytest.mark.parametrize("root", [(), ("--data-root", "data")])
+def test_no_file_in_the_folder_vouches_for_the_others(say: Say, root: tuple[str, ...]) -> None:
+    folder = write_cifar(Path("data"), 10, 50, 20)
+    (folder / "data_batch_1").write_bytes(CRAFTED)
+    (folder / "batches.meta").write_bytes(CRAFTED)
+    sums = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    for name in ("SYNTHETIC.json", "MD5SUMS", "checksums.json"):
+        (folder / name).write_text(json.dumps(sums), encoding="utf-8")
+    said = say("run", "cifar10_cpu", *root)
+    assert said.code == 3
+    assert said.has("cifar-10-batches-py", "data_batch_1", "checksum")
+    assert not Path("executed").exists()
+
+
+def batch(**values: object) -> bytes:
+    return pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0, 1], **values}, 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (CRAFTED, "posix.system"),
+        (batch(labels=[0, 10]), "labels such as 10"),
+        (batch(labels=[0, -1]), "labels such as -1"),
+        (pickle.dumps({"data": np.zeros((2, 3072), np.uint8)}, 2), "KeyError('labels')"),
+        (pickle.dumps({"labels": [0, 1]}, 2), "KeyError('data')"),
+        (batch(data=np.zeros((2, 3000), np.uint8)), "cannot reshape"),
+        (batch(data=np.zeros((2, 3072), np.int32)), "pixels of type int32"),
+        (batch(data=np.zeros((2, 3072), np.float32)), "not of whole numbers"),
+        (batch(data=np.zeros((2, 3072), object)), "not of whole numbers"),
+        (pickle.dumps([1, 2], 2), "official format"),
+        (batch(data=3, labels=4), "official format"),
+        (b"", "no whole pickle"),
+        (b"\x80\x02}q\x01(", "no whole pickle"),
+    ],
+)
+def test_files_of_other_content_are_refused_in_one_sentence(say: Say, content: bytes, words: str) -> None:
+    (write_cifar(Path("data"), 10, 50, 20) / "data_batch_2").write_bytes(content)
+    said = say("run", "cifar10_cpu", "--set", "data.synthetic=true")
+    assert said.code == 3
+    assert said.has("data_batch_2", words)
+    assert not Path("executed").exists()
+
+
+def test_official_files_of_another_digest_are_accepted_and_noted(official: Callable[..., bytes]) -> None:
+    official()  # made-up files that have the official MD5 from now on
+    data = load("cifar10", Path("data"))
+    assert data.note is not None
+    assert data.fingerprint in data.note
+    assert CIFAR10.digest[:16] in data.note
+
+
+# Lossless folders
 
 
 def write_pngs(source: Source, folder: Path, rename: Callable[[str], str] = str) -> Path:
@@ -48,53 +148,45 @@ def write_pngs(source: Source, folder: Path, rename: Callable[[str], str] = str)
     return folder
 
 
-def made_up(cifar: Cifar, root: Path, monkeypatch: pytest.MonkeyPatch) -> Cifar:
-    """Write official files below root, and let their images be those of the data set from now on."""
-    splits = find(cifar, [official_files(root, cifar)], made_up_settings(cifar)).read()
-    own = dataclasses.replace(
-        cifar,
-        images=(TRAIN, TEST),
-        digest=digest(*splits),
-        parts="".join(class_digests(len(cifar.classes), *splits)),
-    )
+def made_up(cifar: Cifar, monkeypatch: pytest.MonkeyPatch) -> tuple[Cifar, Source]:
+    """Write official files below "official", and let their images be those of the data set from now on."""
+    classes = len(cifar.classes)
+    write_cifar(Path("official"), classes, TRAIN * classes, TEST * classes)
+    source = find(cifar, [Path("official")], DataSettings(dataset=cifar.name, synthetic=True))
+    splits = source.read()
+    parts = "".join(class_digests(classes, *splits))
+    own = dataclasses.replace(cifar, images=(TRAIN, TEST), digest=digest(*splits), parts=parts)
     monkeypatch.setattr(reader, cifar.name.upper(), own)
-    return own
+    return own, source
 
 
-def made_up_settings(cifar: Cifar) -> DataSettings:
-    return DataSettings(dataset=cifar.name, synthetic=True)
+@pytest.fixture
+def pngs(monkeypatch: pytest.MonkeyPatch) -> tuple[Cifar, Path]:
+    """A made-up CIFAR-10, and the folder of its PNGs."""
+    own, source = made_up(CIFAR10, monkeypatch)
+    return own, write_pngs(source, Path("pngs") / "cifar10-png")
 
 
-def load(name: str, root: Path, synthetic: bool = False) -> Data:
-    return load_data(DataSettings(dataset=name, validation_images=10, split_seed=3, synthetic=synthetic), [root])
-
-
-@pytest.mark.parametrize("cifar", [CIFAR10, CIFAR100], ids=lambda cifar: cifar.name)
+@BOTH
 @pytest.mark.parametrize(
     ("folder", "rename"),
-    [("{}-png", str), ("CIFAR-{}-images", str.title), ("data", lambda name: f"group/{name}".replace("_", " "))],
+    [("{0}-png", str), ("CIFAR-{1}-images", str.title), ("{0}", lambda name: f"group/{name}".replace("_", " "))],
     ids=["png", "images", "groups"],
 )
 def test_both_forms_give_the_same_data(
-    cifar: Cifar, folder: str, rename: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cifar: Cifar, folder: str, rename: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = made_up(cifar, tmp_path / "official", monkeypatch)
-    title = {"{}-png": cifar.name, "CIFAR-{}-images": cifar.name.removeprefix("cifar")}.get(folder, "")
-    target = tmp_path / "pngs" / (folder.format(title) if title else cifar.name)
-    write_pngs(find(own, [tmp_path / "official"], made_up_settings(own)), target, rename)
-    first, second = load(cifar.name, tmp_path / "official", synthetic=True), load(cifar.name, tmp_path / "pngs")
+    own, source = made_up(cifar, monkeypatch)
+    write_pngs(source, Path("pngs") / folder.format(cifar.name, len(cifar.classes)), rename)
+    first, second = load(cifar.name, Path("official"), synthetic=True), load(cifar.name, Path("pngs"))
     assert first.fingerprint == second.fingerprint == own.digest[:16]
     assert second.note is None
-    for one, other in ((first.train, second.train), (first.validation, second.validation), (first.test, second.test)):
-        assert isinstance(one, Split)
-        assert isinstance(other, Split)
-        assert torch.equal(one.images, other.images)
-        assert (
-            one.images.stride() == other.images.stride() == (3072, 1024, 32, 1)
-        )  # else sums differ in their last bits
-        assert torch.equal(one.labels, other.labels)
-    again = load(cifar.name, tmp_path / "pngs")  # from the cache
-    assert again.fingerprint == first.fingerprint
+    for part in ("train", "validation", "test"):
+        one, other = pixels_of(getattr(first, part)), pixels_of(getattr(second, part))
+        assert torch.equal(one, other)
+        assert one.stride() == other.stride() == (3072, 1024, 32, 1)  # else sums differ in their last bits
+        assert torch.equal(getattr(first, part).labels, getattr(second, part).labels)
+    assert load(cifar.name, Path("pngs")).fingerprint == first.fingerprint  # from the cache
 
 
 def test_identical_images_all_stay_and_the_order_is_by_label_and_pixels() -> None:
@@ -105,7 +197,7 @@ def test_identical_images_all_stay_and_the_order_is_by_label_and_pixels() -> Non
     split = Split(images, torch.tensor([1, 0, 2, 1, 5, 0]))
     ordered = canonical(split)
     assert sorted(ordered.labels.tolist()) == [0, 0, 1, 1, 2, 5]
-    keys = cifar_sets.digests(ordered)
+    keys = reader.digests(ordered)
     assert keys == sorted(keys)
     assert len(set(keys)) == 5
     mixed = torch.tensor([5, 3, 1, 0, 2, 4])
@@ -114,12 +206,13 @@ def test_identical_images_all_stay_and_the_order_is_by_label_and_pixels() -> Non
     assert digest(ordered, shuffled) == digest(shuffled, ordered)
 
 
-def test_class_names_are_those_of_the_official_labels() -> None:
-    for cifar, number in ((CIFAR10, 10), (CIFAR100, 100)):
-        assert len(set(cifar.classes)) == number
-        assert list(cifar.classes) == sorted(cifar.classes)
-        assert len(cifar.parts) == 8 * number
-        assert len(cifar.digest) == 64
+@BOTH
+def test_class_names_are_those_of_the_official_labels(cifar: Cifar) -> None:
+    number = int(cifar.name.removeprefix("cifar"))
+    assert len(set(cifar.classes)) == number
+    assert list(cifar.classes) == sorted(cifar.classes)
+    assert len(cifar.parts) == 8 * number
+    assert len(cifar.digest) == 64
 
 
 def jpeg(path: Path) -> None:
@@ -163,52 +256,35 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_other_images_under_the_name_are_refused_with_counts_and_classes(
-    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own = made_up(CIFAR10, tmp_path / "official", monkeypatch)
-    folder = write_pngs(find(own, [tmp_path / "official"], made_up_settings(own)), tmp_path / "pngs" / "cifar10-png")
+def test_other_images_under_the_name_are_refused_with_counts_and_classes(fault: str, pngs: tuple[Cifar, Path]) -> None:
     spoil, message = FAULTS[fault]
-    for path in sorted((folder / "train" / "cat").iterdir())[:2]:
+    for path in sorted((pngs[1] / "train" / "cat").iterdir())[:2]:
         spoil(path)
     with pytest.raises(DataError, match=rf"cifar10-png is not CIFAR-10: .*{message}"):
-        load("cifar10", tmp_path / "pngs")
+        load("cifar10", Path("pngs"))
 
 
-def test_hidden_files_and_lists_of_labels_are_no_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = made_up(CIFAR10, tmp_path / "official", monkeypatch)
-    folder = write_pngs(find(own, [tmp_path / "official"], made_up_settings(own)), tmp_path / "pngs" / "cifar10-png")
+def test_hidden_files_and_lists_of_labels_are_no_images(pngs: tuple[Cifar, Path]) -> None:
+    own, folder = pngs
     (folder / "train" / "cat" / "._0.png").write_bytes(b"resource fork")
     (folder / "train" / ".ipynb_checkpoints").mkdir()
     (folder / "train" / ".ipynb_checkpoints" / "a.png").touch()
     (folder / "labels.txt").write_text("airplane")
-    assert load("cifar10", tmp_path / "pngs").fingerprint == own.digest[:16]
+    assert load("cifar10", Path("pngs")).fingerprint == own.digest[:16]
 
 
-def test_official_files_of_another_digest_are_accepted_and_noted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, official: Callable[..., bytes]
-) -> None:
-    official()  # made-up files that have the official MD5 from now on
-    monkeypatch.chdir(tmp_path)
-    data = load("cifar10", tmp_path / "data")
-    assert data.note is not None
-    assert data.fingerprint in data.note
-    assert CIFAR10.digest[:16] in data.note
-
-
-@pytest.mark.usefixtures("elsewhere")
 def test_missing_data_names_both_forms(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SBA_DATA_MIRROR", "http://127.0.0.1:9/")
     monkeypatch.setattr("pooch.core.time", SimpleNamespace(sleep=lambda _seconds: None))
     said = say("run", "cifar100_cpu", "--data-root", ".")
     assert said.code == 3
-    assert said.has("cifar-100-python", "cifar100-png", "{train,test}/<class>/*.png")
+    assert said.has("CIFAR-100 (169 MB)", "cifar-100-python", "cifar100-png", "{train,test}/<class>/*.png")
 
 
-def test_the_png_ending_decides_nothing_about_folders_of_other_names(tmp_path: Path) -> None:
+def test_the_names_of_lossless_folders(tmp_path: Path) -> None:
     (tmp_path / "cifar10-jpeg" / "train").mkdir(parents=True)
-    assert lossless.image_folder_in(tmp_path, CIFAR10) is None
+    assert image_folder_in(tmp_path, CIFAR10) is None
     (tmp_path / "CIFAR-10-images" / "train").mkdir(parents=True)
     (tmp_path / "cifar10_png" / "train").mkdir(parents=True)
-    assert lossless.image_folder_in(tmp_path, CIFAR10) == tmp_path / "cifar10_png"
-    assert lossless.image_folder_in(tmp_path, CIFAR100) is None
+    assert image_folder_in(tmp_path, CIFAR10) == tmp_path / "cifar10_png"
+    assert image_folder_in(tmp_path, CIFAR100) is None

@@ -1,6 +1,7 @@
 """Any kind of image file becomes an upright RGB image, or a reason why not."""
 
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -63,13 +64,23 @@ def test_the_orientation_of_a_camera_is_undone(tmp_path: Path, orientation: int)
     assert np.array_equal(np.asarray(found), np.asarray(upright))
 
 
-def damaged(tmp_path: Path, kind: str) -> Path:
-    path = saved(tmp_path / "photo.JPEG", noise(64, 64))
-    content = path.read_bytes()
-    if kind == "missing":
+def png_that_claims(width: int, height: int) -> bytes:
+    """A few bytes of PNG whose header promises a picture of this size."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def damaged(path: Path, kind: str) -> Path:
+    content = saved(path, noise(64, 64)).read_bytes()
+    if kind in ("missing", "folder"):
         path.unlink()
-    else:
-        path.write_bytes({"truncated": content[: len(content) // 2], "text": b"not an image\n", "empty": b""}[kind])
+        return path if kind == "missing" else path.parent
+    halves = {"truncated": content[: len(content) // 2], "text": b"not an image\n", "empty": b""}
+    path.write_bytes({**halves, "huge": png_that_claims(100_000, 100_000)}[kind])
     return path
 
 
@@ -80,18 +91,15 @@ def damaged(tmp_path: Path, kind: str) -> Path:
         ("text", "no image of a known format"),
         ("empty", "no image of a known format"),
         ("missing", "No such file or directory"),
+        ("folder", "directory"),
+        ("huge", "exceeds limit"),
     ],
 )
-def test_what_cannot_be_read_is_a_reason_in_one_line(tmp_path: Path, kind: str, reason: str) -> None:
+def test_an_unreadable_file_is_a_reason_in_one_line(tmp_path: Path, kind: str, reason: str) -> None:
     with pytest.raises(UnreadableImageError, match=reason) as error:
-        read_rgb(damaged(tmp_path, kind))
+        read_rgb(damaged(tmp_path / "photo.JPEG", kind))
     assert "\n" not in str(error.value)
     assert str(tmp_path) not in str(error.value)
-
-
-def test_a_folder_in_the_place_of_an_image_is_unreadable(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableImageError, match="directory"):
-        read_rgb(tmp_path)
 
 
 def test_a_colour_profile_does_not_hinder(tmp_path: Path) -> None:

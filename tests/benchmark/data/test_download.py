@@ -1,18 +1,22 @@
-"""Downloads: retried, mirrored, checked. The server is on this machine; no test needs a network."""
+"""Downloads: retried, mirrored, checked, unpacked whole or not at all. The server is on this machine."""
 
+import dataclasses
 import errno
+import hashlib
 import os
 import re
+import shutil
+import tarfile
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from archive_server import DATA, Server, ask, in_data, pack
+from archive_server import DATA, Server, ask, in_data, odd, pack
 from saying import Say
 
-from benchmark.data import download
+from benchmark.data import cifar, download
 from benchmark.data.cifar import cifar10, cifar100
 from benchmark.data.synthetic import write_cifar
 from benchmark.runtime.errors import DataError
@@ -23,6 +27,11 @@ ensure_importable()
 from torchvision.datasets import CIFAR10, CIFAR100  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
+
+
+def images_found(root: Path = DATA) -> int:
+    """The training images of CIFAR-10 in a data root, downloaded if they are not there."""
+    return len(cifar10([root], DataSettings(dataset="cifar10")).read()[0].labels)
 
 
 @pytest.mark.parametrize(
@@ -40,13 +49,18 @@ def test_a_download_is_a_data_set_and_its_archive_stays(
     assert server.asked == [f"/official/{kind.filename}"]
 
 
-@pytest.mark.parametrize(("how", "why"), [("drop", "dropped after"), ("wrong", "expected md5:"), ("busy", "503")])
+TROUBLE = pytest.mark.parametrize(
+    ("how", "why"), [("drop", "dropped after"), ("wrong", "expected md5:"), ("busy", "503")]
+)
+
+
+@TROUBLE
 def test_trouble_that_passes_is_told_with_its_reason_and_survived(
     server: Server, official: Callable[..., bytes], capsys: pytest.CaptureFixture[str], how: str, why: str
 ) -> None:
     official()
     server.script.extend([how, how])
-    assert len(cifar10([DATA], DataSettings(dataset="cifar10")).read()[0].labels) == 50
+    assert images_found() == 50
     first, second = (line for line in capsys.readouterr().out.splitlines() if line.startswith("Try "))
     assert first.startswith("Try 1 of 4 failed: ")
     assert second.startswith("Try 2 of 4 failed: ")
@@ -54,7 +68,7 @@ def test_trouble_that_passes_is_told_with_its_reason_and_survived(
     assert len(server.asked) == 3
 
 
-@pytest.mark.parametrize(("how", "why"), [("drop", "dropped after"), ("wrong", "expected md5:"), ("busy", "503")])
+@TROUBLE
 def test_trouble_that_stays_ends_in_one_message_and_leaves_nothing(
     server: Server, official: Callable[..., bytes], say: Say, how: str, why: str
 ) -> None:
@@ -97,7 +111,7 @@ def test_a_mirror_is_asked_instead_of_the_official_site(
 ) -> None:
     official()
     monkeypatch.setenv("SBA_DATA_MIRROR", f"{server.url}/my/mirror{end}")
-    assert len(cifar10([DATA], DataSettings(dataset="cifar10")).read()[0].labels) == 50
+    assert images_found() == 50
     assert server.asked == ["/my/mirror/cifar-10-python.tar.gz"]
 
 
@@ -164,9 +178,9 @@ def test_a_password_in_a_mirror_is_used(
     monkeypatch.setenv("SBA_DATA_MIRROR", server.url.replace("//", "//reader:secret@") + "/mirror")
     server.script.extend(["missing"])
     with pytest.raises(DataError, match="404") as refused:
-        cifar10([DATA], DataSettings(dataset="cifar10"))
+        images_found()
     assert "secret" not in str(refused.value) + capsys.readouterr().out
-    assert len(cifar10([DATA], DataSettings(dataset="cifar10")).read()[0].labels) == 50
+    assert images_found() == 50
     assert f"Downloading {server.url}/mirror/cifar-10-python.tar.gz." in capsys.readouterr().out
 
 
@@ -190,9 +204,9 @@ def test_a_server_that_is_too_slow_is_given_up_and_asked_again(
 ) -> None:
     official()
     monkeypatch.setattr(download, "SLOW_SECONDS", 0.5)
-    monkeypatch.setattr(download, "LOOK", 0.05)
+    monkeypatch.setattr(download, "POLL", 0.05)
     server.script.extend([how])
-    assert len(cifar10([DATA], DataSettings(dataset="cifar10")).read()[0].labels) == 50
+    assert images_found() == 50
     assert "Try 1 of 4 failed: less than 10 kB/s for 0.5 s. Trying again." in capsys.readouterr().out
     assert in_data() == ["cifar-10-batches-py", "cifar-10-python.tar.gz"]
 
@@ -249,3 +263,86 @@ def test_a_data_root_below_a_file_is_told(say: Say, official: Callable[..., byte
     said = ask(say)
     assert said.code == 3
     assert said.has("data cannot hold it", "File exists")
+
+
+# Archives
+
+
+@pytest.mark.parametrize(
+    "member",
+    [odd("../evil"), odd("cifar-10-batches-py/../../../evil"), odd("/evil"), odd("evil", "/tmp"), odd("evil", "../..")],
+    ids=["above", "above within", "absolute", "absolute link", "link above"],
+)
+def test_an_archive_that_would_write_elsewhere_is_refused(
+    official: Callable[..., bytes], say: Say, tmp_path: Path, member: tarfile.TarInfo
+) -> None:
+    official(member)
+    said = ask(say)
+    assert said.code == 3
+    assert said.has("CIFAR-10", "cifar-10-python.tar.gz is refused", "evil")
+    assert in_data() == ["cifar-10-python.tar.gz"]
+    assert not list(tmp_path.rglob("evil"))
+
+
+def test_an_archive_that_breaks_off_is_refused(official: Callable[..., bytes], say: Say, server: Server) -> None:
+    server.content["archive"] = official()[:-200]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cifar, "CIFAR10", dataclasses.replace(cifar.CIFAR10, archive=len(server.content["archive"])))
+        patch.setattr(CIFAR10, "tgz_md5", hashlib.md5(server.content["archive"]).hexdigest())
+        said = ask(say)
+    assert said.code == 3
+    assert said.has("cifar-10-python.tar.gz is refused")
+    assert in_data() == ["cifar-10-python.tar.gz"]
+
+
+@pytest.mark.parametrize(("moves", "kept"), [("replace", 0), ("rename", 1)], ids=["archive", "data set"])
+def test_killed_before_a_whole_file_or_folder_is_moved_leaves_nothing_that_passes(
+    server: Server,
+    official: Callable[..., bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    moves: str,
+    kept: int,
+) -> None:
+    official()
+    killed, move = tmp_path / "as a kill leaves it", getattr(Path, moves)
+
+    def move_later(self: Path, target: Path) -> None:
+        shutil.copytree(DATA, killed)
+        move(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, moves, move_later)
+        images_found()
+    shown = [path.name for path in killed.iterdir() if not path.name.startswith(".")]
+    assert shown == ["cifar-10-python.tar.gz"] * kept
+    assert [path.name for path in killed.rglob("*") if path.is_file()]  # it was killed with work done
+    assert images_found(killed) == 50
+    assert len(server.asked) == 2 - kept
+    assert sorted(path.name for path in killed.iterdir()) == ["cifar-10-batches-py", "cifar-10-python.tar.gz"]
+
+
+def test_an_archive_that_is_there_is_used_without_a_network(server: Server, official: Callable[..., bytes]) -> None:
+    DATA.mkdir()
+    (DATA / CIFAR10.filename).write_bytes(official())
+    assert images_found() == 50
+    assert server.asked == []
+
+
+def test_a_damaged_archive_that_is_there_is_replaced(server: Server, official: Callable[..., bytes]) -> None:
+    DATA.mkdir()
+    archive = official()
+    (DATA / CIFAR10.filename).write_bytes(archive[:-1])
+    assert images_found() == 50
+    assert (DATA / CIFAR10.filename).read_bytes() == archive
+    assert len(server.asked) == 1
+
+
+def test_a_data_set_that_another_process_unpacked_meanwhile_stays(official: Callable[..., bytes]) -> None:
+    DATA.mkdir()
+    (DATA / CIFAR10.filename).write_bytes(official())
+    (DATA / CIFAR10.base_folder).mkdir()
+    (DATA / CIFAR10.base_folder / "theirs").touch()
+    download.unpack(DATA / CIFAR10.filename, DATA / CIFAR10.base_folder)
+    assert [path.name for path in (DATA / CIFAR10.base_folder).iterdir()] == ["theirs"]
+    assert in_data() == [CIFAR10.base_folder, CIFAR10.filename]

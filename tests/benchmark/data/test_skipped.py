@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from photos import as_files, write_photos
+from photos import as_files, decoded, evaluation_batches, training_batches, write_photos
 from torch import Tensor
 
-from benchmark.data.skipped import Skipped
-from benchmark.data.streamed import Files, decoded, evaluation_batches, training_batches
+from benchmark.data.streamed import Files, Skipped
 from benchmark.runtime.errors import DataError
 
 # Workers are more than the cores of a small machine, and Python 3.12 warns of forks where threads are.
@@ -30,16 +29,8 @@ def files(tmp_path: Path) -> Files:
 
 
 def epoch(files: Files, skipped: Skipped, workers: int, order: Tensor | None = None) -> tuple[Tensor, list[int]]:
-    batches = list(
-        training_batches(
-            files._replace(skipped=skipped),
-            torch.arange(N) if order is None else order,
-            augmentation="standard",
-            seed=5,
-            batch_size=4,
-            workers=workers,
-        )
-    )
+    order = torch.arange(N) if order is None else order
+    batches = list(training_batches(files._replace(skipped=skipped), order, seed=5, batch_size=4, workers=workers))
     return torch.cat([images for images, _ in batches]), torch.cat([labels for _, labels in batches]).tolist()
 
 
@@ -100,7 +91,7 @@ def test_evaluation_and_attacked_images_share_the_account(files: Files) -> None:
     replacing = files._replace(skipped=skipped)
     labels = torch.cat([labels for _, labels in evaluation_batches(replacing, batch_size=7, workers=2)])
     split = decoded(replacing, [10, 3, 0], workers=0)
-    assert split.labels.tolist() == [12, 4, 0]
+    assert split[1].tolist() == [12, 4, 0]
     assert labels[[10, 3, 0]].tolist() == [12, 4, 0]
     assert len(skipped.files) == 4
     with pytest.raises(DataError, match=r"010\.JPEG"):

@@ -3,17 +3,18 @@
 import math
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
-from photos import as_files, imagenet_sample, write_photos
+from photos import as_files, decoded, evaluation_batches, imagenet_sample, training_batches, write_photos
 from PIL import Image
 from tiny_study import random_states
 from torch import Tensor
 
 from benchmark.data.seeds import image_seed, stream, stream_seed
-from benchmark.data.streamed import Files, decoded, evaluation_batches, training_batches
+from benchmark.data.streamed import Files
 from benchmark.runtime.torchvision import ensure_importable
 from benchmark.settings.load import load_preset
 from benchmark.settings.plan import Run, make_plan
@@ -37,19 +38,16 @@ def shuffled(n: int = N, seed: int = 0) -> Tensor:
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
 
 
-def train(files: Files, order: Tensor, *, augmentation: str = "standard", workers: int = 0, seed: int = 7) -> Tensor:
+def train(
+    files: Files,
+    order: Tensor,
+    *,
+    augmentation: Literal["none", "standard"] = "standard",
+    workers: int = 0,
+    seed: int = 7,
+) -> Tensor:
     """The images of all batches of five, one after the other, and after them nothing."""
-    assert augmentation in ("none", "standard")
-    batches = list(
-        training_batches(
-            files,
-            order,
-            augmentation="none" if augmentation == "none" else "standard",
-            seed=seed,
-            batch_size=5,
-            workers=workers,
-        )
-    )
+    batches = list(training_batches(files, order, augmentation=augmentation, seed=seed, batch_size=5, workers=workers))
     assert all(images.shape == (5, 3, 24, 24) and images.dtype == torch.uint8 for images, _ in batches)
     assert torch.cat([labels for _, labels in batches]).tolist() == order[: len(order) // 5 * 5].tolist()
     return torch.cat([images for images, _ in batches])
@@ -124,8 +122,8 @@ def test_chosen_images_are_decoded_into_memory_in_their_order(files: Files) -> N
     assert torch.equal(images, torch.stack([centre_of(open_file(files, i), 24, 32) for i in chosen]))
     some = files.subset(torch.tensor([4, 9]))
     assert some.labels.tolist() == [4, 9]
-    assert torch.equal(decoded(some, torch.tensor([1]), workers=1).images[0], images[0])
-    assert decoded(files, [], workers=0).images.shape == (0, 3, 24, 24)
+    assert torch.equal(decoded(some, [1], workers=1)[0][0], images[0])
+    assert decoded(files, [], workers=0)[0].shape == (0, 3, 24, 24)
 
 
 def test_the_number_of_workers_changes_no_bit(files: Files) -> None:
@@ -197,7 +195,7 @@ def test_arms_that_differ_in_method_see_the_same_crops(files: Files) -> None:
     seen = {(run.arm, run.seed): seen_by(run, files) for run in plan}
     assert torch.equal(seen["standard", 0], seen["sba", 0])
     assert not torch.equal(seen["standard", 0], seen["standard", 1])
-    centres = decoded(files, list(range(N)), workers=0).images
+    centres = decoded(files, list(range(N)), workers=0)[0]
     assert all(any(torch.equal(image, centre) for centre in centres) for image in seen["erm", 0])
     assert not any(torch.equal(a, b) for a, b in zip(seen["erm", 0], seen["standard", 0], strict=True))
 

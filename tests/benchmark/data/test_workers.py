@@ -21,7 +21,7 @@ PROGRAM = Path(__file__).parents[2] / "support" / "slow_loading.py"
 
 
 class Seen(Dataset[tuple[int, int, list[int]]]):
-    """Tells who prepared a batch, with how many threads, and the batch."""
+    """Returns the process that prepared a batch, its threads, and the batch."""
 
     def __getitem__(self, indices: list[int]) -> tuple[int, int, list[int]]:
         return os.getpid(), torch.get_num_threads(), indices

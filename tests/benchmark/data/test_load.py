@@ -1,0 +1,172 @@
+"""Loading: stratified splits, the cache of decoded images, where data is looked for, data of no use."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from saying import ONE_RUN, TINY, Say
+from tiny_study import pixels_of
+from torch import Tensor
+
+from benchmark.data.catalogue import DATASETS, Dataset
+from benchmark.data.images import Source, Split
+from benchmark.data.load import data_roots, load_data, stratified_order
+from benchmark.data.synthetic import write_image_folder
+from benchmark.runtime.errors import DataError, UsageError
+from benchmark.settings.load import load_preset
+from benchmark.settings.plan import make_plan, shared_settings
+from benchmark.settings.preset import DataSettings
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "sba-benchmark" / "decoded"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_image_folder(tmp_path / "set", 2, train=8, test=4, pixels=8)
+
+
+def settings(folder: Path, **changes: int) -> DataSettings:
+    return DataSettings.model_validate({"dataset": str(folder), "pixels": 8, **changes})
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_every_prefix_of_a_stratified_order_has_the_classes_in_proportion() -> None:
+    labels = torch.tensor([0] * 60 + [1] * 30 + [2] * 10)[torch.randperm(100, generator=generator(1))]
+    order = stratified_order(labels, generator())
+    assert sorted(order.tolist()) == list(range(100))
+    for n in (10, 20, 50, 73):
+        counts = torch.bincount(labels[order[:n]], minlength=3)
+        assert (counts - n * torch.tensor([0.6, 0.3, 0.1])).abs().max() <= 1
+    assert not torch.equal(order, stratified_order(labels, generator(2)))
+
+
+def tally(labels: Tensor) -> Counter[int]:
+    return Counter(labels.tolist())
+
+
+def test_subsets_and_validation_are_stratified_disjoint_and_fixed_by_their_own_seed(tmp_path: Path) -> None:
+    folder = write_image_folder(tmp_path / "set", 4, train=80, test=20, pixels=8)
+    first, again, other = (
+        load_data(settings(folder, train_images=40, validation_images=20, test_images=8, split_seed=seed), [])
+        for seed in (0, 0, 1)
+    )
+    assert tally(first.train.labels) == dict.fromkeys(range(4), 10)
+    assert tally(first.validation.labels) == dict.fromkeys(range(4), 5)
+    assert tally(first.test.labels) == dict.fromkeys(range(4), 2)
+    pixels = {image.numpy().tobytes() for image in pixels_of(first.train)}
+    assert not pixels & {image.numpy().tobytes() for image in pixels_of(first.validation)}
+    assert torch.equal(pixels_of(first.train), pixels_of(again.train))
+    assert not torch.equal(pixels_of(first.train), pixels_of(other.train))
+    assert first.fingerprint == other.fingerprint
+
+
+def test_an_own_folder_is_known_by_its_name_wherever_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_image_folder(tmp_path / "home" / "photos", 4, train=80, test=20, pixels=8)
+    parts = {"train_images": 40, "validation_images": 20, "test_images": 8}
+    first = load_data(settings(folder, **parts), [])
+    (tmp_path / "home").rename(tmp_path / "disk")
+    monkeypatch.chdir(tmp_path / "disk")
+    for place in (f"{tmp_path}/disk/photos", "./photos/", "../disk/photos"):
+        again = load_data(DataSettings.model_validate({"dataset": place, "pixels": 8, **parts}), [])
+        assert again.name == first.name == "./photos"
+        assert torch.equal(pixels_of(again.train), pixels_of(first.train))
+        assert torch.equal(pixels_of(again.validation), pixels_of(first.validation))
+    preset = load_preset("smoke", (f"data.dataset={tmp_path}/disk/photos",))
+    assert shared_settings(preset)["data"]["dataset"] == "./photos"
+    assert str(tmp_path) not in json.dumps(make_plan(preset, None, None)[0].settings)
+
+
+def test_the_second_start_reads_the_cache_and_decodes_nothing(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = load_data(settings(folder), [])
+    assert len(list(cache.iterdir())) == 1
+    monkeypatch.setattr("benchmark.data.folders.decode_image", None)
+    second = load_data(settings(folder), [])
+    assert torch.equal(pixels_of(first.train), pixels_of(second.train))
+    assert (first.fingerprint, first.classes) == (second.fingerprint, 2)
+
+
+def test_a_changed_file_and_a_damaged_cache_are_decoded_again(
+    folder: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = load_data(settings(folder), [])
+    next(cache.iterdir()).write_bytes(b"damaged")
+    capsys.readouterr()
+    assert load_data(settings(folder), []).fingerprint == first.fingerprint
+    assert "damaged" in capsys.readouterr().out
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(next((folder / "train" / "class000").iterdir()))
+    assert load_data(settings(folder), []).fingerprint != first.fingerprint
+
+
+def test_no_byte_of_the_cache_can_change_the_images(
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_image_folder(tmp_path / "set", 2, train=4, test=2, pixels=8)
+    first = load_data(settings(folder), [])
+    kept = next(cache.iterdir())
+    whole = kept.read_bytes()
+    pixel = whole.index(pixels_of(first.test).numpy().tobytes()) + 5
+    for place in (*range(0, len(whole), 61), pixel):
+        kept.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        capsys.readouterr()
+        again = load_data(settings(folder), [])
+        assert again.fingerprint == first.fingerprint
+        assert torch.equal(pixels_of(again.train), pixels_of(first.train))
+        assert torch.equal(pixels_of(again.test), pixels_of(first.test))
+        assert torch.equal(again.test.labels, first.test.labels)
+    assert "damaged (its images or labels have changed); decoding again" in capsys.readouterr().out
+    assert kept.read_bytes()[pixel] == whole[pixel]
+
+
+def test_more_images_than_there_are_is_a_settings_error(folder: Path) -> None:
+    for streamed in (False, True):
+        with pytest.raises(UsageError, match=r"has 8 training images.*validation_images = 4.*train_images = 5"):
+            load_data(settings(folder, train_images=5, validation_images=4, streamed=streamed), [])
+
+
+def test_data_roots_are_searched_in_the_documented_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named, variable = tmp_path / "named", tmp_path / "variable"
+    named.mkdir()
+    variable.mkdir()
+    monkeypatch.setenv("SBA_DATA_ROOT", str(variable))
+    roots = data_roots(named)
+    assert roots[:3] == [named, variable, Path("data")]
+    assert roots[3].is_relative_to(tmp_path / "cache")
+    monkeypatch.setenv("SBA_DATA_ROOT", __file__)
+    with pytest.raises(DataError, match=rf"SBA_DATA_ROOT names {__file__}, which is no folder"):
+        data_roots(None)
+    monkeypatch.delenv("SBA_DATA_ROOT")
+    assert data_roots(None)[0] == Path("data")
+    with pytest.raises(DataError, match=r"--data-root names .*absent"):
+        data_roots(tmp_path / "absent")
+
+
+def float_digits(_roots: object, _settings: object) -> Source:
+    """A data set that returns pixels from 0 to 255 as floats."""
+
+    def split(n: int) -> Split:
+        return Split(torch.linspace(0, 255, n * 64).reshape(n, 1, 8, 8), torch.arange(n) % 10)
+
+    return Source(None, [str(i) for i in range(10)], lambda: (split(200), split(100)))
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_data_set_with_images_outside_the_range_is_refused_before_training(
+    say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DATASETS, "digits", Dataset(f"{__name__}:float_digits", "floats", train_images=1297))
+    said = say(*ONE_RUN, *TINY)
+    assert said.code == 3
+    assert said.has("digits", "uint8", "255")
+    assert "epoch 1" not in said.out
