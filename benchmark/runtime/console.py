@@ -1,7 +1,6 @@
-"""What the program prints: lines and bars, over tqdm. Output is no part of a run: where it cannot be written, that
-goes on.
+"""Console output: lines and progress bars, over tqdm. Output is no part of a run, which continues without it.
 
-Control characters, as a file's name or a title may hold them, are escaped, so that they cannot steer the terminal.
+Control characters, which file names and titles may contain, are escaped, so that they cannot control the terminal.
 """
 
 import contextlib
@@ -18,14 +17,14 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-LINE_SECONDS, TRANSFER_SECONDS = 30.0, 5.0  # between the lines that stand for a bar where there is no terminal
-# Control characters but tab and the end of a line, those that turn the direction of text, halves of surrogate pairs.
+LINE_SECONDS, TRANSFER_SECONDS = 30.0, 5.0  # between the lines that replace a bar without a terminal
+# Control characters except tab and newline, those that change the direction of text, halves of surrogate pairs.
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-BARS = re.compile("(\r|\x1b\\[A)")  # by which tqdm moves the cursor
+BARS = re.compile("(\r|\x1b\\[A)")  # tqdm's movements of the cursor
 
 
 def printable(text: str) -> str:
-    r"""Return a text whose control characters, and what is no Unicode (bytes of file names), are escaped.
+    r"""Return a text with control characters, and bytes of file names that are no Unicode, escaped.
 
     Example:
         >>> printable("a\x1b[31mb")
@@ -38,9 +37,9 @@ class Output(io.TextIOBase):
     """A standard stream that escapes control characters and never raises.
 
     Attributes:
-        stream: what it stands for; None where the process was started without it.
+        stream: the wrapped stream; None where the process was started without it.
         bars: whether bars may move the cursor.
-        error: why something could not be written, None as long as all was.
+        error: the first error of writing, or None.
     """
 
     def __init__(self, stream: TextIO | None, bars: bool) -> None:
@@ -48,7 +47,7 @@ class Output(io.TextIOBase):
         self.error: OSError | ValueError | None = None
 
     def write(self, text: str) -> int:
-        """Write a text, escaped; characters that the stream's encoding lacks too."""
+        """Write a text, with control characters and those that the stream's encoding lacks escaped."""
         parts = BARS.split(text) if self.bars else [text]
         safe = "".join(part if BARS.fullmatch(part) and self.bars else printable(part) for part in parts)
         if self.stream is not None:
@@ -58,13 +57,13 @@ class Output(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Hand on what is buffered."""
+        """Flush the stream."""
         if self.stream is not None:
             with self._lenient():
                 self.stream.flush()
 
     def isatty(self) -> bool:
-        """Say whether it is a terminal."""
+        """Return whether the stream is a terminal."""
         return self.stream is not None and self.stream.isatty()
 
     def fileno(self) -> int:
@@ -82,23 +81,23 @@ class Output(io.TextIOBase):
     def _lenient(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, ValueError) as error:  # a ValueError where it is closed
+        except (OSError, ValueError) as error:  # ValueError: the stream is closed
             self.error = self.error or error
             if isinstance(error, BrokenPipeError):
                 self.silence()
 
     def silence(self) -> None:
-        """Let the descriptor lead nowhere, so that what is still buffered fails no more, even when Python ends."""
+        """Redirect the descriptor to the null device, so that the buffer can be flushed, also when Python ends."""
         with contextlib.suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())
-            os.close(nowhere)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.fileno())
+            os.close(null)
 
 
 @contextmanager
 def outputs() -> Iterator[Output]:
-    """Replace the standard streams by such as never raise until the end of the block; give that of the output."""
-    for descriptor in range(3):  # of one that is closed, the next file that is opened would take the number
+    """Replace the standard streams by `Output` until the end of the block; yield that of the standard output."""
+    for descriptor in range(3):  # the next file that is opened would take the number of a closed one
         try:
             os.fstat(descriptor)
         except OSError:
@@ -117,7 +116,7 @@ def outputs() -> Iterator[Output]:
 
 
 def duration(seconds: float) -> str:
-    """Return a time span for people: "42 s", "3 min 05 s", "2 h 10 min"."""
+    """Return a time span as text: "42 s", "3 min 05 s", "2 h 10 min"."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -133,18 +132,18 @@ def print_line(text: str) -> None:
 
 
 class Bar:
-    """A bar in a terminal; elsewhere a line every so often.
+    """A progress bar in a terminal; elsewhere lines, with some time between them.
 
     Args:
-        label: names what it shows.
+        label: shown before the bar and in the lines.
         seconds: between two lines.
-        look: arguments of tqdm.
+        options: arguments of tqdm.
     """
 
-    def __init__(self, label: str, seconds: float, **look: Any) -> None:
+    def __init__(self, label: str, seconds: float, **options: Any) -> None:
         self.label, self.seconds = printable(label), seconds
         self.hidden = not sys.stderr.isatty()
-        self.tqdm = tqdm(desc=self.label, disable=self.hidden, leave=False, dynamic_ncols=True, **look)
+        self.tqdm = tqdm(desc=self.label, disable=self.hidden, leave=False, dynamic_ncols=True, **options)
         self.began = self.printed = time.monotonic()
 
     def __enter__(self) -> "Bar":
@@ -166,7 +165,7 @@ class Bar:
         print_line(f"{self.label}: {text}")
 
     def line_if_due(self, text: str) -> None:
-        """Print a line in place of the bar, where there is no terminal and the last one is long ago."""
+        """Print a line in place of the bar if there is no terminal and the last line is older than `seconds`."""
         now = time.monotonic()
         if self.hidden and now - self.printed > self.seconds:
             self.printed = now
@@ -177,7 +176,7 @@ class Transfer(Bar):
     """Shows a download: megabytes, speed and the time left.
 
     Attributes:
-        total: bytes of the whole file, as the server tells; 0 where it does not.
+        total: bytes of the whole file; 0 if unknown.
     """
 
     def __init__(self, label: str) -> None:
@@ -185,7 +184,7 @@ class Transfer(Bar):
         self.total, self.done = 0, 0
 
     def update(self, size: int) -> None:
-        """Count more bytes."""
+        """Add bytes that were received."""
         self.done += size
         self.tqdm.total = self.total or None
         self.advance(size)

@@ -26,9 +26,9 @@ def choose_device(name: str) -> torch.device:
     """Return the device for "auto", "cpu", "cuda" or "cuda:i", set to repeatable, full float32 arithmetic.
 
     Raises:
-        UsageError: another name, or a GPU that is not there.
+        UsageError: another name, or a GPU that does not exist.
     """
-    # The same seed gives the same record, and "float32" attacks are float32: no TF32, no choice by timing.
+    # The same seed gives the same record, and "float32" attacks are float32: no TF32, no kernels chosen by timing.
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     if name == "auto":
@@ -47,12 +47,12 @@ def choose_device(name: str) -> torch.device:
             "Use --device cpu, or as many processes as there are devices."
         )
     if device.index is not None:
-        torch.cuda.set_device(device)  # where torch names no device, as in the thread that pins memory, it is this one
+        torch.cuda.set_device(device)  # used where torch names none, as in the thread that pins memory
     return device
 
 
 def answers(device: torch.device) -> bool:
-    """Return whether the device still works; after some errors of a kernel, all later calls of the process fail."""
+    """Return whether the device still works; after some kernel errors all later calls of the process fail."""
     if device.type != "cuda":
         return True
     try:
@@ -64,10 +64,10 @@ def answers(device: torch.device) -> bool:
 
 @contextmanager
 def deterministic(wanted: bool) -> Iterator[None]:
-    """Let torch use deterministic operations only, if wanted, until the block ends; to be entered before CUDA starts.
+    """If wanted, allow torch only deterministic operations until the block ends; to be entered before CUDA starts.
 
     Raises:
-        UsageError: torch has no deterministic form of an operation that the block needs on its device.
+        UsageError: torch has no deterministic form of an operation used in the block.
     """
     before = torch.are_deterministic_algorithms_enabled()
     if wanted:
@@ -100,7 +100,7 @@ def describe_environment(device: torch.device) -> dict[str, str]:
 
 
 def device_name(device: torch.device) -> str:
-    """Return the name of the GPU, or of the processor where the system tells it."""
+    """Return the name of the GPU, or of the processor as far as the system knows it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
@@ -111,9 +111,9 @@ def device_name(device: torch.device) -> str:
     return f"{names[0]}, {len(names)} cores" if names else platform.machine()
 
 
-@functools.cache  # of the code that runs, not of what is committed while it runs
+@functools.cache  # the commit of the running code, not of later changes
 def git_commit() -> str:
-    """Return the commit of the checkout this code lives in, "+" appended where it is changed; else "unknown"."""
+    """Return the commit of the checkout that contains this code, with "+" if it is changed; else "unknown"."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -127,5 +127,5 @@ def git_commit() -> str:
 
 
 def cores() -> int:
-    """Return how many processor cores this process may use."""
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

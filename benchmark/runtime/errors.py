@@ -1,4 +1,4 @@
-"""Errors that are for people: one message, one exit code, never a traceback."""
+"""Errors for users: one message, one exit code, never a traceback."""
 
 import difflib
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ LISTED = 40  # names, at most, that a message lists
 
 
 class BenchmarkError(Exception):
-    """A mistake or an accident that the user can mend; its text is the whole message."""
+    """An error that the user can correct; its text is the whole message."""
 
     exit_code = 2
 
@@ -25,13 +25,13 @@ class DataError(BenchmarkError):
 
 
 class RunError(BenchmarkError):
-    """A run that failed or diverged, or a check that differs (exit code 1)."""
+    """A run that failed or diverged, or a check that found differences (exit code 1)."""
 
     exit_code = 1
 
 
 def shorten(text: str, limit: int = 200) -> str:
-    """Return the text, its middle left out where it has more than `limit` characters, so that a message stays readable.
+    """Return the text, without its middle if it has more than `limit` characters.
 
     Example:
         >>> shorten("0123456789", 6)
@@ -41,15 +41,7 @@ def shorten(text: str, limit: int = 200) -> str:
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """Name the valid names nearest to `name`, as the end of an error message.
-
-    Args:
-        name: what the user wrote.
-        valid: every allowed name; may be empty.
-
-    Returns:
-        "did you mean 'x'? Allowed: ..." or "allowed: ...".
-    """
+    """Return the end of an error message about an unknown name: "did you mean 'x'? Allowed: ..." or "allowed: ..."."""
     names = sorted(valid)
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     allowed = f"llowed: {', '.join(names[:LISTED]) if names else 'none'}{more}."

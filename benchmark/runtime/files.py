@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, sealed with a checksum, and read without running code from them."""
+"""Files: written atomically, sealed with a checksum, and read without running code from them."""
 
 import contextlib
 import errno
@@ -9,6 +9,7 @@ import io
 import json
 import os
 import pickle
+import secrets
 import shutil
 import stat
 import tempfile
@@ -22,7 +23,7 @@ from platformdirs import user_cache_path
 
 from benchmark.runtime.errors import UsageError
 
-PLACES = (
+ADVICE = (
     "Free space or fix its permissions, or choose another folder with --results DIR (records) or --runs DIR "
     "(checkpoints)."
 )
@@ -30,11 +31,11 @@ SEAL = 64  # hex digits of SHA-256
 
 
 class DamagedFileError(Exception):
-    """A file of ours that cannot be read; the text says why, in one line."""
+    """A file of this program that cannot be read; the text is the reason, in one line."""
 
 
 def refuse_irregular(path: Path) -> None:
-    """Refuse a path at which something else than a regular file is: renaming a file there would put an end to it.
+    """Refuse a path of anything but a regular file: renaming a file to it would destroy it.
 
     Raises:
         OSError: it is a folder, a device, a pipe or a socket, or a link to one.
@@ -57,21 +58,22 @@ def write_whole(
     previous: Path | None = None,
     check: Callable[[], object] = lambda: None,
 ) -> None:
-    """Write a file through a temporary one beside it, synced and renamed, so that no reader ever sees a part.
+    """Write a file atomically: a temporary one beside it is written, synced and renamed.
 
     Args:
-        path: the file; its folder is made. Of a link, the file that it leads to is written.
+        path: the file; its folder is created. A link is followed.
         write: writes the content into the open temporary file.
-        previous: where the file that was there is kept; at every moment one of both is whole.
-        check: called when all is written, just before the file takes its name, and again if that fails because
-            something is gone; what it raises leaves the old file.
+        previous: the old file is renamed to this; at every moment one of both is complete.
+        check: called just before the file is renamed, and again if that fails because a file is missing; if it raises,
+            the old file stays.
 
     Raises:
-        OSError: what writing raised, or the path leads to something else than a regular file; nothing is left behind.
+        OSError: of writing, or the path is no regular file; no temporary file is left.
     """
     refuse_irregular(path)
     path = path.resolve() if path.is_symlink() else path
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # A random name: in containers that share a folder, processes have the same numbers.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with temporary.open("wb") as file:
@@ -84,7 +86,7 @@ def write_whole(
                 path.replace(previous)
             temporary.replace(path)
         except FileNotFoundError:
-            check()  # a pause since then: another worker has taken over, and tidied up
+            check()  # during a pause before the rename another worker took over and removed the temporary file
             raise
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -92,22 +94,14 @@ def write_whole(
     if os.name == "posix":  # elsewhere a folder cannot be opened
         folder = os.open(path.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)  # the new name survives a power cut
+            os.fsync(folder)  # so that the new name survives a power cut
         finally:
             os.close(folder)
 
 
 @contextmanager
-def writing_to(place: Path, advice: str = PLACES) -> Iterator[None]:
-    """Turn what stops a file from being written into a message.
-
-    Args:
-        place: the folder, or the file, that it names.
-        advice: what to do.
-
-    Raises:
-        UsageError: the block raised an OSError.
-    """
+def writing_to(place: Path, advice: str = ADVICE) -> Iterator[None]:
+    """Turn an OSError of the block, which writes a file or folder `place`, into a UsageError that ends with advice."""
     try:
         yield
     except OSError as error:
@@ -115,11 +109,7 @@ def writing_to(place: Path, advice: str = PLACES) -> Iterator[None]:
 
 
 def check_writable(*folders: Path) -> None:
-    """Refuse folders that cannot be written before hours are spent.
-
-    Raises:
-        UsageError: names the folder.
-    """
+    """Raise UsageError for folders that cannot be written, before hours are spent."""
     for folder in folders:
         with writing_to(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -127,7 +117,7 @@ def check_writable(*folders: Path) -> None:
 
 
 def cache_folder() -> Path:
-    """Return the user's cache folder; where the user has no home, as in many containers, one among the runs."""
+    """Return the user's cache folder; without a home, as in many containers, runs/cache."""
     try:
         return user_cache_path("sba-benchmark")
     except RuntimeError:
@@ -135,24 +125,20 @@ def cache_folder() -> Path:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text, as UTF-8 (what is no Unicode escaped), whole or not at all.
-
-    Raises:
-        OSError: what writing raised.
-    """
+    """Write a text atomically as UTF-8, surrogates escaped; raises like `write_whole`."""
     write_whole(path, lambda file: file.write(text.encode(errors="backslashreplace")))
 
 
 @contextmanager
 def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
-    """Make a folder ".NAME.*" in `parent` for the time of a `with`; those of processes that were killed are removed.
+    """Yield a new folder ".NAME.*" in `parent`, removed with the block; those of killed processes are removed too.
 
-    A folder in use is locked (flock), so that only those are removed whose process is gone.
+    A folder in use is locked (flock), so only the folders of ended processes are removed.
 
     Raises:
-        OSError: the folder cannot be made.
+        OSError: the folder cannot be created.
     """
-    with _locked(parent):  # so that nobody takes a folder that is not locked yet for a leftover
+    with _locked(parent):  # otherwise another process could remove a new folder before it is locked
         for leftover in parent.glob(f".{glob.escape(name)}.*"):
             if leftover.is_dir():
                 with contextlib.suppress(OSError), _locked(leftover, wait=False):
@@ -169,11 +155,7 @@ def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
 
 @contextmanager
 def _locked(folder: Path, wait: bool = True) -> Iterator[None]:
-    """Lock a folder; a file system without locks is no reason to fail where it may wait.
-
-    Raises:
-        OSError: it may not wait, and somebody else has the lock, or there are no locks.
-    """
+    """Lock a folder. Without `wait`, OSError if another process has the lock or the file system has no locks."""
     place = os.open(folder, os.O_RDONLY)
     try:
         try:
@@ -187,27 +169,23 @@ def _locked(folder: Path, wait: bool = True) -> Iterator[None]:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove the temporary files of writers of `path` that were killed; nobody may be writing it now."""
+    """Remove the temporary files of killed writers of `path`; no process may be writing it."""
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):
         leftover.unlink(missing_ok=True)
 
 
 def checksum(values: Mapping[str, Any]) -> str:
-    """Return the SHA-256 (64 hex digits) of a dictionary of JSON values, whatever the order of its keys."""
+    """Return the SHA-256 (64 hex digits) of a dictionary of JSON values, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def save_tensors(
     path: Path, values: Mapping[str, Any], previous: Path | None = None, check: Callable[[], object] = lambda: None
 ) -> None:
-    """Write a dictionary of tensors and plain values by torch.save, whole or not at all, sealed with its SHA-256.
+    """Write a dictionary of tensors and plain values by torch.save, atomically, sealed with its SHA-256.
 
-    The seal is the comment that a zip archive may end in, so that torch.load reads the file as any other.
-
-    `previous` and `check` are those of `write_whole`.
-
-    Raises:
-        OSError: see `write_whole`.
+    The seal is the comment of the zip archive, so that torch.load can read the file. `previous`, `check` and errors:
+    see `write_whole`.
     """
     import torch  # records are written and read without torch
 
@@ -219,11 +197,7 @@ def save_tensors(
 
 
 def refuse_broken_seal(path: Path) -> None:
-    """Compare a zip archive with its seal, if it has one.
-
-    Raises:
-        DamagedFileError: they differ.
-    """
+    """Raise DamagedFileError for a zip archive that differs from its seal; it may have none."""
     with zipfile.ZipFile(path) as archive:
         seal = archive.comment
     if seal and hashlib.sha256(path.read_bytes()[:-SEAL]).hexdigest().encode() != seal:
@@ -233,15 +207,13 @@ def refuse_broken_seal(path: Path) -> None:
 def load_tensors(path: Path, mmap: bool = False) -> dict[str, Any]:
     """Load a dictionary of tensors and plain values that torch.save wrote; never runs code (weights_only).
 
-    Where the file is sealed, its content is compared with the seal.
-
     Raises:
-        DamagedFileError: the file is truncated, changed or something else than that.
+        DamagedFileError: the file is truncated, differs from its seal, or is no such dictionary.
     """
     import torch
 
     try:
-        whole = zipfile.is_zipfile(path)  # torch.save writes zip archives; anything else would meet older unpicklers
+        whole = zipfile.is_zipfile(path)  # torch.save writes zip archives; anything else would reach older unpicklers
         if whole:
             refuse_broken_seal(path)
         values = torch.load(path, weights_only=True, mmap=mmap, map_location="cpu") if whole else None
@@ -249,7 +221,7 @@ def load_tensors(path: Path, mmap: bool = False) -> dict[str, Any]:
         raise
     except pickle.UnpicklingError as error:
         raise DamagedFileError("it is damaged, or loading it would run pickled code") from error
-    except Exception as error:  # one changed bit ends the readers in an IndexError, a TypeError, a BadZipFile, ...
+    except Exception as error:  # damaged files make the readers raise IndexError, TypeError, BadZipFile and more
         raise DamagedFileError(str(error).partition("\n")[0] or type(error).__name__) from error
     if not whole:
         raise DamagedFileError("it is not a whole file of torch.save")

@@ -1,4 +1,4 @@
-"""Memory of the process: large blocks are kept for the next step; the peak of each run."""
+"""Memory of the process: freed blocks are kept for the next step; the peak of each run."""
 
 import contextlib
 import ctypes
@@ -15,10 +15,10 @@ CLEAR_REFS = Path("/proc/self/clear_refs")
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep large blocks that are freed, for the next step to use; elsewhere nothing changes.
+    """Make glibc keep freed large blocks for the next step; with another C library, do nothing.
 
-    By default every block over 32 MiB goes back to the system, which has to clear its pages again at the next step, and
-    SBA's wider batches then cost clearly more than their FLOPs (`python -m benchmark speed` measures it).
+    By default every block over 32 MiB goes back to the system, which has to clear its pages again at the next step;
+    SBA's wider batches would then cost clearly more than their FLOPs (`python -m benchmark speed` measures it).
     """
     if GLIBC:
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 2**30)
@@ -26,14 +26,14 @@ def keep_freed_memory() -> None:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Start a new peak, so that one run does not inherit the peak of the run before it in the same process."""
+    """Reset the peak, so that a run does not inherit that of the run before it in the same process."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
     if GLIBC:
-        ctypes.CDLL(None).malloc_trim(0)  # what was kept is not this run's
+        ctypes.CDLL(None).malloc_trim(0)  # kept blocks belong to earlier runs
     if CLEAR_REFS.exists():
-        with contextlib.suppress(OSError):  # not allowed in some containers: then the peak is that of the process
+        with contextlib.suppress(OSError):  # not allowed in some containers; the peak is then that of the process
             CLEAR_REFS.write_text("5", encoding="ascii")  # 5: resets VmHWM (proc(5))
 
 
@@ -49,11 +49,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def high_water(process: int | str) -> int | None:
-    """Return a process's peak memory in bytes, None where the system does not tell (not Linux) or it has ended.
-
-    Args:
-        process: its number, or "self".
-    """
+    """Return the peak memory in bytes of a process id or "self"; None if it has ended or this is not Linux."""
     try:
         lines = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
@@ -62,10 +58,10 @@ def high_water(process: int | str) -> int | None:
 
 
 def largest_peak(whose: int) -> int:
-    """Return the peak memory in bytes since the start, of this process or of the largest one that it waited for.
+    """Return the peak memory in bytes since the start.
 
     Args:
-        whose: resource.RUSAGE_SELF or resource.RUSAGE_CHILDREN.
+        whose: resource.RUSAGE_SELF for this process, resource.RUSAGE_CHILDREN for the largest one that it waited for.
     """
     peak = resource.getrusage(whose).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -1,4 +1,4 @@
-"""Stopping: a first signal waits for the end of a training step, to save the state; a second SIGINT does not."""
+"""Stopping by signals: the first waits for the end of a training step, to save the state; a second SIGINT does not."""
 
 import os
 import signal
@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# SIGHUP, where there is one: the terminal of the session was closed.
+# SIGHUP (POSIX): the terminal of the session was closed.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
 class Stopped(BaseException):
-    """Somebody asked the program to stop; like KeyboardInterrupt no `except Exception` takes it for an accident."""
+    """A signal asked the program to stop; like KeyboardInterrupt, it is not caught by `except Exception`."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
@@ -21,12 +21,12 @@ class Stopped(BaseException):
 
 
 class Stop:
-    """Whether somebody asked to stop: called between steps, it raises.
+    """Called between steps, it raises Stopped if a signal was received.
 
     Attributes:
-        number: of the signal that came, 0 as long as none did.
-        gentle: a first signal waits for the next call; elsewhere it stops at once.
-        parent: of a worker, the process whose death ends it as SIGTERM does; 0 for none.
+        number: of the first signal received; 0 for none.
+        gentle: whether a signal waits for the next call or raises at once.
+        parent: process id of a worker's parent, whose death ends the worker like SIGTERM; 0 for none.
     """
 
     def __init__(self, parent: int = 0) -> None:
@@ -34,16 +34,16 @@ class Stop:
 
     @property
     def asked(self) -> bool:
-        """Whether a signal came, or the parent is gone."""
+        """Whether a signal was received or the parent has ended."""
         return bool(self.number or (self.parent and os.getppid() != self.parent))
 
     def __call__(self) -> None:
-        """Raise Stopped if somebody asked to stop."""
+        """Raise Stopped if a stop was asked for."""
         if self.asked:
             raise Stopped(self.number or signal.SIGTERM)
 
     def receive(self, number: int, _frame: FrameType | None = None) -> None:
-        """Take a signal."""
+        """Handle a signal."""
         again = self.number == number == signal.SIGINT
         self.number = self.number or number
         if again or not self.gentle:
@@ -53,15 +53,15 @@ class Stop:
 
     @contextmanager
     def gently(self, wanted: bool = True) -> Iterator[None]:
-        """Let signals wait for the next call, in a part of the program that makes such calls.
+        """Make signals wait for the next call until the end of the block.
 
-        With `wanted` False, in a part of that part: let them stop at once, where one step takes minutes and what is
-        finished is kept.
+        With `wanted` False, inside such a block: make them raise at once, where a step takes minutes and finished work
+        is kept.
         """
         before, self.gentle = self.gentle, wanted
         try:
             if not wanted:
-                self()  # for a signal that came just before
+                self()  # for a signal received just before
             yield
         finally:
             self.gentle = before
@@ -69,10 +69,10 @@ class Stop:
 
 @contextmanager
 def stoppable(parent: int = 0) -> Iterator[Stop]:
-    """Give a `Stop` that receives the signals until the end of the block.
+    """Yield a `Stop` that handles the signals until the end of the block.
 
-    A signal that this process was started to ignore, as nohup and shells' background jobs do with some, stays ignored;
-    outside the main thread Python takes no handlers.
+    Signals that this process was started with as ignored, as by nohup or as a shell's background job, stay ignored.
+    Outside the main thread Python allows no handlers.
     """
     stop, before = Stop(parent), {}
     if threading.current_thread() is threading.main_thread():

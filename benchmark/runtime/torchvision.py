@@ -32,8 +32,7 @@ class Operators(NamedTuple):
 def ensure_importable() -> Operators:
     """Define the operator schemas that torchvision's import needs, if its compiled operators do not load.
 
-    Call it before the first `import torchvision`, or of a package that imports it, such as torchattacks; a
-    further call does nothing and returns the same.
+    Call it before the first import of torchvision, or of a package that imports it, such as torchattacks.
     """
     reason = _loading_error()
     if reason:
@@ -42,7 +41,7 @@ def ensure_importable() -> Operators:
 
 
 def _loading_error() -> str:
-    """Load `_C` as torchvision/extension.py does, without running the package; empty if it loaded."""
+    """Load `_C` as torchvision/extension.py does, without running the package; return the error or ""."""
     package = importlib.util.find_spec("torchvision")
     if package is None or not package.submodule_search_locations:
         return "torchvision is not installed"
@@ -59,7 +58,6 @@ def _loading_error() -> str:
 
 
 def _define_missing_schemas() -> None:
-    """Define each schema that nothing has defined yet, for as long as the process lives."""
     for name, schema in _SCHEMAS.items():
         if not hasattr(torch.ops.torchvision, name):
             _library().define(schema)
@@ -67,5 +65,5 @@ def _define_missing_schemas() -> None:
 
 @functools.cache
 def _library() -> torch.library.Library:
-    """The handle that keeps the schemas alive: torch removes them when it is collected."""
+    # torch removes the schemas when this handle is collected
     return torch.library.Library("torchvision", "FRAGMENT")
