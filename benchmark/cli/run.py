@@ -1,4 +1,4 @@
-"""The command `run`: plan, data, everything that is still to do, and the tables."""
+"""The command `run`: computes the pending runs of a preset and prints its tables."""
 
 import argparse
 import contextlib
@@ -33,23 +33,26 @@ from benchmark.settings.tuning import trials_preset
 
 
 def run_preset(options: argparse.Namespace) -> None:
-    """Do what is pending of a preset, in this process or in several workers, and print the tables.
+    """Compute the pending runs of a preset, in this process or in several workers, and print the tables.
 
     Args:
-        options: of the command line; `line` is that line itself, for the workers.
+        options: of the command line; `line` is its arguments, for the workers.
 
     Raises:
         BenchmarkError: wrong settings, missing data; a run failed or diverged.
         Stopped: by a signal.
     """
-    launcher = LAUNCHERS[launcher_name(options)]
+    launcher = LAUNCHERS[_launcher_name(options)]
     launcher.check(options)
-    refuse_contradictions(options)
+    if options.tensorboard:
+        refuse_without_tensorboard()
+    if options.synthetic and not options.smoke:
+        raise UsageError("--synthetic is for --smoke runs only; made-up images have no place in a study.")
     keep_freed_memory()
     with joined() as group, contextlib.redirect_stdout(sys.stdout if group.leads else io.StringIO()):
         device = group.agree(lambda: choose_device(options.device))
         plan, folders = group.agree(lambda: planned(options, device))
-        todo = group.agree(lambda: to_do(plan, folders, options) if group.leads else [])
+        todo = group.agree(lambda: _pending(plan, folders, options) if group.leads else [])
         todo = [plan[number] for number in group.share([plan.index(run) for run in todo])]
         if not options.worker_of:
             done = len(plan) - len(todo)
@@ -58,18 +61,13 @@ def run_preset(options: argparse.Namespace) -> None:
             print(f"{name}: {len(plan)} runs, {done} done, {len(todo)} to do, on {device}{together}.", flush=True)
         if todo:
             with stoppable(options.worker_of or 0) as stop:
-                load = functools.cache(lambda: load_in_turn(options, todo[0].preset, group))
+                load = functools.cache(lambda: _load_in_turn(options, todo[0].preset, group))
                 launcher.run(todo, Context(options, folders, device, stop, group, load))
-        if group.leads and not options.worker_of:  # a worker is one of several; the one that started them does the rest
-            conclude(plan, folders, options)
+        if group.leads and not options.worker_of:  # the process that started the workers does the rest
+            _conclude(plan, folders, options)
 
 
-def launcher_name(options: argparse.Namespace) -> str:
-    """Return the launcher that the options name; --processes means torchrun's.
-
-    Raises:
-        UsageError: there is none of this name, or both are given.
-    """
+def _launcher_name(options: argparse.Namespace) -> str:
     name = str(options.launcher)
     if name not in LAUNCHERS:
         raise UsageError(f"--launcher {name!r}: {nearest(name, LAUNCHERS)}")
@@ -80,32 +78,16 @@ def launcher_name(options: argparse.Namespace) -> str:
     return "torchrun"
 
 
-def refuse_contradictions(options: argparse.Namespace) -> None:
-    """Refuse options that exclude one another.
-
-    Raises:
-        UsageError: names them.
-    """
-    if options.tensorboard:
-        refuse_without_tensorboard()
-    if options.synthetic and not options.smoke:
-        raise UsageError("--synthetic is for --smoke runs only; made-up images have no place in a study.")
-
-
 def planned(options: argparse.Namespace, device: torch.device) -> tuple[list[Run], Folders]:
-    """Return the plan and its folders.
-
-    Raises:
-        UsageError: wrong settings.
-    """
-    preset = chosen_preset(options, device)
+    """Return the plan and its folders; UsageError for wrong settings."""
+    preset = _chosen_preset(options, device)
     events = options.runs / "tensorboard" if options.tensorboard else None
-    folders = Folders(results_folder(options), options.runs, events)
+    folders = Folders(_results_folder(options), options.runs, events)
     return part(make_plan(preset, options.arms, options.seeds), options.shard), folders
 
 
-def results_folder(options: argparse.Namespace) -> Path:
-    """Return the folder of the records; those of smoke runs and of trials lie apart from those of studies."""
+def _results_folder(options: argparse.Namespace) -> Path:
+    """Return the folder of the records; smoke runs and trials have others than studies."""
     if options.results:
         return Path(options.results)
     if options.smoke:
@@ -113,12 +95,8 @@ def results_folder(options: argparse.Namespace) -> Path:
     return Path(options.runs) / "tuning" if options.tuning else Path("results")
 
 
-def to_do(plan: Sequence[Run], folders: Folders, options: argparse.Namespace) -> list[Run]:
-    """Return the runs of the plan that are to be started, after having marked those that the options want repeated.
-
-    Raises:
-        UsageError: folders that cannot be written, records of other settings.
-    """
+def _pending(plan: Sequence[Run], folders: Folders, options: argparse.Namespace) -> list[Run]:
+    """Mark the runs that --force or --retry-failed repeat, and return the runs to be started."""
     if (options.force or options.retry_failed) and not options.worker_of:
         check_writable(folders.results, folders.runs)
         mark_for_repetition(plan, folders, everything=options.force)
@@ -128,8 +106,8 @@ def to_do(plan: Sequence[Run], folders: Folders, options: argparse.Namespace) ->
     return todo
 
 
-def load(options: argparse.Namespace, preset: Preset, first: bool = True) -> Data:
-    """Load the preset's data, or made-up images in its format, which the first process of the command writes."""
+def _load(options: argparse.Namespace, preset: Preset, first: bool = True) -> Data:
+    """Load the preset's data, or made-up images in its format, which the first process writes."""
     root = options.data_root
     if options.synthetic:
         folder = smoke.FOLDER / "data"
@@ -137,19 +115,15 @@ def load(options: argparse.Namespace, preset: Preset, first: bool = True) -> Dat
     return load_data(preset.data, data_roots(root), options.skip_corrupt)
 
 
-def load_in_turn(options: argparse.Namespace, preset: Preset, group: Group) -> Data:
+def _load_in_turn(options: argparse.Namespace, preset: Preset, group: Group) -> Data:
     """Load the data in the first process of a group, which may decode them, then in the others, from its cache."""
-    loaded = group.agree(lambda: load(options, preset) if group.leads else None)
-    return group.agree(lambda: loaded or load(options, preset, first=False))
+    loaded = group.agree(lambda: _load(options, preset) if group.leads else None)
+    return group.agree(lambda: loaded or _load(options, preset, first=False))
 
 
-def conclude(plan: Sequence[Run], folders: Folders, options: argparse.Namespace) -> None:
-    """Print the tables of the records that are there, write the report that is asked for, and say how the runs ended.
-
-    Raises:
-        RunError: not all ended well.
-    """
-    # Imported here: statistics and figures take a second, and a process that follows another one prints nothing.
+def _conclude(plan: Sequence[Run], folders: Folders, options: argparse.Namespace) -> None:
+    """Print the tables of the existing records, write the report if asked to, and summarize the runs."""
+    # Imported here: statistics and figures take a second, and workers print no tables.
     from benchmark.cli.printed import print_table, write
 
     results = folders.results
@@ -165,8 +139,8 @@ def conclude(plan: Sequence[Run], folders: Folders, options: argparse.Namespace)
     summarize(plan, folders)
 
 
-def chosen_preset(options: argparse.Namespace, device: torch.device) -> Preset:
-    """Return the preset that the options name, shrunk and changed as they say."""
+def _chosen_preset(options: argparse.Namespace, device: torch.device) -> Preset:
+    """Return the preset of the options, with its overrides and variant applied."""
     name = family_member(options.preset, device.type)
     shrunk = smoke.shrink(load_preset(name), options.synthetic) if options.smoke else ()
     preset = load_preset(name, tuple(options.set), shrunk)

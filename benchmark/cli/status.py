@@ -1,4 +1,4 @@
-"""The command `status`: how each run of a plan stands, and the time that the rest takes, from the finished ones."""
+"""The command `status`: the status of each run of a plan, and an estimate of the time left."""
 
 import argparse
 import statistics
@@ -10,7 +10,6 @@ from benchmark.cli.run import planned
 from benchmark.execution.log import failure, lines
 from benchmark.execution.paths import Folders, RunPaths
 from benchmark.execution.status import STATUSES, Status, statuses
-from benchmark.records.schema import Record
 from benchmark.records.store import read_record, record_files
 from benchmark.runtime.console import duration
 from benchmark.runtime.environment import choose_device
@@ -20,13 +19,13 @@ States = dict[tuple[str, int], Status]
 
 
 def status(options: argparse.Namespace) -> str:
-    """Return a table of the runs by arm and seed, what is going on, and an estimate of the time left.
+    """Return a table of the runs by arm and seed, the last log lines of running ones, and an estimate of the time left.
 
     Nothing is changed, not even a damaged record.
 
     Raises:
         UsageError: see `make_plan`.
-        RunError: a file beside the records has the name of none.
+        RunError: a file beside the records has the name of no record.
     """
     plan, folders = planned(options, choose_device(options.device))
     name = plan[0].preset.name if plan else options.preset
@@ -36,12 +35,12 @@ def status(options: argparse.Namespace) -> str:
     rows = [[arm, *(states.get((str(arm), int(seed)), "") for seed in seeds)] for arm in arms]
     table = tabulate(rows, ["arm", *(f"seed {seed}" for seed in seeds)], tablefmt="plain")
     counts = [f"{n} {kind}" for kind in STATUSES if (n := list(states.values()).count(kind))]
-    parts = [f"{name}: {len(plan)} runs, {', '.join(counts)}.", table, *details(plan, folders, states)]
-    return "\n\n".join([*parts, time_left(plan, folders, states)])
+    parts = [f"{name}: {len(plan)} runs, {', '.join(counts)}.", table, *_details(plan, folders, states)]
+    return "\n\n".join([*parts, _time_left(plan, folders, states)])
 
 
-def details(plan: Sequence[Run], folders: Folders, states: States) -> list[str]:
-    """Return, for each run that is going on or has failed, the last line of its log."""
+def _details(plan: Sequence[Run], folders: Folders, states: States) -> list[str]:
+    """Return the last log line of each running run and the reason of each failed one."""
     found = []
     for wanted in ("running", "failed"):
         for run in (run for run in plan if states[run.arm, run.seed] == wanted):
@@ -51,13 +50,13 @@ def details(plan: Sequence[Run], folders: Folders, states: States) -> list[str]:
     return ["\n".join(found)] if found else []
 
 
-def time_left(plan: Sequence[Run], folders: Folders, states: States) -> str:
-    """Estimate what is left from what the finished runs of the same arm spent (else of all arms), one at a time."""
+def _time_left(plan: Sequence[Run], folders: Folders, states: States) -> str:
+    """Estimate the time left from the finished runs of the same arm, else of all arms."""
     spent: dict[str, list[float]] = {}
     for run in plan:
         if states[run.arm, run.seed] == "done":
-            record = read_record(RunPaths(run, folders).record)
-            spent.setdefault(run.arm, []).append(seconds(record))
+            cost = read_record(RunPaths(run, folders).record)["cost"]
+            spent.setdefault(run.arm, []).append(cost["train_seconds"] + cost["attack_seconds"])
     left = [run.arm for run in plan if states[run.arm, run.seed] in ("running", "pending", "damaged")]
     if not left:
         return "Nothing is left to do."
@@ -68,8 +67,3 @@ def time_left(plan: Sequence[Run], folders: Folders, states: States) -> str:
     workers = max(list(states.values()).count("running"), 1)
     at_a_time = f"{workers} at a time" if workers > 1 else "one at a time"
     return f"About {duration(total / workers)} for the {len(left)} runs left, {at_a_time}, by the records' own times."
-
-
-def seconds(record: Record) -> float:
-    """Return the seconds of training and attacks that a run took."""
-    return record["cost"]["train_seconds"] + record["cost"]["attack_seconds"]

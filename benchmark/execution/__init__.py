@@ -1,6 +1,9 @@
 """From a plan to records.
 
-In: a list of `Run`. Out: a record of each. Every run is computed by one worker at a time, on one machine or many, and
-goes on from its checkpoint after any interruption. Preflight checks refuse before anything is computed what every run
-would fail by.
+In: a list of `Run`. Out: a record of each. A run is computed by one worker at a time, on one machine or many, and
+resumes from its checkpoint after any interruption. Errors that every run would meet are raised before the first one.
+
+`worker.py` takes the runs of a plan one by one, `run.py` trains, evaluates and records one; `paths.py` has all files of
+a run, `status.py` its state by these files, `lock.py` its lock. `launchers/` has LAUNCHERS, which start the processes;
+to add one, see there.
 """

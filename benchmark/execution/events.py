@@ -1,33 +1,28 @@
-"""TensorBoard: what is recorded of every epoch, written as the training goes on, where the user asks for it."""
+"""TensorBoard event files of each epoch, where the user asks for them."""
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from benchmark.records.schema import Epoch
 from benchmark.runtime.console import print_line
 from benchmark.runtime.errors import UsageError
 from benchmark.training.loop import Callback
 
-if TYPE_CHECKING:
-    pass
-
 SCALARS = ("train_loss", "accuracy", "learning_rate", "images_per_second", "augmented")
 
 
 def refuse_without_tensorboard() -> None:
-    """Raise UsageError where the package is missing that writes event files."""
+    """Raise UsageError if the package tensorboard is not installed."""
     if importlib.util.find_spec("tensorboard") is None:
         raise UsageError("--tensorboard needs the package tensorboard: python -m pip install tensorboard")
 
 
 class TensorBoard(Callback):
-    """Writes each epoch's scalars to a folder that `tensorboard --logdir` finds; a folder that is full ends it, not the
-    run.
+    """Writes each epoch's scalars to a folder that `tensorboard --logdir` finds; if it cannot, the run continues.
 
     Args:
         folder: of the run.
-        done: epochs finished before; what an earlier, interrupted start wrote of later ones is hidden.
+        done: epochs finished before; later ones written by an earlier, interrupted start are hidden.
     """
 
     def __init__(self, folder: Path, done: int) -> None:
@@ -37,7 +32,7 @@ class TensorBoard(Callback):
         self.writer: SummaryWriter | None = SummaryWriter(str(folder), purge_step=done + 1)
 
     def on_epoch(self, epoch: Epoch, _share: float) -> None:
-        """Write an epoch."""
+        """Write the scalars of an epoch."""
         if self.writer is None:
             return
         try:
@@ -49,6 +44,6 @@ class TensorBoard(Callback):
             self.writer = None
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write buffered scalars."""
         if self.writer is not None:
             self.writer.close()

@@ -1,4 +1,4 @@
-"""The log of a run: what was told of it, with the time, in a file beside its checkpoint; and its failure, if any."""
+"""The log of a run: its messages with their times, in a file beside its checkpoint; and its failure, if any."""
 
 import re
 from collections.abc import Callable
@@ -9,18 +9,18 @@ from benchmark.execution.paths import RunPaths
 from benchmark.runtime.console import print_line, printable
 from benchmark.runtime.files import refuse_irregular, write_text, writing_to
 
-TAIL = 20  # lines that an error shows
+TAIL = 20  # lines in error messages
 TIME = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ ")
 
 
 class Log:
-    """Appends to a run's log. A log is no part of a run: where it cannot be written, that is told once."""
+    """Appends to a run's log. A log is no part of a run: if it cannot be written, one line is printed."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.works = path, True
 
     def __call__(self, text: str) -> None:
-        """Append a text, which may have several lines."""
+        """Append a text of one or more lines."""
         if not self.works:
             return
         try:
@@ -36,27 +36,22 @@ class Log:
 
 
 def tail(path: Path) -> str:
-    """Return the last lines of a log, indented; nothing where there is none."""
+    """Return the last lines of a log, indented; empty if there is no log."""
     return "".join(f"\n    {line}" for line in lines(path)[-TAIL:])
 
 
 def lines(path: Path) -> list[str]:
-    """Return the lines of a log, none where there is none."""
+    """Return the lines of a log; none if there is no log."""
     return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
 
 
 def size(path: Path) -> int:
-    """Return the bytes of a log so far, 0 where there is none."""
+    """Return the size of a log in bytes; 0 if there is no log."""
     return path.stat().st_size if path.is_file() else 0
 
 
 def added_since(path: Path, offset: int) -> tuple[list[str], int]:
-    """Return the whole lines that were added to a log, without their times, and the offset behind them.
-
-    Args:
-        path: of the log.
-        offset: bytes of it that were read before.
-    """
+    """Return the complete lines of a log after an offset in bytes, without their times, and the offset after them."""
     if size(path) <= offset:
         return [], offset
     with path.open("rb") as file:
@@ -67,7 +62,7 @@ def added_since(path: Path, offset: int) -> tuple[list[str], int]:
 
 
 def mark_failed(paths: RunPaths, reason: str, trace: str, check: Callable[[], object]) -> None:
-    """Note that a run failed, so that no worker takes it up again before somebody asks for it, and its traceback.
+    """Write the failure of a run, so that it is started again only by --retry-failed, and its traceback.
 
     `check` is called before, and may raise.
 
@@ -81,5 +76,5 @@ def mark_failed(paths: RunPaths, reason: str, trace: str, check: Callable[[], ob
 
 
 def failure(paths: RunPaths) -> str | None:
-    """Return why a run failed, None if it did not."""
+    """Return the reason why a run failed; None if it did not."""
     return paths.failure.read_text(encoding="utf-8").strip() if paths.failure.is_file() else None

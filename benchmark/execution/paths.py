@@ -1,4 +1,4 @@
-"""Where a study keeps the files of a run."""
+"""The paths of all files of a run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from benchmark.training.checkpoint import previous
 
 @dataclass(frozen=True)
 class Folders:
-    """The folders of a study: for records, for checkpoints and logs, and for TensorBoard's files if they are wanted."""
+    """The folders of a study: records; checkpoints and logs; TensorBoard's files, None without --tensorboard."""
 
     results: Path
     runs: Path
@@ -22,14 +22,14 @@ class RunPaths:
 
     Attributes:
         record: results/<preset>/<arm>/seed-<n>.json.
-        repeat: the marker of a run that is to be repeated, beside the record; see `benchmark.execution.status`.
-        lock: held by the worker that is at the run, beside the record, which is what workers share.
+        repeat: marks a run that is to be repeated, beside the record; see `benchmark.execution.status`.
+        lock: held by the worker that computes the run; beside the record, in the folder that workers share.
         checkpoint, previous: the newest state of the training and the one before.
         journal: the finished parts of the evaluation, until there is a record.
-        log: what was told of the run, by every start of it.
-        failure: why the run failed, in a line; without it the run may be started.
+        log: the messages of all starts of the run.
+        failure: the reason why the run failed, in one line; a run that has it is not started.
         trace: the traceback of the last failure.
-        events: TensorBoard's folder, None where it is not wanted.
+        events: TensorBoard's folder or None.
     """
 
     def __init__(self, run: Run, folders: Folders) -> None:

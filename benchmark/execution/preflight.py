@@ -1,4 +1,4 @@
-"""What is refused before the first run: whatever would stop a study after hours, or spoil its records."""
+"""Checks before the first run, for errors that would end a study after hours or make its records incomparable."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -24,28 +24,28 @@ TRIAL_IMAGES, TRIAL_STEPS = 4, 12
 
 
 def refuse_early(runs: Sequence[Run], data: Data, device: torch.device) -> None:
-    """Find what would stop a run after hours, before the first one: one trial of each kind of arm (`kind`).
+    """Try one training step of each kind of arm (`_kind`), and compare settings with the data.
 
     Raises:
         UsageError: a batch larger than the data, more attacked images than there are, fewer classes than an attack
             needs, a network that does not take the images, a method that does not fit the network.
     """
-    for run in {kind(run): run for run in runs}.values():
+    for run in {_kind(run): run for run in runs}.values():
         attacked_images(run.preset, evaluated_split(run.preset, data))
         steps_per_epoch(run, data)
         refuse_too_few_classes(run.preset.evaluation, data.classes)
         state = start(run, data, device)
         few = data.train.pick(range(min(TRIAL_IMAGES, len(data.train.labels))), device)
         images, labels = to_float(few.images), few.labels
-        for _ in range(TRIAL_STEPS):  # enough that a method which acts at random acts
+        for _ in range(TRIAL_STEPS):  # enough for methods that act at random
             train_step(run, state, images, labels)
 
 
-def kind(run: Run) -> str:
-    """Return what decides whether an arm's method fits the network.
+def _kind(run: Run) -> str:
+    """Return the method and those settings that decide whether it fits the network.
 
-    Of a setting with a fraction, which is an amount, only whether it is above 0: so a search with a hundred arms makes
-    a few trials.
+    Of a real number, which is an amount, only whether it is above 0, so that a search with a hundred arms needs only a
+    few trials.
     """
     given = dataclasses.asdict(run.method)
     settings = {key: value > 0 if isinstance(value, float) else value for key, value in given.items()}
@@ -53,29 +53,25 @@ def kind(run: Run) -> str:
 
 
 def refuse_indivisible(recipe: Recipe, processes: int) -> None:
-    """Refuse a global batch that cannot be divided evenly among processes and parts of gradient accumulation.
-
-    Raises:
-        UsageError: names the numbers of processes that divide it.
-    """
+    """Raise UsageError for a global batch that is no multiple of processes times parts of gradient accumulation."""
     batch, parts = recipe.batch_size, recipe.accumulate
     if batch % (parts * processes) == 0:
         return
     if batch % parts:
-        raise UsageError(f"recipe.accumulate = {parts} does not divide recipe.batch_size = {batch}; it has to.")
+        raise UsageError(f"recipe.accumulate = {parts} must divide recipe.batch_size = {batch}.")
     allowed = ", ".join(str(n) for n in range(1, batch // parts + 1) if batch % (parts * n) == 0)
     raise UsageError(
         f"recipe.batch_size = {batch} (the global batch) in {parts} parts cannot be divided evenly among {processes} "
-        f"processes; start one of {shorten(allowed)}. If the memory of so few is too small for their share, gradient "
-        f"accumulation takes it in N parts, one after the other: --set recipe.accumulate=N."
+        f"processes; start one of {shorten(allowed)}. If their memory is too small for their share, gradient "
+        f"accumulation splits it into N parts, one after the other: --set recipe.accumulate=N."
     )
 
 
 def refuse_foreign(runs: Sequence[Run], data: Data, folders: Folders, device: torch.device, group: Group) -> None:
-    """Refuse to add runs to records that they could not be compared with, before anything is trained.
+    """Refuse runs that could not be compared with the records in their folder.
 
     Raises:
-        UsageError: data, torch version, kind of device, compilation, or what was named beforehand differ.
+        UsageError: data, torch version, kind of device, compilation or the preset's analysis differ.
     """
     run = runs[0]
     here = {
@@ -103,11 +99,7 @@ def refuse_foreign(runs: Sequence[Run], data: Data, folders: Folders, device: to
 
 
 def steps_per_epoch(run: Run, data: Data) -> int:
-    """Return the whole batches in an epoch.
-
-    Raises:
-        UsageError: there is none.
-    """
+    """Return the number of whole batches in an epoch; UsageError if there is none."""
     batch, images = run.preset.recipe.batch_size, len(data.train.labels)
     if batch > images:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""The progress of one run: a bar in a terminal, plain lines elsewhere; its log has the lines anyway."""
+"""The progress of one run: a bar in a terminal, lines elsewhere and in its log."""
 
 import time
 from collections.abc import Callable
@@ -10,24 +10,23 @@ from benchmark.training.loop import Callback
 
 
 def evaluation_bar(label: str) -> Bar:
-    """Return the bar, in percent, of an evaluation of a network without a run."""
-    look = "{desc}: {percentage:.0f}%|{bar:20}|{postfix}"
-    return Bar(label, LINE_SECONDS, total=100, bar_format=look)
+    """Return the bar, in percent, of an evaluation without a run."""
+    return Bar(label, LINE_SECONDS, total=100, bar_format="{desc}: {percentage:.0f}%|{bar:20}|{postfix}")
 
 
 class Attacking:
-    """Shows an evaluation: what it is doing, the images left and the time left.
+    """Shows an evaluation: the current attack, the images left and the time left.
 
     Args:
         bar: of the run, or `evaluation_bar`.
-        moves: whether the bar is that of the evaluation.
+        moves: whether the bar shows the share of the evaluation.
     """
 
     def __init__(self, bar: Bar, moves: bool = False) -> None:
         self.bar, self.moves, self.began = bar, moves, 0.0
 
     def __call__(self, text: str, share: float) -> None:
-        """Show what is being done, when the given share of the evaluation, in [0, 1], is over."""
+        """Show a text, after the given share of the evaluation, in [0, 1]."""
         now = time.monotonic()
         self.began = self.began or now
         spent = now - self.began
@@ -51,7 +50,7 @@ class Progress(Callback):
 
     def __init__(self, run: Run, steps: int, label: str, log: Callable[[str], object]) -> None:
         self.log = log
-        self.of = "" if run.preset.compute else f"/{run.epochs}"  # in compute mode nobody knows how many
+        self.of = "" if run.preset.compute else f"/{run.epochs}"  # unknown in compute mode
         self.steps, self.batch = steps, run.preset.recipe.batch_size
         total = run.epochs * steps * self.batch
         self.bar = Bar(label, LINE_SECONDS, total=total, unit=" images", unit_scale=True, smoothing=0.05)
@@ -59,17 +58,17 @@ class Progress(Callback):
         self.attacking = Attacking(self.bar)
 
     def resume(self, epochs: int, steps: int, share: float) -> None:
-        """Start from the epochs and steps, a share of the training in [0, 1], that an earlier start has finished."""
+        """Start after the epochs and steps, a share of the training in [0, 1], of earlier starts."""
         self.share_before = share
         self.bar.advance((epochs * self.steps + steps) * self.batch)
         self.line(f"resuming after epoch {epochs}{self.of}" + (f" and {steps} steps of the next" if steps else ""))
 
     def on_step(self, _steps: int) -> None:
-        """Count one more optimizer step."""
+        """Advance the bar."""
         self.bar.advance(self.batch)
 
     def on_epoch(self, epoch: Epoch, share: float) -> None:
-        """Show a finished epoch, after which a share of the training, in [0, 1], is over."""
+        """Show a finished epoch, after a share of the training, in [0, 1]."""
         number, spent = f"{epoch['epoch']}{self.of}", time.monotonic() - self.began
         shown = f"loss {epoch['train_loss']:.3f}, accuracy {epoch['accuracy']:.2%}"
         self.bar.advance(0, f"epoch {number}, {shown}")
@@ -81,6 +80,6 @@ class Progress(Callback):
             self.bar.line(text)
 
     def line(self, text: str) -> None:
-        """Print and log a line without disturbing the bar."""
+        """Print and log a line."""
         self.log(text)
         self.bar.line(text)

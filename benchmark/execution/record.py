@@ -1,4 +1,4 @@
-"""Assembling a record: everything about a trained run that a reader of its numbers needs."""
+"""Assemble a record: the facts about a trained run that its reader needs."""
 
 from typing import Any
 
@@ -20,59 +20,62 @@ from benchmark.training.state import State
 
 
 def make_record(run: Run, state: State, data: Data, device: torch.device, reason: str | None = None) -> Record:
-    """Return the record of a trained run, its evaluation still empty; `reason` says why it diverged."""
-    epochs = state.epochs
-    compilation = {"compiled": "on"} if compiles(run.preset.recipe, device, state.group) else {}
-    summaries = [EpochAccuracy(epoch=epoch["epoch"], accuracy=epoch["accuracy"]) for epoch in epochs]
-    record = Record(
-        schema=SCHEMA,
-        preset=run.preset.name,
-        arm=run.arm,
-        seed=run.seed,
-        settings=run.settings,
-        settings_hash=run.identity,
-        analysis=analysis_of(run),
-        weights_hash=state.weights_hash,
-        order_hash=order_hash(run, len(data.train.labels)),
-        data=describe_data(run.preset, data),
-        model=describe_model(run.preset.model.name, state.model, data),
-        epochs=epochs,
-        last_epoch=summaries[-1] if summaries and reason is None else None,
-        best_epoch=max(summaries, key=lambda summary: summary["accuracy"], default=None),
-        clean=None,
-        calibration=None,
-        robustness=None,
-        checks=[],
-        flags=[],
-        cost=training_cost(state, data, device),
-        environment=describe_environment(device) | compilation,
-        status="done" if reason is None else "diverged",
-        reason=reason,
-    )
+    """Return the record of a trained run, its evaluation still empty; `reason` of a run that diverged."""
+    model = _describe_model(run.preset.model.name, state.model, data)
+    record = _untrained(run.preset, run.arm, run.seed, data, model, training_cost(state, data, device), device)
+    summaries = [EpochAccuracy(epoch=epoch["epoch"], accuracy=epoch["accuracy"]) for epoch in state.epochs]
+    record["settings"], record["settings_hash"], record["analysis"] = run.settings, run.identity, analysis_of(run)
+    record["weights_hash"], record["order_hash"] = state.weights_hash, order_hash(run, len(data.train.labels))
+    record["epochs"] = state.epochs
+    record["last_epoch"] = summaries[-1] if summaries and reason is None else None
+    record["best_epoch"] = max(summaries, key=lambda summary: summary["accuracy"], default=None)
+    if compiles(run.preset.recipe, device, state.group):
+        record["environment"]["compiled"] = "on"
     if reason is None:
         record["final_weights_hash"] = weights_hash(state.model)
+    else:
+        record["status"], record["reason"] = "diverged", reason
     return record
 
 
 def evaluated_record(
     preset: Preset, name: str, seed: int, model: nn.Module, data: Data, device: torch.device, evaluated: Evaluated
 ) -> Record:
-    """Return the record of a network that was evaluated, but not trained here: what training leaves is empty."""
-    settings = shared_settings(preset)
-    settings |= {"arm": {"method": "not trained here", "augmentation": "none", "settings": {}}, "numerics": NUMERICS}
+    """Return the record of a network that was evaluated, but not trained here; its fields of the training are empty."""
+    cost = Cost(
+        train_seconds=0.0,
+        attack_seconds=0.0,
+        train_gradients=0,
+        train_flops=0,
+        attack_gradients=0,
+        peak_memory_bytes=peak_memory(device),
+    )
+    record = _untrained(preset, name, seed, data, _describe_model(name, model, data), cost, device)
+    arm = {"method": "not trained here", "augmentation": "none", "settings": {}}
+    record["settings"] = shared_settings(preset) | {"arm": arm, "numerics": NUMERICS}
     analysis = {"title": name, "treatment": name, "against": [], "eps": preset.analysis.eps, "seeds": [seed]}
-    record = Record(
+    record["analysis"] = analysis | {"margin": preset.analysis.margin}
+    record["weights_hash"] = weights_hash(model)
+    add_evaluation(record, evaluated)
+    return record
+
+
+def _untrained(
+    preset: Preset, arm: str, seed: int, data: Data, model: ModelInfo, cost: Cost, device: torch.device
+) -> Record:
+    """Return a record without settings, training and evaluation."""
+    return Record(
         schema=SCHEMA,
         preset=preset.name,
-        arm=name,
+        arm=arm,
         seed=seed,
-        settings=settings,
+        settings={},
         settings_hash="",
-        analysis=analysis | {"margin": preset.analysis.margin},
-        weights_hash=weights_hash(model),
+        analysis={},
+        weights_hash="",
         order_hash="",
-        data=describe_data(preset, data),
-        model=describe_model(name, model, data),
+        data=_describe_data(preset, data),
+        model=model,
         epochs=[],
         last_epoch=None,
         best_epoch=None,
@@ -81,24 +84,14 @@ def evaluated_record(
         robustness=None,
         checks=[],
         flags=[],
-        cost=Cost(
-            train_seconds=0.0,
-            attack_seconds=0.0,
-            train_gradients=0,
-            train_flops=0,
-            attack_gradients=0,
-            peak_memory_bytes=peak_memory(device),
-        ),
+        cost=cost,
         environment=describe_environment(device),
         status="done",
         reason=None,
     )
-    add_evaluation(record, evaluated)
-    return record
 
 
-def describe_data(preset: Preset, data: Data) -> DataInfo:
-    """Return the data set's name, fingerprint and sizes."""
+def _describe_data(preset: Preset, data: Data) -> DataInfo:
     info = DataInfo(
         name=data.name,
         fingerprint=data.fingerprint,
@@ -115,26 +108,24 @@ def describe_data(preset: Preset, data: Data) -> DataInfo:
 
 
 def analysis_of(run: Run) -> dict[str, Any]:
-    """Return what the preset named before the run: comparisons, eps, margin, seeds and title, as in the record."""
+    """Return the preset's analysis as it is recorded: comparisons, eps, margin, seeds and title."""
     named = run.preset.analysis.model_dump(mode="json")
     return named | {"title": run.preset.title, "seeds": list(run.preset.seeds)}
 
 
-def describe_model(name: str, model: nn.Module, data: Data) -> ModelInfo:
-    """Return name, size and forward FLOPs of a network."""
+def _describe_model(name: str, model: nn.Module, data: Data) -> ModelInfo:
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    flops = forward_flops(model.eval(), one_image(data, model))
+    flops = forward_flops(model.eval(), _one_image(data, model))
     return ModelInfo(name=name, parameters=parameters, flops=flops)
 
 
-def one_image(data: Data, model: nn.Module) -> Tensor:
-    """Return one float training image (1, C, H, W), where the network is."""
-    return to_float(data.train.pick([0], next(model.parameters()).device).images)
+def _one_image(data: Data, model: nn.Module) -> Tensor:
+    return to_float(data.train.pick([0], next(model.parameters()).device).images)  # (1, C, H, W)
 
 
 def training_cost(state: State, data: Data, device: torch.device) -> Cost:
-    """Return what training spent so far; FLOPs are counted once per layer and multiplied by the samples."""
-    image = one_image(data, state.model)
+    """Return the cost of the training so far; FLOPs are counted once per layer and multiplied by the samples."""
+    image = _one_image(data, state.model)
     flops = state.images * training_flops(state.model, image)
     flops += sum(n * training_flops(state.model, image, layer) for layer, n in state.virtual.items())
     return Cost(
@@ -148,7 +139,7 @@ def training_cost(state: State, data: Data, device: torch.device) -> Cost:
 
 
 def add_evaluation(record: Record, evaluated: Evaluated) -> None:
-    """Fill in what the evaluation found and spent."""
+    """Add outcomes, checks and cost of an evaluation to a record."""
     record["clean"] = evaluated.clean
     record["calibration"] = evaluated.calibration
     record["robustness"] = evaluated.robustness

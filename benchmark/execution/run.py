@@ -40,10 +40,7 @@ NEXT = "This ends the job; the same command goes on with the other runs, --retry
 
 @dataclass(frozen=True)
 class Worker:
-    """What a process works with: data, folders, device, when to stop, steps between checkpoints.
-
-    `group` are the processes that train each run together with it.
-    """
+    """The resources of one process; `group` are the processes that train each run together with it."""
 
     data: Data
     folders: Folders
@@ -54,13 +51,13 @@ class Worker:
 
 
 class Attempt:
-    """One start of a run by a worker that holds its lock: its files, its log, and whether it may still write.
+    """One start of a run by a worker that holds its lock.
 
     Args:
         run: the run.
         worker: the process.
         lock: of the run.
-        label: names the run.
+        label: of the run in the output.
     """
 
     def __init__(self, run: Run, worker: Worker, lock: RunLock, label: str) -> None:
@@ -69,11 +66,7 @@ class Attempt:
         self.log = Log(self.paths.log)
 
     def check(self) -> None:
-        """Raise LostError where this worker must write no more (fencing); called just before each write.
-
-        Raises:
-            LostError: somebody else holds the lock by now, or the run has a record.
-        """
+        """Raise LostError if another worker holds the lock or has written the record; called before each write."""
         if not self.lock.holds():
             raise LostError("its lock was lost, as after a pause; another worker may have taken the run over")
         if self.paths.record.is_file() and not self.paths.repeat.is_file():
@@ -81,7 +74,7 @@ class Attempt:
 
 
 def finish_run(attempt: Attempt, surrogate: Surrogate) -> str:
-    """Take a run to its record, or note why it failed; return how it ended, for people."""
+    """Compute a run and write its record, or write why it failed; return the outcome as text."""
     paths, group, label = attempt.paths, attempt.worker.group, attempt.label
     try:
         record = execute_run(attempt, surrogate)
@@ -89,13 +82,13 @@ def finish_run(attempt: Attempt, surrogate: Surrogate) -> str:
     except BenchmarkError:
         raise
     except LostError as lost:
-        if group.size > 1:  # nobody can tell where in the run the other processes are
+        if group.size > 1:  # the other processes may be anywhere in the run
             raise RunError(f"{label}: {lost}. {NEXT}") from lost
         return str(lost)
-    except Exception as error:  # whatever went wrong in one run, the others go on
+    except Exception as error:  # the other runs go on
         if group.size > 1 and is_lost(error):
             raise
-        return failed(attempt, error)
+        return _failed(attempt, error)
     paths.repeat.unlink(missing_ok=True)
     tidy(paths)
     outcome = f"accuracy {record['last_epoch']['accuracy']:.2%}" if record["last_epoch"] else record["reason"]
@@ -103,11 +96,11 @@ def finish_run(attempt: Attempt, surrogate: Surrogate) -> str:
     return f"{record['status']}, {outcome}"
 
 
-def failed(attempt: Attempt, error: Exception) -> str:
-    """Note why a run failed; return it for people.
+def _failed(attempt: Attempt, error: Exception) -> str:
+    """Write why a run failed and return it as text.
 
     Raises:
-        RunError: other processes train the run too, and cannot go on; or the device works no more.
+        RunError: other processes train the run too, and cannot go on; or the device no longer works.
     """
     reason = str(error).partition("\n")[0] or type(error).__name__
     try:
@@ -115,13 +108,13 @@ def failed(attempt: Attempt, error: Exception) -> str:
     except LostError as lost:
         return str(lost)
     attempt.log(f"failed, {reason} (details: {attempt.paths.trace})")
-    if attempt.worker.group.size > 1 or not answers(attempt.worker.device):  # every later run here would fail
+    if attempt.worker.group.size > 1 or not answers(attempt.worker.device):
         raise RunError(f"{attempt.label}: failed, {reason} (details: {attempt.paths.trace}). {NEXT}") from error
     return f"failed, {reason}"
 
 
 def execute_run(attempt: Attempt, surrogate: Surrogate) -> Record:
-    """Take one run from its last checkpoint, or its first step, to its record."""
+    """Train a run from its last checkpoint, or its first step, evaluate it and return its record."""
     run, worker, paths = attempt.run, attempt.worker, attempt.paths
     data, device = worker.data, worker.device
     key = checkpoint_key(run, data, device)
@@ -131,7 +124,7 @@ def execute_run(attempt: Attempt, surrogate: Surrogate) -> Record:
     with contextlib.ExitStack() as shown:
         progress = Progress(run, steps_per_epoch(run, data), attempt.label, attempt.log)
         shown.enter_context(progress.bar)
-        resume(attempt, state, key, progress)
+        _resume(attempt, state, key, progress)
         saving = Checkpoints(
             run, state, worker, lambda: save_checkpoint(paths.checkpoint, run, key, state, attempt.check)
         )
@@ -141,7 +134,7 @@ def execute_run(attempt: Attempt, surrogate: Surrogate) -> Record:
             shown.callback(events.close)
             callbacks.insert(1, events)
         try:
-            train(run, state, worker, callbacks)
+            _train(run, state, worker, callbacks)
             record = make_record(run, state, data, device)
             journal = Journal(paths.journal, f"{key} {state_hash(state.model)}", attempt.check)
 
@@ -149,7 +142,7 @@ def execute_run(attempt: Attempt, surrogate: Surrogate) -> Record:
                 worker.stop()
                 progress.attacking(text, share)
 
-            with worker.group.all_threads(), worker.stop.gently(False):  # one step of an attack may take minutes
+            with worker.group.all_threads(), worker.stop.gently(False):  # a step of an attack may take minutes
                 evaluated = evaluate(run.preset, run.seed, state.model, data, surrogate, attacking, journal)
         except (DivergedError, FloatingPointError) as diverged:
             return make_record(run, state, data, device, reason=str(diverged))
@@ -157,8 +150,8 @@ def execute_run(attempt: Attempt, surrogate: Surrogate) -> Record:
     return record
 
 
-def resume(attempt: Attempt, state: State, key: str, progress: Progress) -> None:
-    """Fill a fresh state from the run's checkpoint, if it has one, in all processes; compile the network."""
+def _resume(attempt: Attempt, state: State, key: str, progress: Progress) -> None:
+    """Load the run's checkpoint, if there is one, into the state of all processes; compile the network."""
     run, worker = attempt.run, attempt.worker
     data, group = worker.data, worker.group
     found = load_checkpoint(attempt.paths.checkpoint, key, state, progress.line)
@@ -168,7 +161,7 @@ def resume(attempt: Attempt, state: State, key: str, progress: Progress) -> None
     else:
         attempt.log("starts")
     group.share(on_cpu(snapshot(state)) if found else None)
-    if compiles(run.preset.recipe, worker.device, group) and not is_over(run, state, data):
+    if compiles(run.preset.recipe, worker.device, group) and not _is_over(run, state, data):
         progress.line(f"torch.compile took {warm_up(run, state, data.train):.0f} s, which count in no epoch")
 
 
@@ -177,17 +170,17 @@ def take_part(run: Run, worker: Worker) -> None:
     state = start(run, worker.data, worker.device, worker.group)
     if (values := worker.group.share(dict[str, Any]())) is not None:
         fill(state, values)
-    with contextlib.suppress(DivergedError, FloatingPointError):  # all processes see it, the first records it
-        train(run, state, worker, [Checkpoints(run, state, worker, lambda: None)])
+    with contextlib.suppress(DivergedError, FloatingPointError):  # raised in all processes; the first records it
+        _train(run, state, worker, [Checkpoints(run, state, worker, lambda: None)])
 
 
 class Checkpoints(Callback):
-    """Saves the state: after each epoch, every so many steps, and before stopping; in all processes of a group at once.
+    """Saves the state after each epoch, every N steps, and before stopping, at once in all processes of a group.
 
     Args:
-        run: what is trained.
+        run: the run.
         state: its state.
-        worker: says when to stop, and how often to save.
+        worker: has N and the request to stop.
         save: writes a checkpoint.
     """
 
@@ -195,11 +188,11 @@ class Checkpoints(Callback):
         self.run, self.state, self.worker, self.save = run, state, worker, save
 
     def on_step(self, steps: int) -> None:
-        """Save every so many steps, and stop where that was asked of one of the processes.
+        """Save every N steps, and stop if any of the processes was asked to.
 
         Raises:
             DivergedError: a loss or a weight is not finite.
-            Stopped: somebody asked to stop; the state is saved.
+            Stopped: a stop was asked for; the state is saved.
         """
         stop = self.worker.stop
         asked = self.worker.group.any(stop.asked)
@@ -210,38 +203,23 @@ class Checkpoints(Callback):
             raise Stopped(stop.number or signal.SIGTERM)
 
     def on_epoch(self, _epoch: Any, _share: float) -> None:
-        """Save."""
+        """Save the state."""
         self.save()
 
 
-def train(run: Run, state: State, worker: Worker, callbacks: Sequence[Callback]) -> None:
-    """Train the epochs that are left, in all processes of the group.
-
-    Raises:
-        DivergedError: a loss or a weight is not finite.
-        Stopped: see `Checkpoints`.
-    """
+def _train(run: Run, state: State, worker: Worker, callbacks: Sequence[Callback]) -> None:
+    """Train the remaining epochs, in all processes of the group; errors: see `Checkpoints`."""
     data = worker.data
-    while not is_over(run, state, data):
+    while not _is_over(run, state, data):
         epoch = train_epoch(run, state, data.train, callbacks)
         split = evaluated_split(run.preset, data)
         epoch["accuracy"] = accuracy(run.preset.recipe, state.model, split, worker.group)
         state.epochs.append(epoch)
-        share_skipped(data, worker.group)
+        for damaged in worker.group.gather(dict(data.train.damaged)):
+            data.train.add_damaged(damaged)
         for callback in callbacks:
             callback.on_epoch(epoch, budget(run, state, data.train).share(state))
 
 
-def is_over(run: Run, state: State, data: Data) -> bool:
-    """Say whether nothing of the training is left, not even the end of an epoch."""
+def _is_over(run: Run, state: State, data: Data) -> bool:
     return state.position is None and budget(run, state, data.train).is_spent(state)
-
-
-def share_skipped(data: Data, group: Group) -> None:
-    """Let every process know the damaged files that any of them has met.
-
-    Raises:
-        DataError: together they are more than may be skipped.
-    """
-    for met in group.gather(dict(data.train.damaged)):
-        data.train.add_damaged(met)

@@ -1,7 +1,7 @@
-"""How a run stands, by its files alone; which runs are still to do, and which are to be repeated.
+"""The status of runs, by their files alone, and the marker of runs that are to be repeated.
 
-A run that is to be repeated has a marker beside its record, left by the command with --force or --retry-failed and
-removed when the new record is written; so an interruption forgets nothing, and no clock is asked.
+The marker lies beside the record. The command with --force or --retry-failed writes it, and it is removed when the new
+record is written; so it survives interruptions, and does not depend on clocks.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,6 @@ from typing import Literal
 from benchmark.execution.lock import held
 from benchmark.execution.paths import Folders, RunPaths
 from benchmark.records.consistency import differences
-from benchmark.records.schema import Record
 from benchmark.records.store import DamagedRecordError, read_record
 from benchmark.runtime.console import print_line
 from benchmark.runtime.errors import UsageError
@@ -20,14 +19,14 @@ from benchmark.settings.plan import Run
 
 Status = Literal["done", "diverged", "failed", "running", "pending", "damaged", "other settings"]
 STATUSES: tuple[Status, ...] = ("done", "diverged", "failed", "running", "pending", "damaged", "other settings")
-ANEW, BEGUN = "from the first step\n", "begun\n"  # what a marker says
+ANEW, BEGUN = "from the first step\n", "begun\n"  # contents of the marker
 
 
 def status(run: Run, paths: RunPaths) -> Status:
-    """Return how a run stands, whether or not a worker is at it: never "running".
+    """Return the status of a run by its record and failure; never "running".
 
     Raises:
-        RunError: its record is of another version of this code.
+        RunError: its record has another schema.
     """
     if not paths.repeat.is_file() and paths.record.is_file():
         try:
@@ -39,11 +38,7 @@ def status(run: Run, paths: RunPaths) -> Status:
 
 
 def statuses(plan: Sequence[Run], folders: Folders) -> list[Status]:
-    """Return how each run of a plan stands; "running" is what a living worker holds the lock of.
-
-    Raises:
-        RunError: see `status`.
-    """
+    """Return the status of each run of a plan; "running" if a living worker holds its lock. Raises like `status`."""
     paths = [RunPaths(run, folders) for run in plan]
     locked = [each.lock for each in paths if each.lock.is_file()]
     running = {path for path, alive in zip(locked, held(locked), strict=True) if alive}
@@ -51,11 +46,11 @@ def statuses(plan: Sequence[Run], folders: Folders) -> list[Status]:
 
 
 def is_pending(run: Run, paths: RunPaths) -> bool:
-    """Say whether a run is to be started; a damaged record is moved aside and named, so that its run is repeated.
+    """Return whether a run is to be started; a damaged record is renamed, with a message, and its run repeated.
 
     Raises:
         UsageError: the record was made with other settings; overwriting it silently would mix studies.
-        RunError: it is of another version of this code.
+        RunError: it has another schema.
     """
     now = status(run, paths)
     if now == "other settings":
@@ -65,17 +60,12 @@ def is_pending(run: Run, paths: RunPaths) -> bool:
             f"{changes}\nChoose another folder with --results DIR, or repeat the runs with --force."
         )
     if now == "damaged":
-        set_aside(paths.record)
+        _set_aside(paths.record)
         return is_pending(run, paths)
     return now == "pending"
 
 
-def set_aside(path: Path) -> None:
-    """Move a damaged record aside and say so.
-
-    Raises:
-        UsageError: the folder cannot be written.
-    """
+def _set_aside(path: Path) -> None:
     try:
         read_record(path)
     except DamagedRecordError as error:
@@ -88,23 +78,14 @@ def set_aside(path: Path) -> None:
         print_line(f"The record {path} is damaged ({error.reason}); it is now {aside.name}, and its run is repeated.")
 
 
-def recorded(paths: RunPaths) -> Record | None:
-    """Return a run's record where there is one that counts, None where it is to be repeated."""
-    return None if paths.repeat.is_file() or not paths.record.is_file() else read_record(paths.record)
-
-
 def mark(paths: RunPaths, text: str = ANEW) -> None:
-    """Let a run be repeated.
-
-    Raises:
-        UsageError: the folder cannot be written.
-    """
+    """Write the marker of a run that is to be repeated; UsageError if the folder cannot be written."""
     with writing_to(paths.repeat.parent):
         write_text(paths.repeat, text)
 
 
 def mark_for_repetition(plan: Sequence[Run], folders: Folders, everything: bool) -> None:
-    """Let runs be repeated: all of a plan, or those that diverged or failed; the latter go on from their checkpoints.
+    """Mark all runs of a plan, or those that diverged, and remove failures; runs that failed continue.
 
     Raises:
         UsageError: a folder cannot be written.
@@ -118,7 +99,7 @@ def mark_for_repetition(plan: Sequence[Run], folders: Folders, everything: bool)
 
 
 def begin(paths: RunPaths) -> None:
-    """Forget what an earlier start left of a run that is to be repeated from its first step, once.
+    """Remove the state of a run that is to be repeated from its first step, once.
 
     Raises:
         UsageError: a folder cannot be written.
@@ -131,7 +112,7 @@ def begin(paths: RunPaths) -> None:
 
 
 def tidy(paths: RunPaths) -> None:
-    """Remove what a run that has a record needs no more; the last checkpoint stays, for `evaluate`.
+    """Remove the temporary files of a run that has a record; the last checkpoint stays, for `evaluate`.
 
     Raises:
         UsageError: a folder cannot be written.

@@ -1,4 +1,4 @@
-"""The worker: takes a plan's runs one by one through train, evaluate and record; several workers may share a plan."""
+"""The worker: computes a plan's runs one by one; several workers may share a plan."""
 
 import functools
 import time
@@ -26,29 +26,29 @@ NOT_DONE = "not all runs are done; the same command goes on with them."
 def execute(runs: Sequence[Run], worker: Worker) -> None:
     """Train, evaluate and record runs one after the other; each record is written as soon as its run ends.
 
-    A run that fails is marked and the others go on. Runs that another worker is at are waited for, so that they can be
-    taken over if it dies.
+    A run that fails is marked and the others go on. Runs held by other workers are waited for, to take them over if a
+    worker dies.
 
     Raises:
-        BenchmarkError: something the user must mend first, such as a full disk.
-        Stopped: somebody asked to stop; the state is saved.
+        BenchmarkError: an error that the user must correct first, such as a full disk.
+        Stopped: a stop was asked for; the state is saved.
     """
     if not runs:
         return
     worker.group.agree(lambda: refuse_before(runs, worker))
     worker = replace(worker, data=worker.data.to(worker.device))
     if worker.group.leads:
-        lead(runs, worker)
+        _lead(runs, worker)
         worker.group.share(None)
     else:
         follow(runs, worker)
 
 
 def follow(runs: Sequence[Run], worker: Worker) -> None:
-    """Take part in the training of each run that the first process of the group names.
+    """Take part in the training of each run that process 0 of the group chooses.
 
     Raises:
-        RunError: something failed in this process; the first one can only tell that it is gone.
+        RunError: an error in this process, which the others only notice as its end.
     """
     try:
         with worker.stop.gently():
@@ -57,15 +57,15 @@ def follow(runs: Sequence[Run], worker: Worker) -> None:
     except BenchmarkError:
         raise
     except Exception as error:
-        worker.stop()  # the first process is gone, perhaps by the signal that came here as well
+        worker.stop()  # process 0 may have been ended by the signal that this one received as well
         if is_lost(error):
             raise
         traceback.print_exc()
         raise RunError(f"process {worker.group.rank}: {str(error) or type(error).__name__}. {NEXT}") from error
 
 
-def lead(runs: Sequence[Run], worker: Worker) -> None:
-    """Take the runs that no other worker holds to their records, one after the other, until none is left."""
+def _lead(runs: Sequence[Run], worker: Worker) -> None:
+    """Compute the runs that no other worker holds, until none is left."""
     train = functools.partial(train_surrogate, runs[0].preset, worker.data, worker.device, worker.stop)
     surrogate = functools.cache(train)  # one for all
     paths = [RunPaths(run, worker.folders) for run in runs]
@@ -87,25 +87,21 @@ def lead(runs: Sequence[Run], worker: Worker) -> None:
                 break
             else:
                 if not waited:
-                    print_line(f"Waiting for {len(waiting)} runs that other workers are at.")
+                    print_line(f"Waiting for {len(waiting)} runs held by other workers.")
                 waited = True
                 time.sleep(POLL)
 
 
 def refuse_before(runs: Sequence[Run], worker: Worker) -> None:
-    """Refuse, before the first run, what would stop one of them late or could not stand beside the records there.
-
-    Raises:
-        UsageError: see `benchmark.execution.preflight`.
-    """
+    """Do all checks of `benchmark.execution.preflight`."""
     refuse_indivisible(runs[0].preset.recipe, worker.group.size)
     refuse_early(runs, worker.data.to(worker.device), worker.device)
-    if not all(RunPaths(run, worker.folders).repeat.is_file() for run in runs):  # all are made anew, as after --force
+    if not all(RunPaths(run, worker.folders).repeat.is_file() for run in runs):  # as after --force
         refuse_foreign(runs, worker.data, worker.folders, worker.device, worker.group)
 
 
 def tidy_after_kills(plan: Sequence[Run], folders: Folders) -> None:
-    """Tidy up after workers that were killed when their run's record was written and its lock not yet given back."""
+    """Remove temporary files of workers killed between writing a record and releasing its lock."""
     for paths in (RunPaths(run, folders) for run in plan):
         if paths.record.is_file() and paths.lock.is_file():
             with RunLock(paths.lock).claimed() as mine:
@@ -114,10 +110,10 @@ def tidy_after_kills(plan: Sequence[Run], folders: Folders) -> None:
 
 
 def summarize(plan: Sequence[Run], folders: Folders) -> None:
-    """Print how many runs of a plan are done, diverged, failed or open; raise where not all ended well.
+    """Print the number of done, diverged, failed and open runs of a plan.
 
     Raises:
-        RunError: some diverged (their records are kept) or failed (with the last lines of their logs) or are open.
+        RunError: some diverged (their records are kept), failed (with the last lines of their logs) or are open.
     """
     lines, counts = list[str](), dict.fromkeys(("done", "diverged", "failed", "open"), 0)
     for run in plan:
@@ -128,7 +124,7 @@ def summarize(plan: Sequence[Run], folders: Folders) -> None:
             lines.append(f"{name}: diverged, {read_record(paths.record)['reason']}")
         elif now == "failed":
             lines.append(f"{name}: failed, {failure(paths)}{tail(paths.log)}")
-    print_line(f"{len(plan)} runs: " + ", ".join(f"{n} {what}" for what, n in counts.items() if n) + ".")
+    print_line(f"{len(plan)} runs: " + ", ".join(f"{n} {outcome}" for outcome, n in counts.items() if n) + ".")
     if lines or counts["open"]:
         hint = (
             "the report shows diverged runs as failures of their arm; --retry-failed repeats them and those that failed"

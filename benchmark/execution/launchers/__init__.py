@@ -1,8 +1,8 @@
-"""Launchers: how the runs of a plan get their processes.
+"""Launchers: start the processes that compute the runs of a plan.
 
-In go the runs that are to do and a `Context`; out come records. A launcher is a module with two functions:
-`check(options)` refuses options that do not go with it, before anything else, and `run(todo, context)` returns when
-every run has ended. To add one, write such a module and add its row to `LAUNCHERS`.
+In: pending runs and a `Context`. Out: records. A launcher is a module with two functions: `check(options)` refuses
+incompatible options, before anything else, and `run(todo, context)` returns when every run has ended. To add one, write
+such a module and add its row to `LAUNCHERS`.
 """
 
 from benchmark.execution.launchers import local, ray, torchrun

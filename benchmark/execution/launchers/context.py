@@ -1,4 +1,4 @@
-"""What every launcher is given."""
+"""The arguments of every launcher."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,17 +14,12 @@ from benchmark.runtime.distributed import Group
 from benchmark.runtime.signals import Stop
 from benchmark.settings.plan import Run
 
-# How many threads the libraries below torch use, for a process that gets a part of the cores.
+# Numbers of threads of the libraries below torch, for a process that gets a part of the cores.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class Options(Protocol):
-    """The options of the command line that a launcher may look at.
-
-    Attributes:
-        line: what the user gave, to be given to other processes.
-        device, jobs, ray_address, processes, checkpoint_steps: the options of these names.
-    """
+    """The options of the command line that launchers use; `line` is the user's arguments, for other processes."""
 
     line: list[str]
     device: str
@@ -36,14 +31,14 @@ class Options(Protocol):
 
 @dataclass(frozen=True)
 class Context:
-    """What a launcher works with.
+    """The context of a study.
 
     Attributes:
         options: of the command line.
         folders: of the study.
         device: of this process.
         stop: a signal ends every process that the launcher started, after its step.
-        group: the processes of which this one is a part.
+        group: the processes that torchrun started together with this one.
         load: loads the data of the study.
     """
 
@@ -58,15 +53,15 @@ class Context:
         """Return this process as a worker, with the data loaded."""
         return Worker(self.load(), self.folders, self.device, self.stop, self.options.checkpoint_steps, self.group)
 
-    def meet_errors_here(self, todo: Sequence[Run]) -> None:
-        """Refuse here, once, what would stop every other process, and leave them the GPU's memory."""
+    def raise_early(self, todo: Sequence[Run]) -> None:
+        """Raise here, once, the errors that every worker would meet, and leave the GPU's memory to the workers."""
         refuse_before(todo, self.worker())
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
 class Launcher(NamedTuple):
-    """A row of `LAUNCHERS`: refuses options, does runs; `note` says in a line what it is for."""
+    """A row of `LAUNCHERS`; see there. `note` describes it in one line."""
 
     check: Callable[[Options], None]
     run: Callable[[Sequence[Run], Context], None]

@@ -1,4 +1,4 @@
-"""In this process, or in several on this machine: each is the same command; locks keep them apart."""
+"""Compute runs in this process, or in several on this machine that run the same command; locks separate them."""
 
 import contextlib
 import os
@@ -23,11 +23,7 @@ PAUSE = 0.1  # seconds between polls of the workers
 
 
 def check(options: Options) -> None:
-    """Refuse options that are not for this launcher.
-
-    Raises:
-        UsageError: names them.
-    """
+    """Raise UsageError for options that are not for this launcher."""
     if options.ray_address:
         raise UsageError("--ray-address is for --launcher ray only.")
     if launched() and options.jobs > 1:
@@ -35,33 +31,25 @@ def check(options: Options) -> None:
 
 
 def run(todo: Sequence[Run], context: Context) -> None:
-    """Do the runs one after the other, or in --jobs N processes at once, which share the cores.
+    """Compute the runs one after the other, or in --jobs N processes at once, which share the cores.
 
     Raises:
-        BenchmarkError: something that the user must mend first.
-        Stopped: somebody asked to stop.
+        BenchmarkError: an error that the user must correct first.
+        Stopped: a stop was asked for.
     """
     jobs = min(context.options.jobs, len(todo))
     if jobs == 1:
         execute(todo, context.worker())
         return
-    context.meet_errors_here(todo)
-    in_parallel(context.options.line, jobs, context.stop)
+    context.raise_early(todo)
+    _in_parallel(context.options.line, jobs, context.stop)
 
 
-def in_parallel(command: Sequence[str], jobs: int, stop: Stop) -> None:
-    """Run `python -m benchmark COMMAND` in N workers, and pass on what they print.
+def _in_parallel(command: Sequence[str], jobs: int, stop: Stop) -> None:
+    """Run `python -m benchmark COMMAND` in N workers, and print their output.
 
-    A worker that is killed costs no more than its last steps: the others take its run over.
-
-    Args:
-        command: the arguments that the user gave.
-        jobs: number of workers.
-        stop: a signal is passed on as SIGTERM, and the workers are waited for.
-
-    Raises:
-        BenchmarkError: a worker met something that the user must mend first; the others are stopped.
-        Stopped: somebody asked to stop.
+    A signal is passed on as SIGTERM and the workers are waited for. Where a worker has an error, the others are
+    stopped; a killed worker's run is taken over by another.
     """
     threads = str(max(1, cores() // jobs))
     environment = os.environ | dict.fromkeys(THREADS, threads)
@@ -94,7 +82,7 @@ def _start(command: Sequence[str], environment: dict[str, str], errors: list[str
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        start_new_session=True,  # Ctrl-C reaches the parent alone, which passes it on once
+        start_new_session=True,  # Ctrl-C reaches only the parent, which passes it on once
     )
     assert worker.stdout is not None
     threading.Thread(target=_pass_on, args=(worker.stdout, errors), daemon=True).start()
@@ -102,7 +90,7 @@ def _start(command: Sequence[str], environment: dict[str, str], errors: list[str
 
 
 def _pass_on(lines: IO[str], errors: list[str]) -> None:
-    """Print a worker's lines; from "error: " on they are collected instead, since every worker may say the same."""
+    """Print a worker's lines, but collect those from "error: " on, as every worker may have the same error."""
     error = list[str]()
     for line in lines:
         if error or line.startswith("error: "):
@@ -114,7 +102,7 @@ def _pass_on(lines: IO[str], errors: list[str]) -> None:
 
 
 def _end(workers: Sequence["subprocess.Popen[str]"]) -> None:
-    """Ask all workers to stop and wait for them; a second Ctrl-C stops them at once."""
+    """Stop all workers and wait for them; a second Ctrl-C kills them."""
     for worker in workers:
         if worker.poll() is None:
             worker.send_signal(signal.SIGTERM)
@@ -129,7 +117,7 @@ def _end(workers: Sequence["subprocess.Popen[str]"]) -> None:
 
 
 def worker_error(code: int, text: str) -> BenchmarkError:
-    """Return what a worker met, with its exit code, as an error of this process."""
+    """Return a worker's error, with its exit code, as one of this process."""
     error = UsageError(text)
     error.exit_code = code
     return error

@@ -1,6 +1,6 @@
-"""Runs as tasks of a Ray cluster: each does what a local worker does for one run; where its node dies, another goes on.
+"""Compute runs as tasks of a Ray cluster, each a local worker for one run; if its node dies, another node continues.
 
-The nodes share the folders; locks, checkpoints and records are those of several machines at one study.
+The nodes share the folders; locks, checkpoints and records work as with several machines at one study.
 """
 
 import importlib.util
@@ -28,15 +28,15 @@ from benchmark.runtime.errors import UsageError
 from benchmark.runtime.signals import SIGNALS, Stop, Stopped
 from benchmark.settings.plan import Run
 
-POLL, CONNECT = 1.0, 10.0  # seconds between looks at the tasks and their runs' logs; to reach the head of a cluster
-TRIES = 10  # further starts of a run whose node or process died; a run that takes its node down each time must end
-# Nothing is reported to Ray's makers, and none of its messages, such as a dead node's last words, reaches the terminal.
+POLL, CONNECT = 1.0, 10.0  # seconds between polls of tasks and logs; to reach the head of a cluster
+TRIES = 10  # further starts of a run whose node or process died; finite for a run that kills its node each time
+# No usage statistics, and none of Ray's own messages in the terminal.
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "(?s).*"}
-PASSED_ON = ("PYTHONPATH", "SBA_DATA_ROOT", "SBA_DATA_MIRROR")  # of the environment, from here to the nodes
+PASSED_ON = ("PYTHONPATH", "SBA_DATA_ROOT", "SBA_DATA_MIRROR")  # environment variables, from here to the nodes
 
 
 def check(options: Options) -> None:
-    """Raise UsageError for torchrun's processes, for devices that Ray hands out itself, for a missing package."""
+    """Raise UsageError for torchrun's processes, for a numbered device (Ray assigns them), for a missing package."""
     if launched():
         raise UsageError("torchrun's processes train runs together, those of --jobs or Ray one each: leave one out.")
     if ":" in options.device:
@@ -46,18 +46,18 @@ def check(options: Options) -> None:
 
 
 def run(todo: Sequence[Run], context: Context) -> None:
-    """Run `python -m benchmark COMMAND` for each run in a task of its own, and pass on what the runs' logs say.
+    """Run `python -m benchmark COMMAND` for each run in a task of its own, and print the runs' logs.
 
-    A run whose process or node dies is started again elsewhere, where it waits for the dead worker's lock to lapse.
-    With CUDA --jobs is the number of runs that share a GPU, else of those that share a node.
+    A run whose process or node dies is started again elsewhere, where it waits for the dead worker's lock to expire.
+    With CUDA, --jobs runs share a GPU, else a node.
 
     Raises:
-        BenchmarkError: no such cluster, no node that can take a run, or something that the user must mend first.
-        Stopped: somebody asked to stop: the tasks were cancelled, whose processes got SIGTERM, and waited for.
+        BenchmarkError: no such cluster, no node that can take a run, or an error that the user must correct first.
+        Stopped: a stop was asked for; the processes of the tasks have received SIGTERM and ended.
     """
-    context.meet_errors_here(todo)
+    context.raise_early(todo)
     options, device = context.options, context.device.type
-    with cluster(options.ray_address) as ray:
+    with _cluster(options.ray_address) as ray:
         nodes = ray.nodes()
         cpus, gpus = share(nodes, options.jobs, device)
         environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
@@ -73,18 +73,18 @@ def run(todo: Sequence[Run], context: Context) -> None:
         try:
             watch(ray, tasks, context.folders, context.stop)
         finally:
-            cancel(ray, list(tasks))
+            _cancel(ray, list(tasks))
 
 
 @contextmanager
-def cluster(address: str | None) -> Iterator[Any]:
-    """Connect to a cluster, or start one of this machine, and give Ray's module; its handlers of signals are not kept.
+def _cluster(address: str | None) -> Iterator[Any]:
+    """Connect to a cluster, or start one on this machine, and yield Ray's module; its signal handlers are removed.
 
     Raises:
         UsageError: no cluster answers at the address, or one of another version of Ray or Python.
     """
     if address:
-        refuse_unreachable(address)
+        _refuse_unreachable(address)
     os.environ |= QUIET
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     import ray  # optional, and slow to import
@@ -97,7 +97,7 @@ def cluster(address: str | None) -> Iterator[Any]:
         where = f"--ray-address {address}" if address else "--launcher ray"
         raise UsageError(f"{where}: no Ray cluster that can be used: {reason}") from error
     finally:
-        for number, handler in handlers.items():  # Ray has put its own in their place
+        for number, handler in handlers.items():  # Ray has replaced them
             signal.signal(number, handler)
     try:
         yield ray
@@ -105,8 +105,8 @@ def cluster(address: str | None) -> Iterator[Any]:
         ray.shutdown()
 
 
-def refuse_unreachable(address: str) -> None:
-    """Raise UsageError where nobody listens at HOST:PORT, which Ray itself would find out after minutes."""
+def _refuse_unreachable(address: str) -> None:
+    """Raise UsageError if nothing listens at HOST:PORT, which Ray itself would report after minutes."""
     host, _, port = address.rpartition(":")
     if port.isdecimal():
         try:
@@ -114,17 +114,17 @@ def refuse_unreachable(address: str) -> None:
         except (OSError, OverflowError) as error:
             raise UsageError(
                 f"--ray-address {address}: nobody answers there ({error}). Give HOST:PORT of the head, which "
-                "`ray start --head` tells, or auto on a node of the cluster."
+                "`ray start --head` prints, or auto on a node of the cluster."
             ) from error
 
 
 def share(nodes: Sequence[Mapping[str, Any]], jobs: int, device: str) -> tuple[int, float]:
-    """Return each run's CPUs and GPUs: on CUDA 1/jobs of a GPU and the CPUs that go with it; else 1/jobs of a node.
+    """Return each run's CPUs and GPUs: on CUDA 1/jobs of a GPU and of its CPUs; else 1/jobs of a node.
 
-    Every run gets the same, by the smallest node, so that all have the same number of threads.
+    All runs get those of the smallest node, so that they have the same number of threads.
 
     Args:
-        nodes: as `ray.nodes()` tells; those without a CPU, or on CUDA without a GPU, take no run.
+        nodes: `ray.nodes()`; nodes without a CPU, or on CUDA without a GPU, take no run.
         jobs: runs on a GPU, or on a node without one, at least 1.
         device: "cpu" or "cuda".
 
@@ -143,62 +143,63 @@ def share(nodes: Sequence[Mapping[str, Any]], jobs: int, device: str) -> tuple[i
 
 
 def take(command: Sequence[str], environment: Mapping[str, str], folder: str) -> tuple[int, str]:
-    """Do one run in a process of its own, as a worker that `--jobs` starts; this is what a Ray task does.
+    """Compute one run in a process of its own, as a worker of `--jobs` does; this is the Ray task.
 
     Args:
         command: arguments of the command line that select the run.
-        environment, folder: variables beside those of the node, and where to work, the same on every node.
+        environment: variables added to those of the node.
+        folder: the working folder, the same on every node.
 
     Returns:
-        The exit code and what the process said.
+        The exit code and the output of the process.
 
     Raises:
-        ChildProcessError: a signal that did not come from here ended it; the run can go on elsewhere.
+        ChildProcessError: the process was ended by a signal not sent from here; the run can continue elsewhere.
     """
     line = [sys.executable, "-m", "benchmark", *command, "--worker-of", str(os.getpid())]
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
         process = subprocess.Popen(
             line,
             cwd=folder,
             env=os.environ | environment,
-            stdout=said,
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         try:
             while process.poll() is None:
-                time.sleep(PAUSE)  # not wait(): Ray's KeyboardInterrupt comes between two steps of Python only
+                time.sleep(PAUSE)  # not wait(): Ray's KeyboardInterrupt is raised between Python instructions only
         finally:
             if process.poll() is None:
                 process.terminate()
                 process.wait()
         if process.returncode < 0 or process.returncode > 128:
             raise ChildProcessError(f"its process was ended by a signal (exit code {process.returncode})")
-        said.seek(0)
-        return process.returncode, said.read()
+        output.seek(0)
+        return process.returncode, output.read()
 
 
 def watch(ray: Any, tasks: dict[Any, Run], folders: Folders, stop: Stop) -> None:
-    """Wait for tasks, telling what their runs' logs say, which nodes are lost and which runs are given up.
+    """Wait for tasks, and print their runs' logs, lost nodes and runs that are given up.
 
     Args:
         ray: the module.
         tasks: the run of each; those that end are removed.
         folders: of the study.
-        stop: whether somebody asked to stop.
+        stop: called at every poll.
 
     Raises:
-        BenchmarkError: a run met something that the user must mend first.
-        Stopped: somebody asked to stop.
+        BenchmarkError: a run had an error that the user must correct first.
+        Stopped: a stop was asked for.
     """
-    tell = follow([RunPaths(run, folders).log for run in tasks.values()], list(tasks.values()))
+    print_logs = follow([RunPaths(run, folders).log for run in tasks.values()], list(tasks.values()))
     lost = set[str]()
     with stop.gently():
         while tasks:
             stop()
-            time.sleep(POLL)  # not inside ray.wait, out of which no handler of a signal may raise
+            time.sleep(POLL)  # not inside ray.wait, in which signal handlers must not raise
             ended, _ = ray.wait(list(tasks), num_returns=len(tasks), timeout=0)
-            tell()
+            print_logs()
             for node in ray.nodes():
                 if not node["Alive"] and node["NodeID"] not in lost:
                     lost.add(node["NodeID"])
@@ -206,35 +207,35 @@ def watch(ray: Any, tasks: dict[Any, Run], folders: Folders, stop: Stop) -> None
             for task in ended:
                 run = tasks.pop(task)
                 try:
-                    code, said = ray.get(task)
+                    code, output = ray.get(task)
                 except ray.exceptions.RayError as error:
                     reason = str(error).strip().rpartition("\n")[2]
                     print_line(f"{run.arm} seed {run.seed}: given up after {TRIES} more starts: {reason}")
                     continue
                 if code:
-                    raise worker_error(code, for_people(said))
+                    raise worker_error(code, error_message(output))
 
 
 def follow(logs: Sequence[Path], runs: Sequence[Run]) -> Callable[[], None]:
-    """Return a function that prints what the runs' logs, in the shared folder, say from now on."""
+    """Return a function that prints the lines added to the runs' logs since its last call."""
     read = [size(log) for log in logs]
 
-    def tell() -> None:
+    def print_added() -> None:
         for i, (log, run) in enumerate(zip(logs, runs, strict=True)):
             lines, read[i] = added_since(log, read[i])
             for line in lines:
                 print_line(f"{run.arm} seed {run.seed}: {line}")
 
-    return tell
+    return print_added
 
 
-def for_people(said: str) -> str:
-    """Return a worker's error message; where it has none, its last lines."""
-    _, found, error = f"\n{said}".partition("\nerror: ")
-    return error.rstrip() if found else "\n".join(["a worker broke off:", *said.splitlines()[-TAIL:]])
+def error_message(output: str) -> str:
+    """Return a worker's error message, or its last lines if it has none."""
+    _, found, error = f"\n{output}".partition("\nerror: ")
+    return error.rstrip() if found else "\n".join(["a worker broke off:", *output.splitlines()[-TAIL:]])
 
 
-def cancel(ray: Any, tasks: Sequence[Any]) -> None:
+def _cancel(ray: Any, tasks: Sequence[Any]) -> None:
     """Cancel tasks and wait until their processes have saved and ended; a second Ctrl-C ends them at once."""
     for task in tasks:
         ray.cancel(task)

@@ -1,6 +1,6 @@
-"""Several processes on this machine that train each run together (DistributedDataParallel), started as torchrun does.
+"""Start several processes on this machine that train each run together (DistributedDataParallel), as torchrun does.
 
-On several machines torchrun itself is started: see docs/long-studies.md.
+On several machines start torchrun itself: see docs/long-studies.md.
 """
 
 import os
@@ -16,16 +16,12 @@ from benchmark.runtime.errors import BenchmarkError, RunError, UsageError
 from benchmark.runtime.signals import Stopped
 from benchmark.settings.plan import Run
 
-WITHOUT_GPU = 2  # processes of `--processes gpus` on a machine that has none
-ENDED = "a process of this job ended with an error, which it told above. What was done is kept."
+WITHOUT_GPU = 2  # processes of `--processes gpus` on a machine without GPUs
+ENDED = "a process of this job ended with an error, which is printed above. What was done is kept."
 
 
 def check(options: Options) -> None:
-    """Refuse options that do not go with processes that train together.
-
-    Raises:
-        UsageError: names them.
-    """
+    """Raise UsageError for options that exclude processes that train together."""
     if launched():
         raise UsageError("--processes is for a command that starts processes; torchrun has started this one already.")
     if options.jobs > 1 or options.ray_address:
@@ -34,8 +30,8 @@ def check(options: Options) -> None:
         raise UsageError(f"--device {options.device}: several processes take one GPU each; say --device cuda.")
 
 
-def processes(options: Options, device: torch.device) -> int:
-    """Return how many processes --processes N|gpus asks for: with "gpus" one for each, or 2 where there is none."""
+def _processes(options: Options, device: torch.device) -> int:
+    """Return the number of processes of --processes N|gpus; with "gpus" one for each, or 2 without GPUs."""
     if options.processes not in (None, "gpus"):
         return int(options.processes)
     return torch.cuda.device_count() if device.type == "cuda" else WITHOUT_GPU
@@ -45,32 +41,31 @@ def run(todo: Sequence[Run], context: Context) -> None:
     """Run `python -m benchmark COMMAND` in several processes of one job.
 
     Raises:
-        BenchmarkError: a process ended with an error; it has told it, and this has its exit code.
-        Stopped: somebody asked to stop; the processes have saved and ended.
+        BenchmarkError: a process ended with an error, which it has printed; with its exit code.
+        Stopped: a stop was asked for; the processes have saved and ended.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException  # takes a second
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args
     from torch.distributed.run import run as launch
 
-    number = processes(context.options, context.device)
+    number = _processes(context.options, context.device)
     if number == 1:
         execute(todo, context.worker())
         return
-    context.load()  # what is wrong with the data is told once, and here
+    context.load()  # raises errors of the data once, and here
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // number)))
     arguments = ["--standalone", "--nproc-per-node", str(number), "-m", "benchmark", *context.options.line]
     together = ["--launcher", "local", "--processes", "1", "--worker-of", str(os.getpid())]
     try:
         launch(parse_args([*arguments, *together]))
     except ChildFailedError as error:
-        raise ended([failure.exitcode for failure in error.failures.values()]) from error
+        raise _ended([failure.exitcode for failure in error.failures.values()]) from error
     except SignalException as signalled:
         raise Stopped(signalled.sigval) from signalled
 
 
-def ended(codes: Sequence[int]) -> BenchmarkError | Stopped:
-    """Return what a job of these exit codes ended with."""
+def _ended(codes: Sequence[int]) -> BenchmarkError | Stopped:
     stopped = [code - 128 for code in codes if code > 128]
     if stopped:
         return Stopped(stopped[0])

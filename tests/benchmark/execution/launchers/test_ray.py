@@ -21,7 +21,7 @@ from tiny_study import TINY, path_of, read, without_times
 
 from benchmark.execution.launchers import ray as ray_launcher
 from benchmark.execution.launchers.context import THREADS
-from benchmark.execution.launchers.ray import for_people, share, take, watch
+from benchmark.execution.launchers.ray import error_message, share, take, watch
 from benchmark.execution.paths import Folders
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.signals import Stop
@@ -231,7 +231,7 @@ def test_a_run_that_ray_gives_up_is_told_and_what_the_user_must_mend_ends_the_st
 
 def test_a_worker_without_a_message_shows_its_last_lines() -> None:
     said = "\n".join(map(str, range(100)))
-    assert for_people(said).splitlines() == ["a worker broke off:", *map(str, range(80, 100))]
+    assert error_message(said).splitlines() == ["a worker broke off:", *map(str, range(80, 100))]
 
 
 def test_what_a_log_says_is_told_once_without_its_times(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
