@@ -163,7 +163,7 @@ DAMAGES = [
     *(f"tests/system/test_{name}.py" for name in ("full_disk", "bad_files", "output")),
     *(f"tests/benchmark/execution/test_{name}.py" for name in ("failures", "lock", "status", "log")),
     "tests/benchmark/execution/launchers/test_local.py",
-    "tests/benchmark/runtime/test_stopping.py",
+    "tests/benchmark/runtime/test_signals.py",
     "tests/benchmark/records/test_record_fuzz.py",
 ]
 

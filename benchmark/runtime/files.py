@@ -28,6 +28,7 @@ ADVICE = (
     "(checkpoints)."
 )
 SEAL = 64  # hex digits of SHA-256
+OLD = 3600.0  # seconds after which a temporary file is that of a killed process
 
 
 class DamagedFileError(Exception):
@@ -80,6 +81,7 @@ def write_whole(
             write(file)
             file.flush()
             os.fsync(file.fileno())
+        _remove_old_leftovers(path, temporary.stat().st_mtime)
         check()
         try:
             if previous is not None and path.is_file():
@@ -170,8 +172,20 @@ def _locked(folder: Path, wait: bool = True) -> Iterator[None]:
 
 def remove_leftovers(path: Path) -> None:
     """Remove the temporary files of killed writers of `path`; no process may be writing it."""
-    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+    for leftover in _temporary_files(path):
         leftover.unlink(missing_ok=True)
+
+
+def _temporary_files(path: Path) -> Iterator[Path]:
+    return path.parent.glob(f".{glob.escape(path.name)}.*.tmp")
+
+
+def _remove_old_leftovers(path: Path, now: float) -> None:
+    """Remove temporary files that are older than writing takes; `now` is by the clock of the file system."""
+    for leftover in _temporary_files(path):
+        with contextlib.suppress(OSError):
+            if leftover.stat().st_mtime < now - OLD:
+                leftover.unlink()
 
 
 def checksum(values: Mapping[str, Any]) -> str:

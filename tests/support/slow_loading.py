@@ -1,4 +1,4 @@
-"""A program with two workers, for test_loading.py: prints their process ids, then takes a batch now and then."""
+"""A program with two workers, for test_workers.py: prints their process ids, then takes a batch now and then."""
 
 import multiprocessing
 import os

@@ -36,13 +36,7 @@ def test_scalars_are_those_of_the_record_also_after_an_interruption(
         assert {event.step: event.value for event in found.Scalars(name)} == pytest.approx(expected, rel=1e-6)
 
 
-def test_without_the_option_nothing_is_written(make_run: Callable[..., Run], digits: Data, tmp_path: Path) -> None:
-    run = make_run("erm", 0, "recipe.epochs=1")
-    execute([run], worker(digits, Folders(tmp_path / "results", tmp_path / "runs")))
-    assert not list(tmp_path.rglob("events.out*"))
-
-
-def test_a_missing_package_is_said_before_anything_starts(
+def test_a_missing_package_is_an_error_before_anything_starts(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)

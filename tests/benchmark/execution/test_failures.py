@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from saying import Said, Say
+from saying import Say
 from tiny_study import TINY, Study, path_of, read, run, without_times
 
 from benchmark.data import load
@@ -17,6 +17,7 @@ from benchmark.settings.plan import Run
 
 pytestmark = pytest.mark.usefixtures("fresh")
 FEW = ("--set=recipe.epochs=1", "--set=evaluation.images=16", "--set=evaluation.eps=[4.0, 16.0]")
+ONE = ("--arms", "erm", "--seeds", "0")
 
 
 def failing(arm: str, monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> None:
@@ -30,11 +31,12 @@ def failing(arm: str, monkeypatch: pytest.MonkeyPatch, error: Exception | None =
     monkeypatch.setattr(one_run, "make_record", make_record)
 
 
-def test_a_run_that_failed_is_named_with_the_last_lines_of_its_log_and_the_others_go_on(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_run_that_failed_is_named_with_its_log_and_is_begun_again_from_its_checkpoint_only_when_asked_for(
+    study: Study, monkeypatch: pytest.MonkeyPatch, trained: list[tuple[str, int]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    failing("erm", monkeypatch)
-    assert run("--arms", "erm,mixup", "--seeds", "0") == 1
+    with monkeypatch.context() as patch:
+        failing("erm", patch)
+        assert run("--arms", "erm,mixup", "--seeds", "0") == 1
     said = capsys.readouterr()
     assert "erm seed 0: failed, attack pgd left the ball" in said.out
     assert "2 runs: 1 done, 1 failed." in said.out
@@ -46,6 +48,13 @@ def test_a_run_that_failed_is_named_with_the_last_lines_of_its_log_and_the_other
     assert "RuntimeError" in Path("runs/smoke/erm/seed-0.error.log").read_text(encoding="utf-8")
     assert read(path_of("mixup", 0))["status"] == "done"
     assert not path_of("erm", 0).exists()
+    trained.clear()
+    assert run(*ONE) == 1
+    assert "attack pgd left the ball" in capsys.readouterr().err
+    assert run(*ONE, "--retry-failed") == 0
+    assert trained == []  # its training was done
+    assert without_times(read(path_of("erm", 0))) == without_times(study.records["erm", 0])
+    assert not list(Path("runs").rglob("*.failed"))
 
 
 def test_a_run_that_broke_the_device_ends_the_worker_and_fails_no_other_run(
@@ -58,46 +67,26 @@ def test_a_run_that_broke_the_device_ends_the_worker_and_fails_no_other_run(
     assert not list(Path("runs/smoke").glob("mixup/*"))
 
 
-def test_a_run_that_failed_is_begun_again_only_when_asked_for_and_from_its_checkpoint(
-    study: Study, monkeypatch: pytest.MonkeyPatch, trained: list[tuple[str, int]], capsys: pytest.CaptureFixture[str]
+def test_a_run_that_diverged_names_step_and_values_and_is_repeated_from_its_start_when_asked_for(
+    trained: list[tuple[str, int]],
 ) -> None:
-    one = ("--arms", "erm", "--seeds", "0")
-    with monkeypatch.context() as patch:
-        failing("erm", patch)
-        assert run(*one) == 1
-    trained.clear()
-    capsys.readouterr()
-    assert run(*one) == 1
-    assert "attack pgd left the ball" in capsys.readouterr().err
-    assert trained == []
-    assert run(*one, "--retry-failed") == 0
-    assert trained == []  # its training was done
-    assert without_times(read(path_of("erm", 0))) == without_times(study.records["erm", 0])
-    assert not list(Path("runs").rglob("*.failed"))
-
-
-def test_a_run_that_diverged_is_repeated_from_its_start_when_asked_for(trained: list[tuple[str, int]]) -> None:
-    one = ("--arms", "erm", "--seeds", "0", "--set=recipe.learning_rate=1e30")
-    assert run(*one) == 1
+    diverging = (*ONE, "--set=recipe.learning_rate=1e30")
+    assert run(*diverging) == 1
     before = read(path_of("erm", 0))
     assert before["status"] == "diverged"
+    reason = before["reason"]
+    assert "became nan in epoch 1, step 2 (2.3" in reason or "became inf in epoch 1, step 2 (2.3" in reason
+    assert "learning rate" in reason
     trained.clear()
-    assert run(*one) == 1
+    assert run(*diverging) == 1
     assert trained == []
-    assert run(*one, "--retry-failed") == 1
+    assert run(*diverging, "--retry-failed") == 1
     assert trained == [("erm", 0)]
     assert without_times(read(path_of("erm", 0))) == without_times(before)
 
 
-def test_divergence_names_step_and_values() -> None:
-    assert run("--arms", "erm", "--seeds", "0", "--set=recipe.learning_rate=1e30") == 1
-    reason = read(path_of("erm", 0))["reason"]
-    assert "became nan in epoch 1, step 2 (2.3" in reason or "became inf in epoch 1, step 2 (2.3" in reason
-    assert "learning rate" in reason
-
-
 def test_data_that_changed_between_two_starts_is_refused_with_what_differs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--arms", "erm", "--seeds", "0", *FEW) == 0
+    assert run(*ONE, *FEW) == 0
     before = path_of("erm", 0).read_bytes()
     with pytest.MonkeyPatch.context() as patch:
 
@@ -118,6 +107,7 @@ def test_data_that_changed_between_two_starts_is_refused_with_what_differs(capsy
 def test_status_says_how_each_run_stands_and_what_the_rest_takes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], say: Say
 ) -> None:
+    assert "no run is finished from which" in say("status", "smoke").out
     failing("mixup", monkeypatch)
     assert run("--arms", "erm,mixup", "--seeds", "0", *FEW) == 1
     path = path_of("erm", 0)
@@ -128,7 +118,7 @@ def test_status_says_how_each_run_stands_and_what_the_rest_takes(
     Path("runs/smoke/sba/seed-1.log").write_text("2026-01-01 00:00:00Z epoch 1/1, loss 1.5\n")
     capsys.readouterr()
     with RunLock(Path("results/smoke/sba/seed-1.lock")).claimed():
-        said: Said = say("status", "smoke", *TINY, *FEW)
+        said = say("status", "smoke", *TINY, *FEW)
     assert said.code == 0
     assert "smoke: 8 runs, 1 done, 1 failed, 1 running, 5 pending." in said.out
     lines = [line.split() for line in said.out.splitlines()]
@@ -137,11 +127,5 @@ def test_status_says_how_each_run_stands_and_what_the_rest_takes(
     assert "sba seed 1, running: 2026-01-01 00:00:00Z epoch 1/1, loss 1.5" in said.out
     assert "mixup seed 0, failed: attack pgd left the ball" in said.out
     assert "About 6 h 00 min for the 6 runs left, one at a time" in said.out
-
-
-def test_status_of_a_study_that_is_done_and_of_one_not_begun(say: Say) -> None:
-    assert "no run is finished from which" in say("status", "smoke").out
-    assert run("--arms", "erm", "--seeds", "0", *FEW) == 0
-    said = say("status", "smoke", *TINY, *FEW, "--arms", "erm", "--seeds", "0")
-    assert "Nothing is left to do." in said.out
-    assert "other settings" in say("status", "smoke", *TINY, "--arms", "erm", "--seeds", "0").out
+    assert "Nothing is left to do." in say("status", "smoke", *TINY, *FEW, *ONE).out
+    assert "other settings" in say("status", "smoke", *TINY, *ONE).out

@@ -1,4 +1,4 @@
-"""`run --deterministic`: what it sets, what the record says, and that it changes no number on a CPU."""
+"""`run --deterministic`: its settings, its field in the record, and that it changes no number on a CPU."""
 
 import os
 from pathlib import Path
@@ -24,7 +24,7 @@ def _variable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def settings() -> tuple[bool, str | None, str]:
-    """What torch is set to, what cuBLAS will read, and what a record would say."""
+    """The settings of torch and cuBLAS, and the field of the record."""
     said = describe_environment(torch.device("cpu"))["deterministic"]
     return torch.are_deterministic_algorithms_enabled(), os.environ.get("CUBLAS_WORKSPACE_CONFIG"), said
 
@@ -52,7 +52,7 @@ def test_an_operation_without_deterministic_form_is_a_sentence_and_other_errors_
 
 
 @pytest.mark.usefixtures("elsewhere")
-def test_deterministic_run_gives_the_same_record_and_says_what_it_does_not_promise(say: Say) -> None:
+def test_a_deterministic_run_gives_the_same_record_and_says_what_it_does_not_promise(say: Say) -> None:
     records: dict[str, dict[str, Any]] = {}
     for said, options in (("off", ()), ("on", ("--deterministic",))):
         run = say(*ONE_RUN[:2], "--arms", "sba", "--seeds", "0", *TINY, "--device", "cpu", "--results", said, *options,
