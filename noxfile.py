@@ -21,16 +21,22 @@ nox.options.sessions = ["tests", "lint", "types"]
 CONSTRAINTS = Path("constraints.txt")
 # What the environment's content depends on, hashed into its stamp.
 INSTALLED_FROM = (Path("pyproject.toml"), CONSTRAINTS)
+STAMP = "installed-from.sha256"
 WRITE = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text(sys.argv[2])"
 
 
 def shared_environment(location: str, interpreter: str | None = None, **options: Any) -> ProcessEnv:
     """One environment for all sessions, so that torch's gigabytes are installed once and not once a session.
 
-    nox asks for `<envdir>/<session>`; the last part becomes the Python version, `python-3.11`.
+    nox asks for `<envdir>/<session>`; the last part becomes the Python version, `python-3.11`. An environment whose
+    stamp names another path is removed: the checkout was renamed, and its scripts and the editable installation lead to
+    where it was.
     """
     version = interpreter or f"{sys.version_info.major}.{sys.version_info.minor}"
     path = Path(location).with_name(f"python-{version}")
+    stamp = path / STAMP
+    if stamp.exists() and stamp.read_text().partition("\n")[2] != str(path.resolve()):
+        shutil.rmtree(path)
     return ALL_VENVS["virtualenv"](str(path), interpreter=interpreter, **options)
 
 
@@ -47,8 +53,10 @@ def install(session: nox.Session, extra: str = "dev") -> None:
     """
     if session.venv_backend == "none":
         return  # --no-venv: the user's environment is the user's
-    stamp = Path(session.bin).parent / "installed-from.sha256"
-    state = hashlib.sha256(b"\0".join(path.read_bytes() for path in INSTALLED_FROM)).hexdigest()
+    environment = Path(session.bin).parent.resolve()
+    stamp = environment / STAMP
+    content = hashlib.sha256(b"\0".join(path.read_bytes() for path in INSTALLED_FROM)).hexdigest()
+    state = f"{content}\n{environment}"
     if stamp.exists() and stamp.read_text() in (f"{extra} {state}", f"dev {state}"):
         return
     stamp.unlink(missing_ok=True)

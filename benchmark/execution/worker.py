@@ -1,5 +1,6 @@
 """The worker: computes a plan's runs one by one; several workers may share a plan."""
 
+import contextlib
 import functools
 import time
 import traceback
@@ -15,7 +16,7 @@ from benchmark.execution.status import is_pending, status, tidy
 from benchmark.records.store import read_record
 from benchmark.runtime.console import duration, print_line
 from benchmark.runtime.distributed import is_lost
-from benchmark.runtime.errors import BenchmarkError, RunError
+from benchmark.runtime.errors import BenchmarkError, RunError, UsageError
 from benchmark.settings.plan import Run
 from benchmark.training.surrogate import train_surrogate
 
@@ -101,10 +102,10 @@ def refuse_before(runs: Sequence[Run], worker: Worker) -> None:
 
 
 def tidy_after_kills(plan: Sequence[Run], folders: Folders) -> None:
-    """Remove temporary files of workers killed between writing a record and releasing its lock."""
+    """Remove temporary files of workers killed between writing a record and releasing its lock, if that is allowed."""
     for paths in (RunPaths(run, folders) for run in plan):
         if paths.record.is_file() and paths.lock.is_file():
-            with RunLock(paths.lock).claimed() as mine:
+            with contextlib.suppress(UsageError), RunLock(paths.lock).claimed() as mine:  # they do no harm
                 if mine:
                     tidy(paths)
 

@@ -81,6 +81,8 @@ class Output(io.TextIOBase):
     def _lenient(self) -> Iterator[None]:
         try:
             yield
+        except RuntimeError:  # a signal handler prints while the same stream is being written
+            pass
         except (OSError, ValueError) as error:  # ValueError: the stream is closed
             self.error = self.error or error
             if isinstance(error, BrokenPipeError):

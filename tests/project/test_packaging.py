@@ -140,6 +140,22 @@ def test_pip_runs_again_only_when_what_is_installed_changes(tmp_path: Path, monk
     assert users_own.installs == 0
 
 
+def test_a_checkout_that_was_renamed_is_installed_again(tmp_path: Path) -> None:
+    """Its environment's scripts and its editable installation lead to the old path."""
+    before, after = tmp_path / "before", tmp_path / "after"
+    environment = before / ".nox" / f"python-{sys.version_info.major}.{sys.version_info.minor}"
+    (environment / "bin").mkdir(parents=True)
+    session = RecordingSession(environment)
+    noxfile.install(session.as_nox())
+    noxfile.shared_environment(str(environment.with_name("tests")))
+    noxfile.install(session.as_nox())
+    assert session.installs == 1
+    before.rename(after)
+    moved = after / environment.relative_to(before)
+    noxfile.shared_environment(str(moved.with_name("tests")))
+    assert not moved.exists()
+
+
 def test_the_smoke_study_installs_less_than_the_tests_and_the_tests_add_the_rest(tmp_path: Path) -> None:
     session = RecordingSession(tmp_path)
     noxfile.smoke(session.as_nox())

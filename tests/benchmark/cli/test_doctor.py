@@ -18,6 +18,7 @@ from benchmark.runtime.torchvision import Operators, ensure_importable
 from benchmark.settings.load import load_preset, preset_names
 from benchmark.settings.names import look_up
 from benchmark.settings.plan import make_plan
+from benchmark.settings.preset import DataSettings
 from benchmark.speed import estimates
 
 ROOT = Path(__file__).parents[3]
@@ -101,7 +102,7 @@ def test_the_doctor_looks_where_the_data_sets_lie() -> None:
     assert (CIFAR10.base_folder, CIFAR100.base_folder) == (DATASETS["cifar10"].folder, DATASETS["cifar100"].folder)
     for name in ("cifar10_jpeg", "tiny_imagenet_100", "imagenet"):
         with pytest.raises(DataError) as missing:
-            look_up(name, DATASETS)(data_roots(None), 32)
+            look_up(name, DATASETS)(data_roots(None), DataSettings(dataset=name))
         folder = DATASETS[name].folder.removesuffix("/train")
         assert f"/{folder}\n" in str(missing.value)
 

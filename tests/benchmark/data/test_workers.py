@@ -91,6 +91,7 @@ def gone(processes: list[int], within: float = 20.0) -> bool:
     return not any(map(running, processes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_whole_group_is_the_main_processs_business(number: signal.Signals) -> None:
     if number == signal.SIGTERM and not hasattr(signal, "sigtimedwait"):
@@ -105,6 +106,7 @@ def test_a_signal_to_the_whole_group_is_the_main_processs_business(number: signa
     assert gone(workers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["signal", "early"])  # "early": before the workers are up
 def test_workers_end_when_their_parent_is_killed(moment: str) -> None:
     if moment == "early" and not hasattr(signal, "sigtimedwait"):
@@ -116,6 +118,7 @@ def test_workers_end_when_their_parent_is_killed(moment: str) -> None:
     assert gone(workers)
 
 
+@pytest.mark.slow
 def test_a_program_that_leaves_the_iterator_open_ends_and_its_workers_too() -> None:
     program, workers = started("open")
     out, error = program.communicate(timeout=60)

@@ -59,7 +59,7 @@ def test_characters_that_the_encoding_lacks_are_escaped() -> None:
 class Broken(io.StringIO):
     """A stream that cannot be written."""
 
-    def __init__(self, error: OSError) -> None:
+    def __init__(self, error: Exception) -> None:
         super().__init__()
         self.problem = error
 
@@ -77,6 +77,14 @@ def test_output_that_cannot_be_written_is_an_error_of_nobody(number: int, monkey
     assert isinstance(output.error, OSError)
     assert output.error.errno == number
     assert sys.stdout is broken
+
+
+def test_a_signal_handler_that_prints_into_a_line_that_is_being_printed_loses_its_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stderr", Broken(RuntimeError("reentrant call inside <_io.BufferedWriter>")))
+    with outputs():
+        print("stopping after this step.", file=sys.stderr)
 
 
 def test_a_process_without_any_output_works(monkeypatch: pytest.MonkeyPatch) -> None:

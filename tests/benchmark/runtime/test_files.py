@@ -39,6 +39,17 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
     assert [p.name for p in path.parent.iterdir()] == ["file"]
 
 
+def test_a_write_removes_old_leftovers_of_killed_writers(tmp_path: Path) -> None:
+    path = tmp_path / "RESULTS.md"
+    old, new, other = (tmp_path / name for name in (".RESULTS.md.1.tmp", ".RESULTS.md.2.tmp", ".RESULTS.html.1.tmp"))
+    for leftover in (old, new, other):
+        leftover.touch()
+    for leftover in (old, other):
+        os.utime(leftover, (new.stat().st_mtime - 3700,) * 2)
+    write_text(path, "page")
+    assert sorted(tmp_path.iterdir()) == sorted([path, new, other])
+
+
 def test_tensors_come_back(tmp_path: Path) -> None:
     write_whole(tmp_path / "t", lambda file: torch.save({"a": torch.arange(3), "b": "text"}, file))
     values = load_tensors(tmp_path / "t")
