@@ -19,6 +19,7 @@ from benchmark.networks.sync_batchnorm import SyncBatchNorm, synchronised
 from sba.processes import ALONE, Processes, processes_of
 from sba.vicinity import _normal, _uniform
 
+pytestmark = pytest.mark.slow
 Found = tuple[dict[Any, Any], dict[Any, Any]]
 
 

@@ -1,6 +1,7 @@
 """How a run stands, by its files; markers of runs that are to be repeated; no clock decides."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -23,6 +24,11 @@ from benchmark.settings.plan import Run
 MakeRun = Callable[..., Run]
 QUICK = ("--set=recipe.epochs=1", '--set=evaluation.attacks=[{name="fgsm", steps=1}]')
 ONE = (*QUICK, "--arms", "erm", "--seeds", "0")
+
+
+def with_pid(lock: str, number: int) -> str:
+    """The text of a lock, held by another process of this machine."""
+    return re.sub(r"(?m)^pid=.*$", f"pid={number}", lock)
 
 
 @pytest.fixture
@@ -85,8 +91,7 @@ def test_running_is_whose_lock_a_living_process_holds_whatever_the_clock_says(
             os.utime(paths.lock, (then, then))
             assert statuses([one], folders) == ["running"]
         content = paths.lock.read_text()
-    dead = "\n".join("pid=2147483000" if line.startswith("pid=") else line for line in content.splitlines())
-    paths.lock.write_text(f"{dead}\n")
+    paths.lock.write_text(with_pid(content, 2147483000))
     assert statuses([one], folders) == ["pending"]
     assert paths.lock.exists()
 
@@ -191,6 +196,10 @@ def test_a_finished_study_on_a_read_only_folder_prints_its_tables(
     fresh: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(*ONE) == 0
+    lock = path_of("erm", 0).with_suffix(".lock")  # of a worker that was killed when it had written the record
+    with RunLock(lock).claimed():
+        text = lock.read_text()
+    lock.write_text(with_pid(text, 2147483000))
     if subprocess.run(["mount", "--bind", str(fresh), str(fresh)], capture_output=True, check=False).returncode:
         pytest.skip("nothing can be mounted here")
     try:

@@ -30,30 +30,31 @@ def signalled_at_step(number: int, *signals: int) -> Callable[..., Any]:
 
 
 @pytest.mark.usefixtures("fresh")
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_in_training_saves_the_step_and_the_same_command_ends_in_the_same_record(
-    sent: int, code: int, study: Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    study: Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = signal.getsignal(sent)
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "train_step", signalled_at_step(8, sent))
-        assert run("--arms", "sba", "--seeds", "0") == code
-    said = capsys.readouterr()
-    assert "stopping after this step" in said.err
-    assert "the same command goes on" in said.err
-    assert signal.getsignal(sent) is before
-    assert not list(Path("results").rglob("*"))[2:]  # no record, no lock
-    assert run("--arms", "sba", "--seeds", "0") == 0
-    assert "resuming after epoch 1/3 and 2 steps of the next" in capsys.readouterr().out
-    assert without_times(read(path_of("sba", 0))) == without_times(study.records["sba", 0])
-
-
-@pytest.mark.usefixtures("fresh")
-def test_a_second_interrupt_stops_at_once(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "train_step", signalled_at_step(8, signal.SIGINT, signal.SIGINT))
-        assert run("--arms", "sba", "--seeds", "0") == 130
-    assert run("--arms", "sba", "--seeds", "0") == 0
+    """Epochs have 6 steps; each start is interrupted in its fourth."""
+    one = ("--arms", "sba", "--seeds", "0")
+    starts = [
+        (signal.SIGINT, 130, "0/3 and 4 steps of the next"),
+        (signal.SIGTERM, 143, "1/3 and 2 steps of the next"),
+        (signal.SIGHUP, 129, "2/3"),
+    ]
+    for sent, code, resumed in starts:
+        before = signal.getsignal(sent)
+        with monkeypatch.context() as patch:
+            patch.setattr(train, "train_step", signalled_at_step(4, sent))
+            assert run(*one) == code
+        said = capsys.readouterr()
+        assert "stopping after this step" in said.err
+        assert "the same command goes on" in said.err
+        assert signal.getsignal(sent) is before
+        assert not list(Path("results").rglob("*"))[2:]  # no record, no lock
+        with monkeypatch.context() as patch:  # a second interrupt stops at once
+            patch.setattr(train, "train_step", signalled_at_step(1, signal.SIGINT, signal.SIGINT))
+            assert run(*one) == 130
+        assert f"resuming after epoch {resumed}\n" in capsys.readouterr().out
+    assert run(*one) == 0
     assert without_times(read(path_of("sba", 0))) == without_times(study.records["sba", 0])
 
 
@@ -87,23 +88,21 @@ def test_attacks_that_were_finished_are_not_made_again(
 
 
 @pytest.mark.usefixtures("fresh")
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_in_the_middle_of_a_long_attack_stops_at_once(
-    sent: int, study: Study, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_signal_in_the_middle_of_a_long_attack_stops_at_once(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     """An attack may take longer than a batch system waits between SIGTERM and SIGKILL."""
     original = attacks.perturb
-    with monkeypatch.context() as patch:
+    for sent in (signal.SIGTERM, signal.SIGINT):
+        with monkeypatch.context() as patch:
 
-        def long(*arguments: Any) -> Any:
-            found = original(*arguments)
-            os.kill(os.getpid(), sent)
-            raise AssertionError(f"the attack went on to {found}")
+            def long(*arguments: Any, sent: int = sent) -> Any:
+                found = original(*arguments)
+                os.kill(os.getpid(), sent)
+                raise AssertionError(f"the attack went on to {found}")
 
-        patch.setattr("benchmark.evaluation.joint.perturb", long)
-        assert run("--arms", "erm", "--seeds", "0") == 128 + sent
-    assert not list(Path("results").rglob("seed-*"))  # no record, no lock
-    assert not list(Path("runs").rglob("*.failed"))
+            patch.setattr("benchmark.evaluation.joint.perturb", long)
+            assert run("--arms", "erm", "--seeds", "0") == 128 + sent
+        assert not list(Path("results").rglob("seed-*"))  # no record, no lock
+        assert not list(Path("runs").rglob("*.failed"))
     assert run("--arms", "erm", "--seeds", "0") == 0
     assert without_times(read(path_of("erm", 0))) == without_times(study.records["erm", 0])
 

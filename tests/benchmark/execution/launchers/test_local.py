@@ -81,6 +81,7 @@ def test_a_run_that_another_worker_is_at_is_left_to_it_and_taken_over_when_that_
     assert not lock.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_interrupting_many_workers_stops_them_all_and_keeps_what_was_done(fresh: Path) -> None:
     command = [sys.executable, "-m", "benchmark", "run", "smoke", *TINY, "--set=recipe.epochs=300", "--jobs", "2"]
