@@ -1,4 +1,4 @@
-"""What the project can be asked to do, each in one command; arguments after -- go to what it runs."""
+"""The sessions of the project, one command each; arguments after -- are passed on."""
 
 import argparse
 import functools
@@ -19,18 +19,18 @@ nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["tests", "lint", "types"]
 
 CONSTRAINTS = Path("constraints.txt")
-# What the environment's content depends on, hashed into its stamp.
+# Files that determine the environment's content; their hash is its stamp.
 INSTALLED_FROM = (Path("pyproject.toml"), CONSTRAINTS)
 STAMP = "installed-from.sha256"
 WRITE = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text(sys.argv[2])"
 
 
 def shared_environment(location: str, interpreter: str | None = None, **options: Any) -> ProcessEnv:
-    """One environment for all sessions, so that torch's gigabytes are installed once and not once a session.
+    """Return one environment for all sessions, so that torch's gigabytes are installed once.
 
-    nox asks for `<envdir>/<session>`; the last part becomes the Python version, `python-3.11`. An environment whose
-    stamp names another path is removed: the checkout was renamed, and its scripts and the editable installation lead to
-    where it was.
+    nox passes `<envdir>/<session>`; the last part becomes the Python version, as in `python-3.11`. An environment whose
+    stamp names another path is removed: the checkout was moved, and its scripts and the editable installation point to
+    the old path.
     """
     version = interpreter or f"{sys.version_info.major}.{sys.version_info.minor}"
     path = Path(location).with_name(f"python-{version}")
@@ -46,13 +46,12 @@ session = functools.partial(nox.session, venv_backend="shared", reuse_venv=True)
 
 
 def install(session: nox.Session, extra: str = "dev") -> None:
-    """Install the project under the constraints, with an extra's packages, unless the stamp says that they are there.
+    """Install the project under the constraints with an extra's packages, unless the stamp shows that it was done.
 
-    The smoke study needs none (""), so that the first command on a fresh machine installs no more than it uses; the
-    tests add the rest to the same environment.
+    The smoke study needs no extra (""), so that the first command on a fresh machine installs no more than it uses.
     """
     if session.venv_backend == "none":
-        return  # --no-venv: the user's environment is the user's
+        return  # --no-venv: the environment belongs to the user
     environment = Path(session.bin).parent.resolve()
     stamp = environment / STAMP
     content = hashlib.sha256(b"\0".join(path.read_bytes() for path in INSTALLED_FROM)).hexdigest()
@@ -68,26 +67,27 @@ def install(session: nox.Session, extra: str = "dev") -> None:
 
 
 def benchmark(session: nox.Session, *args: str) -> None:
-    """Run `python -m benchmark ARGS`; its exit code decides over the session."""
+    """Run `python -m benchmark ARGS`; the session fails if it does."""
     session.run("python", "-m", "benchmark", *args)
 
 
 def study(session: nox.Session, *arguments: str) -> None:
-    """Do the runs of a study that are pending, then write the report of its results folder."""
+    """Do the pending runs of a study, then write the report of its results folder."""
     install(session)
     benchmark(session, "run", *arguments, "--report", *session.posargs)
 
 
-def named(session: nox.Session, default: str) -> tuple[str, list[str]]:
-    """Return the preset of `-- --preset NAME`, and the other arguments."""
+def named(session: nox.Session, **defaults: str) -> tuple[list[str], list[str]]:
+    """Return the values of options such as `-- --preset NAME`, in the order of `defaults`, and the other arguments."""
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    options.add_argument("--preset", default=default)
+    for name, default in defaults.items():
+        options.add_argument(f"--{name}", default=default)
     chosen, others = options.parse_known_args(session.posargs)
-    return chosen.preset, others
+    return [getattr(chosen, name) for name in defaults], others
 
 
 TOGETHER = ("--processes", "gpus")
-# Session: what `run` is given, and what it is.
+# Session -> arguments of `run`, and its description.
 STUDIES = {
     "cifar10": (("cifar10",), "The study on CIFAR-10 (downloaded, or found under the data root)."),
     "cifar100": (("cifar100",), "The study on CIFAR-100 (downloaded, or found under the data root)."),
@@ -112,7 +112,7 @@ STUDIES = {
 
 
 def add_study(name: str, arguments: tuple[str, ...], about: str) -> None:
-    """Make a session of a row of STUDIES."""
+    """Define the session of a row of STUDIES."""
 
     def run(session: nox.Session) -> None:
         study(session, *arguments)
@@ -121,8 +121,8 @@ def add_study(name: str, arguments: tuple[str, ...], about: str) -> None:
     session(run, name=name)
 
 
-for row, (given, what) in STUDIES.items():
-    add_study(row, given, what)
+for row, (given, described) in STUDIES.items():
+    add_study(row, given, described)
 
 
 @session
@@ -136,7 +136,7 @@ def smoke(session: nox.Session) -> None:
 def ablation(session: nox.Session) -> None:
     """One arm for each reading of SBA, on the validation split of a study (-- --preset NAME; else cifar10_jpeg)."""
     install(session)
-    preset, others = named(session, "cifar10_jpeg")
+    (preset,), others = named(session, preset="cifar10_jpeg")
     benchmark(session, "run", preset, "--ablation", "--report", *others)
 
 
@@ -144,29 +144,24 @@ def ablation(session: nox.Session) -> None:
 def tuning(session: nox.Session) -> None:
     """Equal quasi-random search for every method of a study (-- --preset NAME; else cifar10_10k_cpu), and the best."""
     install(session)
-    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    options.add_argument("--preset", default="cifar10_10k_cpu")
-    options.add_argument("--results")
-    chosen, others = options.parse_known_args(session.posargs)
-    records = ["--results", chosen.results] if chosen.results else []
-    command = ["python", "-m", "benchmark", "run", chosen.preset, "--tuning", *records, *others]
+    (preset, results), others = named(session, preset="cifar10_10k_cpu", results="")
+    records = ["--results", results] if results else []
+    command = ["python", "-m", "benchmark", "run", preset, "--tuning", *records, *others]
     session.run(*command, success_codes=[0, 1])  # 1: a trial diverged, which is an outcome of the search
     if "--smoke" not in others:
-        benchmark(session, "tune", chosen.preset, *(["--trials", chosen.results] if chosen.results else []))
+        benchmark(session, "tune", preset, *(["--trials", results] if results else []))
 
 
 @session
 def crosscheck(session: nox.Session) -> None:
     """Our attacks beside other packages', on a study's trained runs (-- --preset NAME; else cifar10_jpeg)."""
     install(session)
-    preset, others = named(session, "cifar10_jpeg")
-    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    options.add_argument("--results", default="results")
-    benchmark(session, "crosscheck", preset, *others)
-    benchmark(session, "report", "--results", options.parse_known_args(others)[0].results)
+    (preset, results), others = named(session, preset="cifar10_jpeg", results="results")
+    benchmark(session, "crosscheck", preset, "--results", results, *others)
+    benchmark(session, "report", "--results", results)
 
 
-# What is tested by hand-made accidents instead: full disks, read-only folders, damaged files, failures, locks, signals.
+# Tests of single accidents: full disks, read-only folders, damaged files, failures, locks, signals.
 DAMAGES = [
     *(f"tests/system/test_{name}.py" for name in ("full_disk", "bad_files", "output")),
     *(f"tests/benchmark/execution/test_{name}.py" for name in ("failures", "lock", "status", "log")),
@@ -200,7 +195,7 @@ def results(session: nox.Session) -> None:
 
 @session
 def tests(session: nox.Session) -> None:
-    """Run the tests and doctests but the slow ones, one test a core at a time (-- --numprocesses 0: in one process)."""
+    """Run the tests and doctests but the slow ones, a process for each core (-- --numprocesses 0: in one process)."""
     run_tests(session, "not slow")
 
 
@@ -248,7 +243,7 @@ def wheel(session: nox.Session) -> None:
     session.install("--constraint", str(CONSTRAINTS), str(built))
     with tempfile.TemporaryDirectory() as folder, session.chdir(folder):
         session.run("python", "-c", "from sba import SBA")
-        session.run("sba-benchmark", "run", "smoke")
+        session.run("sba-benchmark", "run", "smoke", "--arms", "standard,sba", "--seeds", "0")
         session.run("sba-benchmark", "report")
 
 

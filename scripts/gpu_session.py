@@ -4,13 +4,13 @@
     python scripts/gpu_session.py --data-root DIR --minutes 60 --studies cifar10_10k_cpu,cifar100_cpu --jobs 16
 
 Everything goes to the folder --output: the speed command's figures and page, records, checkpoints, and a log of each
-part. A part that reaches its limit is interrupted and keeps what it found; what it leaves of its time goes to the parts
-after it. The same command goes on with what is not done. Needs the packages of pyproject.toml, pytest and a C compiler;
-no network where DIR holds CIFAR-10. Exit code 0 if every part ended by itself and well, 1 if not, 2 without a GPU.
+part. A part that reaches its limit is interrupted and keeps its results; unused time goes to the later parts. The same
+command resumes. Needs the packages of pyproject.toml, pytest and a C compiler; no network if DIR has CIFAR-10. Exit
+code 0 if every part ended by itself and well, 1 if not, 2 without a GPU.
 
 Nothing else should use the GPU while `speed` measures. Training processes share it through CUDA's multi-process service
-where nvidia-cuda-mps-control is installed: kernels of several processes then run side by side. The service belongs to
-this script, ends with it, and changes no setting of the device.
+if nvidia-cuda-mps-control is installed: kernels of several processes then run side by side. The service is started and
+ended by this script and changes no setting of the device.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARK = (sys.executable, "-m", "benchmark")
-GRACE = 30.0  # seconds in which an interrupted part saves what it has
+GRACE = 30.0  # seconds for an interrupted part to save its state
 RECIPE_ARMS, RECIPE_SEEDS = "standard,sba", "0,1"
 
 
@@ -38,7 +38,7 @@ class Part(NamedTuple):
     Attributes:
         name: names it in the summary, and its log.
         share: of the session's time.
-        commands: run one after the other until the part's time is over.
+        commands: run in turn until the part's time is over.
         shares_gpu: whether several of its processes use the GPU at a time, and no time is measured.
         interrupt: signal that ends a command at the part's limit.
     """
@@ -102,7 +102,7 @@ def parts(options: argparse.Namespace) -> list[Part]:
 
 @contextlib.contextmanager
 def multi_process_service() -> Iterator[Mapping[str, str]]:
-    """Give the environment of processes that share the GPU through MPS, or this one where MPS does not work."""
+    """Give the environment of processes that share the GPU through MPS, or this one if MPS does not work."""
     control = shutil.which("nvidia-cuda-mps-control")
     if control is None:
         yield os.environ
@@ -121,7 +121,7 @@ def multi_process_service() -> Iterator[Mapping[str, str]]:
 
 
 def run_part(part: Part, seconds: float, output: Path, environment: Mapping[str, str]) -> Outcome:
-    """Run a part's commands for so many seconds at most; what they print goes to its log, and its end to the screen."""
+    """Run a part's commands for at most `seconds`; their output goes to its log, the last lines to the terminal."""
     began, codes = time.monotonic(), list[int | None]()
     path = output / f"{part.name}.log"
     with path.open("ab") as log:
@@ -129,8 +129,8 @@ def run_part(part: Part, seconds: float, output: Path, environment: Mapping[str,
             left = seconds - (time.monotonic() - began)
             if left > 0:
                 codes.append(run_command(command, left, part.interrupt, log.fileno(), environment))
-    said = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    print(*said[-12:], sep="\n", flush=True)
+    printed = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    print(*printed[-12:], sep="\n", flush=True)
     return Outcome(part.name, time.monotonic() - began, codes)
 
 
@@ -156,7 +156,7 @@ def run_command(
 
 
 def summary(outcomes: Sequence[Outcome], output: Path) -> str:
-    """Return a line for each part, and where everything is."""
+    """Return a line for each part, and the paths of the results."""
     lines = []
     for name, seconds, codes in outcomes:
         ends = ", ".join("ended at its limit" if code is None else f"exit {code}" for code in codes) or "no time left"

@@ -1,4 +1,12 @@
-"""The command line: `python -m benchmark COMMAND`, also `sba-benchmark COMMAND`."""
+"""The command line: `python -m benchmark COMMAND`, also `sba-benchmark COMMAND`.
+
+In: the user's words. Out: what the command prints and its exit code.
+
+`options.py` has every command's options, `COMMANDS` every command's function; longer ones have a file each. Imports of
+torch are local to the commands that need it, because they take seconds.
+
+To add a command: its options in `options.py`, its function here or in a file of its own, and its row in `COMMANDS`.
+"""
 
 import argparse
 import os
@@ -20,28 +28,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with outputs() as output:
         options = parser().parse_args(arguments)
         options.line = list(sys.argv[1:] if arguments is None else arguments)
-        code = run_one(options)
+        code = _run_one(options)
         output.flush()
         if output.error is None or isinstance(output.error, BrokenPipeError) or options.command == "run":
-            return code  # a reader such as head has seen enough; and what a run prints is no part of it
+            return code  # a reader such as head closed the pipe; the output of a run is no part of it
         print(f"error: cannot write to the standard output: {output.error}.", file=sys.stderr)
         return code or 1
 
 
-def run_one(options: argparse.Namespace) -> int:
-    """Run a command; turn what ends it into a message and an exit code."""
+def _run_one(options: argparse.Namespace) -> int:
+    """Run a command; report its error as a message and an exit code."""
     try:
         return COMMANDS[options.command](options)
     except BenchmarkError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
-        return ended(error.exit_code)
+        return _ended(error.exit_code)
     except (KeyboardInterrupt, Stopped) as stopped:
-        if os.environ.get("RANK", "0") == "0":  # of torchrun's processes one is enough
-            print("\ninterrupted. What was done is kept; the same command goes on from there.", file=sys.stderr)
-        return ended(stopped.exit_code if isinstance(stopped, Stopped) else 130)
+        if os.environ.get("RANK", "0") == "0":  # once for all processes of torchrun
+            print("\ninterrupted. Finished work is kept; the same command resumes.", file=sys.stderr)
+        return _ended(stopped.exit_code if isinstance(stopped, Stopped) else 130)
 
 
-def ended(code: int) -> int:
+def _ended(code: int) -> int:
     """Return an exit code; a process of torchrun ends with it at once, see `benchmark.runtime.distributed.joined`."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         sys.stdout.flush()
@@ -50,9 +58,7 @@ def ended(code: int) -> int:
     return code
 
 
-def run_command(options: argparse.Namespace) -> int:
-    """Train, evaluate and record what is pending, and print the tables."""
-    # Imported here, as in the other commands: torch takes seconds, and a report or a list does not need it.
+def _run_command(options: argparse.Namespace) -> int:
     from benchmark.cli.run import run_preset
     from benchmark.runtime.environment import DETERMINISTIC, deterministic
 
@@ -63,16 +69,14 @@ def run_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def status_command(options: argparse.Namespace) -> int:
-    """Say how each run stands."""
+def _status_command(options: argparse.Namespace) -> int:
     from benchmark.cli.status import status
 
     print(status(options))
     return 0
 
 
-def report_command(options: argparse.Namespace) -> int:
-    """Write or check the report."""
+def _report_command(options: argparse.Namespace) -> int:
     from benchmark.cli.printed import write
     from benchmark.report.build import Form, check_report
 
@@ -85,12 +89,11 @@ def report_command(options: argparse.Namespace) -> int:
         write(options.results, options.output, forms)
         return 0
     problems = check_report(options.results, options.output or options.results.parent / "RESULTS.md", forms)
-    print("\n".join(problems) if problems else "RESULTS.md and its figures are what the records give.")
+    print("\n".join(problems) if problems else "RESULTS.md and its figures match the records.")
     return 1 if problems else 0
 
 
-def list_command(options: argparse.Namespace) -> int:
-    """List one kind of name."""
+def _list_command(options: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     from benchmark.settings import names
@@ -108,8 +111,7 @@ def list_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def evaluate_command(options: argparse.Namespace) -> int:
-    """Evaluate one network and print its report."""
+def _evaluate_command(options: argparse.Namespace) -> int:
     from benchmark.cli.evaluate import evaluate_network
     from benchmark.runtime.files import check_writable
 
@@ -118,8 +120,8 @@ def evaluate_command(options: argparse.Namespace) -> int:
     return evaluate_network(options)
 
 
-def crosscheck_command(options: argparse.Namespace) -> int:
-    """Compare the attack packages on trained runs; 1 where any image has another outcome."""
+def _crosscheck_command(options: argparse.Namespace) -> int:
+    """Compare the attack packages on trained runs; return 1 if any image has another outcome."""
     from benchmark.data.load import data_roots, load_data
     from benchmark.evaluation import crosscheck
     from benchmark.execution.paths import Folders
@@ -141,24 +143,21 @@ def crosscheck_command(options: argparse.Namespace) -> int:
     return 1 if differing else 0
 
 
-def autoattack_command(options: argparse.Namespace) -> int:
-    """Attack trained runs by AutoAttack standard."""
+def _autoattack_command(options: argparse.Namespace) -> int:
     from benchmark.cli.autoattack import autoattack
 
     autoattack(options)
     return 0
 
 
-def tune_command(options: argparse.Namespace) -> int:
-    """Choose the best trial of each arm."""
+def _tune_command(options: argparse.Namespace) -> int:
     from benchmark.cli.tune import tune
 
     tune(options)
     return 0
 
 
-def speed_command(options: argparse.Namespace) -> int:
-    """Measure this machine, print the table, and write it with those of other machines as a page."""
+def _speed_command(options: argparse.Namespace) -> int:
     from benchmark.runtime.files import check_writable
     from benchmark.speed.page import read_measured, tables, write_measured, write_page
 
@@ -168,14 +167,13 @@ def speed_command(options: argparse.Namespace) -> int:
         from benchmark.speed.measure import measure
 
         for measured in measure(choose_device(options.device), options.parts, options.checkpoint, options.data_root):
-            path = write_measured(measured, options.output)  # after each line, so that what is measured is kept
+            path = write_measured(measured, options.output)  # after each line, so that an interruption loses none
         print(f"\n{tables(read_measured(path))}\n\nWritten to {path}.")
     print(f"Page of all machines: {write_page(options.output)}.")
     return 0
 
 
-def doctor_command(options: argparse.Namespace) -> int:
-    """Print what this machine has and what the presets would take on it."""
+def _doctor_command(options: argparse.Namespace) -> int:
     from benchmark.cli.doctor import doctor
 
     print(doctor(options.data_root))
@@ -183,14 +181,14 @@ def doctor_command(options: argparse.Namespace) -> int:
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
-    "run": run_command,
-    "status": status_command,
-    "report": report_command,
-    "evaluate": evaluate_command,
-    "crosscheck": crosscheck_command,
-    "autoattack": autoattack_command,
-    "tune": tune_command,
-    "list": list_command,
-    "speed": speed_command,
-    "doctor": doctor_command,
+    "run": _run_command,
+    "status": _status_command,
+    "report": _report_command,
+    "evaluate": _evaluate_command,
+    "crosscheck": _crosscheck_command,
+    "autoattack": _autoattack_command,
+    "tune": _tune_command,
+    "list": _list_command,
+    "speed": _speed_command,
+    "doctor": _doctor_command,
 }

@@ -17,19 +17,19 @@ from benchmark.settings.plan import Run, make_plan
 
 
 def autoattack(options: argparse.Namespace) -> None:
-    """Attack the runs that the options name, and add a row for each of them and each eps to autoattack.json.
+    """Attack the selected runs, and add a row for each run and eps to autoattack.json.
 
-    Rows that are there already, of the same weights and images, are not made again.
+    Existing rows with the same weights and images are not repeated.
 
     Raises:
-        UsageError: a run has no finished record, no checkpoint or another one, or was not attacked at an eps.
+        UsageError: a run has no finished record, no checkpoint, one with other weights, or was not attacked at an eps.
     """
     device = choose_device(options.device)
     preset = load_preset(family_member(options.preset, device.type), tuple(options.set))
     plan = make_plan(preset, options.arms, options.seeds)
     folders = Folders(options.results, options.runs)
     check_writable(folders.results, folders.runs)
-    records = {(run.arm, run.seed): finished(run, folders) for run in plan}
+    records = {(run.arm, run.seed): _finished(run, folders) for run in plan}
     path, lock = folders.results / preset.name / FILE, folders.runs / preset.name / f"{FILE}.lock"
     known = {key(row) for row in read_rows(path)}
     data = load_data(preset.data, data_roots(options.data_root)).to(device)
@@ -50,12 +50,8 @@ def autoattack(options: argparse.Namespace) -> None:
     print(f"AutoAttack standard on {len(plan)} runs: {path}.")
 
 
-def finished(run: Run, folders: Folders) -> Record:
-    """Return the record of a finished run.
-
-    Raises:
-        UsageError: there is none, it is of other settings, or the run diverged.
-    """
+def _finished(run: Run, folders: Folders) -> Record:
+    """Return the record of a finished run; UsageError if there is none with these settings."""
     path = RunPaths(run, folders).record
     record = read_record(path) if path.is_file() else None
     if record is None or record["settings_hash"] != run.identity or record["status"] != "done":

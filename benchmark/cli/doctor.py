@@ -1,6 +1,6 @@
-"""What this machine has of what the benchmark needs; what cannot be found out is said in its line."""
+"""The command `doctor`: versions, devices, data, disk and estimated times; a failure is reported in its own line."""
 
-# Everything else is imported where it is used: a package that does not load must cost one line, not the command.
+# Other imports are local: a package that does not load must cost one line, not the command.
 import os
 import platform
 import shutil
@@ -18,56 +18,54 @@ PACKAGES = ("torch", "torchvision", "torchattacks", "numpy", "scipy")
 
 
 def doctor(data_root: Path | None) -> str:
-    """Return what there is: versions, devices, data, disk, operators, and what each preset would take here.
+    """Return versions, devices, data, disk, operators, and each preset's estimated time on this machine.
 
     Args:
-        data_root: where data is looked for first.
+        data_root: searched first for the data.
     """
     lines: dict[str, Callable[[], str]] = {
         "python": platform.python_version,
         **{package: partial(version, package) for package in PACKAGES},
-        "sba-benchmark": own_version,
-        "commit": commit,
-        "devices": devices,
+        "sba-benchmark": _own_version,
+        "commit": _commit,
+        "devices": _devices,
         "torchvision's operators": operators,
         "tensorboard": partial(optional, "tensorboard", "--tensorboard"),
         "ray": partial(optional, "ray", "--launcher ray"),
-        "data roots": partial(roots, data_root),
-        **{f"data: {name}": partial(data_set, name, row.folder, data_root) for name, row in DATASETS.items()},
-        "disk: results": partial(disk, lambda: Path("results")),
-        "disk: runs": partial(disk, lambda: Path("runs")),
-        "disk: cache": partial(disk, cache_folder),
+        "data roots": partial(_roots, data_root),
+        **{f"data: {name}": partial(_data_set, name, row.folder, data_root) for name, row in DATASETS.items()},
+        "disk: results": partial(_disk, lambda: Path("results")),
+        "disk: runs": partial(_disk, lambda: Path("runs")),
+        "disk: cache": partial(_disk, cache_folder),
     }
     width = max(map(len, lines))
-    found = [f"{name:<{width}}  {told(find)}" for name, find in lines.items()]
-    return "\n".join([*found, "", told(determinism), "", told(times)])
+    found = [f"{name:<{width}}  {_or_reason(find)}" for name, find in lines.items()]
+    return "\n".join([*found, "", _or_reason(_determinism), "", _or_reason(_times)])
 
 
-def told(find: Callable[[], str]) -> str:
-    """Return what a function finds, or why it cannot."""
+def _or_reason(find: Callable[[], str]) -> str:
+    """Return the result of a function, or the reason of its failure."""
     try:
         return find()
-    except Exception as error:  # whatever is broken here is what the user wants to know
+    except Exception as error:  # any failure here is what the user looks for
         return f"cannot be found out ({type(error).__name__}: {shorten(' '.join(str(error).split()), 300)})"
 
 
-def own_version() -> str:
-    """Return the version of this package."""
+def _own_version() -> str:
     try:
         return version("sba-benchmark")
     except PackageNotFoundError:
         return "not installed; it runs from its folder"
 
 
-def commit() -> str:
-    """Return the commit of the checkout that this code lies in, "+" appended where it is changed."""
+def _commit() -> str:
     from benchmark.runtime.environment import git_commit
 
     return git_commit()
 
 
-def devices() -> str:
-    """Return the device that `run` takes, then every other one, and the threads."""
+def _devices() -> str:
+    """Return the names of all devices, the threads, and the device that `run` takes."""
     import torch
 
     from benchmark.runtime.environment import choose_device, device_name
@@ -78,7 +76,7 @@ def devices() -> str:
 
 
 def operators() -> str:
-    """Say whether torchvision's compiled operators load; the benchmark needs none of them."""
+    """Return whether torchvision's compiled operators load; the benchmark needs none of them."""
     from benchmark.runtime.torchvision import ensure_importable
 
     found = ensure_importable()
@@ -86,19 +84,18 @@ def operators() -> str:
 
 
 def optional(package: str, option: str) -> str:
-    """Return the version of a package that one option of `run` needs, if it is there."""
+    """Return the version of a package that only `option` of `run` needs, if it is installed."""
     return version(package) if find_spec(package) else f"not there; only {option} needs it"
 
 
-def roots(data_root: Path | None) -> str:
-    """Return the folders that data is looked for in, in order."""
+def _roots(data_root: Path | None) -> str:
     from benchmark.data.load import data_roots
 
     return ", ".join(str(root.absolute()) for root in data_roots(data_root))
 
 
-def data_set(name: str, folder: str, data_root: Path | None) -> str:
-    """Say under which data root a data set's folder lies; nothing is downloaded, nor are its files checked."""
+def _data_set(name: str, folder: str, data_root: Path | None) -> str:
+    """Return the folder of a data set; nothing is downloaded or verified."""
     if not folder:
         return "comes with a dependency"
     from benchmark.data.cifar import CIFAR10, CIFAR100, image_folder_in
@@ -112,30 +109,28 @@ def data_set(name: str, folder: str, data_root: Path | None) -> str:
     return f"found: {found.absolute()}" if found else f"not found: no {folder}{other} below any data root"
 
 
-def disk(place: Callable[[], Path]) -> str:
-    """Return what is free where a folder is or would be made, in GB."""
+def _disk(place: Callable[[], Path]) -> str:
+    """Return the free space in GB of the file system of a folder, which need not exist."""
     folder = place().absolute()
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     closed = "" if os.access(there, os.W_OK) else ", and it cannot be written"
     return f"{shutil.disk_usage(there).free / 1e9:,.1f} GB free for {folder}{closed}"
 
 
-def determinism() -> str:
-    """Say what `run --deterministic` sets and does not promise."""
+def _determinism() -> str:
     from benchmark.runtime.environment import DETERMINISTIC
 
     return DETERMINISTIC
 
 
-def times() -> str:
-    """Return what each preset would take here, with what kind of number that is."""
+def _times() -> str:
     from benchmark.runtime.environment import choose_device
     from benchmark.speed.estimates import estimates_table
 
     device = choose_device("auto")
     return (
-        f"What all runs of each preset would take on {device}: an estimate, from a few passes of small batches, timed\n"
-        "just now; on a machine that is busy with something else it is too long. Training counts virtual samples as\n"
-        "whole ones. The attacks' time is a bound, as if they fooled no image; they mostly take far less.\n\n"
+        f"Time of all runs of each preset on {device}: an estimate from a few passes of small batches, timed just\n"
+        "now; too long on a busy machine. Training counts virtual samples as whole ones. The time of the attacks is\n"
+        "an upper bound, as if they fooled no image; they usually take far less.\n\n"
         f"{estimates_table(device)}"
     )

@@ -1,4 +1,4 @@
-"""What a command prints at its end: a study's tables, and where a report was written."""
+"""Output that several commands share: a study's tables, and the paths of a report."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from benchmark.report.tables import comparison_table, contrast_table, seeds_tabl
 
 
 def print_table(results: Path, preset: str) -> None:
-    """Print the arms' accuracy, their robust accuracy and what SBA's difference carries."""
+    """Print a study's accuracies, differences of the first endpoint and robust accuracies."""
     study = load_study(preset, read_study(results, preset))
     print(f"\nAccuracy after the last epoch, %\n\n{seeds_table(study).text()}")
     compared = f"Each row minus {study.treatment}" if study.exploratory else f"{study.treatment} against each arm"
@@ -23,7 +23,7 @@ def print_table(results: Path, preset: str) -> None:
 
 
 def write(results: Path, output: Path | None, forms: Sequence[Form] = ()) -> None:
-    """Write the report and say where it is."""
+    """Write the report and print its paths."""
     paths = write_report(results, output or results.parent / "RESULTS.md", forms)
     figures = [path for path in paths if path.suffix == ".svg"]
     other = [path for path in paths[1:] if path.suffix == ".md"]

@@ -32,15 +32,20 @@ from benchmark.report.words import (
 )
 from benchmark.settings.preset import Endpoint
 
-Judged = Sequence[tuple[Claim, dict[str, Finding]]]
-Link = Callable[[str], str]  # a preset -> the link to its page
-ORDER = ("supported", "equivalent", "contradicted", "not resolved", "interim")
+_Judged = Sequence[tuple[Claim, dict[str, Finding]]]
+Link = Callable[[str], str]  # preset -> link to its page
+_ORDER = ("supported", "equivalent", "contradicted", "not resolved", "interim")
 
 
 class Answer(NamedTuple):
-    """The studies of the answer table, the table, a sentence a claim, and the lines below them.
+    """The answer of all studies.
 
-    `groups`: title -> the studies of every kind, for the list of pages.
+    Attributes:
+        studies: the columns of the table.
+        table: judgements, claim by study.
+        sentences: one for each claim.
+        below: lines about studies outside the table.
+        groups: title -> the studies of a kind, for the list of pages.
     """
 
     studies: list[Study]
@@ -51,10 +56,10 @@ class Answer(NamedTuple):
 
 
 def answer(studies: Sequence[Study], link: Link) -> Answer:
-    """Return the answer of all studies; `link` gives the link to a study's page.
+    """Return the answer of all studies.
 
-    The table has the studies that judge a claim, or will and have a whole seed. Copies of an official data set, such as
-    CIFAR-10 saved as JPEG, leave it once a study of the official one is there.
+    The table shows the studies that judge a claim, or will and have a complete seed. A study of a copy of an official
+    data set, such as CIFAR-10 saved as JPEG, is left out as soon as a study of the official one is in it.
     """
     testing = sorted((study for study in studies if not study.exploratory), key=_order)
     judged = findings(testing)
@@ -89,8 +94,8 @@ def _order(study: Study) -> tuple[str, int, str]:
     return data["name"], data["train_images"], study.preset
 
 
-def _judges(study: Study, judged: Judged) -> bool:
-    """Return whether a study judges some claim, or will and has a seed with all arms of its first family."""
+def _judges(study: Study, judged: _Judged) -> bool:
+    """Return whether a study judges a claim, or will and has a seed with all arms of its first family."""
     arms = (study.treatment, *study.families[0])
     whole = any(all(study.status(arm, seed) != "missing" for arm in arms) for seed in study.seeds)
     tests = any(of[study.preset].judgement != "not tested" for _, of in judged)
@@ -102,19 +107,19 @@ def _original(study: Study) -> str | None:
 
 
 def _sentence(claim: Claim, of: dict[str, Finding], shown: Sequence[Study]) -> str:
-    """Write a claim with the studies of each judgement."""
+    """Return a claim with its judgements and the studies of each."""
     said: dict[str, list[str]] = {}
     for study in shown:
         finding = of[study.preset]
         judgement = "interim" if finding.interim else finding.judgement
-        said.setdefault(judgement, []).append(brief(study, shown))
-    parts = [f"{word if word == 'interim' else f'**{word}**'} {series(said[word])}" for word in ORDER if word in said]
+        said.setdefault(judgement, []).append(_brief(study, shown))
+    parts = [f"{word if word == 'interim' else f'**{word}**'} {series(said[word])}" for word in _ORDER if word in said]
     source = "we ask" if claim.source == OURS else claim.source
     return f"**{capital(claim.name)}** ({source}). {claim.says} {capital('; '.join(parts) or 'not tested')}."
 
 
-def brief(study: Study, shown: Sequence[Study]) -> str:
-    """Write a study among others in a few words: "on CIFAR-10 with 10,000 images (`fast`)"."""
+def _brief(study: Study, shown: Sequence[Study]) -> str:
+    """Name a study among others: "on CIFAR-10 with 10,000 images (`fast`)", the network only where needed."""
 
     def words_of(other: Study) -> str:
         data = other.any_record["data"]
@@ -125,7 +130,7 @@ def brief(study: Study, shown: Sequence[Study]) -> str:
 
 
 def _other_test(study: Study, link: Link) -> str:
-    """Write the primary comparisons of a study that has tests but not the arms of a claim."""
+    """Return the primary comparisons of a study that has tests but not the arms of a claim."""
     endpoint = study.endpoints[0]
     said = [
         f"{comparison_cell(pair, interim=False).replace(BREAK, ', ')}, from {code(arm)}"
@@ -136,8 +141,8 @@ def _other_test(study: Study, link: Link) -> str:
     return f"{name}, {name_of(study, endpoint)} of {code(study.treatment)}: {'; '.join(said) or 'no result'}."
 
 
-def _copies(copies: Sequence[Study], shown: Sequence[Study], judged: Judged, link: Link) -> list[str]:
-    """Write what copies of official data sets say, and where they agree with the study of the official one."""
+def _copies(copies: Sequence[Study], shown: Sequence[Study], judged: _Judged, link: Link) -> list[str]:
+    """Return the judgements of studies of copies, and their agreement with the study of the official data set."""
     lines = []
     for study in copies:
         title = data_set(study.any_record["data"]["name"]).title
@@ -150,8 +155,7 @@ def _copies(copies: Sequence[Study], shown: Sequence[Study], judged: Judged, lin
     return lines
 
 
-def _agreement(study: Study, twin: Study, judged: Judged, link: Link) -> str:
-    """Write where a study of a copy and its twin on the official images agree and disagree."""
+def _agreement(study: Study, twin: Study, judged: _Judged, link: Link) -> str:
     both = [
         (claim.name, of[study.preset].judgement == of[twin.preset].judgement)
         for claim, of in judged
@@ -169,7 +173,7 @@ def _agreement(study: Study, twin: Study, judged: Judged, link: Link) -> str:
 
 
 def _same_but_data(study: Study, other: Study) -> bool:
-    """Return whether two studies, of a copy and of its original, train one network by one recipe on as many images."""
+    """Return whether `study`, of a copy, and `other`, of its original, share network, recipe and number of images."""
     data, others = study.any_record, other.any_record
     return (
         other.any_record["data"]["name"] == _original(study)
@@ -180,7 +184,7 @@ def _same_but_data(study: Study, other: Study) -> bool:
 
 
 def claims_table(study: Study, judged: Sequence[tuple[str, Finding]]) -> Table:
-    """What a study says of each claim that it tests, with every comparison that decides; empty where it tests none."""
+    """Return a study's judgement of each claim that it tests, with every comparison that decides; empty without any."""
     rows = []
     for name, finding in judged:
         if finding.judgement == "not tested":
@@ -191,7 +195,7 @@ def claims_table(study: Study, judged: Sequence[tuple[str, Finding]]) -> Table:
 
 
 def _grounds(finding: Finding, study: Study) -> list[str]:
-    """Write what a finding rests on, a line for each endpoint."""
+    """Return the evidence of a finding, a line for each endpoint."""
     lines = [reason_text(finding.reason, study.treatment)] if finding.reason else []
     by_endpoint: dict[str, list[str]] = {}
     for evidence in finding.evidence:
@@ -209,7 +213,7 @@ def _grounds(finding: Finding, study: Study) -> list[str]:
 
 
 def _flags(finding: Finding, study: Study) -> list[str]:
-    """Write how many runs of an attacked comparison raised a sanity flag."""
+    """Return how many runs of the attacked comparisons raised a sanity flag, as at most one line."""
     arms = [study.treatment, *dict.fromkeys(e.arm for e in finding.evidence if ENDPOINTS[e.endpoint].attacked)]
     runs = [run for arm in arms for run in study.done(arm)]
     flags = sum(bool(run["flags"]) for run in runs)
@@ -221,7 +225,7 @@ def _flags(finding: Finding, study: Study) -> list[str]:
 
 
 def alt(studies: Sequence[Study]) -> str:
-    """Return the text of the figure of differences: every mean difference on both of its endpoints."""
+    """Return the alternative text of the figure of differences: every mean difference on both of its endpoints."""
     shown: tuple[Endpoint, ...] = ("clean", "area")
     said = []
     for study in studies:
@@ -234,7 +238,7 @@ def alt(studies: Sequence[Study]) -> str:
 
 
 def alt_rows(study: Study) -> str:
-    """Return the text of an exploratory study's figure; the tables below it have every value."""
+    """Return the alternative text of an exploratory study's figure; the tables below it have every value."""
     return (
         f"Differences of {count(len(study.against), 'row')} from {study.treatment} with 95% intervals, in accuracy on "
         f"the {study.split} images and in robust area; the values are in the tables below"
@@ -242,7 +246,7 @@ def alt_rows(study: Study) -> str:
 
 
 def chosen_caveat(studies: Sequence[Study], shown: Sequence[Study]) -> str:
-    """Return on what the settings of the studies in the answer were chosen by others."""
+    """Return the caveat about the data on which the settings of the studies in the answer were chosen."""
     sources = {of.any_record["data"]["name"] for study in shown for of in frozen_from(study, studies)}
     if not sources:
         return "Where settings were chosen on images of the same data set, that may favour an arm."

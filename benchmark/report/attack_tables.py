@@ -1,4 +1,4 @@
-"""Tables of robustness and of what was checked: pure functions from a study, means over the finished seeds."""
+"""Tables of robustness, sanity checks and other packages' attacks, from studies or rows; means over seeds."""
 
 import json
 from collections.abc import Sequence
@@ -10,14 +10,15 @@ import numpy as np
 from benchmark.analysis.endpoints import area_under_curve, median_minimal_eps
 from benchmark.analysis.paired import Floats
 from benchmark.analysis.study import Study
+from benchmark.records.autoattack import QUERIES, STEPS
 from benchmark.records.outcomes import attacks_at, unpack_bits
-from benchmark.records.schema import CrosscheckRow, Record
+from benchmark.records.schema import AutoAttackRow, CrosscheckRow, Record
 from benchmark.report.tables import Table
-from benchmark.report.words import code, mean_and_sd, mean_text
+from benchmark.report.words import code, count, mean_and_sd, mean_text
 from benchmark.runtime.errors import RunError
 
-COSTLY = 6  # sanity checks with a higher number take attacks of their own
-CHECKS = (  # number of the check, its figure, the column, and whether the figure is a share of images
+_COSTLY = 6  # sanity checks with a higher number run attacks of their own
+CHECKS = (  # number of the check, its figure, header of the column, whether the figure is a share of images
     (4, "at 64/255", "all at 64/255, %", True),
     (5, "noise", "noise, %", True),
     (5, "FGSM", "FGSM, %", True),
@@ -30,23 +31,28 @@ CHECKS = (  # number of the check, its figure, the column, and whether the figur
     (9, "fooled", "more steps fool", False),
     (11, "fooled", "AutoAttack fools", False),
 )
-COUNTS: tuple[Literal["images", "ours", "theirs", "disagreements"], ...] = ("images", "ours", "theirs", "disagreements")
+AUTOATTACK_NOTE = (
+    f"AutoAttack standard (pyautoattack, its authors' code: {STEPS} steps, {QUERIES:,} queries of Square) on the first "
+    "of the attacked images, from the checkpoints of the first seeds. Too few seeds for a test."
+)
+_Count = Literal["images", "ours", "theirs", "disagreements"]
+_COUNTS: tuple[_Count, ...] = ("images", "ours", "theirs", "disagreements")
 
 
 def robustness_table(study: Study) -> Table:
-    """Joint robust accuracy at every Linf eps, the area and the median minimal eps; then at every L2 eps."""
+    """Return joint robust accuracy at every Linf eps, area and median minimal eps; then at every L2 eps."""
     rows = []
     for arm, curves, l2_curves in zip(study.arms, study.robust, study.l2_robust, strict=True):
         cells = [mean_text(column, 1) for column in curves.T]
         area = mean_and_sd(area_under_curve(study.eps, curves))
         l2 = [mean_text(column, 1) for column in l2_curves.T[1:]]
-        rows.append([code(arm), *cells, area, median_text(study.eps, curves), *l2])
+        rows.append([code(arm), *cells, area, _median_text(study.eps, curves), *l2])
     headers = ["arm", *(f"{eps:g}" for eps in study.eps), "area (sd)", "median minimal eps"]
     return Table([*headers, *(f"L2 {eps:g}" for eps in study.l2_eps[1:])], rows)
 
 
-def median_text(eps: Floats, curves: Floats) -> str:
-    """Write the mean over seeds of the median minimal eps, or that it is beyond the largest eps in some seed."""
+def _median_text(eps: Floats, curves: Floats) -> str:
+    """Return the mean over seeds of the median minimal eps, as "> EPS" if it exceeds the largest eps in a seed."""
     medians = median_minimal_eps(eps, curves)
     medians = medians[~np.isnan(medians)]
     if not len(medians):
@@ -55,13 +61,13 @@ def median_text(eps: Floats, curves: Floats) -> str:
 
 
 def attack_table(study: Study) -> Table:
-    """What is left after each attack at the named eps (joint, in attack order), and two signs of masking."""
+    """Return joint accuracy after each attack at the named eps, in attack order, and two signs of masking."""
     eps = float(study.analysis["eps"])
     first = next((record for record in study.records.values() if record["robustness"]), None)
     names = [f"{a['attack']} ({a['steps']})" for a in attacks_at(first, "Linf", eps)] if first else []
     rows = []
     for arm in study.arms:
-        runs = attacked(study, arm)
+        runs = _attacked(study, arm)
         left = np.array([_after_attacks(record, eps) for record in runs]).reshape(len(runs), len(names) + 1)
         signs = np.array([_masking_signs(record) for record in runs]).reshape(len(runs), 2)
         cells = [mean_text(column, 1) for column in left.T]
@@ -69,8 +75,7 @@ def attack_table(study: Study) -> Table:
     return Table(["arm", "no attack", *names, "zero gradients, %", "median margin"], rows)
 
 
-def attacked(study: Study, arm: str) -> list[Record]:
-    """Return the finished records of an arm that were attacked, by seed."""
+def _attacked(study: Study, arm: str) -> list[Record]:
     return [record for record in study.done(arm) if record["robustness"]]
 
 
@@ -86,16 +91,12 @@ def _after_attacks(record: Record, eps: float) -> list[float]:
 
 
 def _masking_signs(record: Record) -> tuple[float, float]:
-    """Return the share of images whose gradient is exactly zero and the median margin of the logits."""
     robustness = record["robustness"]
     return (np.nan, np.nan) if robustness is None else (robustness["zero_gradient_share"], robustness["median_margin"])
 
 
 def undisturbed_table(study: Study) -> Table | None:
-    """Without an adversary: accuracy under noise and corruptions (means over severities), and the calibration.
-
-    None where nothing of it was recorded.
-    """
+    """Return accuracy under noise and corruptions (means over severities), and calibration; None without records."""
     attacks = [record["robustness"] for record in study.records.values() if record["robustness"]]
     kinds = list(dict.fromkeys(row["kind"] for found in attacks for row in found["corruptions"]))
     calibrated = any(record["calibration"] for record in study.records.values())
@@ -103,7 +104,7 @@ def undisturbed_table(study: Study) -> Table | None:
     if kinds:
         headers += [f"noise {study.eps[-1]:g}/255", *(kind.replace("_", " ") for kind in kinds), "mean (sd)"]
         for row, arm in zip(rows, study.arms, strict=True):
-            runs = attacked(study, arm)
+            runs = _attacked(study, arm)
             noise = np.array([_noise_accuracy(run) for run in runs])
             accuracy = np.array([[_corrupted_accuracy(run, kind) for kind in kinds] for run in runs])
             accuracy = accuracy.reshape(len(runs), len(kinds))
@@ -118,7 +119,6 @@ def undisturbed_table(study: Study) -> Table | None:
 
 
 def _noise_accuracy(record: Record) -> float:
-    """Return the points under uniform noise of the largest eps."""
     robustness = record["robustness"]
     if robustness is None or not robustness["noise"]:
         return np.nan
@@ -126,22 +126,21 @@ def _noise_accuracy(record: Record) -> float:
 
 
 def _corrupted_accuracy(record: Record, kind: str) -> float:
-    """Return the points under one corruption, mean over its severities."""
     robustness = record["robustness"]
     found = [row["correct"] for row in robustness["corruptions"] if row["kind"] == kind] if robustness else []
     return 100.0 * float(np.mean(found)) / robustness["n"] if robustness and found else np.nan
 
 
 def checked(run: Record) -> bool:
-    """Return whether the costly sanity checks were made on a run."""
-    return any(check["number"] > COSTLY for check in run["checks"])
+    """Return whether a run had the costly sanity checks."""
+    return any(check["number"] > _COSTLY for check in run["checks"])
 
 
 def checks_table(study: Study) -> Table:
-    """In how many runs each arm was checked, in how many a flag was raised, and what the costly checks measured."""
+    """Return how many runs of each arm had the costly checks and raised flags, and the figures of these checks."""
     rows = []
     for arm in study.arms:
-        runs = attacked(study, arm)
+        runs = _attacked(study, arm)
         cells = [_figure_text(runs, number, key, share) for number, key, _, share in CHECKS]
         flagged = sum(bool(run["flags"]) for run in runs)
         rows.append([code(arm), f"{sum(map(checked, runs))}/{len(runs)}", f"{flagged}/{len(runs)}", *cells])
@@ -149,7 +148,7 @@ def checks_table(study: Study) -> Table:
 
 
 def _figure_text(runs: Sequence[Record], number: int, key: str, share: bool) -> str:
-    """Write the mean over runs of one figure of a check: in % with one digit, or images of those tested."""
+    """Return the mean over runs of one figure of a check: in %, or as a number of the tested images."""
     found = [check["figures"] for run in runs for check in run["checks"] if check["number"] == number]
     figures = [figure for figure in found if key in figure and (share or "images" in figure)]
     if not figures:
@@ -174,13 +173,67 @@ def read_crosschecks(results: Path) -> dict[str, list[CrosscheckRow]]:
 
 
 def crosscheck_table(rows: Sequence[CrosscheckRow]) -> Table:
-    """What other packages found on the same networks at the same settings and draws."""
+    """Return the outcomes of other packages on the same networks at the same settings and draws."""
     groups: dict[tuple[str, str, int, str], list[CrosscheckRow]] = {}
     for row in rows:
         groups.setdefault((row["package"], row["attack"], row["steps"], row["norm"]), []).append(row)
     lines = [
-        [package, code(attack), f"{steps}", norm, f"{len(of)}", *(f"{sum(row[key] for row in of):,}" for key in COUNTS)]
+        [
+            package,
+            code(attack),
+            str(steps),
+            norm,
+            str(len(of)),
+            *(f"{sum(row[key] for row in of):,}" for key in _COUNTS),
+        ]
         for (package, attack, steps, norm), of in groups.items()
     ]
     headers = ["against", "attack", "steps", "norm", "networks", "images", "robust, ours", "robust, theirs", "differ"]
     return Table(headers, lines, words=["attack", "norm"])
+
+
+def _shares(rows: Sequence[AutoAttackRow], eps: float) -> dict[str, dict[int, np.ndarray]]:
+    """Return arm -> seed -> (3,) % of the images: correct, under the study's attacks, under AutoAttack."""
+    found: dict[str, dict[int, np.ndarray]] = {}
+    for row in rows:
+        if row["eps"] == eps:
+            counts = np.array([row["clean"], row["suite"], row["robust"]])
+            found.setdefault(row["arm"], {})[row["seed"]] = 100 * counts / row["images"]
+    return found
+
+
+def autoattack_table(rows: Sequence[AutoAttackRow]) -> Table:
+    """Return accuracy of each arm at each eps in % of the same images, mean over its seeds."""
+    lines = []
+    for eps in sorted({row["eps"] for row in rows}):
+        for arm, by_seed in _shares(rows, eps).items():
+            images = sorted({row["images"] for row in rows if (row["arm"], row["eps"]) == (arm, eps)})
+            means = np.mean(list(by_seed.values()), axis=0)
+            cells = [f"{value:.1f}" for value in means]
+            lines.append([f"{eps:g}", code(arm), str(len(by_seed)), ", ".join(map(str, images)), *cells])
+    headers = ["eps", "arm", "seeds", "images", "without attack", "under the study's attacks", "under AutoAttack"]
+    return Table(headers, lines, words=["arm"])
+
+
+def survival(study: Study, rows: Sequence[AutoAttackRow]) -> list[str]:
+    """Return, for each other arm, whether its difference from the treatment keeps its sign under AutoAttack.
+
+    Both differences are means over the seeds that both arms have, on the same images. A verdict on robustness that
+    rests on a difference whose sign changes is withdrawn.
+    """
+    lines = []
+    for eps in sorted({row["eps"] for row in rows}):
+        found = _shares(rows, eps)
+        ours = found.pop(study.treatment, {})
+        for arm, theirs in found.items():
+            seeds = sorted(ours.keys() & theirs.keys())
+            if not seeds:
+                continue
+            _, suite, robust = np.mean([ours[seed] - theirs[seed] for seed in seeds], axis=0)
+            kept = suite * robust > 0 or suite == robust
+            verdict = "the sign stays" if kept else "**the sign does not stay: verdicts that rest on it are withdrawn**"
+            lines.append(
+                f"{code(study.treatment)} minus {code(arm)} at eps {eps:g}/255, {count(len(seeds), 'seed')}: "
+                f"{suite:+.1f} points under the study's attacks, {robust:+.1f} under AutoAttack; {verdict}."
+            )
+    return lines

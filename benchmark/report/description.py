@@ -1,4 +1,4 @@
-"""What a study is, in words, read from its records: data, network, training, attacks, arms, devices, choices."""
+"""The description of a study, from its records: data, network, training, attacks, arms, devices, choices, search."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -6,16 +6,17 @@ from typing import Any
 
 from benchmark.analysis.published import data_set
 from benchmark.analysis.study import Study
+from benchmark.analysis.trials import Trials, accuracies, best
 from benchmark.records.consistency import device_kind
 from benchmark.report.attack_tables import checked
 from benchmark.report.tables import Table, augmented, flops
 from benchmark.report.words import code, count, escape, seed_list, series, si, value_text
 
-CHOSEN_WITH_PLAIN_TRAINING = ("learning_rate", "weight_decay", "padding")
+_CHOSEN_WITH_PLAIN_TRAINING = ("learning_rate", "weight_decay", "padding")
 
 
 def what(study: Study, studies: Sequence[Study] = ()) -> list[str]:
-    """Return what a study is, a line each; `studies` are all that the report shows."""
+    """Return the description of a study as lines; `studies` are all of the report."""
     return [
         *common(study),
         *named(study),
@@ -27,7 +28,7 @@ def what(study: Study, studies: Sequence[Study] = ()) -> list[str]:
 
 
 def common(study: Study) -> list[str]:
-    """Return what all arms of a study share: data, network, training, attacks."""
+    """Return lines on data, network, training and attacks, which all arms share."""
     record = study.any_record
     data, settings = record["data"], record["settings"]
     known = data_set(data["name"])
@@ -45,16 +46,16 @@ def common(study: Study) -> list[str]:
 
 
 def training(settings: Mapping[str, Any]) -> str:
-    """Return how all arms of a study train; `padding` has no meaning where streamed images are cropped and resized."""
+    """Return the line on training; `padding` is left out where streamed images are cropped and resized."""
     recipe, streamed = settings["recipe"], settings["data"].get("streamed")
     shown = {key: value for key, value in recipe.items() if not (streamed and key == "padding")}
     crops = "; standard augmentation: random resized crops, 8% to 100% of the area" if streamed else ""
     compute = "; each arm until it has spent the FLOPs of plain training" if settings.get("compute") else ""
-    return f"Training: {', '.join(settings_list(shown))}{crops}{compute}."
+    return f"Training: {', '.join(_settings_list(shown))}{crops}{compute}."
 
 
 def named(study: Study) -> list[str]:
-    """Return what was named before the runs."""
+    """Return the line on comparisons, seeds, margin and endpoints that were named before the runs."""
     seeds = seed_list(study.seeds)
     if study.exploratory:
         return [
@@ -70,8 +71,8 @@ def named(study: Study) -> list[str]:
     ]
 
 
-def chooses(study: Study) -> bool:
-    """Return whether a study chose settings: an exploratory one, on held-out training images."""
+def _chooses(study: Study) -> bool:
+    """Return whether a study chooses settings: it is exploratory and evaluates on held-out training images."""
     return study.exploratory and study.split == "validation"
 
 
@@ -81,13 +82,13 @@ def frozen_from(study: Study, studies: Sequence[Study]) -> list[Study]:
     found = []
     for other in studies:
         frozen = other.arm_settings(other.treatment)
-        if chooses(other) and not chooses(study) and spec and frozen and _includes(spec, frozen):
+        if _chooses(other) and not _chooses(study) and spec and frozen and _includes(spec, frozen):
             found.append(other)
     return found
 
 
 def chosen(study: Study, studies: Sequence[Study]) -> list[str]:
-    """Return on which images the settings were chosen by an exploratory study; nothing where there was none."""
+    """Return lines on the exploratory studies that chose the settings, and on their images."""
     name, treatment = study.any_record["data"]["name"], code(study.treatment)
     lines = []
     for other in frozen_from(study, studies):
@@ -110,17 +111,16 @@ def chosen(study: Study, studies: Sequence[Study]) -> list[str]:
 def same_recipe(study: Study, other: Study) -> bool:
     """Return whether two studies share the settings that are chosen with plain training, beside the epochs."""
     recipe, others = (s.any_record["settings"]["recipe"] for s in (study, other))
-    return all(recipe.get(key) == others.get(key) for key in CHOSEN_WITH_PLAIN_TRAINING)
+    return all(recipe.get(key) == others.get(key) for key in _CHOSEN_WITH_PLAIN_TRAINING)
 
 
 def _includes(spec: Mapping[str, Any], frozen: Mapping[str, Any]) -> bool:
-    """Return whether an arm has the method and all settings of another, older one."""
     same = all(spec["settings"].get(key) == value for key, value in frozen["settings"].items())
     return bool(spec["method"] == frozen["method"] and same)
 
 
 def first_images(study: Study) -> list[str]:
-    """Return how studies before numerics 2 took their normalisation."""
+    """Return a line on the normalisation of studies before numerics 2."""
     if study.any_record["settings"].get("numerics", 1) >= 2:
         return []
     return [
@@ -130,7 +130,7 @@ def first_images(study: Study) -> list[str]:
 
 
 def checks(study: Study) -> list[str]:
-    """Return in which runs the costly sanity checks were made, where a preset names their seeds."""
+    """Return a line on the runs with costly sanity checks, if the preset names their seeds."""
     seeds = (study.any_record["settings"]["evaluation"].get("checks") or {}).get("seeds")
     if seeds is None:
         return []
@@ -170,8 +170,8 @@ def mixed_devices(study: Study) -> str | None:
 
 
 def arms_table(study: Study) -> Table:
-    """What each arm is: its role, its method, augmentation and settings."""
-    rows = [[code(arm), _role(study, arm), arm_text(study, arm)] for arm in study.arms]
+    """Return each arm's role, method, augmentation and settings."""
+    rows = [[code(arm), _role(study, arm), _arm_text(study, arm)] for arm in study.arms]
     return Table(["arm", "role", "what it is"], rows, words=["role", "what it is"])
 
 
@@ -183,22 +183,22 @@ def _role(study: Study, arm: str) -> str:
     return "positive control" if arm == study.positive_control else "shown, not tested"
 
 
-def arm_text(study: Study, arm: str) -> str:
-    """Return what an arm is; of the treatment's method, what differs from it."""
+def _arm_text(study: Study, arm: str) -> str:
+    """Return an arm's method, augmentation and settings, or its differences from a treatment of the same method."""
     spec, treatment = study.arm_settings(arm), study.arm_settings(study.treatment)
     if spec is None:
         return "no run yet"
     if arm != study.treatment and treatment is not None and spec["method"] == treatment["method"]:
         differing = ", ".join(changes(spec, treatment))
         return f"as {code(study.treatment)}{', but ' if differing else ''}{differing}"
-    parts = [f"method {escape(spec['method'])}", f"augmentation {spec['augmentation']}", *own_epochs(spec)]
-    return ", ".join(parts + settings_list(spec["settings"]))
+    parts = [f"method {escape(spec['method'])}", f"augmentation {spec['augmentation']}", *_own_epochs(spec)]
+    return ", ".join(parts + _settings_list(spec["settings"]))
 
 
 def changes(spec: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
-    """Return how one arm differs from another: method, augmentation, epochs and settings ("noise = 1").
+    """Return the differences of an arm from another: method, augmentation, epochs and settings ("noise = 1").
 
-    Of another method all settings are listed, since the same name need not mean the same there.
+    All settings are listed if the methods differ, since equal names need not mean the same.
     """
     same = spec["method"] == base["method"]
     old, new = base["settings"] if same else {}, spec["settings"]
@@ -206,24 +206,23 @@ def changes(spec: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
     return [
         *([] if same else [f"method {escape(spec['method'])}"]),
         *([] if spec["augmentation"] == base["augmentation"] else [f"augmentation {spec['augmentation']}"]),
-        *([] if spec.get("epochs") == base.get("epochs") else own_epochs(spec) or ["the recipe's epochs"]),
-        *settings_list({key: value for key, value in new.items() if key not in old or old[key] != value}),
+        *([] if spec.get("epochs") == base.get("epochs") else _own_epochs(spec) or ["the recipe's epochs"]),
+        *_settings_list({key: value for key, value in new.items() if key not in old or old[key] != value}),
         *gone,
     ]
 
 
-def own_epochs(spec: Mapping[str, Any]) -> list[str]:
-    """Return how long an arm trains that has epochs of its own."""
+def _own_epochs(spec: Mapping[str, Any]) -> list[str]:
     return [count(spec["epochs"], "epoch")] if spec.get("epochs") else []
 
 
-def settings_list(settings: Mapping[str, Any]) -> list[str]:
+def _settings_list(settings: Mapping[str, Any]) -> list[str]:
     """Write settings as "key = value"."""
     return [escape(f"{key} = {value_text(value)}") for key, value in settings.items()]
 
 
 def rows_table(study: Study) -> Table:
-    """What each row of an ablation sets differently, its training FLOPs, its augmented steps."""
+    """Return the changed settings, training FLOPs and share of augmented steps of each row of an ablation."""
     default, base = study.arm_settings(study.treatment), flops(study, study.treatment)
     rows = []
     for arm in study.arms:
@@ -234,3 +233,41 @@ def rows_table(study: Study) -> Table:
         rows.append([code(arm), differs or "-", si(spent) + relative if spent else "-", share])
     words = f"differs from {code(study.treatment)} in"
     return Table(["row", words, "FLOPs", "augmented"], rows, words=[words])
+
+
+# The search of a tuned study.
+
+
+def budget_text(trials: Trials) -> str:
+    """Return the budget of every arm, the images that scored its trials, and the shared search space."""
+    budget = trials["budget"]
+    shared = "; ".join(f"{name.replace('_', ' ')} {_space_text(space)}" for name, space in trials["recipe"].items())
+    return (
+        f"Every arm had the same budget: {budget['trials']} trials of {budget['epochs']} epochs on "
+        f"{budget['train_images']:,} images, the points of one scrambled Sobol sequence, scored by clean accuracy on "
+        f"{budget['validation_images']:,} validation images of the training split at {seed_list(budget['seeds'])}. "
+        f"All arms searched {shared}, with the same values in the same trials; beside them each searched its method's "
+        "own settings. The best trial of each arm runs here, at seeds that no trial had."
+    )
+
+
+def search_table(trials: Trials) -> Table:
+    """Return each arm's own search space, its trials' accuracy in % on the validation images, and its best settings."""
+    scores, rows = accuracies(trials["rows"]), []
+    for trial in best(trials["rows"]):
+        of_arm = [score for (arm, _), score in scores.items() if arm == trial.arm]
+        finished = sorted(100 * score for score in of_arm if score is not None)
+        own = "; ".join(f"{name} {_space_text(space)}" for name, space in trials["arms"][trial.arm].items())
+        values = ", ".join(f"{key} = {value_text(value, 6)}" for key, value in (trial.recipe | trial.settings).items())
+        number = f"{len(of_arm)}" + (f", {len(of_arm) - len(finished)} diverged" if len(finished) < len(of_arm) else "")
+        shown = [f"{score:.2f}" for score in (finished[0], finished[(len(finished) - 1) // 2], finished[-1])]
+        rows.append([code(trial.arm), own or "-", number, *shown, values])
+    words = ["own search space", "trials", "the best trial sets"]
+    return Table(["arm", *words[:2], "worst", "median", "best", words[2]], rows, words=words)
+
+
+def _space_text(space: Mapping[str, Any]) -> str:
+    """Format a dimension: "0.1 to 2 (log)" or "one of a, b"."""
+    if points := space.get("feasible_points"):
+        return f"one of {', '.join(value_text(point, 6) for point in points)}"
+    return f"{space['min']:g} to {space['max']:g}" + (" (log)" if space.get("scaling") == "log" else "")

@@ -14,24 +14,23 @@ from benchmark.report.pages import CONTRASTED
 from benchmark.report.published_table import published_table
 from benchmark.report.tables import Table
 
-Format = Literal["csv", "latex"]
-SUFFIXES: dict[Format, str] = {"csv": ".csv", "latex": ".tex"}
-# What a spreadsheet reads as a formula: cells that begin with one of these and are no number or interval of ours.
-FORMULA = re.compile(r"[=@\t\r]|[+-](?![\d.]|$)")
+_Format = Literal["csv", "latex"]
+_SUFFIXES: dict[_Format, str] = {"csv": ".csv", "latex": ".tex"}
+# Spreadsheets evaluate cells that begin with one of these characters; our signed numbers and intervals are safe.
+_FORMULA = re.compile(r"[=@\t\r]|[+-](?![\d.]|$)")
 
 
-def exported(studies: Sequence[Study], form: Format) -> dict[str, str]:
-    """Return every table as file name -> text: claims, published, and <preset>-<table> for each study."""
+def exported(studies: Sequence[Study], form: _Format) -> dict[str, str]:
+    """Return file name -> text of every table: claims, published, and <preset>-<table> for each study."""
     write = as_csv if form == "csv" else as_latex
     claims = answer(studies, lambda preset: preset).table
     named = {"published": published_table(studies)} | ({"claims": claims} if claims else {})
     for study in studies:
-        named |= {f"{study.preset}-{name}": table for name, table in study_tables(study, studies).items()}
-    return {name + SUFFIXES[form]: write(table) for name, table in named.items()}
+        named |= {f"{study.preset}-{name}": table for name, table in _study_tables(study, studies).items()}
+    return {name + _SUFFIXES[form]: write(table) for name, table in named.items()}
 
 
-def study_tables(study: Study, studies: Sequence[Study]) -> dict[str, Table]:
-    """Return a study's tables by name."""
+def _study_tables(study: Study, studies: Sequence[Study]) -> dict[str, Table]:
     robustness = {"robustness": attack_tables.robustness_table(study)}
     if study.exploratory:
         contrasts = {f"{endpoint}_differences": tables.contrast_table(study, endpoint) for endpoint in CONTRASTED}
@@ -53,13 +52,13 @@ def study_tables(study: Study, studies: Sequence[Study]) -> dict[str, Table]:
 
 
 def as_csv(table: Table) -> str:
-    """Return a table as CSV with a line of headers; cells are the report's texts without their Markdown.
+    """Return a table as CSV with a header line and without Markdown.
 
-    A cell that a spreadsheet would take for a formula gets an apostrophe in front.
+    A cell that a spreadsheet would evaluate as a formula is prefixed with an apostrophe.
     """
     bare = table.plain()
     file = io.StringIO()
-    rows = [[f"'{cell}" if FORMULA.match(cell) else cell for cell in row] for row in (bare.headers, *bare.rows)]
+    rows = [[f"'{cell}" if _FORMULA.match(cell) else cell for cell in row] for row in (bare.headers, *bare.rows)]
     csv.writer(file, lineterminator="\n").writerows(rows)
     return file.getvalue()
 

@@ -18,9 +18,9 @@ from benchmark.report.words import BREAK
 from benchmark.runtime.errors import UsageError
 
 STYLE = Path(__file__).with_name("page.css")
-# The policy stands before all that it governs and names the one style by its hash: no script, style attribute, image or
-# connection works, whatever the texts of the records say.
-PAGE = """\
+# The policy precedes everything it governs and allows the one style by its hash: texts of records cannot bring in
+# scripts, style attributes, images or connections.
+_PAGE = """\
 <!DOCTYPE html>
 <html lang="en">
 <head>
@@ -42,16 +42,15 @@ form-action 'none'">
 </body>
 </html>
 """
-FOLD = re.compile(r"<details><summary>[\w ,:]+</summary>|</details>")  # as the templates write them
+_FOLD = re.compile(r"<details><summary>[\w ,:]+</summary>|</details>")  # as the templates write them
 
 
 def page(pages: Mapping[Path, str], figures: Mapping[Path, str]) -> str:
-    """Return the pages of a report as one self-contained HTML page, one section each; the same arguments give the same
-    text.
+    """Return the pages of a report as one self-contained HTML page, one section each; deterministic.
 
     Args:
-        pages: path -> Markdown; HTML in it is shown as text, but for folds and line breaks in cells. Links from one of
-            these to another become links within the page.
+        pages: path -> Markdown; HTML in it is shown as text, except folds and line breaks in cells. Links between pages
+            become links within the page.
         figures: path -> SVG text.
 
     Raises:
@@ -76,11 +75,11 @@ def page(pages: Mapping[Path, str], figures: Mapping[Path, str]) -> str:
         )
         body.append(f'<section id="{anchor}">\n{writer.render(tokens, reader.options, {})}</section>\n')
     style = STYLE.read_text(encoding="utf-8")
-    return PAGE.format(style_hash=source_hash(style), style=style, contents="".join(contents), body="".join(body))
+    return _PAGE.format(style_hash=source_hash(style), style=style, contents="".join(contents), body="".join(body))
 
 
 def source_hash(text: str) -> str:
-    """Return the text's SHA-256 as a Content-Security-Policy names it (W3C, CSP Level 3)."""
+    """Return the SHA-256 of a text as a source of a Content-Security-Policy (W3C, CSP Level 3)."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
@@ -97,9 +96,9 @@ def _resolve(tokens: Sequence[Token], folder: Path, anchors: Mapping[str, str]) 
 
 
 def _unfold(tokens: Sequence[Token]) -> None:
-    """Turn the folds of the templates, each line of which is a paragraph, and breaks within cells into HTML."""
+    """Convert the templates' folds, each line of which is a paragraph, and breaks within cells into HTML."""
     for index, token in enumerate(tokens):
-        if token.type == "inline" and FOLD.fullmatch(token.content):
+        if token.type == "inline" and _FOLD.fullmatch(token.content):
             tokens[index - 1].hidden = tokens[index + 1].hidden = True  # the paragraph
             token.children = [Token("html_inline", "", 0, content=token.content)]
         children: list[Token] = []
@@ -113,7 +112,7 @@ def _unfold(tokens: Sequence[Token]) -> None:
 
 
 def _prepare_tables(tokens: Sequence[Token]) -> None:
-    """Put every table into a box of its own, which scrolls, and turn the cells' style attributes into classes."""
+    """Put every table into a scrolling box, and convert the cells' style attributes into classes."""
     for token in tokens:
         if token.type == "table_open":
             token.type, token.content = "html_block", '<div class="table">\n<table>\n'
@@ -134,24 +133,20 @@ def _inline_figures(
     figures: Mapping[str, str],
     numbers: Iterator[int],
 ) -> None:
-    """Put the SVG element of its figure in the place of every image.
-
-    Raises:
-        UsageError: an image is not among the figures.
-    """
+    """Replace every image by the SVG element of its figure; UsageError if there is none."""
     for image in (child for child in _inline(tokens) if child.type == "image"):
         path = os.path.normpath(folder / unquote(str(image.attrs["src"])))
         if path not in figures:
             raise UsageError(f"the report shows {path}, and there is no such figure. Write the report again.")
         label = writer.renderInlineAsText(image.children, reader.options, {})
-        image.type, image.content = "html_inline", svg_element(figures[path], label, f"figure{next(numbers)}.")
+        image.type, image.content = "html_inline", _svg_element(figures[path], label, f"figure{next(numbers)}.")
 
 
-def svg_element(svg: str, label: str, prefix: str) -> str:
-    """Return an SVG file's text as an element for an HTML page, with `label` for those who do not see it.
+def _svg_element(svg: str, label: str, prefix: str) -> str:
+    """Return the text of an SVG file as an element for an HTML page, labelled for screen readers.
 
-    Every id gets the prefix, because all files number theirs alike. The page's policy allows no style attributes:
-    they become presentation attributes (SVG 2, section 6.6), and the file's style element is the page's matter.
+    Every id gets the prefix, because all files use the same ids. The page's policy allows no style attributes: they
+    become presentation attributes (SVG 2, section 6.6), and style elements are removed.
     """
     root = ElementTree.fromstring(svg)
     for element in list(root.iter()):
@@ -168,12 +163,12 @@ def svg_element(svg: str, label: str, prefix: str) -> str:
 
 
 def _local(name: str) -> str:
-    """Return a name without its namespace, which HTML supplies."""
+    """Return a name without its namespace, which HTML implies."""
     return name.rpartition("}")[2]
 
 
 def _prefixed(name: str, value: str, prefix: str) -> str:
-    """Return an attribute's value with the prefix at the id that it is or refers to."""
+    """Return an attribute's value with prefixed ids and references."""
     if name == "id":
         return prefix + value
     if name == "href":

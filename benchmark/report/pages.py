@@ -1,4 +1,4 @@
-"""The pages of the report, each from a template: RESULTS.md, a page for each study, and what they share."""
+"""The pages of the report from templates: RESULTS.md, a page for each study, and shared pages."""
 
 import os
 import re
@@ -22,17 +22,17 @@ from benchmark.analysis.trials import read_trials
 from benchmark.records.autoattack import FILE as AUTOATTACK
 from benchmark.records.autoattack import read_rows
 from benchmark.records.schema import CrosscheckRow
-from benchmark.report import answer, attack_tables, description, published_table, search, survival, tables, words
+from benchmark.report import answer, attack_tables, description, published_table, tables, words
 from benchmark.report.words import code, count, escape, name_of, p_text, seed_list, signed
 from benchmark.settings.preset import Endpoint
 
 TRENDS: tuple[Endpoint, ...] = ("clean", "area")  # the endpoints of the page of training sizes
 CONTRASTED: tuple[Endpoint, ...] = ("clean", "area", "eps")  # the endpoints of an exploratory page
-SHARED = ("how_to_read", "checks", "published", "reproduce")  # pages beside the studies, in results/
-ABOUT = {
-    "how_to_read": ("How to read the results", "every word, test and figure"),
+_SHARED = ("how_to_read", "checks", "published", "reproduce")  # pages beside the studies, in results/
+_ABOUT = {
+    "how_to_read": ("How to read the results", "terms, tests and figures"),
     "checks": ("Checks", "sanity flags of every run, and other packages' attacks beside ours"),
-    "published": ("Published figures", "what others measured, beside ours where they can be compared"),
+    "published": ("Published figures", "other authors' results, beside ours where comparable"),
     "reproduce": ("How to reproduce", "commands, commits, versions"),
     "training_size": ("When does it help?", "the gain over the number of training images"),
 }
@@ -42,14 +42,14 @@ _environment = Environment(
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
-    autoescape=False,  # this is Markdown: texts from outside go through words.escape
+    autoescape=False,  # Markdown: texts from outside go through words.escape
 )
 _environment.globals |= {"tables": tables, "attack_tables": attack_tables, "description": description, "words": words}
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where the pages lie: RESULTS.md is `output`, all others are below `results`, the folder of the records."""
+    """The paths of the pages: RESULTS.md is `output`, all others are below `results`, the folder of the records."""
 
     results: Path
     output: Path
@@ -59,7 +59,7 @@ class Site:
         return self.results / preset / "README.md"
 
     def shared(self, name: str) -> Path:
-        """Return one of the `SHARED` pages."""
+        """Return one of the `_SHARED` pages."""
         return self.results / f"{name}.md"
 
     @property
@@ -73,12 +73,12 @@ class Site:
 
     def links(self, page: Path) -> dict[str, str]:
         """Return the links from a page to RESULTS.md and to the shared pages."""
-        shared = {name: self.link(page, self.shared(name)) for name in SHARED}
+        shared = {name: self.link(page, self.shared(name)) for name in _SHARED}
         return shared | {"results": self.link(page, self.output)}
 
 
 def page_of(name: str, **context: object) -> str:
-    """Return a page from templates/<name>.md.j2, with at most one empty line between paragraphs."""
+    """Render templates/<name>.md.j2, with at most one empty line between paragraphs."""
     text = _environment.get_template(f"{name}.md.j2").render(**context)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
@@ -86,7 +86,7 @@ def page_of(name: str, **context: object) -> str:
 def all_pages(
     site: Site, studies: Sequence[Study], found: answer.Answer, compared: Mapping[str, Sequence[CrosscheckRow]]
 ) -> dict[Path, str]:
-    """Return every page with its text; `compared` are the rows of each preset's crosscheck, where there was one."""
+    """Return path -> text of every page; `compared` has preset -> rows of its crosscheck."""
     pages = {site.output: _results(site, studies, found)}
     if not studies:
         return pages
@@ -139,19 +139,19 @@ def _training_size(site: Site, studies: Sequence[Study]) -> str:
 
 
 def trend_path(site: Site, group: int, endpoint: Endpoint) -> Path:
-    """Return where the figure of a group's trend in an endpoint lies."""
+    """Return the path of the figure of a group's trend in an endpoint."""
     return site.results / "figures" / f"training_size_{group + 1}_{endpoint}.svg"
 
 
 def _claims() -> tables.Table:
-    """Every claim: what it says, who makes it, what decides it."""
+    """Return every claim with its source, endpoints and compared arms."""
     rows = []
     for claim in load_claims():
         decides = ", ".join([*claim.decides, *(words.COUNTED[name] for name in claim.counts)])
         arms = [*map(code, claim.against), *(f"{code(arm)} where named" for arm in claim.also)]
         source = "we ask it" if claim.source == OURS else claim.source
         rows.append([claim.name, claim.says, source, decides, ", ".join(arms)])
-    headers = ["claim", "what it says, in our words", "source", "endpoints", "against"]
+    headers = ["claim", "statement, in our words", "source", "endpoints", "against"]
     return tables.Table(headers, rows, words=headers)
 
 
@@ -175,8 +175,8 @@ def _results(site: Site, studies: Sequence[Study], found: answer.Answer) -> str:
         fewest=min((len(study.seeds) for study in found.studies or testing or studies), default=0),
         groups=groups,
         shared=[
-            (*ABOUT[name], site.link(site.output, site.shared(name)))
-            for name in (*SHARED, *(["training_size"] if doses(studies) else []))
+            (*_ABOUT[name], site.link(site.output, site.shared(name)))
+            for name in (*_SHARED, *(["training_size"] if doses(studies) else []))
         ],
     )
 
@@ -194,13 +194,13 @@ def network_page(study: Study) -> str:
     )
 
 
-def warnings(study: Study) -> list[str]:
-    """Return what a reader of a study must know before any number."""
+def _warnings(study: Study) -> list[str]:
+    """Return the warnings that precede all numbers of a study."""
     found = []
     if study.any_record["data"]["synthetic"]:
         found.append(
-            "Synthetic data: these images were generated to exercise the program. No number of this study says "
-            "anything about any method or data set."
+            "Synthetic data: these images were generated to test the program. No number of this study says "
+            "anything about a method or a data set."
         )
     if to_come := study.to_come(study.against):
         found.append(f"Interim: {count(to_come, 'named run')} still to come; nothing is decided in their families.")
@@ -210,7 +210,7 @@ def warnings(study: Study) -> list[str]:
         found.append(mixed)
     control = positive_control(study)
     if control and control.passed is False:
-        found.append("The positive control does not stand apart: do not trust the attacks of this study.")
+        found.append("The positive control is not more robust than the other arms: do not trust these attacks.")
     return found
 
 
@@ -222,14 +222,14 @@ def _study(site: Site, study: Study, studies: Sequence[Study], judged: Sequence[
         study=study,
         studies=studies,
         links=site.links(page) | ({"compute": site.link(page, site.study(twin.preset))} if twin else {}),
-        warnings=warnings(study),
+        warnings=_warnings(study),
         claims=answer.claims_table(study, judged),
         unnamed=_unnamed(study),
         tested=len(study.seeds) >= MIN_PAIRS_TO_TEST,
-        left_out=left_out(study),
+        left_out=_left_out(study),
         alts={name: _alt(study, name) for name in ("accuracy", "robustness", "differences", "cost")},
         attacked=study.any_record["settings"]["evaluation"]["images"],
-        control=control_text(study),
+        control=_control_text(study),
         search=_search(site, study),
         autoattack=_autoattack(site, study),
         undisturbed=attack_tables.undisturbed_table(study),
@@ -240,21 +240,19 @@ def _study(site: Site, study: Study, studies: Sequence[Study], judged: Sequence[
 
 
 def _search(site: Site, study: Study) -> dict[str, object] | None:
-    """Return how the arms of a tuned study were tuned; None of any other study."""
     path = site.results / study.preset / TRIALS
     if not path.is_file():
         return None
     trials = read_trials(path)
-    return {"text": search.budget_text(trials), "table": search.search_table(trials)}
+    return {"text": description.budget_text(trials), "table": description.search_table(trials)}
 
 
 def _autoattack(site: Site, study: Study) -> dict[str, object] | None:
-    """Return what AutoAttack found on a study's networks; None where it did not run."""
     rows = read_rows(site.results / study.preset / AUTOATTACK)
     if not rows:
         return None
-    table, lines = survival.autoattack_table(rows), survival.survival(study, rows)
-    return {"note": survival.NOTE, "table": table, "lines": lines}
+    table, lines = attack_tables.autoattack_table(rows), attack_tables.survival(study, rows)
+    return {"note": attack_tables.AUTOATTACK_NOTE, "table": table, "lines": lines}
 
 
 def _unnamed(study: Study) -> str:
@@ -262,8 +260,8 @@ def _unnamed(study: Study) -> str:
     return f" Not named by the preset and used in no number here: {runs}." if runs else ""
 
 
-def left_out(study: Study) -> list[str]:
-    """Return which named runs diverged or are missing, a line each."""
+def _left_out(study: Study) -> list[str]:
+    """Return lines on the named runs that diverged or are missing."""
     lines = []
     for arm in study.arms:
         if seeds := study.seeds_with(arm, "diverged"):
@@ -276,17 +274,17 @@ def left_out(study: Study) -> list[str]:
     return lines
 
 
-def control_text(study: Study) -> str:
-    """Return what the positive control keeps at the largest eps and what the other arms keep; "" without one."""
+def _control_text(study: Study) -> str:
+    """Return the accuracy of the positive control at the largest eps beside that of the other arms; "" without one."""
     control, at = positive_control(study), f"Linf {study.eps[-1]:g}/255"
     if control is None:
         return ""
     name = f"Positive control: {code(study.positive_control or '')}, trained on adversarial images,"
     if control.passed is None:
         waiting = "has no finished run yet" if not len(control.kept) else "is the only arm that is finished"
-        return f"{name} {waiting}: nothing shows so far that these attacks can tell a robust network from others."
+        return f"{name} {waiting}: nothing shows so far that these attacks can recognise a robust network."
     kept = ", ".join(f"{value:.1f}" for value in control.kept)
-    outcome = "The attacks tell a robust network from others."
+    outcome = "The attacks can recognise a robust network."
     if not control.passed:
         outcome = (
             f"**It should keep more than {CONTROL_KEEPS:g}% and the others less than {OTHERS_KEEP:g}%: do not "
@@ -303,7 +301,7 @@ def _alarms(study: Study) -> str:
 
 
 def _alt(study: Study, figure: str) -> str:
-    """Return a figure's text for those who do not see it: what it shows, and every arm's value."""
+    """Return the alternative text of a figure: its content and every arm's value."""
     if figure == "differences":
         return answer.alt([study])
     if figure == "cost":
@@ -327,8 +325,8 @@ def _exploratory(site: Site, study: Study, studies: Sequence[Study]) -> str:
         study=study,
         studies=studies,
         links=site.links(site.study(study.preset)),
-        warnings=warnings(study),
-        shown=[_contrasts_in_short(study, endpoint) for endpoint in CONTRASTED] + left_out(study),
+        warnings=_warnings(study),
+        shown=[_contrasts_in_short(study, endpoint) for endpoint in CONTRASTED] + _left_out(study),
         decisions=_decisions(study),
         open=any(study.seeds_with(arm, "missing") for arm in (study.treatment, *study.against)),
         alts={"differences": answer.alt_rows(study)},
@@ -339,7 +337,7 @@ def _exploratory(site: Site, study: Study, studies: Sequence[Study]) -> str:
 
 
 def _contrasts_in_short(study: Study, endpoint: Endpoint) -> str:
-    """Return in how many rows p is small, after BH and before, and what could have been seen."""
+    """Return the rows with small p, with and without BH correction, and the smallest detectable differences."""
     found = {arm: row for arm, row in contrasts(study, endpoint).items() if row is not None}
     rows = len(study.against)
     after = {arm: row for arm, row in found.items() if row.sure}
@@ -361,7 +359,7 @@ def _contrasts_in_short(study: Study, endpoint: Endpoint) -> str:
 
 
 def _points(value: float) -> str:
-    """Write a detectable difference, which has no meaning beyond the scale's end."""
+    """Format a detectable difference, which is meaningless above 100 points."""
     return f"{value:.2f}" if value <= 100 else "more than 100"
 
 
@@ -390,13 +388,13 @@ def _checks(site: Site, studies: Sequence[Study], compared: Mapping[str, Sequenc
             {
                 "study": study,
                 "link": site.link(page, site.study(study.preset)),
-                "control": control_text(study),
+                "control": _control_text(study),
                 "table": attack_tables.checks_table(study)
                 if any(map(attack_tables.checked, study.records.values()))
                 else None,
                 "flags": _flags(study),
                 "crosscheck": attack_tables.crosscheck_table(rows) if rows else None,
-                "disagreements": f"**{differing:,} outcomes differ.**"
+                "disagreements": f"**Differing outcomes: {differing:,}.**"
                 if differing
                 else "No image has another outcome.",
             }
@@ -405,7 +403,6 @@ def _checks(site: Site, studies: Sequence[Study], compared: Mapping[str, Sequenc
 
 
 def _flags(study: Study) -> list[str]:
-    """Return a study's sanity flags and diverged runs."""
     lines = []
     for (arm, seed), record in study.records.items():
         run = f"{code(arm)} seed {seed}"
@@ -418,7 +415,7 @@ def _flags(study: Study) -> list[str]:
 
 
 def command(study: Study) -> str:
-    """Return what python runs for a study: as many processes as it had, its preset, ablation or compute mode."""
+    """Return the arguments of `python -m` that repeat a study: its number of processes, preset and mode."""
     processes = study.any_record["environment"].get("processes")
     together = f"torch.distributed.run --standalone --nproc-per-node {processes} -m " if processes else ""
     preset = study.preset

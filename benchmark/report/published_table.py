@@ -1,4 +1,4 @@
-"""Published figures beside ours as a table."""
+"""Published accuracies beside ours as a table."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ from benchmark.report.words import code, escape, mean_text, sd_text, value_text
 
 
 def published_table(studies: Sequence[Study]) -> Table:
-    """Every published figure beside ours, or the reasons why there is none to compare."""
+    """Return every published figure beside ours, or the reasons why none of ours is comparable."""
     headers = ["source", "data set", "network", "method, augmentation", "protocol", "published, %", "ours, %"]
     rows = [
         [
@@ -38,7 +38,7 @@ def published_table(studies: Sequence[Study]) -> Table:
 
 
 def _protocol_text(figure: Figure) -> str:
-    """Write what is known of how a figure was trained and read."""
+    """Return the known parts of a figure's protocol."""
     protocol, attack = figure.protocol, figure.attack
     known = [
         ("{:g} epochs", protocol.epochs),
@@ -53,7 +53,7 @@ def _protocol_text(figure: Figure) -> str:
 
 
 def _published_text(figure: Figure) -> str:
-    """Write a figure as accuracy in %, with its spread and the error that it was published as."""
+    """Format a figure as accuracy in %, with its spread and, if published so, its error."""
     spread = "" if figure.spread is None else f" ± {figure.spread:g}"
     if figure.quantity == "error":
         return f"{100 - figure.value:.2f}{spread} (error {figure.value:.2f})"
@@ -61,7 +61,7 @@ def _published_text(figure: Figure) -> str:
 
 
 def _ours_text(row: Row) -> str:
-    """Write our figure of every study that matches, else in what the closest one differs."""
+    """Return our figure of every matching study, or the differences of the closest one."""
     if row.ours:
         return "; ".join(_own_text(row.figure, ours) for ours in row.ours)
     if row.differs is None:
@@ -70,14 +70,14 @@ def _ours_text(row: Row) -> str:
 
 
 def _own_text(figure: Figure, ours: Ours) -> str:
-    """Write mean, sd and number of seeds of one study, and the median of the same epochs."""
+    """Format mean, sd and number of seeds of one study, and the median over the same epochs."""
     seeds = f"{np.isfinite(ours.values).sum()} of {len(ours.study.seeds)} seeds"
     text = f"{mean_text(ours.values)} (sd {sd_text(ours.values)}, {seeds}) in {code(ours.study.preset)}"
     return text if ours.medians is None else f"{text}, {mean_text(ours.medians)} as {figure.protocol.reported}"
 
 
 def _difference_text(difference: Difference) -> str:
-    """Write in what a study differs from a published figure."""
+    """Return a difference between a study and a published figure."""
     kind, ours, theirs = difference
     if kind in ("training images", "test images", "attacked images", "epochs"):
         return f"{ours:,.12g} {kind}, not {theirs:,.12g}"

@@ -1,4 +1,4 @@
-"""Tables of a study: accuracy, differences, convergence and cost, itself; every number from its records."""
+"""Tables of a study from its records: accuracy, differences, convergence, cost, self-comparison, environment."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -38,14 +38,14 @@ from benchmark.report.words import (
 )
 from benchmark.settings.preset import Endpoint
 
-COMPUTE = "_compute"  # what equal compute adds to a preset's name
+COMPUTE = "_compute"  # suffix of a preset at equal compute
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts, which are Markdown; its own text is a Markdown table.
+    """A table of Markdown texts; `str` of it is a Markdown table.
 
-    The first column and those headed by `words` align left.
+    The first column and those whose headers are in `words` align left.
     """
 
     headers: Sequence[str]
@@ -68,11 +68,11 @@ class Table:
         return Table(cells[0], cells[1:-1], cells[-1])
 
     def text(self) -> str:
-        """Return the table as a terminal shows it."""
+        """Return the table as text for a terminal."""
         return self.plain()._write("simple")
 
     def latex(self) -> str:
-        """Return the table as a tabular for LaTeX's package booktabs, with what LaTeX would read escaped."""
+        """Return the table as a tabular for LaTeX's package booktabs, escaped."""
         return self.plain()._write("latex_booktabs")
 
 
@@ -90,22 +90,21 @@ def plain(cell: str) -> str:
 
 
 def seeds_table(study: Study) -> Table:
-    """Last-epoch accuracy of every seed, mean and sd in points; beside them the mean of the best epochs."""
+    """Return last-epoch accuracy of every seed, mean and sd in points, and the mean of the best epochs."""
     rows = []
     for arm, values in zip(study.arms, study.values("clean"), strict=True):
         bests = [100 * record["best_epoch"]["accuracy"] for record in study.done(arm) if record["best_epoch"]]
         best = f"{fmean(bests):.2f}" if bests else "-"
-        rows.append([code(arm), *seed_cells(study, arm, values), best])
-    return Table(["arm", *seed_headers(study), "best epoch"], rows)
+        rows.append([code(arm), *_seed_cells(study, arm, values), best])
+    return Table(["arm", *_seed_headers(study), "best epoch"], rows)
 
 
-def seed_headers(study: Study) -> list[str]:
-    """Return the headers over `seed_cells`."""
+def _seed_headers(study: Study) -> list[str]:
     return [*(f"seed {seed}" for seed in study.seeds), "mean", "sd"]
 
 
-def seed_cells(study: Study, arm: str, values: Floats) -> list[str]:
-    """Write an arm's value of every seed, (seed,) in points, or why there is none; then mean and sd."""
+def _seed_cells(study: Study, arm: str, values: Floats) -> list[str]:
+    """Format an arm's value of every seed, (seed,) in points, or the run's status without one; then mean and sd."""
     named = arm in (study.treatment, *study.against)  # other arms need not run at every seed
     absent = {"done": "-", "missing": "missing" if named else "-", "diverged": "diverged"}
     cells = [
@@ -119,7 +118,7 @@ def seed_cells(study: Study, arm: str, values: Floats) -> list[str]:
 
 
 def differences_table(study: Study) -> Table:
-    """The treatment minus each named arm, on every endpoint: difference, interval, Holm p, outcome."""
+    """Return the treatment minus each named arm on every endpoint: difference, interval, Holm p, outcome."""
     found = {endpoint: comparisons(study, endpoint) for endpoint in study.endpoints}
     rows = []
     for arm in study.against:
@@ -134,14 +133,14 @@ def differences_table(study: Study) -> Table:
 
 
 def _family(study: Study, arm: str | None = None) -> list[str]:
-    """Return the cell that names an arm's family, its header for None; nothing in a study of one family."""
+    """Return the cell of an arm's family, or its header for None; empty in a study of one family."""
     if len(study.families) < 2:
         return []
     return ["family" if arm is None else "claims" if arm in study.families[0] else "relatives"]
 
 
 def more_tests_table(study: Study) -> Table:
-    """What stands beside each Holm p: p of the t test, the exact and Welch's test, equivalence, the detectable."""
+    """Return p of the t test, the exact and Welch's test, equivalence and detectable difference of each comparison."""
     found = {endpoint: comparisons(study, endpoint) for endpoint in study.endpoints}
     rows = []
     for arm in study.against:
@@ -152,7 +151,7 @@ def more_tests_table(study: Study) -> Table:
 
 
 def _more_tests(study: Study, endpoint: Endpoint, arm: str, pair: Comparison | None) -> str:
-    """Write the other tests of one comparison as a cell; a dash where none was made."""
+    """Format the other tests of one comparison as a cell; a dash without any."""
     if pair is None or study.interim(arm) or pair.n < MIN_PAIRS_TO_TEST:
         return "-"
     lines = [
@@ -169,7 +168,7 @@ def _more_tests(study: Study, endpoint: Endpoint, arm: str, pair: Comparison | N
 
 
 def comparison_table(study: Study, endpoint: Endpoint) -> Table:
-    """The treatment against each named arm on one endpoint: every test in a column of its own, for other programs."""
+    """Return the treatment against each named arm on one endpoint, a column for each test, for other programs."""
     headers = ["against", "seeds", "higher in", "difference", "95% interval", "p", "Holm p", "exact p", "exact floor"]
     headers += ["Welch p", "equivalence p", "detectable", "outcome"]
     rows = []
@@ -184,9 +183,7 @@ def comparison_table(study: Study, endpoint: Endpoint) -> Table:
 
 
 def _comparison_cells(study: Study, arm: str, pair: Comparison) -> list[str]:
-    """Write the columns of `comparison_table`; dashes where a test is undefined, too few seeds carry one, or runs are
-    to come.
-    """
+    """Format the columns of `comparison_table`; dashes for tests that are undefined or not made."""
     cells = [str(pair.n), f"{pair.wins}/{pair.n}", signed(pair.difference)]
     if study.interim(arm) or pair.n < MIN_PAIRS_TO_TEST:
         return [*cells, *["-"] * 8, "interim" if study.interim(arm) else outcome(pair)]
@@ -200,11 +197,11 @@ def _comparison_cells(study: Study, arm: str, pair: Comparison) -> list[str]:
 
 
 def contrast_table(study: Study, endpoint: Endpoint) -> Table:
-    """Every seed of an exploratory study on one endpoint, and each row's difference from the default: no verdict."""
+    """Return every seed of an exploratory study on one endpoint, and each row's difference from the default."""
     found = contrasts(study, endpoint)
-    headers = ["row", *seed_headers(study), "difference", "95% interval", "p", "BH p", "paired p"]
+    headers = ["row", *_seed_headers(study), "difference", "95% interval", "p", "BH p", "paired p"]
     rows = [
-        [code(arm), *seed_cells(study, arm, values), *_contrast_cells(found.get(arm))]
+        [code(arm), *_seed_cells(study, arm, values), *_contrast_cells(found.get(arm))]
         for arm, values in zip(study.arms, study.values(endpoint), strict=True)
     ]
     return Table(headers, rows)
@@ -221,9 +218,9 @@ def _contrast_cells(contrast: Contrast | None) -> list[str]:
 
 
 def cost_table(study: Study) -> Table:
-    """How fast each arm learned and what a run of it spends, means over seeds; costs relative to the reference arm.
+    """Return learning curve, images to each level and cost of each arm, means over seeds; costs also relative.
 
-    Where some run never reached an accuracy, the cell has how many did instead of a mean.
+    If a run never reached a level, the cell has the number of runs that did instead of a mean.
     """
     levels = [float(level) for level in study.analysis["levels"]]
     base = study.done(reference(study))
@@ -248,7 +245,7 @@ def cost_table(study: Study) -> Table:
 
 
 def _level_text(runs: Sequence[Record], level: float) -> str:
-    """Write the thousand images until an accuracy, mean over all runs or, where some never got there, how many did."""
+    """Format the thousand images to a level, mean over runs, or the number of runs that reached it if not all did."""
     there = sum(reached(run, level) for run in runs)
     if there < len(runs):
         return f"({there}/{len(runs)})"
@@ -256,12 +253,12 @@ def _level_text(runs: Sequence[Record], level: float) -> str:
 
 
 def reference(study: Study) -> str:
-    """Return the arm that costs are relative to: standard where it is, else the first compared arm."""
+    """Return the arm that costs are relative to: standard, or the first compared arm without one."""
     return "standard" if "standard" in study.arms else study.against[0]
 
 
 def augmented(record: Record) -> float:
-    """Return the share of a run's steps that the method augmented, in [0, 1]."""
+    """Return the share of augmented steps of a run, in [0, 1]."""
     return fmean(epoch["augmented"] for epoch in record["epochs"])
 
 
@@ -272,12 +269,12 @@ def flops(study: Study, arm: str) -> float:
 
 
 def twin(study: Study, studies: Sequence[Study]) -> Study | None:
-    """Return the study that is this one at equal compute, where it was run."""
+    """Return the same study at equal compute, if it was run."""
     return next((other for other in studies if other.preset == study.preset + COMPUTE), None)
 
 
 def compute_table(study: Study, other: Study) -> Table:
-    """FLOPs (relative to the reference arm of equal epochs), accuracy and robust area of every arm in both modes."""
+    """Return FLOPs (relative to the reference arm at equal epochs), accuracy and robust area in both modes."""
     base = flops(study, reference(study))
     rows = []
     for arm in study.arms:
@@ -300,7 +297,7 @@ def compute_table(study: Study, other: Study) -> Table:
 
 
 def trend_table(trends: Sequence[Trend]) -> Table:
-    """The gain at every size, and the slope in points a doubling of the images with its interval and tests."""
+    """Return the gain at every size, and the slope in points per doubling of the images with its interval and tests."""
     sizes = [f"{gain.images:,} images" for gain in trends[0].gains]
     rows = [
         [
@@ -317,7 +314,7 @@ def trend_table(trends: Sequence[Trend]) -> Table:
 
 
 def lengths_table(studies: Sequence[Study], endpoint: Endpoint) -> Table:
-    """The gain of studies over each arm, with their training images and epochs."""
+    """Return the gain over each arm of studies of different lengths."""
     rows = []
     for study in studies:
         for arm in study.against:
@@ -326,11 +323,10 @@ def lengths_table(studies: Sequence[Study], endpoint: Endpoint) -> Table:
                 epochs = study.any_record["settings"]["recipe"]["epochs"]
                 cells = [f"{found.images:,}", str(epochs), str(len(seeds)), _gain_text(found.test)]
                 rows.append([code(study.preset), code(arm), *cells])
-    return Table(["study", "from", "images", "epochs", "seeds", name_of_gain(endpoint)], rows, words=["from"])
+    return Table(["study", "from", "images", "epochs", "seeds", _name_of_gain(endpoint)], rows, words=["from"])
 
 
-def name_of_gain(endpoint: Endpoint) -> str:
-    """Return the header of a gain in an endpoint."""
+def _name_of_gain(endpoint: Endpoint) -> str:
     return f"gain in {SHORT_NAMES.get(endpoint, endpoint)}"
 
 
@@ -343,7 +339,7 @@ def _gain_text(test: PairedT) -> str:
 
 
 def self_table(study: Study) -> Table | None:
-    """The first half of every arm's seeds minus the second, in accuracy and robust area; None with too few seeds."""
+    """Return the first half of each arm's seeds minus the second on both endpoints; None with too few seeds."""
     found = {endpoint: self_comparison(study, endpoint) for endpoint in TRIED}
     arms = [arm for arm in study.arms if any(arm in pairs for pairs in found.values())]
     if not arms:
@@ -360,7 +356,7 @@ def _self_cells(pair: Comparison | None) -> list[str]:
 
 
 def environment_table(studies: Sequence[Study]) -> Table:
-    """Versions, device and commit that every study ran with; several values where its runs differ."""
+    """Return the versions, device and commit of every study; several values where its runs differ."""
     keys = dict.fromkeys(key for study in studies for record in study.records.values() for key in record["environment"])
     rows = []
     for key in keys:

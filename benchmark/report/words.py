@@ -1,4 +1,4 @@
-"""Numbers, names and outcomes as the report writes them."""
+"""Numbers, names, comparisons and claims in the report's notation."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -13,9 +13,9 @@ from benchmark.analysis.published import data_set
 from benchmark.analysis.study import Study
 from benchmark.analysis.verdicts import outcome
 
-PREFIXES = ((15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k"))
+_PREFIXES = ((15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k"))
 BREAK = "<br>"  # a line break within a cell
-TIE = "\N{NO-BREAK SPACE}"  # where a narrow column must not break a number from what belongs to it
+TIE = "\N{NO-BREAK SPACE}"  # keeps a number with its unit in a narrow column
 COUNTED = {"train_flops": "FLOPs", "train_gradients": "gradient samples"}
 SHORT_NAMES = {"clean": "accuracy", "area": "robust area", "learning": "learning curve"}  # the others: Study.title
 
@@ -24,23 +24,23 @@ SHORT_NAMES = {"clean": "accuracy", "area": "robust area", "learning": "learning
 
 
 def code(name: str) -> str:
-    """Write a name as Markdown code; one that is no plain name as escaped text."""
+    """Format a name as Markdown code, or as escaped text if it has unusual characters."""
     return f"`{name}`" if re.fullmatch(r"[\w.:/ +-]+", name) else escape(name)
 
 
 def escape(text: str) -> str:
-    """Write a text from outside so that Markdown shows it as it is, in one line."""
+    """Escape a text from outside for Markdown, as one line."""
     plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"[\\`*\[\]|~]|(?<!\w)_|_(?!\w)", r"\\\g<0>", plain)
 
 
 def count(n: int, noun: str) -> str:
-    """Write a number with its noun: "1 seed", "2 seeds"."""
+    """Format a number with its noun: "1 seed", "2 seeds"."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def seed_list(seeds: Sequence[int]) -> str:
-    """Write seeds: "seed 1", "seeds 1, 2", "seeds 0 to 7"."""
+    """Format seeds: "seed 1", "seeds 1, 2", "seeds 0 to 7"."""
     numbers = ", ".join(map(str, seeds))
     if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
         numbers = f"{seeds[0]} to {seeds[-1]}"
@@ -48,38 +48,38 @@ def seed_list(seeds: Sequence[int]) -> str:
 
 
 def series(items: Iterable[str]) -> str:
-    """Write a list: "a", "a and b", "a, b and c"."""
+    """Join items: "a", "a and b", "a, b and c"."""
     *head, last = items
     return f"{', '.join(head)} and {last}" if head else last
 
 
 def capital(text: str) -> str:
-    """Begin with a capital letter, behind Markdown's asterisks as well, and leave the rest."""
+    """Capitalise the first letter, after Markdown's asterisks as well."""
     start = len(text) - len(text.lstrip("*"))
     return text[:start] + text[start : start + 1].upper() + text[start + 1 :]
 
 
-def value_text(value: Any) -> str:
-    """Write a setting's value: 0.5, 1, true, none, softmax, [stem, block1]."""
+def value_text(value: Any, digits: int = 12) -> str:
+    """Format a setting's value: 0.5, 1, true, none, softmax, [stem, block1]; floats with significant digits."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(value_text, value))}]"
-    return f"{value:.12g}" if isinstance(value, float) else str(value)
+        return f"[{', '.join(value_text(item, digits) for item in value)}]"
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
 # Numbers.
 
 
 def signed(value: float | None) -> str:
-    """Write a difference with its sign and two digits, never "-0.00"; a dash for None."""
+    """Format a difference with its sign and two digits, never "-0.00"; a dash for None."""
     if value is None:
         return "-"
     return f"{round(value, 2) + 0.0:+.2f}" if round(value, 2) else "0.00"
 
 
 def p_text(p: float | None) -> str:
-    """Write a p value as ".0625", "< .0001", "1" or, for None, a dash."""
+    """Format a p value as ".0625", "< .0001", "1" or, for None, a dash."""
     if p is None:
         return "-"
     if p < 0.0001:
@@ -88,31 +88,31 @@ def p_text(p: float | None) -> str:
 
 
 def p_equals(p: float | None) -> str:
-    """Write the right-hand side of "p": "= .0625" or "< .0001"."""
+    """Format a p value with its relation: "= .0625" or "< .0001"."""
     return p_text(p) if p is not None and p < 0.0001 else f"= {p_text(p)}"
 
 
 def si(value: float) -> str:
-    """Write a count with three digits and an SI prefix: "2.13 T"."""
-    power, prefix = next(((p, t) for p, t in PREFIXES if value >= 10**p), (0, ""))
+    """Format a count with three digits and an SI prefix: "2.13 T"."""
+    power, prefix = next(((p, t) for p, t in _PREFIXES if value >= 10**p), (0, ""))
     short = value / 10**power
     return f"{short:.{2 if short < 10 else 1 if short < 100 else 0}f} {prefix}".rstrip()
 
 
 def mean_text(values: Floats, digits: int = 2) -> str:
-    """Write the mean of the finite values, (seed,), or a dash where there is none."""
+    """Format the mean of the finite values, (seed,); a dash without any."""
     finite = values[np.isfinite(values)]
     return f"{finite.mean():.{digits}f}" if len(finite) else "-"
 
 
 def sd_text(values: Floats) -> str:
-    """Write the standard deviation (n - 1) of the finite values, (seed,), or a dash below two."""
+    """Format the standard deviation (n - 1) of the finite values, (seed,); a dash below two."""
     finite = values[np.isfinite(values)]
     return f"{finite.std(ddof=1):.2f}" if len(finite) > 1 else "-"
 
 
 def mean_and_sd(values: Floats) -> str:
-    """Write mean and, from two seeds on, sd: "80.11 (0.14)"."""
+    """Format mean and, from two seeds on, sd: "80.11 (0.14)"."""
     return mean_text(values) + (f" ({sd_text(values)})" if np.isfinite(values).sum() > 1 else "")
 
 
@@ -120,23 +120,23 @@ def mean_and_sd(values: Floats) -> str:
 
 
 def span(pair: Comparison) -> str:
-    """Write the 95% interval: "[+0.12, +0.84]"; nothing where there is none."""
+    """Format the 95% interval: "[+0.12, +0.84]", or ""."""
     return "" if pair.low is None else f"[{signed(pair.low)},{TIE}{signed(pair.high)}]"
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """Write an interval as a cell: "+0.12 to +0.84", or a dash."""
+    """Format an interval as a cell: "+0.12 to +0.84", or a dash."""
     return "-" if low is None else f"{signed(low)} to {signed(high)}"
 
 
-def amount(pair: Comparison) -> str:
-    """Write a mean difference, with its unit unless it is in points."""
+def _amount(pair: Comparison) -> str:
+    """Format a mean difference, with its unit unless it is in points."""
     unit = {POINTS: "", "thousand images": f"{TIE}k", "seconds": f"{TIE}s"}.get(pair.unit, f"{TIE}{pair.unit}")
     return f"{signed(pair.difference)}{unit}"
 
 
 def direction(pair: Comparison) -> str:
-    """Write in how many seeds the treatment is higher or lower, following the mean: "higher in 5/5"."""
+    """Format the number of seeds whose difference has the sign of the mean: "higher in 5/5"."""
     ties = pair.n - pair.wins - pair.losses
     if ties == pair.n:
         return f"equal in {pair.n}/{pair.n}"
@@ -151,18 +151,18 @@ def name_of(study: Study, endpoint: Any) -> str:
 
 
 def comparison_cell(pair: Comparison, interim: bool) -> str:
-    """Write a comparison as a cell: difference and interval, then Holm p and outcome."""
+    """Format a comparison as a cell: difference and interval, then Holm p and outcome."""
     kind = outcome(pair)
     if interim or kind == "description only":
-        return f"{amount(pair)} ({count(pair.n, 'seed')})"
+        return f"{_amount(pair)} ({count(pair.n, 'seed')})"
     if kind == "constant differences":
-        return f"{amount(pair)} in each seed{BREAK}{kind}"
+        return f"{_amount(pair)} in each seed{BREAK}{kind}"
     decided = f"**{kind}**" if kind.startswith(("higher", "lower", "equivalent")) else kind
-    return f"{amount(pair)}{TIE}{span(pair)}{BREAK}p{TIE}{p_text(pair.holm)}, {decided}"
+    return f"{_amount(pair)}{TIE}{span(pair)}{BREAK}p{TIE}{p_text(pair.holm)}, {decided}"
 
 
 def no_comparison(study: Study, endpoint: Any, arm: str) -> str:
-    """Write why there is no comparison with an arm on an endpoint."""
+    """Return the reason why there is no comparison with an arm on an endpoint."""
     if study.shared_seeds(arm):
         if not ENDPOINTS[endpoint].undefined:
             return "nothing was attacked"
@@ -179,47 +179,47 @@ def no_comparison(study: Study, endpoint: Any, arm: str) -> str:
 
 
 def evidence_text(evidence: Evidence) -> str:
-    """Write one comparison of a claim: "+0.48 [+0.12, +0.84] from `standard`"."""
+    """Format a comparison of a claim: "+0.48 [+0.12, +0.84] from `standard`"."""
     pair = evidence.pair
     if pair is None:
         return f"{code(evidence.arm)}: {no_comparison(evidence.study, evidence.endpoint, evidence.arm)}"
     tested = pair.n >= MIN_PAIRS_TO_TEST and not evidence.study.interim(evidence.arm)
-    return f"{amount(pair)} {span(pair) + ' ' if tested and pair.low is not None else ''}from {code(evidence.arm)}"
+    return f"{_amount(pair)} {span(pair) + ' ' if tested and pair.low is not None else ''}from {code(evidence.arm)}"
 
 
 def spent_text(spent: Spent) -> str:
-    """Write counts beside an arm's: "0.79x the FLOPs and 0.75x the gradient samples of `always`"."""
+    """Format costs relative to an arm: "0.79x the FLOPs and 0.75x the gradient samples of `always`"."""
     shares = [f"{ours / theirs:.2f}x the {COUNTED[name]}" for name, (ours, theirs) in spent.counts.items()]
     return f"{series(shares)} of {code(spent.arm)}"
 
 
 def reason_text(reason: Reason, treatment: str) -> str:
-    """Write why a claim was not judged."""
+    """Return the reason why a claim was not judged."""
     names = series(map(code, reason.names)) if reason.names else ""
     return {
         "unnamed": f"the study did not name {names} beforehand",
         "absent": f"no run of {names}",
-        "other arm": f"the arm {names} is not what the claim speaks of",
+        "other arm": f"the arm {names} has other settings than the claim's",
         "equal compute": "at equal compute all arms spend the same",
         "elsewhere": f"{names} decide it together",
         "no record": f"interim: no record yet of {names}",
         "interim": f"interim: {count(reason.number, 'named run')} still to come",
         "few seeds": f"{count(reason.number, 'seed')} cannot carry a test",
         "diverged": f"{count(reason.number, 'run')} of {code(treatment)} diverged",
-        "control": "nothing shows that these attacks tell a robust network from others (see the positive control)",
+        "control": "nothing shows that these attacks can recognise a robust network (see the positive control)",
         "incomplete": f"runs of {names} are missing or diverged",
     }[reason.kind]
 
 
 def judgement_text(finding: Finding) -> str:
-    """Write a judgement, in bold where something was decided."""
+    """Format a judgement, in bold if something was decided."""
     if finding.interim:
         return "*interim*"
     return finding.judgement if finding.judgement.startswith("not") else f"**{finding.judgement}**"
 
 
 def finding_cell(finding: Finding, study: Study) -> str:
-    """Write a finding as a cell of the answer table: the judgement, and the comparison that decides it."""
+    """Format a finding as a cell of the answer table: the judgement, and the comparison that decides it."""
     if finding.judgement == "not tested":
         return "-"
     text = judgement_text(finding)
@@ -235,7 +235,7 @@ def finding_cell(finding: Finding, study: Study) -> str:
 
 
 def short_title(study: Study) -> str:
-    """Write a study in a few words, line by line: data set, training images, network, seeds."""
+    """Return a short title of several lines: data set, training images, network, seeds."""
     data, model = study.any_record["data"], study.any_record["model"]["name"]
     compute = f"{BREAK}equal compute" if study.any_record["settings"].get("compute") else ""
     return (

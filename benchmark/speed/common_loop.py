@@ -1,4 +1,4 @@
-"""The loop that most people write, beside ours: DataLoader, PIL, torchvision's transforms, the same network."""
+"""Our training loop over the common one: DataLoader, PIL, torchvision's transforms, the same network."""
 
 import functools
 import tempfile
@@ -26,16 +26,16 @@ from benchmark.speed.throughput import as_data, begin, random_images, resident_s
 from benchmark.training.loop import autocast, train_epoch
 from benchmark.training.state import start
 
-IMAGES, CLASSES, PIXELS = 2000, 10, 32
-PREFETCH = 2  # batches that each worker of a DataLoader has ready, its default
+IMAGES, _CLASSES, _PIXELS = 2000, 10, 32
+PREFETCH = 2  # batches that each worker of a DataLoader prefetches, by default
 ROUNDS = 3
-PART = "over the common loop"
-AHEAD, FIVE_TIMES = Target(1.0, at_least=True), Target(5.0, at_least=True)
-MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)  # of CIFAR-10, as everyone's code has them
+_PART = "over the common loop"
+_AHEAD, _FIVE_TIMES = Target(1.0, at_least=True), Target(5.0, at_least=True)
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)  # of CIFAR-10, as commonly used
 
 
 class Decoded(Dataset[tuple[Any, int]]):
-    """Images in memory as arrays, each made a PIL image when it is asked for, as torchvision's CIFAR10 does."""
+    """Images in memory as arrays, converted to PIL images on access, as by torchvision's CIFAR10."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, transform: Callable[[Any], Any]) -> None:
         self.images, self.labels, self.transform = images, labels, transform
@@ -51,11 +51,11 @@ def common_lines(device: torch.device) -> Iterator[Line]:
     """Yield the ratios of our images/s over the common loop's, for images as PNG files and as arrays in memory.
 
     Plain cross-entropy with crops and flips; the same network, optimizer and precision. On a CPU PreActResNet-18 is
-    left out: its steps take so long that every loop is as fast.
+    not measured: its steps dominate the time of any loop.
     """
     for preset in throughput.studies(device):
         small = preset.model.name == "fast"
-        target = AHEAD if small else FIVE_TIMES
+        target = _AHEAD if small else _FIVE_TIMES
         here = small or device.type == "cuda"
         for source in ("PNG files", "arrays in memory"):
             what = f"{preset.model.name}, {source}, batch {preset.recipe.batch_size}"
@@ -67,11 +67,11 @@ def common_lines(device: torch.device) -> Iterator[Line]:
                     "common loop, images/s": median(theirs for _, theirs in rates),
                     "workers of its DataLoader": float(cores()),
                 }
-            yield make_line(PART, what, [ours / theirs for ours, theirs in rates], figures, target=target, here=here)
+            yield make_line(_PART, what, [ours / theirs for ours, theirs in rates], figures, target=target, here=here)
 
 
 def measure(run: Run, source: str, device: torch.device) -> list[tuple[float, float]]:
-    """Return images/s of (our loop, the common loop) in each round; the loader's workers live in its own turns."""
+    """Return images/s of (our loop, the common loop) in each round; the loader's workers run in its own turns only."""
     batch = run.preset.recipe.batch_size
     state, one = begin(run, device)
     images, labels = to_float(one.images), one.labels
@@ -91,14 +91,14 @@ def measure(run: Run, source: str, device: torch.device) -> list[tuple[float, fl
 
 
 def make_dataset(source: str, folder: Path) -> Dataset[tuple[Any, int]]:
-    """Return made-up images with the common transforms: written once as PNG files, or kept as arrays."""
+    """Return synthetic images with the common transforms: "PNG files" in `folder`, or "arrays in memory"."""
     ensure_importable()
     from torchvision import datasets, transforms
 
-    crop_and_flip = [transforms.RandomCrop(PIXELS, padding=4), transforms.RandomHorizontalFlip()]
+    crop_and_flip = [transforms.RandomCrop(_PIXELS, padding=4), transforms.RandomHorizontalFlip()]
     transform = transforms.Compose([*crop_and_flip, transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
-    labels = np.arange(IMAGES) % CLASSES
-    images = make_images(labels, CLASSES, PIXELS, np.random.default_rng(0))
+    labels = np.arange(IMAGES) % _CLASSES
+    images = make_images(labels, _CLASSES, _PIXELS, np.random.default_rng(0))
     if source == "arrays in memory":
         return Decoded(images, labels, transform)
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):
@@ -110,9 +110,9 @@ def make_dataset(source: str, folder: Path) -> Dataset[tuple[Any, int]]:
 
 
 def common_seconds(run: Run, dataset: Dataset[tuple[Any, int]], steps: int, device: torch.device) -> float:
-    """Return the seconds of so many steps of the common loop: its workers have made as many batches as are used.
+    """Return the seconds of `steps` steps of the common loop in its steady state, with its prefetch queue full.
 
-    The network has no normalisation of its own here, since the transforms normalise.
+    The transforms normalise, so the network's own normalisation is removed.
     """
     recipe, workers = run.preset.recipe, cores()
     state = start(run, as_data(random_images(recipe.batch_size, device)), device)

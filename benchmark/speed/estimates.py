@@ -1,4 +1,4 @@
-"""What each preset would take on this machine: an estimate from the time of a few forward and backward passes."""
+"""Estimates of each preset's time on this machine, from a few timed forward and backward passes."""
 
 import functools
 import time
@@ -20,13 +20,13 @@ from benchmark.settings.plan import Run, make_plan
 from benchmark.settings.preset import Attack, DataSettings, Preset, Recipe
 from benchmark.training.loop import autocast
 
-BATCH, REPEATS, LONG = 8, 5, 0.5  # images; timed passes; seconds of the first pass after which it is the only one
+_BATCH, _REPEATS, _LONG = 8, 5, 0.5  # images; timed passes; a first pass of more seconds stays the only one
 FORWARD = 1 / 3  # of a forward and backward pass
-PGD_CHECKS = 10  # attacks like PGD with its 20 steps, at most, that checks 4, 5, 7 and 10 make
+_PGD_CHECKS = 10  # attacks like PGD with its 20 steps, at most, that checks 4, 5, 7 and 10 make
 
 
 def estimates_table(device: torch.device) -> Table:
-    """Return a table of what all runs of each preset would take on a device, training and attacks apart."""
+    """Return a table of the time of all runs of each preset on a device: training, attacks, both."""
     measured = functools.cache(functools.partial(seconds_a_sample, device=device))
     rows = []
     for name in preset_names():
@@ -41,13 +41,13 @@ def estimates_table(device: torch.device) -> Table:
 
 
 def seconds_a_sample(network: str, pixels: int, channels: int, precision: str, *, device: torch.device) -> float:
-    """Return the seconds that one image's forward and backward pass takes, in a small batch of random images."""
-    images = torch.randint(256, (BATCH, channels, pixels, pixels), generator=torch.Generator().manual_seed(0))
+    """Return the seconds of one image's forward and backward pass, in a batch of `_BATCH` random images."""
+    images = torch.randint(256, (_BATCH, channels, pixels, pixels), generator=torch.Generator().manual_seed(0))
     images = images.to(torch.uint8)
     model = build_model(network, images, 10, 0)
     model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # as training
-    batch, labels = to_float(images.to(device)), torch.arange(BATCH, device=device) % 10
-    recipe = Recipe.model_validate({"epochs": 1, "batch_size": BATCH, "learning_rate": 1.0, "precision": precision})
+    batch, labels = to_float(images.to(device)), torch.arange(_BATCH, device=device) % 10
+    recipe = Recipe.model_validate({"epochs": 1, "batch_size": _BATCH, "learning_rate": 1.0, "precision": precision})
 
     def once() -> float:
         began = time.perf_counter()
@@ -57,31 +57,31 @@ def seconds_a_sample(network: str, pixels: int, channels: int, precision: str, *
         loss.item()  # waits for the device
         return time.perf_counter() - began
 
-    first = once()  # also warms
-    return min([first] if first > LONG else [once() for _ in range(REPEATS)]) / BATCH
+    first = once()  # also warms up
+    return min([first] if first > _LONG else [once() for _ in range(_REPEATS)]) / _BATCH
 
 
 def training_samples(run: Run) -> float:
-    """Return the gradient samples of a run's training, virtual ones as if they joined at the input.
+    """Return the gradient samples of a run's training; virtual samples count as if they joined at the input.
 
-    A method's own are told by its settings: `copies`, in a share `p` of the steps, and the `steps` of an attack.
+    A method's own samples follow from its settings: `copies` in a share `p` of the steps, and `steps` of an attack.
     """
     recipe, method = run.preset.recipe, run.method
-    images = training_images(run.preset.data) // recipe.batch_size * recipe.batch_size * run.epochs
+    images = _training_images(run.preset.data) // recipe.batch_size * recipe.batch_size * run.epochs
     return images * (1 + getattr(method, "p", 1.0) * getattr(method, "copies", 0) + getattr(method, "steps", 0))
 
 
-def training_images(data: DataSettings) -> int:
-    """Return the number of training images; an image folder of one's own counts as CIFAR-10."""
+def _training_images(data: DataSettings) -> int:
+    """Return the number of training images; an image folder without a row in DATASETS counts as CIFAR-10."""
     row = DATASETS.get(data.dataset, DATASETS["cifar10"])
     return data.train_images or row.train_images - data.validation_images
 
 
 def attack_samples(preset: Preset) -> float:
-    """Return the gradient samples of one run's attacks and checks, at most: as if no attack fooled any image."""
+    """Return an upper bound of the gradient samples of a run's attacks and checks: no attack fools any image."""
     evaluation, spend = preset.evaluation, preset.evaluation.checks
     attacks = [attack for _, attack in suite(evaluation)]
-    found = evaluation.images * (sum(map(samples_an_image, attacks)) + len(KINDS) * len(SEVERITIES) * FORWARD)
+    found = evaluation.images * (sum(map(_samples_an_image, attacks)) + len(KINDS) * len(SEVERITIES) * FORWARD)
     if spend is None:
         return found
     longer = [attack.model_copy(update={"steps": max(attack.steps, spend.long_steps)}) for attack in evaluation.attacks]
@@ -91,12 +91,12 @@ def attack_samples(preset: Preset) -> float:
         ("fab_t", spend.reference_steps),
     ]
     longer += [Attack(name=name, steps=steps) for name, steps in [*reference, ("square", spend.reference_queries)]]
-    found += spend.images * (PGD_CHECKS * PGD.steps + spend.square_queries * FORWARD)
-    return found + spend.repeated * sum(map(samples_an_image, longer))
+    found += spend.images * (_PGD_CHECKS * PGD.steps + spend.square_queries * FORWARD)
+    return found + spend.repeated * sum(map(_samples_an_image, longer))
 
 
-def samples_an_image(attack: Attack) -> float:
-    """Return the gradient samples that an attack spends on an image that it does not fool."""
+def _samples_an_image(attack: Attack) -> float:
+    """Return the gradient samples of an attack on an image that it does not fool."""
     if attack.name == "square":
         return attack.steps * FORWARD
     return (attack.steps + 1) * (TARGETS if attack.name in ("apgd_t", "fab_t") else 1)

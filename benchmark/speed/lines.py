@@ -1,27 +1,27 @@
-"""What the speed command finds: lines of a table, each a ratio with its target, and whether it is met."""
+"""Lines of the speed command's table: a ratio, its target, and whether the target is met."""
 
 from collections.abc import Sequence
 from statistics import median
 from typing import Literal, NamedTuple, TypedDict
 
-# Of the speed command. What needs a checkpoint comes first, so that a wrong one is named at once.
+# Of the speed command. Those that need a checkpoint come first, so that a wrong one is reported at once.
 PARTS = ("attacks", "evaluation", "gpu", "training", "common", "sba", "processes")
 Verdict = Literal["met", "missed", "not judged here", ""]
 
 
 class Target(NamedTuple):
-    """A bound of a ratio; `text` says it."""
+    """A bound of a ratio."""
 
     bound: float
     at_least: bool
 
     @property
     def text(self) -> str:
-        """The target in words."""
+        """The bound in words, as "at most 1.10"."""
         return f"at {'least' if self.at_least else 'most'} {self.bound:.2f}"
 
     def is_met(self, ratio: float) -> bool:
-        """Say whether a ratio is on the right side of the bound."""
+        """Return whether a ratio meets the bound."""
         return ratio >= self.bound if self.at_least else ratio <= self.bound
 
 
@@ -29,15 +29,15 @@ class Line(TypedDict):
     """One line of the table, plain JSON values.
 
     Attributes:
-        part: what it belongs to, such as "training loop".
-        what: what is compared, in words.
-        ratio: the median of the rounds; None where it was not measured here.
-        predicted: the ratio that FLOPs predict, None where nothing is predicted.
-        judged: median, least and greatest of the rounds' ratio over prediction (the ratio itself where there is none);
-            empty where nothing was measured.
+        part: heading of related lines, such as "training loop".
+        what: the comparison, in words.
+        ratio: the median of the rounds; None if not measured here.
+        predicted: the ratio that FLOPs predict, or None.
+        judged: median, minimum and maximum over the rounds of ratio / predicted (of the ratio without a prediction);
+            empty if nothing was measured.
         target: in words, empty without one.
         verdict: of the median in `judged`.
-        figures: absolute figures behind the ratio, each with its unit in its name.
+        figures: the absolute values behind the ratio; each name ends in its unit.
     """
 
     part: str
@@ -63,13 +63,13 @@ def make_line(
     """Return a line.
 
     Args:
-        part: see `Line`.
+        part: see `Line`, like `what` and `figures`.
         what: see `Line`.
-        ratios: one of each round; empty where nothing was measured here.
+        ratios: one of each round; empty if nothing was measured here.
         figures: see `Line`.
-        predicted: what FLOPs predict for each round, if they do.
-        target: of ratio over prediction.
-        here: whether the target is meant for this device.
+        predicted: the ratio of each round that FLOPs predict, if any.
+        target: of ratio / predicted.
+        here: whether the target applies to this device.
     """
     expected = predicted or [1.0] * len(ratios)
     judged = [ratio / share for ratio, share in zip(ratios, expected, strict=True)]

@@ -1,4 +1,4 @@
-"""The speed command: everything that it measures, on one machine in one run, as lines with their targets."""
+"""The speed command: its parts, measured on one machine in one run."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -9,10 +9,9 @@ import torch
 from benchmark.runtime.console import print_line
 from benchmark.runtime.environment import describe_environment
 from benchmark.runtime.memory import keep_freed_memory
-from benchmark.speed.attack_cost import attack_lines
 from benchmark.speed.common_loop import common_lines
-from benchmark.speed.evaluation_cost import evaluation_lines
-from benchmark.speed.gpu_speed import gpu_lines
+from benchmark.speed.evaluation_cost import attack_lines, evaluation_lines
+from benchmark.speed.gpu import gpu_lines
 from benchmark.speed.lines import PARTS, Line
 from benchmark.speed.page import SCHEMA, Measured, line_text
 from benchmark.speed.process_cost import process_lines
@@ -23,10 +22,9 @@ from benchmark.speed.throughput import loop_lines
 def measure(
     device: torch.device, parts: Sequence[str], checkpoint: Path | None, data_root: Path | None
 ) -> Iterator[Measured]:
-    """Measure parts of a device, and yield all that was found so far after each line, which is printed at once.
+    """Measure parts of a device; print each line and yield all lines so far after it.
 
     Args:
-        device: what is measured.
         parts: of `PARTS`.
         checkpoint: see `attack_lines`.
         data_root: see `attack_lines`.

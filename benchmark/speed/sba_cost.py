@@ -1,4 +1,4 @@
-"""What an augmented step costs: measured beside what its FLOPs predict, in one run on the machine it is on."""
+"""The cost of an augmented step, measured and as its FLOPs predict it."""
 
 import copy
 import functools
@@ -19,21 +19,21 @@ from benchmark.training.compile import compiles, warm_up
 from benchmark.training.loop import train_step
 from benchmark.training.state import State, start
 
-COPIES, SHARES = (1, 2, 4), (0.25, 0.5, 1.0)
+_COPIES, _SHARES = (1, 2, 4), (0.25, 0.5, 1.0)
 TURNS, STEPS = 5, 4
-PART, TARGET = "SBA's cost", Target(1.10, at_least=False)
+_PART, _TARGET = "SBA's cost", Target(1.10, at_least=False)
 
 
 class Turn(NamedTuple):
-    """What SBA's steps took, plain steps = 1: measured, and predicted for the layers that they drew."""
+    """The cost of SBA's steps in plain steps: measured, and predicted for the layers that were drawn."""
 
     measured: float
     predicted: float
     plain_seconds: float
 
 
-class Pair(NamedTuple):
-    """Plain training and SBA's on the same network, begun once: only SBA's settings change between the lines."""
+class _Pair(NamedTuple):
+    """Plain training and SBA's on the same network, started once: only SBA's settings change between the lines."""
 
     preset: Preset
     device: torch.device
@@ -42,11 +42,11 @@ class Pair(NamedTuple):
 
 
 def cost_lines(device: torch.device) -> Iterator[Line]:
-    """Yield a line for each layer, number of copies and share p: the cost of a step over a plain step's.
+    """Yield the cost of an SBA step over that of a plain step, for each layer, number of copies and share p.
 
-    Predicted is 1 + b * M * (FLOPs above the layer / FLOPs of the network), b = 1 where the step is augmented.
-    Plain and SBA's steps take turns on one batch that stays where it is. A compiled network is measured at the layers
-    of the preset's arm with one copy: each further one would take a compilation.
+    Predicted: 1 + b * M * (FLOPs above the layer / FLOPs of the network), with b = 1 if the step is augmented, else 0.
+    Plain and SBA's steps take turns on one resident batch. A compiled network is measured at the layers of the
+    preset's arm with one copy only: each further case would need a compilation.
     """
     preset = load_preset(f"cifar10_{'gpu' if device.type == 'cuda' else 'cpu'}")
     assert preset.ablation is not None
@@ -58,53 +58,53 @@ def cost_lines(device: torch.device) -> Iterator[Line]:
             {"layers": [layer], "copies": copies, "p": 1.0},
         )
         for layer in (used if compiled else (INPUT, *preset.ablation.all_layers))
-        for copies in (COPIES[:1] if compiled else COPIES)
+        for copies in (_COPIES[:1] if compiled else _COPIES)
     ]
     drawn = ", ".join(used)
     cases += [
-        (f"a share of {p} of the steps, behind one of {drawn}", {"p": p, "scheduler": "every_nth"}) for p in SHARES
+        (f"a share of {p} of the steps, behind one of {drawn}", {"p": p, "scheduler": "every_nth"}) for p in _SHARES
     ]
     pair = begin_pair(preset, device)
     for what, changes in cases:
         turns = cost(pair, changes)
         yield make_line(
-            PART,
+            _PART,
             f"{preset.model.name}, {what}",
             [turn.measured for turn in turns],
             {"plain step, ms": 1000 * median(turn.plain_seconds for turn in turns)},
             predicted=[turn.predicted for turn in turns],
-            target=TARGET,
+            target=_TARGET,
         )
 
 
-def begin_pair(preset: Preset, device: torch.device) -> Pair:
-    """Return the states of both before their first step, compiled where the recipe is."""
-    plain, sba = (plan(preset, method) for method in ("erm", "sba"))
+def begin_pair(preset: Preset, device: torch.device) -> _Pair:
+    """Return the states of both before their first step, compiled if the recipe says so."""
+    plain, sba = (_plan(preset, method) for method in ("erm", "sba"))
     batch = random_images(preset.recipe.batch_size, device)
     states = [start(run, as_data(batch), device) for run in (plain, sba)]
     if compiles(preset.recipe, device):
         for run, state in zip((plain, sba), states, strict=True):
             warm_up(run, state, batch)
-    return Pair(preset, device, (plain, states[0]), (sba, states[1]))
+    return _Pair(preset, device, (plain, states[0]), (sba, states[1]))
 
 
-def plan(preset: Preset, method: str, changes: Mapping[str, object] | None = None) -> Run:
-    """Return a run of the SBA arm with another method, or with some of SBA's settings changed."""
+def _plan(preset: Preset, method: str, changes: Mapping[str, object] | None = None) -> Run:
+    """Return the first seed's run of the SBA arm with another method, or with changes in SBA's settings."""
     arm = preset.arms["sba"]
     settings = arm.settings | dict(changes or {}) if method == "sba" else {}
     changed = arm.model_copy(update={"method": method, "settings": settings})
     return make_plan(preset.model_copy(update={"arms": {method: changed}}), None, preset.seeds[:1])[0]
 
 
-def cost(pair: Pair, changes: Mapping[str, object]) -> list[Turn]:
-    """Return the turns of the SBA arm with these settings; a turn is a few steps of each."""
+def cost(pair: _Pair, changes: Mapping[str, object]) -> list[Turn]:
+    """Return the turns of the SBA arm with changed settings; a turn is `STEPS` steps of each."""
     preset, device = pair.preset, pair.device
-    run, state = plan(preset, "sba", changes), pair.sba[1]
+    run, state = _plan(preset, "sba", changes), pair.sba[1]
     state.method = copy.deepcopy(run.method)
     batch = random_images(preset.recipe.batch_size, device)
     images, labels = to_float(batch.images), batch.labels
     share = functools.cache(lambda layer: share_of_flops(pair.plain[1].model, images[:1], layer))
-    added = list[float]()  # of each step, in plain steps
+    added = list[float]()  # predicted extra cost of each step, in plain steps
 
     def take(run: Run, state: State) -> None:
         for _ in range(STEPS):
@@ -117,4 +117,4 @@ def cost(pair: Pair, changes: Mapping[str, object]) -> list[Turn]:
         added.clear()
         plain, sba = in_turns(works, number, device)
         turns.append(Turn(sba / plain, 1 + sum(added) / STEPS, plain / STEPS))
-    return turns[1:]  # the first one warms
+    return turns[1:]  # the first one warms up

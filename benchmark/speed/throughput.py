@@ -1,4 +1,4 @@
-"""Throughput: the training loop's images/s beside the limit, for every method on every network."""
+"""Throughput: images/s of the training loop over its limit, for every method on every network."""
 
 import functools
 import itertools
@@ -29,7 +29,7 @@ PART, TARGET = "training loop", Target(0.95, at_least=True)
 
 
 class Round(NamedTuple):
-    """One turn of each: images/s of loop and limit, and their ratio as the FLOPs of the loop's steps predict it."""
+    """Images/s of loop and limit in one round, and the ratio that the FLOPs of the loop's steps predict."""
 
     loop: float
     limit: float
@@ -40,8 +40,8 @@ def loop_lines(device: torch.device) -> Iterator[Line]:
     """Yield a line for each network and method: the loop's images/s over the limit's.
 
     The limit is forward, backward and step of plain cross-entropy with the same network, batch size and precision
-    on one batch that stays where it is: no data, augmentation or bookkeeping. In a round loop and limit take a turn
-    each, in changing order, so that a machine that slows down slows both.
+    on one resident batch: no data loading, augmentation or bookkeeping. Loop and limit take turns in alternating order,
+    so that a machine that slows down slows both.
     """
     for preset in studies(device):
         for method in METHODS:
@@ -57,16 +57,16 @@ def loop_lines(device: torch.device) -> Iterator[Line]:
 
 
 def studies(device: torch.device) -> list[Preset]:
-    """Return a preset for each network, with an arm for every method; no turn reaches the end of its training."""
+    """Return a preset for each network, with more epochs than any measurement reaches."""
     endless = "recipe.epochs=1000000"
     small = (f"recipe.batch_size={CPU_BATCH}",) if device.type == "cpu" else ()
     return [load_preset("cifar10_cpu", (endless,)), load_preset("cifar10_gpu", (endless, *small))]
 
 
 def run_of(preset: Preset, method: str) -> Run:
-    """Return the first seed's run of a method's arm, the one with the standard augmentation if there are several.
+    """Return the first seed's run of a method's arm, with the standard augmentation if there are several.
 
-    A method of which the study has no arm is measured at the layers of its SBA.
+    A method without an arm in the study gets one, at the layers of the study's SBA.
     """
     arms = [name for name, arm in preset.arms.items() if arm.method == method]
     if not arms:
@@ -78,7 +78,7 @@ def run_of(preset: Preset, method: str) -> Run:
 
 
 def begin(run: Run, device: torch.device) -> tuple[State, Split]:
-    """Return a run's state before its first step, compiled if it will be, and one batch of random images."""
+    """Return a run's state before its first step, compiled if its recipe says so, and a batch of random images."""
     batch = random_images(run.preset.recipe.batch_size, device)
     state = start(run, as_data(batch), device)
     if compiles(run.preset.recipe, device):
@@ -87,7 +87,7 @@ def begin(run: Run, device: torch.device) -> tuple[State, Split]:
 
 
 def measure(run: Run, device: torch.device) -> list[Round]:
-    """Return the rounds of one run's network, method and augmentation."""
+    """Measure loop and limit of a run in `ROUNDS` rounds."""
     batch = run.preset.recipe.batch_size
     state, one = begin(run, device)
     images, labels = to_float(one.images), one.labels
@@ -101,7 +101,7 @@ def measure(run: Run, device: torch.device) -> list[Round]:
     train = random_images(batch * steps, device)
     share = functools.cache(lambda layer: share_of_flops(state.model, images[:1], layer))
 
-    costs = list[float]()  # of the steps of each turn, in plain steps
+    costs = list[float]()  # mean cost of a step in each turn, in plain steps
 
     def loop() -> None:
         before = dict(state.virtual)
@@ -118,9 +118,9 @@ def measure(run: Run, device: torch.device) -> list[Round]:
 
 
 def steps_of_a_turn(step: Callable[[], object], device: torch.device) -> int:
-    """Return how many steps fill a turn, after having warmed up with some."""
+    """Warm up, and return the number of steps that take `SECONDS_A_TURN`, in [2, `MOST_STEPS`]."""
     began = time.perf_counter()
-    for done in itertools.count(1):  # the count of the last pass, whose steps were warm
+    for done in itertools.count(1):
         seconds = timed(step, device)
         if done >= 2 and time.perf_counter() - began > SECONDS_WARM:
             break
@@ -128,14 +128,14 @@ def steps_of_a_turn(step: Callable[[], object], device: torch.device) -> int:
 
 
 def in_turns(works: Sequence[Callable[[], object]], number: int, device: torch.device) -> list[float]:
-    """Do every work once, in turned order in every other round; return the seconds of each, in the given order."""
+    """Call every work once, in reverse order in odd rounds; return the seconds of each, in the given order."""
     order = range(len(works)) if number % 2 == 0 else reversed(range(len(works)))
     seconds = {i: timed(works[i], device) for i in order}
     return [seconds[i] for i in range(len(works))]
 
 
 def resident_step(run: Run, state: State, images: torch.Tensor, labels: torch.Tensor) -> None:
-    """Take the cheapest possible step: plain cross-entropy on a float batch that is already there."""
+    """Take the cheapest possible step: plain cross-entropy on a resident float batch."""
     with autocast(run.preset.recipe, images.device):
         loss = F.cross_entropy(state.network(images).float(), labels)
     state.optimizer.zero_grad(set_to_none=True)
@@ -156,7 +156,7 @@ def as_data(split: Split, classes: int = 10) -> Data:
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds `work` takes, the device's queue emptied before and after."""
+    """Return the seconds of `work`, with the device synchronized before and after."""
     accelerator = device.type == "cuda"
     if accelerator:
         torch.cuda.synchronize(device)

@@ -69,7 +69,18 @@ def test_nothing_calls_the_global_random_generators() -> None:
             assert not [call for call in forbidden if call in text], path.name
 
 
-def test_the_readme_has_every_package_in_its_tree() -> None:
+def test_the_readme_has_every_folder_in_its_tree() -> None:
     tree = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Where things are")[2].partition("##")[0]
     packages = {path.parent.name for path in (ROOT / "benchmark").glob("*/__init__.py")}
     assert packages == set(re.findall(r"^      (\w+)/ ", tree, re.MULTILINE))
+    ignored = {line.strip("/") for line in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()}
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and "." not in path.name} - ignored
+    assert folders - {"build"} == set(re.findall(r"^    (\w+)/", tree, re.MULTILINE))
+
+
+def test_no_file_names_a_path_of_somebodys_machine() -> None:
+    for package in ("sba", "baselines", "benchmark", "docs", "scripts", "tests", "results"):
+        for path in (ROOT / package).rglob("*"):
+            if path.suffix in (".py", ".md", ".toml", ".json", ".j2", ".sbatch"):
+                found = re.search(r"(?<![\w.:/~-])/(home|root|work|mnt|Users)/(?!somebody)\w+", path.read_text("utf-8"))
+                assert found is None, f"{path.relative_to(ROOT)} names {found[0]}"

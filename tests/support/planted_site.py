@@ -1,11 +1,13 @@
 """Planted studies for whole pages: a site with studies of every kind, and one in which everything went wrong."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import planted
 
-from benchmark.records.schema import Record
+from benchmark.records.schema import AutoAttackRow, Record
 
 CLAIMS = ("standard", "erm", "mixup", "hard_labels_mean", "hard_labels")
 RELATIVES = ("manifold_mixup", "cutmix", "label_smoothing", "batch_augmentation", "stability")
@@ -177,3 +179,65 @@ def doses() -> list[Record]:
             record["analysis"] |= {"exploratory": True, "endpoints": ["clean", "area"]}
         records += sized
     return records
+
+
+def autoattack_row(arm: str, seed: int, suite: int, robust: int, eps: float = 1.0) -> AutoAttackRow:
+    """AutoAttack on 200 images, 180 of which are right without attack."""
+    return AutoAttackRow(
+        arm=arm,
+        seed=seed,
+        eps=eps,
+        images=200,
+        clean=180,
+        suite=suite,
+        robust=robust,
+        correct="",
+        weights="0" * 16,
+        package="pyautoattack 0.2.0",
+        device="cpu",
+    )
+
+
+def write_extras(folder: Path) -> None:
+    """Write a search, AutoAttack and a crosscheck beside a study's records.
+
+    One difference keeps its sign under AutoAttack, one does not; one arm has a trial that diverged.
+    """
+    attacked = [
+        *(autoattack_row("sba", seed, 120, 100) for seed in (0, 1)),
+        *(autoattack_row("standard", seed, 110, 98) for seed in (0, 1)),
+        *(autoattack_row("mixup", seed, 100, 104) for seed in (0, 1, 2)),
+        autoattack_row("sba", 0, 150, 140, eps=0.5),
+    ]
+    log = {"min": 0.02, "max": 0.5, "scaling": "log"}
+    own = {"p": {"min": 0.1, "max": 1.0}, "layers": {"feasible_points": [["stem"], ["stem", "block1"]]}}
+    scores: dict[str, list[float | None]] = {"standard": [0.5, 0.7, 0.6], "sba": [0.71, None, 0.65]}
+    trials = [
+        {
+            "arm": arm,
+            "trial": number,
+            "seed": 1000,
+            "recipe": {"learning_rate": 0.1 + number, "weight_decay": 5e-4},
+            "settings": {"layers": ["stem", "block1"]} if arm == "sba" else {},
+            "accuracy": accuracy,
+            "settings_hash": "0" * 16,
+            "weights": None,
+        }
+        for arm, of_arm in scores.items()
+        for number, accuracy in enumerate(of_arm)
+    ]
+    search = {
+        "preset": "p",
+        "budget": {"trials": 3, "seeds": [1000], "epochs": 35, "train_images": 10000, "validation_images": 5000},
+        "recipe": {"learning_rate": log, "weight_decay": log},
+        "arms": {"standard": {}, "sba": own},
+        "environment": {},
+        "rows": trials,
+    }
+    one = {"seed": 0, "norm": "Linf", "eps": 1.0, "steps": 20, "package": "foolbox", "images": 100}
+    compared = [
+        one | {"arm": arm, "attack": attack, "ours": ours, "theirs": theirs, "disagreements": abs(ours - theirs)}
+        for arm, attack, ours, theirs in (("sba", "pgd", 40, 41), ("erm", "pgd", 30, 30), ("sba", "fgsm", 9, 9))
+    ]
+    for name, content in (("autoattack", {"rows": attacked}), ("trials", search), ("crosscheck", {"rows": compared})):
+        (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")

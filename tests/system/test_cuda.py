@@ -25,7 +25,7 @@ from benchmark.evaluation.joint import Radius, stands
 from benchmark.networks.compiled import Compiled
 from benchmark.settings import methods
 from benchmark.settings.plan import Run
-from benchmark.speed import gpu_speed
+from benchmark.speed.gpu import epoch_without_waiting
 from benchmark.speed.throughput import as_data, random_images, run_of, studies
 from benchmark.training.compile import warm_up
 from benchmark.training.loop import OnStep, train_epoch
@@ -74,7 +74,7 @@ def test_no_epoch_of_any_method_waits_for_the_device(method: str, network: str) 
     train = random_images(32 * 8, GPU)
     state = start(run, as_data(train), GPU)
     train_epoch(run, state, train)
-    gpu_speed.epoch_without_waiting(run, state, train, GPU)
+    epoch_without_waiting(run, state, train, GPU)
     assert all(bool(value.isfinite().all()) for value in state.model.parameters())
 
 
@@ -221,5 +221,5 @@ def test_a_compiled_network_computes_what_the_network_does(method: str) -> None:
     assert isinstance(other.network, Compiled)
     losses = [train_epoch(run, state, train)["train_loss"] for state in (plain, other)]
     assert losses[1] == pytest.approx(losses[0], rel=2e-3)
-    gpu_speed.epoch_without_waiting(run, other, train, GPU)
+    epoch_without_waiting(run, other, train, GPU)
     torch.compiler.reset()

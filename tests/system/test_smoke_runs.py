@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from few_attacks import FEW_ATTACKS
+from few_attacks import FEW_ATTACKS, FLOAT32
 from tiny_study import read
 
 from benchmark.cli import main
@@ -29,7 +29,7 @@ SHORT = ("--arms", "erm", "--seeds", "0", "--set", "evaluation.eps=[16.0]")
 def test_synthetic_smoke_run_needs_no_data_and_says_so_in_its_report(
     fresh: Path, name: str, arm: str, changed: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one = ("--arms", arm, "--seeds", "0", "--device", "cpu")
+    one = ("--arms", arm, "--seeds", "0", "--device", "cpu", *FLOAT32)
     assert main(["run", name, "--smoke", "--synthetic", *one, *changed]) == 0
     assert f"{name}_cpu" in capsys.readouterr().out.splitlines()[0]
     (path,) = (fresh / "runs").rglob("seed-0.json")
@@ -78,7 +78,7 @@ def photos(fresh: Path) -> Path:
 
 def test_any_image_folder_by_path_is_a_data_set(photos: Path) -> None:
     changed = (f"--set=data.dataset={photos}", "--set=recipe.epochs=1", "--set=recipe.batch_size=50")
-    assert main(["run", "cifar10_jpeg_cpu", "--arms", "sba", "--seeds", "0", *changed, *FEW_ATTACKS]) == 0
+    assert main(["run", "cifar10_jpeg_cpu", "--arms", "sba", "--seeds", "0", *changed, *FEW_ATTACKS, *FLOAT32]) == 0
     record = read(Path("results/cifar10_jpeg_cpu/sba/seed-0.json"))
     assert record["status"] == "done"
     assert record["data"]["classes"] == len(PHOTO_CLASSES)

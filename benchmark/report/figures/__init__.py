@@ -1,1 +1,1 @@
-"""Figures of a study as SVG text. `drawing` has the style that they share; each other file draws one kind of figure."""
+"""Figures as SVG text: `drawing` has the shared style; each other file draws one kind of figure."""

@@ -27,13 +27,13 @@ from benchmark.report.figures.drawing import (
 def accuracy_figure(study: Study) -> str:
     """Draw accuracy over epochs: every seed faint and the mean strong, for each arm.
 
-    In compute mode runs end after different epochs; the mean is that over the epochs that all of an arm's runs have,
-    and then of their ends. A diverged run is a cross on the axis, at the last epoch that it finished.
+    In compute mode runs end after different epochs: the mean is over the epochs that all runs of an arm have, then over
+    their ends. A diverged run is a cross on the axis, at its last finished epoch.
     """
     with drawing(study.arms) as (figure, axes):
         ends: dict[str, tuple[float, float]] = {}
         for index, arm in on_top(study.arms):
-            runs = [epochs_of(record) for record in study.done(arm)]
+            runs = [_epochs_of(record) for record in study.done(arm)]
             if runs:
                 epochs, accuracy = mean_curve(runs)
                 draw(axes, runs, (epochs, accuracy), style(index))
@@ -51,14 +51,14 @@ def accuracy_figure(study: Study) -> str:
         return svg(figure)
 
 
-def epochs_of(record: Record) -> tuple[Floats, Floats]:
-    """Return the epochs trained, a last one in part, and the accuracy after each in points, both (epoch,)."""
+def _epochs_of(record: Record) -> tuple[Floats, Floats]:
+    """Return the epochs trained (the last may be a fraction) and the accuracy after each in points, both (epoch,)."""
     images, _, accuracy = learning_curve(record)
     return images[1:] / images[1], accuracy[1:]
 
 
 def mean_curve(runs: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
-    """Return the mean over runs after every epoch that all of them have, and after their last."""
+    """Return the mean over runs after every common epoch, and of their ends; x and y as in a run."""
     whole = min(len(accuracy) for _, accuracy in runs) - 1
     x = [*runs[0][0][:whole], np.mean([epochs[-1] for epochs, _ in runs])]
     y = [*np.mean([accuracy[:whole] for _, accuracy in runs], axis=0), np.mean([accuracy[-1] for _, accuracy in runs])]
@@ -68,7 +68,7 @@ def mean_curve(runs: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
 def robustness_figure(study: Study) -> str:
     """Draw joint robust accuracy over eps: every seed faint and the mean strong, for each arm.
 
-    At the largest eps all lines meet near 0, so the labels stand at the top, in the order of the areas.
+    At the largest eps all lines meet near 0, so the labels are at the top, in the order of the areas.
     """
     with drawing(study.arms) as (figure, axes):
         areas: dict[str, float] = {}

@@ -1,7 +1,7 @@
 """The figure of differences as SVG text: on two endpoints, each arm's mean, 95% interval and every seed.
 
-Of studies that test, the treatment minus each compared arm, with the margin of equivalence shaded; of an exploratory
-one, each row minus the default.
+For studies that test: the treatment minus each compared arm, with the margin of equivalence shaded. For an
+exploratory study: each row minus the default.
 """
 
 from collections.abc import Sequence
@@ -22,18 +22,18 @@ from benchmark.report.figures.drawing import COLOURS, INK, ROW, canvas, svg, wra
 from benchmark.settings.preset import Endpoint
 
 ABOVE, BELOW = COLOURS[0], COLOURS[1]
-LETTERS = 20  # of a row's name in one line
-PANELS: tuple[tuple[Endpoint, str, float], ...] = (("clean", "accuracy", 0.37), ("area", "robust area", 0.70))
-PANEL = 0.28  # width of a panel, as a share of the figure
-ABOVE_ROWS, BELOW_ROWS = 0.35, 0.75  # inches for the titles, and for ticks and the label
-HEADING = 0.4  # inches for the title of a group
-PITCH, DENSE = 1.5, 1.1  # height of a row, in lines of its name; of an exploratory study's many rows
-FENCE = 3.0  # values further out than so many interquartile ranges do not widen the frame
-SQUEEZE = 2.0  # unless the frame is at most so many times as wide with them
+_LETTERS = 20  # of a row's name on one line
+_PANELS: tuple[tuple[Endpoint, str, float], ...] = (("clean", "accuracy", 0.37), ("area", "robust area", 0.70))
+_PANEL = 0.28  # width of a panel, as a share of the figure
+_ABOVE_ROWS, _BELOW_ROWS = 0.35, 0.75  # inches for the titles, and for ticks and the label
+_HEADING = 0.4  # inches for the title of a group
+PITCH, _DENSE = 1.5, 1.1  # height of a row, in lines of its name; of an exploratory study's many rows
+_FENCE = 3.0  # interquartile ranges; values further out do not widen the frame,
+_SQUEEZE = 2.0  # unless the frame is at most this many times as wide with them
 
 
 class Row(NamedTuple):
-    """A difference in points: mean, its interval (None: undefined), each seed's, and whether a test is sure of it."""
+    """A difference in points: mean, interval (None: undefined), the values of the seeds, and whether it is decided."""
 
     mean: float
     low: float | None
@@ -45,7 +45,7 @@ class Row(NamedTuple):
 def rows(study: Study, endpoint: Endpoint) -> dict[str, Row | None]:
     """Return arm -> row, in the order named; None where no seed is finished in both or the endpoint was not named.
 
-    Sure means a verdict of higher or lower; in an exploratory study p < .05 after Benjamini and Hochberg.
+    `sure` is a verdict of higher or lower; in an exploratory study p < .05 after Benjamini and Hochberg.
     """
     values = study.values(endpoint)
     treatment = values[study.arms.index(study.treatment)]
@@ -72,7 +72,7 @@ def differences_figure(study: Study) -> str:
     margin = 0.0 if study.exploratory else float(study.analysis["margin"])
     arm = study.treatment
     label = f"row minus {arm}, points" if study.exploratory else f"{arm} minus row, points"
-    return _figure([("", study, study.against)], margin, label, DENSE if study.exploratory else PITCH)
+    return _figure([("", study, study.against)], margin, label, _DENSE if study.exploratory else PITCH)
 
 
 def answer_figure(studies: Sequence[tuple[str, Study]]) -> str:
@@ -81,33 +81,30 @@ def answer_figure(studies: Sequence[tuple[str, Study]]) -> str:
     treatments = {study.treatment for _, study in studies}
     label = f"{treatments.pop() if len(treatments) == 1 else 'treatment'} minus row, points"
     groups = [(title, study, study.families[0]) for title, study in studies]
-    return _figure(groups, margins.pop() if len(margins) == 1 else 0.0, label, DENSE)
+    return _figure(groups, margins.pop() if len(margins) == 1 else 0.0, label, _DENSE)
 
 
 def _figure(groups: Sequence[tuple[str, Study, Sequence[str]]], margin: float, label: str, pitch: float) -> str:
-    """Draw groups of rows, a title, the study and its arms each, below one another on one scale.
-
-    `pitch` is the height of a row in lines of its name.
-    """
-    names = [[wrap(arm, LETTERS) for arm in arms] for _, _, arms in groups]
+    """Draw groups (title, study, arms) below one another on one scale; `pitch` is a row's height in lines of text."""
+    names = [[wrap(arm, _LETTERS) for arm in arms] for _, _, arms in groups]
     heights = [pitch * ROW * np.array([1.0 + name.count("\n") for name in group]) for group in names]
-    heading = HEADING if len(groups) > 1 else 0.0
-    whole = ABOVE_ROWS + sum(float(h.sum()) + heading for h in heights) + BELOW_ROWS
+    heading = _HEADING if len(groups) > 1 else 0.0
+    whole = _ABOVE_ROWS + sum(float(h.sum()) + heading for h in heights) + _BELOW_ROWS
     with canvas(whole) as figure:
-        for endpoint, title, left in PANELS:
+        for endpoint, title, left in _PANELS:
             found = [rows(study, endpoint) for _, study, _ in groups]
             limits = frame(
                 [row for of, (_, _, arms) in zip(found, groups, strict=True) for arm in arms if (row := of[arm])],
                 margin,
             )
-            top = whole - ABOVE_ROWS
+            top = whole - _ABOVE_ROWS
             for index, (group, h) in enumerate(zip(names, heights, strict=True)):
                 total = float(h.sum())
                 top -= heading
-                axes = figure.add_axes((left, (top - total) / whole, PANEL, total / whole))
+                axes = figure.add_axes((left, (top - total) / whole, _PANEL, total / whole))
                 places = -(np.cumsum(h) - h / 2)  # (row,), in inches from the top, downwards
                 axes.set_xlim(*limits)
-                draw_panel(
+                _draw_panel(
                     axes,
                     [(float(p), found[index][arm]) for p, arm in zip(places, groups[index][2], strict=True)],
                     margin,
@@ -120,12 +117,12 @@ def _figure(groups: Sequence[tuple[str, Study, Sequence[str]]], margin: float, l
                 if heading and endpoint == "clean":
                     figure.text(0.01, (top + 0.06) / whole, groups[index][0], va="bottom", weight="bold")
                 top -= total
-            figure.text(left, (whole - ABOVE_ROWS + 0.06) / whole, title, va="bottom")
+            figure.text(left, (whole - _ABOVE_ROWS + 0.06) / whole, title, va="bottom")
         figure.text(0.98, 0.1 / whole, label, ha="right", va="bottom")
         return svg(figure)
 
 
-def draw_panel(axes: Axes, drawn: Sequence[tuple[float, Row | None]], margin: float) -> None:
+def _draw_panel(axes: Axes, drawn: Sequence[tuple[float, Row | None]], margin: float) -> None:
     """Draw rows, each at its height, with the margin of equivalence around 0."""
     axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.grid(axis="x")
@@ -134,69 +131,69 @@ def draw_panel(axes: Axes, drawn: Sequence[tuple[float, Row | None]], margin: fl
     axes.axvline(0, color=INK, linewidth=1.2)
     for place, row in drawn:
         if row is None:
-            note(axes, place, axes.get_xlim()[0], "no result", color=INK)
+            _note(axes, place, axes.get_xlim()[0], "no result", color=INK)
         else:
-            draw_row(axes, row, place)
+            _draw_row(axes, row, place)
 
 
-def note(axes: Axes, place: float, edge: float, text: str, color: str, side: str = "left", points: float = 4) -> None:
-    """Write into a row, so many points from the left or right edge of the frame."""
+def _note(axes: Axes, place: float, edge: float, text: str, color: str, side: str = "left", points: float = 4) -> None:
+    """Write into a row, `points` from the left or right edge of the frame."""
     offset = (points if side == "left" else -points, 0)
     axes.annotate(text, (edge, place), offset, textcoords="offset points", ha=side, va="center", color=color)
 
 
-def draw_row(axes: Axes, row: Row, place: float) -> None:
-    """Draw a row's mean, interval and seeds; a triangle at the edge where some of them lie beyond the frame."""
+def _draw_row(axes: Axes, row: Row, place: float) -> None:
+    """Draw a row's mean, interval and seeds; a triangle at the edge if some of them are beyond the frame."""
     low, high = axes.get_xlim()
     if not low <= row.mean <= high:
-        draw_far(axes, row, place)
+        _draw_far(axes, row, place)
         return
     ends = [] if row.low is None or row.high is None else [row.low, row.high]
-    axes.plot(ends, [place] * len(ends), color=colour(row), linewidth=1.5)
-    axes.plot(row.each, [place] * len(row.each), linestyle="", marker="|", markersize=9, color=colour(row))
+    axes.plot(ends, [place] * len(ends), color=_colour(row), linewidth=1.5)
+    axes.plot(row.each, [place] * len(row.each), linestyle="", marker="|", markersize=9, color=_colour(row))
     for edge, marker, beyond in (
         (low, CARETLEFT, min([*row.each, *ends]) < low),
         (high, CARETRIGHT, max([*row.each, *ends]) > high),
     ):
         if beyond:
-            axes.plot(edge, place, marker=marker, color=colour(row), clip_on=False)
-    axes.plot(row.mean, place, **dot(row))
+            axes.plot(edge, place, marker=marker, color=_colour(row), clip_on=False)
+    axes.plot(row.mean, place, **_dot(row))
 
 
-def draw_far(axes: Axes, row: Row, place: float) -> None:
+def _draw_far(axes: Axes, row: Row, place: float) -> None:
     """Draw a mean beyond the frame: its dot just inside the edge, an arrow and the number."""
     low, high = axes.get_xlim()
     below = row.mean < low
     edge, inwards, side = (low, 1, "left") if below else (high, -1, "right")
     moved = ScaledTranslation(7 * inwards / 72, 0, axes.figure.dpi_scale_trans)  # 7 points
-    axes.plot(edge, place, transform=axes.transData + moved, **dot(row))
+    axes.plot(edge, place, transform=axes.transData + moved, **_dot(row))
     text = f"\N{LEFTWARDS ARROW} {row.mean:.1f}" if below else f"+{row.mean:.1f} \N{RIGHTWARDS ARROW}"
-    note(axes, place, edge, text, colour(row), side, 14)
+    _note(axes, place, edge, text, _colour(row), side, 14)
 
 
-def dot(row: Row) -> dict[str, Any]:
-    """Return how a mean is drawn: filled where a test is sure of it."""
-    face = colour(row) if row.sure else "none"
-    return {"marker": "o", "markersize": 6.5, "markeredgewidth": 1.6, "color": colour(row), "markerfacecolor": face}
+def _dot(row: Row) -> dict[str, Any]:
+    """Return the properties of the mean's marker: filled if it is decided."""
+    face = _colour(row) if row.sure else "none"
+    return {"marker": "o", "markersize": 6.5, "markeredgewidth": 1.6, "color": _colour(row), "markerfacecolor": face}
 
 
-def colour(row: Row) -> str:
-    """Return grey where the interval includes 0 or does not exist, else the colour of its side."""
+def _colour(row: Row) -> str:
+    """Return grey if the interval includes 0 or does not exist, else the colour of its side."""
     if row.low is None or row.high is None or row.low <= 0 <= row.high:
         return INK
     return ABOVE if row.mean > 0 else BELOW
 
 
 def frame(found: list[Row], margin: float = 0.0) -> tuple[float, float]:
-    """Return the ends of the axis: 0, the margin around it, means, intervals and seeds but those far out, and a rim."""
+    """Return the limits of the axis: around 0, the margin, means, intervals and seeds without outliers."""
     drawn = np.array([end for row in found for end in (row.low, row.mean, row.high, *row.each) if end is not None])
     low, high = -margin, margin
     if len(drawn):
         first, third = np.quantile(drawn, [0.25, 0.75])
-        fence = FENCE * (third - first) or np.inf
+        fence = _FENCE * (third - first) or np.inf
         inside = drawn[(drawn >= first - fence) & (drawn <= third + fence)]
         near, whole = (np.array([low, high, *ends]) for ends in (inside, drawn))
-        kept = whole if np.ptp(whole) <= SQUEEZE * np.ptp(near) else near
+        kept = whole if np.ptp(whole) <= _SQUEEZE * np.ptp(near) else near
         low, high = float(kept.min()), float(kept.max())
     rim = 0.06 * (high - low) or 1.0
     return low - rim, high + rim

@@ -1,12 +1,11 @@
-"""How all figures are drawn: as SVG text, the same bytes for the same records.
+"""The style of all figures; their SVG text is a deterministic function of the records.
 
 Ids are salted with a constant, no date and no version is written, and the user's matplotlibrc is not read. Text is
-drawn as paths, because labels are kept apart by their size, which only a known font has; a figure's alternative text
-is for screen readers.
+drawn as paths, because labels are placed by their size, which depends on the font; alternative texts are for screen
+readers.
 
-The background is transparent. Every colour has a contrast of at least 4:1 on white and on GitHub's dark
-#0d1117 (4.35:1 is the most that any one colour can have on both); line styles, markers and labels at the
-lines' ends say the same without colour.
+The background is transparent. Every colour has a contrast of at least 4:1 on white and on GitHub's dark #0d1117
+(4.35:1 is the maximum on both); line styles, markers and labels make arms distinguishable without colour.
 """
 
 import io
@@ -28,22 +27,22 @@ from benchmark.analysis.paired import Floats
 
 INK = "#77808b"  # text, axes and grid
 COLOURS = ("#1f7ae0", "#c2570c", "#1a8a4a", "#cf3f96", "#8957e5", "#0e8a94", "#8a7f00", "#77808b")
-DASHES = ("-", (0, (6, 2)), (0, (1.2, 1.2)), (0, (7, 2, 1.5, 2)), (0, (5, 1.5, 1.2, 1.5, 1.2, 1.5)))
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<")
-WIDTH, HEIGHT = 6.0, 4.2  # inches
-TEXT = 13.0  # points: 11 pixels where the figure is shown 360 pixels wide
+_DASHES = ("-", (0, (6, 2)), (0, (1.2, 1.2)), (0, (7, 2, 1.5, 2)), (0, (5, 1.5, 1.2, 1.5, 1.2, 1.5)))
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<")
+WIDTH, _HEIGHT = 6.0, 4.2  # inches
+_TEXT = 13.0  # points: 11 pixels where the figure is shown 360 pixels wide
 FAINT = 0.35  # opacity of a single run
-ROW = TEXT * 1.25 / 72  # height of a line of text, in inches
-BOX = (0.11, 0.15, 0.55, 0.73)  # left, bottom, width and height of the axes, as shares of the figure
-SETTINGS: dict[Any, Any] = {
+ROW = _TEXT * 1.25 / 72  # height of a line of text, in inches
+_BOX = (0.11, 0.15, 0.55, 0.73)  # left, bottom, width and height of the axes, as shares of the figure
+_SETTINGS: dict[Any, Any] = {
     "svg.hashsalt": "sba-benchmark",
     "svg.fonttype": "path",
-    "font.size": TEXT,
+    "font.size": _TEXT,
     "text.color": INK,
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "axes.titlecolor": INK,
-    "axes.titlesize": TEXT,
+    "axes.titlesize": _TEXT,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "xtick.color": INK,
@@ -56,7 +55,7 @@ SETTINGS: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Style:
-    """How an arm is drawn."""
+    """The line of an arm."""
 
     color: str
     linestyle: str | tuple[int, tuple[float, ...]]
@@ -65,26 +64,26 @@ class Style:
 
 
 def style(index: int) -> Style:
-    """Return the style of the study's arm number `index`, 0 being the treatment; repeats after 360."""
+    """Return the style of arm number `index`, 0 being the treatment; repeats after 360."""
     return Style(
         COLOURS[index % len(COLOURS)],
-        DASHES[index % len(DASHES)],
-        MARKERS[index % len(MARKERS)],
+        _DASHES[index % len(_DASHES)],
+        _MARKERS[index % len(_MARKERS)],
         3.0 if index == 0 else 1.8,
     )
 
 
 def on_top(arms: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Yield the arms with their numbers, the treatment last: what is drawn last lies on top."""
+    """Yield (number, arm) with the treatment last, so that it is drawn on top."""
     return reversed(list(enumerate(arms)))
 
 
 @contextmanager
 def drawing(arms: Sequence[str]) -> Iterator[tuple[Figure, Axes]]:
-    """Give an empty figure, high enough for the arms' labels, and its axes; pyplot is never involved."""
+    """Give an empty figure, high enough for the arms' labels, and its axes, without pyplot."""
     rows = sum(1 + wrap(arm).count("\n") for arm in arms)
-    with canvas(max(HEIGHT, rows * ROW / BOX[3])) as figure:
-        axes = figure.add_axes(BOX)
+    with canvas(max(_HEIGHT, rows * ROW / _BOX[3])) as figure:
+        axes = figure.add_axes(_BOX)
         axes.yaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
         axes.grid(axis="y")
         yield figure, axes
@@ -92,17 +91,17 @@ def drawing(arms: Sequence[str]) -> Iterator[tuple[Figure, Axes]]:
 
 @contextmanager
 def canvas(height: float) -> Iterator[Figure]:
-    """Give an empty figure, `height` inches high, under these settings and none of the user's."""
+    """Give an empty figure, `height` inches high, with matplotlib's defaults and `_SETTINGS` alone."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(SETTINGS)
+        matplotlib.rcParams.update(_SETTINGS)
         figure = Figure(figsize=(WIDTH, height))
         FigureCanvasSVG(figure)
         yield figure
 
 
 def draw(axes: Axes, runs: Sequence[tuple[Floats, Floats]], mean: tuple[Floats, Floats], look: Style) -> None:
-    """Draw one arm: a faint line for each run, each x and y (point,), and a strong one for their mean."""
+    """Draw one arm: a faint line (x and y, both (point,)) for each run, and a strong one for their mean."""
     for x, y in runs:  # below the means of all arms
         axes.plot(x, y, color=look.color, alpha=FAINT, linewidth=0.8, clip_on=False, zorder=1.9)
     axes.plot(
@@ -118,7 +117,7 @@ def draw(axes: Axes, runs: Sequence[tuple[Floats, Floats]], mean: tuple[Floats, 
 
 
 def label_ends(axes: Axes, arms: Sequence[str], ends: dict[str, tuple[float, float]]) -> None:
-    """Name each arm to the right of the axes and lead there from the point, in data units, that `ends` has for it."""
+    """Label each arm to the right of the axes, with a leader from its point in `ends`, in data units."""
     ordered = sorted(ends, key=lambda arm: (ends[arm][1], -arms.index(arm)))
     low, high = axes.get_ylim()
     rows = spread([(ends[arm][1] - low) / (high - low) for arm in ordered], heights(axes, ordered))
@@ -129,7 +128,7 @@ def label_ends(axes: Axes, arms: Sequence[str], ends: dict[str, tuple[float, flo
 
 
 def label(axes: Axes, arms: Sequence[str], ordered: Sequence[str], rows: Floats) -> None:
-    """Write the arms' names to the right of the axes at heights `rows`, each behind a piece of its line."""
+    """Write the arms' names to the right of the axes at heights `rows`, each with a sample of its line."""
     for arm, row in zip(ordered, rows, strict=True):
         look = style(arms.index(arm))
         line: dict[str, Any] = {"color": look.color, "transform": axes.transAxes, "clip_on": False}
@@ -146,7 +145,7 @@ def heights(axes: Axes, names: Sequence[str]) -> list[float]:
 
 
 def wrap(arm: str, letters: int = 13) -> str:
-    """Break an arm's name after underscores into lines of at most so many letters, where it has underscores."""
+    """Break an arm's name after underscores into lines of at most `letters` letters, if possible."""
     lines = [""]
     for part in re.findall(r"[^_]*_|[^_]+", arm):
         if lines[-1] and len(lines[-1] + part) > letters:
@@ -156,9 +155,9 @@ def wrap(arm: str, letters: int = 13) -> str:
 
 
 def spread(wanted: Sequence[float], heights: Sequence[float]) -> Floats:
-    """Move rising positions of labels as little as possible (least squares) so that none overlaps the next.
+    """Move increasing positions of labels as little as possible (least squares) so that none overlaps the next.
 
-    Both (label,), in shares of the axes' height; the labels stay between 0 and 1 if they fit there.
+    Both are (label,), in shares of the axes' height; the labels stay within [0, 1] if they fit.
     """
     if not wanted:
         return np.empty(0)

@@ -1,11 +1,10 @@
 """Tables of robustness and checks with planted values; the figures that they show are those that the checks record."""
 
-import json
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
 
 import planted
+import planted_site
 import pytest
 import torch
 from attacked_records import COUNTS, FIRM, SLOW, STEEP, area, attacked_curves, l2_attacked, points, rows
@@ -22,9 +21,9 @@ from benchmark.report.attack_tables import (
     attack_table,
     checked,
     checks_table,
-    crosscheck_table,
     read_crosschecks,
     robustness_table,
+    survival,
     undisturbed_table,
 )
 from benchmark.runtime.errors import RunError
@@ -203,29 +202,17 @@ def test_the_columns_are_figures_that_the_checks_record() -> None:
 # Other packages.
 
 
-def crosschecked(arm: str, attack: str, ours: int, theirs: int, differ: int) -> Any:
-    row = {"arm": arm, "seed": 0, "norm": "Linf", "eps": 1.0, "attack": attack, "steps": 20, "package": "foolbox"}
-    return row | {"images": 100, "ours": ours, "theirs": theirs, "disagreements": differ}
-
-
-def test_crosschecks_are_summed_over_networks(tmp_path: Path) -> None:
-    found = [
-        crosschecked("sba", "pgd", 40, 41, 1),
-        crosschecked("erm", "pgd", 30, 30, 0),
-        crosschecked("sba", "fgsm", 9, 9, 0),
-    ]
-    (tmp_path / "planted").mkdir()
-    (tmp_path / "planted" / "crosscheck.json").write_text(json.dumps({"rows": found}))
-    table = crosscheck_table(read_crosschecks(tmp_path)["planted"])
-    assert [list(row) for row in table.rows] == [
-        ["foolbox", "`pgd`", "20", "Linf", "2", "200", "70", "71", "1"],
-        ["foolbox", "`fgsm`", "20", "Linf", "1", "100", "9", "9", "0"],
-    ]
-
-
 @pytest.mark.parametrize("text", ["{", "[]", '{"row": []}'])
 def test_a_damaged_crosscheck_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "planted").mkdir()
     (tmp_path / "planted" / "crosscheck.json").write_text(text)
     with pytest.raises(RunError, match=r"crosscheck\.json cannot be read .*Delete it and repeat `nox -s crosscheck`"):
         read_crosschecks(tmp_path)
+
+
+def test_only_arms_with_a_shared_attacked_seed_are_compared_under_autoattack() -> None:
+    planted_study = study(planted.study(COUNTS))
+    apart = [planted_site.autoattack_row("standard", 0, 100, 90), planted_site.autoattack_row("sba", 1, 100, 90)]
+    assert survival(planted_study, apart) == []
+    (line,) = survival(planted_study, [*apart, planted_site.autoattack_row("standard", 1, 90, 95)])
+    assert "1 seed: +5.0 points under the study's attacks, -2.5 under AutoAttack; **the sign does not stay" in line

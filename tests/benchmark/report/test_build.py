@@ -1,6 +1,5 @@
 """The report as files: written whole, compared with what is there, and placed in a README."""
 
-import json
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -9,7 +8,6 @@ import planted
 import planted_site
 import pytest
 
-from benchmark.records.schema import AutoAttackRow
 from benchmark.report.build import BEGIN, END, check_report, render, same_figure, write_report
 from benchmark.runtime.errors import UsageError
 
@@ -100,7 +98,7 @@ def test_check_passes_after_writing_and_sees_every_edit(tmp_path: Path, monkeypa
     write_report(results, output)
     old = results / "planted" / "figures" / "old.svg"
     old.write_text("<svg/>")
-    assert check_report(results, output) == [f"{old} is none of the report's files any more; delete it"]
+    assert check_report(results, output) == [f"{old} is no longer a file of the report; delete it"]
 
 
 def test_figures_may_differ_in_last_bits_alone() -> None:
@@ -132,44 +130,3 @@ def test_unwritable_output_is_a_message(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write"):
         write_report(tmp_path / "results", tmp_path / "file" / "RESULTS.md")
-
-
-@pytest.mark.usefixtures("no_figures")
-def test_a_search_and_autoattack_stand_on_the_page_of_their_study(tmp_path: Path) -> None:
-    results = tmp_path / "results"
-    planted.write(results, planted_site.study("planted", "Planted", NAMED))
-    page = results / "planted" / "README.md"
-    plain = render(results, tmp_path / "RESULTS.md")[page]
-    assert "AutoAttack?" not in plain
-    assert "was tuned" not in plain
-    row = AutoAttackRow(
-        arm="sba",
-        seed=0,
-        eps=1.0,
-        images=20,
-        clean=18,
-        suite=12,
-        robust=10,
-        correct="",
-        weights="0",
-        package="p",
-        device="cpu",
-    )
-    rows = [row, {**row, "arm": "standard", "suite": 9, "robust": 11}]
-    (results / "planted" / "autoattack.json").write_text(json.dumps({"rows": rows}))
-    space = {"min": 0.1, "max": 1.0}
-    trial = {"arm": "sba", "trial": 0, "seed": 9, "recipe": {"learning_rate": 0.1}, "settings": {}, "accuracy": 0.5}
-    search = {
-        "preset": "p",
-        "budget": {"trials": 1, "seeds": [9], "epochs": 2, "train_images": 10, "validation_images": 5},
-        "recipe": {"learning_rate": space},
-        "arms": {"sba": {"p": space}},
-        "environment": {},
-        "rows": [{**trial, "settings_hash": "0", "weights": None}],
-    }
-    (results / "planted" / "trials.json").write_text(json.dumps(search))
-    text = render(results, tmp_path / "RESULTS.md")[page]
-    assert "### Does the order of the arms survive AutoAttack?" in text
-    assert "**the sign does not stay: what was said of it is withdrawn**" in text
-    assert "## How each arm was tuned" in text
-    assert "1 trials of 2 epochs on 10 images" in text

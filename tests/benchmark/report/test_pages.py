@@ -33,8 +33,10 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("benchmark.report.build.drawings", lambda _study: {})
         patch.setattr("benchmark.report.build.answer_drawing", lambda _studies: "<svg/>")
-        patch.setattr("benchmark.report.build.trend_drawings", lambda *_: {})
+        patch.setattr("benchmark.report.build._trend_drawings", lambda *_: {})
         planted.write(folder / "results", SITES[request.param]())
+        if request.param == "whole":
+            planted_site.write_extras(folder / "results" / "cifar10_10k_conv_cpu")
         files = render(folder / "results", folder / "RESULTS.md")
     return request.param, {path.relative_to(folder).as_posix(): text for path, text in files.items()}
 

@@ -8,9 +8,6 @@ import planted
 import pytest
 from published_studies import ATTACK, COUNTS, PLANTED, cells, changed, planted_cell, records, study
 
-from benchmark.analysis.published import FILE, load_published
-from benchmark.report.published_table import published_table
-
 
 def test_a_study_with_a_published_protocol_stands_beside_its_figures() -> None:
     found = cells([study(records())])
@@ -136,12 +133,6 @@ def test_exploratory_validation_and_synthetic_studies_are_never_compared(changes
     assert cells([excluded, study(records())]) == cells([study(records())])
 
 
-def test_without_studies_every_row_says_so() -> None:
-    title = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet": "ImageNet"}
-    for name, figure in load_published(FILE).figures.items():
-        assert cells([])[name] == f"not comparable: no study of {title[figure.dataset]} was run"
-
-
 def test_the_last_epoch_is_not_the_best_test_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = planted.study({"sba": [880, 884], "standard": [870, 874]})
     assert planted_cell(tmp_path, monkeypatch, PLANTED, found) == "87.20 (sd 0.28, 2 of 5 seeds) in `planted`"
@@ -162,42 +153,3 @@ def test_a_robust_figure_needs_the_same_attacks_eps_and_images(tmp_path: Path, m
     assert planted_cell(tmp_path, monkeypatch, robust.replace("steps = 20", "steps = 100"), found) == (
         "not comparable: attacks fgsm (1), apgd_dlr (20), not Two attacks"
     )
-
-
-def test_every_published_number_is_in_its_row_as_accuracy() -> None:
-    rows = published_table([]).rows
-    assert len(rows) == 21
-    for figure, row in zip(load_published(FILE).figures.values(), rows, strict=True):
-        shown = row[5]
-        if figure.quantity == "error":
-            assert shown.startswith(f"{100 - figure.value:.2f}")
-            assert shown.endswith(f"(error {figure.value:.2f})")
-        else:
-            assert shown.startswith(f"{figure.value:.2f}")
-        assert (f" ± {figure.spread}" in shown) == (figure.spread is not None)
-        assert shown.endswith(" robust") == (figure.attack is not None)
-
-
-def test_the_table_is_markdown_of_seven_columns() -> None:
-    lines = str(published_table([])).splitlines()
-    assert len(lines) == 2 + 21
-    assert {line.count("|") for line in lines} == {8}
-    first = [cell.strip() for cell in lines[2].split("|")]
-    assert first[2:8] == [
-        "CIFAR-10",
-        "PreActResNet-18",
-        "`erm`, standard",
-        "200 epochs, batch 128, weight decay 0.0001, median of last 10 epochs",
-        "94.47 (error 5.53)",
-        "not comparable: no study of CIFAR-10 was run",
-    ]
-    assert "1710.09412" in first[1]
-
-
-def test_protocols_of_attacked_costly_and_unknown_figures() -> None:
-    names = list(load_published(FILE).figures)
-    protocols = {name: row[4] for name, row in zip(names, published_table([]).rows, strict=True)}
-    assert protocols["robustbench_clean"] == "not given"
-    assert protocols["robustbench_robust"] == "AutoAttack at Linf 8/255"
-    assert protocols["manifold_cifar100"] == "1200 epochs, batch 100, weight decay 0.0001, 5 runs"
-    assert protocols["airbench94"] == ("9.9 epochs, batch 1024, last epoch, 1000 runs, 3.83 s, 0.36 PFLOP on one A100")

@@ -88,7 +88,7 @@ def test_what_ends_a_job_is_told_and_the_same_command_goes_on_to_the_same_record
     job.send_signal(signal.SIGTERM)
     said, _ = job.communicate(timeout=LIMIT)
     assert job.returncode != 0
-    assert said.count("interrupted. What was done is kept") == 1
+    assert said.count("interrupted. Finished work is kept") == 1
     (checkpoint,) = Path("runs").rglob("seed-0-????????????????.pt")
     assert load_tensors(checkpoint)["images"] >= 2 * 384  # epochs of 6 steps
     job = start("--arms", "sba", "--checkpoint-steps", "2")

@@ -12,6 +12,7 @@ from benchmark.settings.load import load_preset
 from benchmark.speed import common_loop, throughput
 
 CPU = torch.device("cpu")
+SMALL = ("recipe.batch_size=8", "recipe.epochs=9999", "recipe.precision='float32'")
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +37,7 @@ def test_the_images_are_those_of_the_source_cropped_and_normalised(source: str, 
 
 
 def test_it_takes_as_many_steps_as_ours_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = throughput.run_of(load_preset("cifar10_cpu", ("recipe.batch_size=8",)), "erm")
+    run = throughput.run_of(load_preset("cifar10_cpu", SMALL), "erm")
     steps: list[int] = []
     real = torch.optim.SGD.step
 
@@ -56,7 +57,7 @@ def test_it_takes_as_many_steps_as_ours_and_no_more(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_round_compares_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = throughput.run_of(load_preset("cifar10_cpu", ("recipe.batch_size=8", "recipe.epochs=9999")), "erm")
+    run = throughput.run_of(load_preset("cifar10_cpu", SMALL), "erm")
     monkeypatch.setattr(common_loop, "steps_of_a_turn", lambda _step, _device: 2)
     monkeypatch.setattr(common_loop, "timed", lambda work, _device: (work(), 4.0)[1])
     monkeypatch.setattr(common_loop, "common_seconds", lambda _run, _dataset, steps, _device: 4.0 * steps)

@@ -1,4 +1,4 @@
-"""Evaluation over training: what is measured, and what a study that checks some of its seeds pays."""
+"""Joint over separate attacks with the same outcomes; evaluation over training."""
 
 from pathlib import Path
 
@@ -51,3 +51,28 @@ def test_the_costly_checks_count_with_the_share_of_seeds_that_have_them(
 def test_without_a_network_nothing_is_measured() -> None:
     (line,) = evaluation_lines(CPU, None, None)
     assert (line["ratio"], line["verdict"]) == (None, "not judged here")
+
+
+def test_joint_attacks_cost_less_and_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = (
+        "recipe.epochs=3",
+        "evaluation.images=64",
+        "evaluation.batch_size=32",
+        "evaluation.eps=[4.0, 16.0]",
+        "evaluation.l2_eps=[0.4]",
+        "evaluation.checks={images = 16, square_queries = 10, repeated = 8, long_steps = 4}",
+    )
+    monkeypatch.setattr(evaluation_cost, "DIGITS", evaluation_cost.DIGITS + small)
+    suite, square, both, differing = evaluation_cost.attack_lines(CPU, None, None)
+    assert suite["what"].startswith("suite of 8 attacks, erm on digits")
+    assert square["what"].startswith("Square at Linf ")
+    for line in (suite, square, both):
+        seconds, gradients = (
+            [line["figures"][f"{way}, {unit}"] for way in ("joint", "separate")] for unit in ("s", "gradients")
+        )
+        assert line["ratio"] == seconds[0] / seconds[1]
+        assert gradients[0] <= gradients[1]
+    assert suite["figures"]["joint, gradients"] < suite["figures"]["separate, gradients"]
+    assert both["figures"]["joint, s"] == suite["figures"]["joint, s"] + square["figures"]["joint, s"]
+    assert differing["figures"]["outcomes"] == 512
+    assert (differing["ratio"], differing["figures"]["that differ"], differing["verdict"]) == (0.0, 0.0, "met")

@@ -60,6 +60,7 @@ def test_lines_of_memory_and_start_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "--checkpoint-steps" in first
 
 
+@pytest.mark.slow
 def test_the_first_step_of_a_real_run_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_cost, "PRESET", "smoke")
     (tmp_path / "data").mkdir()  # digits need none

@@ -31,7 +31,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_prediction_is_the_formula_and_a_turn_is_sba_over_plain(
     changes: dict[str, object], predicted: float
 ) -> None:
-    preset = load_preset("cifar10_cpu", ("recipe.batch_size=8",))
+    preset = load_preset("cifar10_cpu", ("recipe.batch_size=8", "recipe.precision='float32'"))
     turns = sba_cost.cost(sba_cost.begin_pair(preset, CPU), {"p": 1.0, **changes})
     assert [turn.predicted for turn in turns] == pytest.approx([predicted] * 2, abs=0.006)
     assert [turn.measured for turn in turns] == pytest.approx([2.2, 2.2])

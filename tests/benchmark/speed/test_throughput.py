@@ -14,6 +14,7 @@ from benchmark.speed import throughput
 from benchmark.training.state import start
 
 CPU = torch.device("cpu")
+SMALL = ("recipe.batch_size=8", "recipe.epochs=1000000", "recipe.precision='float32'")
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_every_network_and_method_has_a_line_with_the_target(monkeypatch: pytest
 
 
 def test_a_round_is_the_images_of_a_turn_over_its_seconds_and_the_order_turns(clock: list[str]) -> None:
-    preset = load_preset("cifar10_cpu", ("recipe.batch_size=8", "recipe.epochs=1000000"))
+    preset = load_preset("cifar10_cpu", SMALL)
     run = throughput.run_of(preset, "sba")
     rounds = throughput.measure(run, CPU)
     assert clock == ["loop", "limit", "limit", "loop"] * 2 + ["loop", "limit"]
@@ -61,7 +62,7 @@ def test_a_round_is_the_images_of_a_turn_over_its_seconds_and_the_order_turns(cl
 
 def test_the_prediction_follows_the_layers_that_were_drawn(clock: list[str]) -> None:
     changes = ("arms.sba.settings.p=1.0", "arms.sba.settings.layers=['block2']", "arms.sba.settings.copies=2")
-    preset = load_preset("cifar10_cpu", ("recipe.batch_size=8", "recipe.epochs=1000000", *changes))
+    preset = load_preset("cifar10_cpu", (*SMALL, *changes))
     run = throughput.run_of(preset, "sba")
     split = throughput.random_images(8, CPU)
     share = share_of_flops(start(run, throughput.as_data(split), CPU).model, to_float(split.images[:1]), "block2")
@@ -90,7 +91,7 @@ def test_a_turn_has_as_many_steps_as_fill_it(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_limit_does_the_work_of_a_step() -> None:
-    run = make_plan(load_preset("cifar10_cpu"), ["standard"], [0])[0]
+    run = make_plan(load_preset("cifar10_cpu", SMALL), ["standard"], [0])[0]
     split = throughput.random_images(8, CPU)
     state = start(run, throughput.as_data(split), CPU)
     before = [p.detach().clone() for p in state.model.parameters() if p.requires_grad]

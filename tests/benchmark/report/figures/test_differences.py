@@ -171,12 +171,6 @@ def test_figure_shows_a_far_off_row_as_an_arrow_with_its_number() -> None:
     assert "ARROW" not in high  # where all rows are far from the default, the frame goes with them
 
 
-def test_figure_without_a_finished_run() -> None:
-    records = [record for record in planted.ablation(ABLATED) if record["arm"] == "default"]
-    study = load_study("planted_ablation", records)
-    assert "<!-- no result -->" in differences_figure(study)
-
-
 def test_frame_holds_0_and_all_but_what_is_far_out() -> None:
     def contrast(low: float, mean: float, high: float) -> Row:
         return Row(mean, low, high, np.array([mean]), False)

@@ -12,12 +12,13 @@ from benchmark.data.load import Data
 from benchmark.settings.load import load_preset
 from benchmark.settings.methods import METHODS
 from benchmark.settings.plan import Run
-from benchmark.speed import gpu_jobs, gpu_speed, throughput
-from benchmark.speed.kernels import KINDS, kernel_seconds, kind, limiting, shares
+from benchmark.speed import gpu, throughput
+from benchmark.speed.gpu import KINDS, kernel_seconds, kind, limiting, shares
 from benchmark.training.state import start
 
 CPU = torch.device("cpu")
 MakeRun = Callable[..., Run]
+SMALL = ("recipe.batch_size=8", "recipe.epochs=999", "recipe.precision='float32'")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_a_profile_finds_where_the_time_goes() -> None:
 
 
 def test_without_a_gpu_its_targets_stand_there_unjudged() -> None:
-    lines = list(gpu_speed.gpu_lines(CPU))
+    lines = list(gpu.gpu_lines(CPU))
     assert [line["part"] for line in lines] == [
         "epoch on a GPU", "epoch on a GPU", "waiting for the GPU", "recipe of 30 epochs"
     ]  # fmt: skip
@@ -64,10 +65,10 @@ def test_without_a_gpu_its_targets_stand_there_unjudged() -> None:
 
 
 def test_the_profile_of_a_run_names_shares_and_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_speed, "PROFILED", 2)
-    run = throughput.run_of(load_preset("cifar10_cpu", ("recipe.batch_size=8", "recipe.epochs=999")), "erm")
+    monkeypatch.setattr(gpu, "PROFILED", 2)
+    run = throughput.run_of(load_preset("cifar10_cpu", SMALL), "erm")
     state = start(run, throughput.as_data(throughput.random_images(8, CPU)), CPU)
-    *found, limit = gpu_speed.profile_lines(run, state, CPU)
+    *found, limit = gpu.profile_lines(run, state, CPU)
     assert sum(line["ratio"] or 0 for line in found) == pytest.approx(1)
     assert " is limited by " in limit["what"]
     assert 1 <= len(limit["figures"]) <= 5
@@ -80,7 +81,7 @@ def test_an_epoch_is_watched_between_its_first_and_last_step(
     monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
     monkeypatch.setattr(torch.cuda, "device", contextlib.nullcontext)
     run = make_run("erm", 0, "recipe.batch_size=64")
-    gpu_speed.epoch_without_waiting(run, start(run, digits, CPU), digits.train, CPU)
+    gpu.epoch_without_waiting(run, start(run, digits, CPU), digits.train, CPU)
     assert modes == ["error", "error", "error", "default", "default"]
 
 
@@ -89,10 +90,11 @@ def test_methods_that_wait_are_counted_and_named(monkeypatch: pytest.MonkeyPatch
         if run.arm == "cutmix":
             raise RuntimeError("called a synchronizing CUDA operation")
 
-    monkeypatch.setattr(gpu_speed, "studies", lambda _device: [None, load_preset("cifar10_cpu")])
-    monkeypatch.setattr(gpu_speed, "train_epoch", lambda *_: None)
-    monkeypatch.setattr(gpu_speed, "epoch_without_waiting", watched)
-    line = gpu_speed.waiting_line(CPU)
+    monkeypatch.setattr(gpu, "studies", lambda _device: [None, load_preset("cifar10_cpu", SMALL)])
+    monkeypatch.setattr(gpu, "_started", lambda *_: (None, 0.0))
+    monkeypatch.setattr(gpu, "train_epoch", lambda *_: None)
+    monkeypatch.setattr(gpu, "epoch_without_waiting", watched)
+    line = gpu.waiting_line(CPU)
     assert [name for name in line["figures"] if name != "methods"] == ["cutmix waits"]
     assert line["ratio"] == 1 - 1 / len(METHODS)
     assert line["verdict"] == "missed"
@@ -102,24 +104,27 @@ def test_another_error_in_a_watched_epoch_is_raised(monkeypatch: pytest.MonkeyPa
     def broken(*_: object) -> None:
         raise RuntimeError("CUDA out of memory")
 
-    monkeypatch.setattr(gpu_speed, "studies", lambda _device: [None, load_preset("cifar10_cpu")])
-    monkeypatch.setattr(gpu_speed, "train_epoch", lambda *_: None)
-    monkeypatch.setattr(gpu_speed, "epoch_without_waiting", broken)
+    monkeypatch.setattr(gpu, "studies", lambda _device: [None, load_preset("cifar10_cpu", SMALL)])
+    monkeypatch.setattr(gpu, "_started", lambda *_: (None, 0.0))
+    monkeypatch.setattr(gpu, "train_epoch", lambda *_: None)
+    monkeypatch.setattr(gpu, "epoch_without_waiting", broken)
     with pytest.raises(RuntimeError, match="out of memory"):
-        gpu_speed.waiting_line(CPU)
+        gpu.waiting_line(CPU)
 
 
 def test_jobs_are_compared_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_jobs, "rate_of", lambda jobs, _device: 100.0 * jobs**0.5)
-    lines = list(gpu_jobs.jobs_lines(CPU))
+    monkeypatch.setattr(gpu, "rate_of", lambda jobs, _device: 100.0 * jobs**0.5)
+    lines = list(gpu.jobs_lines(CPU))
     assert [line["ratio"] for line in lines] == pytest.approx([2.0, 4.0])
 
 
+@pytest.mark.slow
 def test_two_processes_train_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_jobs, "SECONDS", 0.1)
-    monkeypatch.setattr(gpu_jobs, "STEPS", 1)
+    monkeypatch.setattr(gpu, "SECONDS", 0.1)
+    monkeypatch.setattr(gpu, "STEPS", 1)
+    monkeypatch.setattr(gpu, "studies", lambda _device: [load_preset("cifar10_cpu", SMALL)])
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert gpu_jobs.rate_of(2, CPU) > 0
+    assert gpu.rate_of(2, CPU) > 0
 
 
 @pytest.mark.parametrize(("short", "verdict"), [(0.9444, "met"), (0.9436, "missed")])
@@ -133,12 +138,12 @@ def test_the_short_recipe_is_judged_by_the_records_of_both(
         of_seeds = [{"arm": "standard", "last_epoch": {"accuracy": value}} for value in accuracies[name]]
         return [*of_seeds, {"arm": "standard", "last_epoch": None}, {"arm": "erm", "last_epoch": {"accuracy": 0.5}}]
 
-    monkeypatch.setattr(gpu_speed, "read_study", read_study)
-    line = gpu_speed.recipe_line(tmp_path)
+    monkeypatch.setattr(gpu, "read_study", read_study)
+    line = gpu.recipe_line(tmp_path)
     assert line["ratio"] == pytest.approx((95.1 - 100 * short) / 0.7)
     assert line["verdict"] == verdict
     assert line["figures"]["cifar10_gpu, seeds"] == 2
 
 
 def test_without_records_the_short_recipe_is_not_judged(tmp_path: Path) -> None:
-    assert gpu_speed.recipe_line(tmp_path)["verdict"] == "not judged here"
+    assert gpu.recipe_line(tmp_path)["verdict"] == "not judged here"
