@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 import torch
 from archive_server import Server, pack, serving
-from attacked import written_digits
+from attacked import trained_digits, written_digits
 from sanity_nets import judged
 from saying import Said, Say
 from tiny_study import ARMS, SEEDS, Study, path_of, random_states, read, run, work_in
@@ -24,13 +24,12 @@ from benchmark.cli import main
 from benchmark.data import cifar
 from benchmark.data.load import Data, load_data
 from benchmark.data.synthetic import write_cifar
-from benchmark.evaluation.joint import Subject
+from benchmark.evaluation.joint import AttackedSet
 from benchmark.execution import run as one_run
 from benchmark.runtime.torchvision import ensure_importable
 from benchmark.settings.load import load_preset
 from benchmark.settings.plan import Run, make_plan
 from benchmark.training import loop as train
-from benchmark.training.state import start
 
 # A shell starts what it puts into the background with Ctrl-C ignored, and nohup ignores a hang-up; both would pass on
 # to what tests start and stop.
@@ -52,36 +51,27 @@ def digits() -> Data:
     return load_data(load_preset("smoke", TINY).data, [])
 
 
-def trained_net(seed: int) -> nn.Module:
-    preset = load_preset("smoke", ("recipe.epochs=4",))
-    data, run = load_data(preset.data, []), make_plan(preset, ["erm"], [seed])[0]
-    state = start(run, data, torch.device("cpu"))
-    for _ in range(4):
-        train.train_epoch(run, state, data.train)
-    return state.model.eval()
-
-
 @pytest.fixture(scope="session")
 def digits_net() -> nn.Module:
-    """A network trained on all digits (about 95% correct)."""
-    return trained_net(0)
+    """A network trained on all digits (about 95% correct), the same on every processor."""
+    return trained_digits(0)
 
 
 @pytest.fixture(scope="session")
 def other_net() -> nn.Module:
     """The same kind of network from another seed, to transfer images from."""
-    return trained_net(1)
+    return trained_digits(1)
 
 
 @pytest.fixture
-def written(digits_net: nn.Module, digits: Data) -> Subject:
+def written(digits_net: nn.Module, digits: Data) -> AttackedSet:
     """96 handwritten digits and the trained network."""
     return written_digits(digits_net, digits)
 
 
 @pytest.fixture
-def judge(digits: Data) -> Callable[[nn.Module], Subject]:
-    """Give a maker of subjects: a network with the 64 digits it is judged on."""
+def judge(digits: Data) -> Callable[[nn.Module], AttackedSet]:
+    """Give a maker of attacked sets: a network with the 64 digits it is judged on."""
     return partial(judged, digits)
 
 

@@ -122,25 +122,9 @@ def _evaluate_command(options: argparse.Namespace) -> int:
 
 def _crosscheck_command(options: argparse.Namespace) -> int:
     """Compare the attack packages on trained runs; return 1 if any image has another outcome."""
-    from benchmark.data.load import data_roots, load_data
-    from benchmark.evaluation import crosscheck
-    from benchmark.execution.paths import Folders
-    from benchmark.runtime.environment import choose_device
-    from benchmark.runtime.files import check_writable
-    from benchmark.settings.load import family_member, load_preset
-    from benchmark.settings.plan import make_plan
+    from benchmark.cli.crosscheck import crosscheck
 
-    device = choose_device(options.device)
-    preset = load_preset(family_member(options.preset, device.type), tuple(options.set))
-    plan = make_plan(preset, options.arms, options.seeds or preset.seeds[:1])
-    folders = Folders(options.results, options.runs)
-    check_writable(options.results)
-    rows = crosscheck.crosscheck(plan, load_data(preset.data, data_roots(options.data_root)), folders, device)
-    path = options.results / preset.name / crosscheck.FILE
-    crosscheck.write_crosscheck(path, rows, device)
-    differing = sum(row["disagreements"] for row in rows)
-    print(f"{differing} disagreements in {sum(row['images'] for row in rows):,} outcomes; written to {path}.")
-    return 1 if differing else 0
+    return crosscheck(options)
 
 
 def _autoattack_command(options: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 import argparse
 
 from benchmark.data.load import data_roots, load_data
-from benchmark.evaluation.crosscheck import load_subject
+from benchmark.evaluation.crosscheck import load_attacked_set
 from benchmark.evaluation.strong_attack import attack
 from benchmark.execution.paths import Folders, RunPaths
 from benchmark.records.autoattack import FILE, add_row, key, read_rows
@@ -29,7 +29,7 @@ def autoattack(options: argparse.Namespace) -> None:
     plan = make_plan(preset, options.arms, options.seeds)
     folders = Folders(options.results, options.runs)
     check_writable(folders.results, folders.runs)
-    records = {(run.arm, run.seed): _finished(run, folders) for run in plan}
+    records = {(run.arm, run.seed): finished_record(run, folders) for run in plan}
     path, lock = folders.results / preset.name / FILE, folders.runs / preset.name / f"{FILE}.lock"
     known = {key(row) for row in read_rows(path)}
     data = load_data(preset.data, data_roots(options.data_root)).to(device)
@@ -40,7 +40,8 @@ def autoattack(options: argparse.Namespace) -> None:
         left = [value for value in eps if (run.arm, run.seed, value, images, hashed) not in known]
         if not left:
             continue
-        for row in attack(run, record, load_subject(run, data, folders, device, images), data, left):
+        attacked = load_attacked_set(run, record, RunPaths(run, folders).checkpoint, data, device, images)
+        for row in attack(run, record, attacked, data, left):
             add_row(path, row, lock)
             print(
                 f"{row['arm']} seed {row['seed']}, eps {row['eps']:g}/255: of {row['images']} images {row['clean']} "
@@ -50,7 +51,7 @@ def autoattack(options: argparse.Namespace) -> None:
     print(f"AutoAttack standard on {len(plan)} runs: {path}.")
 
 
-def _finished(run: Run, folders: Folders) -> Record:
+def finished_record(run: Run, folders: Folders) -> Record:
     """Return the record of a finished run; UsageError if there is none with these settings."""
     path = RunPaths(run, folders).record
     record = read_record(path) if path.is_file() else None

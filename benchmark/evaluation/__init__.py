@@ -6,5 +6,6 @@ attack under the rules that keep it honest, `joint.py` a suite of them, each on 
 `autoattack.py` and `crosscheck.py` compare with other packages; `external_models.py` loads anyone's network;
 `journal.py` lets an evaluation resume.
 
-`catalogue.py` has ATTACKS. To add an attack, add its row, and its options to `attacks.make_attack`.
+`catalogue.py` has ATTACKS and SANITY_CHECKS. To add an attack, add its row; to add a sanity check, write a function
+(case, **limits) -> `Found` and add its row.
 """

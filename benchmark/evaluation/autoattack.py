@@ -8,62 +8,63 @@ from typing import Any
 from torch import Tensor
 
 from benchmark.data.seeds import stream_seed
-from benchmark.evaluation.attacks import TARGETS, predict
+from benchmark.evaluation.attacks import Radius, predict
+from benchmark.evaluation.catalogue import TARGETS
 from benchmark.evaluation.image_draws import ImageStreams, isolated_generators
-from benchmark.evaluation.joint import Radius, Subject, batches
+from benchmark.evaluation.joint import AttackedSet, batches
 
 
-def autoattack(subject: Subject, radius: Radius, seed: int) -> Any:
-    """Return the reference AutoAttack, "standard", on 9 targets or as many as there are (it needs 4 classes)."""
+def autoattack(attacked: AttackedSet, radius: Radius, seed: int) -> Any:
+    """Return the reference AutoAttack, version "standard", with at most 9 targets; it needs 4 classes."""
     from pyautoattack import AutoAttack
 
-    attack = AutoAttack(subject.model, norm=radius.norm, eps=radius.pixels, seed=seed, device=subject.images.device)
-    attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = min(TARGETS, subject.classes - 1)
+    attack = AutoAttack(attacked.model, norm=radius.norm, eps=radius.pixels, seed=seed, device=attacked.images.device)
+    attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = min(TARGETS, attacked.classes - 1)
     attack.fab.targeted = True
     return attack
 
 
-def stands_reference(subject: Subject, left: Tensor, radius: Radius, steps: int, queries: int) -> Tensor:
-    """Return which of the images marked in `left`, (N,) booleans, the standard AutoAttack left correct.
+def reference_survivors(attacked: AttackedSet, left: Tensor, radius: Radius, steps: int, queries: int) -> Tensor:
+    """Return which of the images marked in `left`, (N,) booleans, AutoAttack left correct; (N,) booleans.
 
     Its standard is 100 steps, and 5,000 queries of Square.
     """
     after, indices = left.clone(), left.nonzero().squeeze(1)
     if not len(indices):
         return after
-    subject = subject.in_batches_for(len(indices))
-    attack = autoattack(subject, radius, stream_seed("reference", subject.seed, str(radius)) % 2**31)
+    attacked = attacked.in_batches_for(len(indices))
+    attack = autoattack(attacked, radius, stream_seed("reference", attacked.seed, str(radius)) % 2**31)
     for name in ("apgd_ce", "apgd_t", "fab_t"):
-        matched(attack, name, steps)
-    matched(attack, "square", queries)
-    x, y = subject.images[indices], subject.labels[indices]
-    with isolated():
-        _, predicted = attack.run_standard_evaluation(x, y, batch_size=subject.model.batch_size)
+        _part(attack, name, steps)
+    _part(attack, "square", queries)
+    x, y = attacked.images[indices], attacked.labels[indices]
+    with quietly_isolated():
+        _, predicted = attack.run_standard_evaluation(x, y, batch_size=attacked.model.batch_size)
     after[indices] = predicted == y
     return after
 
 
-def stands_matched(subject: Subject, left: Tensor, radius: Radius, name: str, steps: int) -> Tensor:
-    """Return which of the images marked in `left` the reference's attack left correct at our settings and draws.
+def matched_survivors(attacked: AttackedSet, left: Tensor, radius: Radius, name: str, steps: int) -> Tensor:
+    """Return which of the images marked in `left` the reference's attack left correct, at our settings and draws.
 
     Args:
-        subject: what is attacked.
+        attacked: N images.
         left: (N,) booleans.
         radius: of the ball.
         name: apgd_ce, apgd_dlr, apgd_t, fab_t or square.
         steps: gradient steps, or queries of Square.
     """
     after = left.clone()
-    for batch in batches(subject, left, radius, name):
-        attack = matched(autoattack(subject, radius, batch.draws.shared), name, steps)
-        with isolated(), ImageStreams(batch.draws.images):
+    for batch in batches(attacked, left, radius, name):
+        attack = _part(autoattack(attacked, radius, batch.draws.shared), name, steps)
+        with quietly_isolated(), ImageStreams(batch.draws.images):
             adversarial = attack.perturb(batch.images, batch.labels)
-        after[batch.indices] = predict(subject.model, adversarial, subject.model.batch_size) == batch.labels
+        after[batch.indices] = predict(attacked.model, adversarial, attacked.model.batch_size) == batch.labels
     return after
 
 
-def matched(attack: Any, name: str, steps: int) -> Any:
-    """Return one attack of the reference with so many steps."""
+def _part(attack: Any, name: str, steps: int) -> Any:
+    """Return one attack of AutoAttack, set to N steps and the schedule that follows from them."""
     if name == "square":
         attack.square.n_queries = steps
         return attack.square
@@ -78,8 +79,8 @@ def matched(attack: Any, name: str, steps: int) -> Any:
 
 
 @contextmanager
-def isolated() -> Iterator[None]:
-    """Leave the global generators as they were, and keep the package's log off the screen (our checks say the same)."""
+def quietly_isolated() -> Iterator[None]:
+    """Leave the global generators as they were; silence the package's log, whose warnings are sanity checks here."""
     log = logging.getLogger("auto-attack")
     disabled = log.disabled
     log.disabled = True

@@ -1,13 +1,250 @@
-"""The attacks that presets may name."""
+"""The attacks that presets may name, and the sanity checks of every evaluation; importing it loads no torch."""
 
-from benchmark.settings.names import Row
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+Norm = Literal["Linf", "L2"]
+
+TARGETS = 9  # classes that a targeted attack tries at most, as the reference AutoAttack does
+_QUIET = logging.getLogger(f"{__name__}.quiet")  # for messages that the sanity checks give too, such as zero gradients
+_QUIET.disabled = True
+
+
+class Setting(NamedTuple):
+    """The setting of one attack: gradient steps (of Square queries), the ball (radius in [0, 1]), classes, seed."""
+
+    steps: int
+    norm: Norm
+    radius: float
+    classes: int
+    seed: int
+
+    @property
+    def targets(self) -> int:
+        """Number of other classes that a targeted attack tries."""
+        return min(TARGETS, self.classes - 1)
+
+
+Options = Callable[[Setting], dict[str, Any]]
+
+
+class AttackRow(NamedTuple):
+    """One attack; options are those of the reference AutoAttack where torchattacks' defaults differ.
+
+    Attributes:
+        target: "package.module:class"; made as (model, eps=radius, **options), called as (images, labels).
+        source: of the attack, in a line.
+        options: the keyword arguments of the class.
+        l2: target and options of the reference's class for L2, where torchattacks 3.5.1 departs from it.
+        classes: number of classes that it needs, as many as its loss compares logits.
+        linf_only: it has no L2 form, or one that depends on the batch size (torchattacks' PGDL2).
+        any_step: it succeeds with any of its steps, not with the last alone.
+    """
+
+    target: str
+    source: str
+    options: Options = lambda _setting: {}
+    l2: tuple[str, Options] | None = None
+    classes: int = 2
+    linf_only: bool = False
+    any_step: bool = False
+
 
 ATTACKS = {
-    "fgsm": Row("torchattacks:FGSM", "Goodfellow et al., ICLR 2015, arXiv:1412.6572"),
-    "pgd": Row("torchattacks:PGD", "Madry et al., ICLR 2018, arXiv:1706.06083"),
-    "apgd_ce": Row("torchattacks:APGD", "Croce and Hein, ICML 2020, arXiv:2003.01690, cross-entropy"),
-    "apgd_dlr": Row("torchattacks:APGD", "Croce and Hein, ICML 2020, arXiv:2003.01690, scale-free DLR loss"),
-    "apgd_t": Row("torchattacks:APGDT", "Croce and Hein, ICML 2020, arXiv:2003.01690, targeted DLR loss, 9 targets"),
-    "fab_t": Row("torchattacks:FAB", "Croce and Hein, ICML 2020, arXiv:1907.02044, minimal perturbation, 9 targets"),
-    "square": Row("torchattacks:Square", "Andriushchenko et al., ECCV 2020, arXiv:1912.00049, black box"),
+    "fgsm": AttackRow("torchattacks:FGSM", "Goodfellow et al., ICLR 2015, arXiv:1412.6572", linf_only=True),
+    "pgd": AttackRow(
+        "torchattacks:PGD",
+        "Madry et al., ICLR 2018, arXiv:1706.06083",
+        # Their step; torchattacks' fixed 2/255 leaves small balls at once.
+        lambda s: {"steps": s.steps, "alpha": 2.5 * s.radius / s.steps},
+        linf_only=True,
+    ),
+    "apgd_ce": AttackRow(
+        "torchattacks:APGD",
+        "Croce and Hein, ICML 2020, arXiv:2003.01690, cross-entropy",
+        lambda s: {"norm": s.norm, "steps": s.steps, "loss": "ce", "seed": s.seed},
+        any_step=True,
+    ),
+    "apgd_dlr": AttackRow(
+        "torchattacks:APGD",
+        "Croce and Hein, ICML 2020, arXiv:2003.01690, scale-free DLR loss",
+        lambda s: {"norm": s.norm, "steps": s.steps, "loss": "dlr", "seed": s.seed},
+        classes=3,
+        any_step=True,
+    ),
+    # In L2, torchattacks' APGD-T moves a whole batch by the first image's step, and its Square measures a window over
+    # all channels at once, where the reference takes each image's step and each channel.
+    "apgd_t": AttackRow(
+        "torchattacks:APGDT",
+        "Croce and Hein, ICML 2020, arXiv:2003.01690, targeted DLR loss, 9 targets",
+        lambda s: {"norm": s.norm, "steps": s.steps, "n_classes": s.targets + 1, "seed": s.seed},
+        (
+            "pyautoattack.autopgd_base:APGDAttack_targeted",
+            lambda s: {
+                "norm": s.norm,
+                "n_iter": s.steps,
+                "n_target_classes": s.targets,
+                "seed": s.seed,
+                "logger": _QUIET,
+            },
+        ),
+        classes=4,
+    ),
+    "fab_t": AttackRow(
+        "torchattacks:FAB",
+        "Croce and Hein, ICML 2020, arXiv:1907.02044, minimal perturbation, 9 targets",
+        lambda s: {
+            "norm": s.norm,
+            "steps": s.steps,
+            "n_classes": s.targets + 1,
+            "multi_targeted": True,
+            "seed": s.seed,
+        },
+    ),
+    "square": AttackRow(
+        "torchattacks:Square",
+        "Andriushchenko et al., ECCV 2020, arXiv:1912.00049, black box",
+        lambda s: {"norm": s.norm, "n_queries": s.steps, "resc_schedule": False, "seed": s.seed},
+        (
+            "pyautoattack.square:SquareAttack",
+            lambda s: {
+                "norm": s.norm,
+                "n_queries": s.steps,
+                "resc_schedule": False,
+                "seed": s.seed,
+                "p_init": 0.8,
+            },
+        ),
+    ),
+}
+
+
+class Column(NamedTuple):
+    """A figure of a check on the page of checks: a share of images in %, or a number of the "images" tested."""
+
+    figure: str
+    title: str
+    percent: bool = True
+
+
+class SanityCheck(NamedTuple):
+    """One sanity check.
+
+    Attributes:
+        number: in records, flags and pages; unique.
+        target: "package.module:function"; called as (case, **limits), it returns `Found`, both of
+            `benchmark.evaluation.sanity_checks`.
+        tests: the property that it tests, in Markdown.
+        flag: when it raises a flag; limits are filled in by `str.format`.
+        limits: of its figures, as keyword arguments of the function.
+        images: the setting of [evaluation.checks] that holds the number of images for a costly check, one with attacks
+            of its own; None for a check that always runs, on all attacked images.
+        columns: its figures on the page of checks.
+    """
+
+    number: int
+    target: str
+    tests: str
+    flag: str
+    limits: Mapping[str, float] = {}
+    images: str | None = None
+    columns: tuple[Column, ...] = ()
+
+
+_HERE = "benchmark.evaluation.sanity_checks"
+_MORE = "more than {odd:.1%} of the images, and more than one"
+
+# By rising number. An adversarially trained network shows 0.03 to 0.05 in `missed` and `hidden`, a network that hides
+# its gradient 0.3.
+SANITY_CHECKS = {
+    "state": SanityCheck(
+        1,
+        f"{_HERE}:state",
+        "modes, weights, buffers and the global generator are the same after a forward pass",
+        "any is not",
+    ),
+    "logits": SanityCheck(
+        2,
+        f"{_HERE}:logits",
+        "two forward passes agree, and their outputs are logits",
+        "relative difference above {difference:g}; outputs that are probabilities",
+        {"difference": 1e-5},
+    ),
+    "eps = 0": SanityCheck(
+        3,
+        f"{_HERE}:zero_eps",
+        "attacks with eps = 0 fool no image; every perturbation is in its ball and in [0, 1]",
+        "any image is fooled (an attack that leaves the ball is void)",
+    ),
+    "monotone": SanityCheck(
+        4,
+        f"{_HERE}:monotone",
+        "accuracy falls with eps, and is about 0 under the whole suite at 64/255 (the latter is costly)",
+        "any rise; more than {extreme:.1%} at 64/255",
+        {"extreme": 0.02},
+        columns=(Column("at 64/255", "all at 64/255, %"),),
+    ),
+    "order of attacks": SanityCheck(
+        5,
+        f"{_HERE}:order_of_attacks",
+        "image by image, FGSM is no weaker than ten draws of uniform *noise*, and PGD no weaker than FGSM",
+        _MORE,
+        {"odd": 0.02},
+        "images",
+        (Column("noise", "noise, %"), Column("FGSM", "FGSM, %"), Column("PGD", "PGD, %")),
+    ),
+    "gradients": SanityCheck(
+        6,
+        f"{_HERE}:gradients",
+        "cross-entropy has a gradient, and APGD-DLR fools few of the images that APGD-CE did not",
+        "more than {zero:.1%} of the gradients exactly 0; more than {missed:.1%} of the images fooled",
+        {"zero": 0.01, "missed": 0.1},
+    ),
+    "logit scale": SanityCheck(
+        7,
+        f"{_HERE}:logit_scale",
+        "PGD finds as much as with the logits times 0.1 or 10; if not, its loss is saturated",
+        "accuracy lower by more than {hidden:.1%} of the images with other logits",
+        {"hidden": 0.1},
+        "images",
+        (Column("PGD, logits x0.1", "PGD x0.1, %"), Column("PGD, logits x10", "PGD x10, %")),
+    ),
+    "black box": SanityCheck(
+        8,
+        f"{_HERE}:black_box",
+        "Square, which uses no gradient, fools no image that withstood the *suite*",
+        _MORE,
+        {"odd": 0.002},
+        "images",
+        (Column("fooled", "Square fools", percent=False),),
+    ),
+    "more steps": SanityCheck(
+        9,
+        f"{_HERE}:more_steps",
+        "the suite with more steps fools no image that withstood it",
+        _MORE,
+        {"odd": 0.02},
+        "repeated",
+        (Column("fooled", "more steps fool", percent=False),),
+    ),
+    "transfer": SanityCheck(
+        10,
+        f"{_HERE}:transfer",
+        "adversarial images of a surrogate, the same network after one epoch from another seed, fool fewer images "
+        "(*transfer*) than the *suite*",
+        f"more fooled than by the suite; of those that withstood it, {_MORE}",
+        {"odd": 0.02},
+        "images",
+        (Column("transfer", "transfer, %"), Column("white box", "suite, %")),
+    ),
+    "reference AutoAttack": SanityCheck(
+        11,
+        f"{_HERE}:reference_autoattack",
+        "AutoAttack standard, by its authors' package, fools no image that withstood the suite",
+        _MORE,
+        {"odd": 0.02},
+        "repeated",
+        (Column("fooled", "AutoAttack fools", percent=False),),
+    ),
 }

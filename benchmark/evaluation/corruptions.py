@@ -19,31 +19,30 @@ Images = NDArray[np.float64]  # (N, C, H, W) in [0, 1]
 Kind = Callable[[Images, float, np.random.Generator], Images]
 
 
-def gaussian_noise(x: Images, sd: float, generator: np.random.Generator) -> Images:
-    """Add normal noise."""
+def _gaussian_noise(x: Images, sd: float, generator: np.random.Generator) -> Images:
     return x + generator.normal(scale=sd, size=x.shape)
 
 
-def shot_noise(x: Images, photons: float, generator: np.random.Generator) -> Images:
-    """Replace each value by a Poisson count of so many photons at full brightness."""
+def _shot_noise(x: Images, photons: float, generator: np.random.Generator) -> Images:
+    """Replace each value by a Poisson count; at full brightness it has the mean `photons`."""
     return np.asarray(generator.poisson(x * photons) / photons, dtype=np.float64)
 
 
-def impulse_noise(x: Images, share: float, generator: np.random.Generator) -> Images:
+def _impulse_noise(x: Images, share: float, generator: np.random.Generator) -> Images:
     """Set a share of all values to 0 or 1."""
     draw = generator.random(x.shape)
     return np.asarray(np.where(draw < share / 2, 0.0, np.where(draw < share, 1.0, x)), dtype=np.float64)
 
 
-def gaussian_blur(x: Images, sd: float, _generator: np.random.Generator) -> Images:
-    """Blur height and width by a Gaussian of so many pixels."""
+def _gaussian_blur(x: Images, sd: float, _generator: np.random.Generator) -> Images:
+    """Blur height and width; the standard deviation is in pixels."""
     from scipy.ndimage import gaussian_filter  # here: a tenth of the seconds in which a run starts
 
     blurred: Images = gaussian_filter(x, (0, 0, sd, sd), mode="nearest")
     return blurred
 
 
-def brightness(x: Images, more: float, _generator: np.random.Generator) -> Images:
+def _brightness(x: Images, more: float, _generator: np.random.Generator) -> Images:
     """Raise the value of HSV (the largest channel), which scales all channels of a pixel."""
     value = x.max(axis=1, keepdims=True)  # (N, 1, H, W)
     brighter = np.minimum(value + more, 1.0)
@@ -51,20 +50,20 @@ def brightness(x: Images, more: float, _generator: np.random.Generator) -> Image
     return np.asarray(np.where(value > 0, x * scale, brighter), dtype=np.float64)
 
 
-def contrast(x: Images, share: float, _generator: np.random.Generator) -> Images:
+def _contrast(x: Images, share: float, _generator: np.random.Generator) -> Images:
     """Draw each channel of an image towards its mean."""
     means: Images = x.mean(axis=(2, 3), keepdims=True)
     return (x - means) * share + means
 
 
-def pixelate(x: Images, share: float, _generator: np.random.Generator) -> Images:
+def _pixelate(x: Images, share: float, _generator: np.random.Generator) -> Images:
     """Shrink height and width to a share and enlarge them again, by boxes."""
     height, width = x.shape[2:]
     small, box = (int(width * share), int(height * share)), Image.Resampling.BOX
-    return through_pil(x, lambda image: image.resize(small, box).resize((width, height), box))
+    return _through_pil(x, lambda image: image.resize(small, box).resize((width, height), box))
 
 
-def jpeg(x: Images, quality: float, _generator: np.random.Generator) -> Images:
+def _jpeg(x: Images, quality: float, _generator: np.random.Generator) -> Images:
     """Compress as JPEG of the given quality, 1 to 95."""
 
     def compress(image: Image.Image) -> Image.Image:
@@ -72,11 +71,11 @@ def jpeg(x: Images, quality: float, _generator: np.random.Generator) -> Images:
         image.save(file, "JPEG", quality=int(quality))
         return Image.open(file)
 
-    return through_pil(x, compress)
+    return _through_pil(x, compress)
 
 
-def through_pil(x: Images, change: Callable[[Image.Image], Image.Image]) -> Images:
-    """Apply a function on PIL images, grey or colour."""
+def _through_pil(x: Images, change: Callable[[Image.Image], Image.Image]) -> Images:
+    """Apply a function of PIL images, grey or colour, to each image."""
     grey = x.shape[1] == 1
     rows = np.round(255 * x).astype(np.uint8).transpose(0, 2, 3, 1)  # (N, H, W, C)
     changed = np.stack([np.asarray(change(Image.fromarray(row[..., 0] if grey else row))) for row in rows]) / 255
@@ -84,18 +83,17 @@ def through_pil(x: Images, change: Callable[[Image.Image], Image.Image]) -> Imag
 
 
 KINDS: dict[str, tuple[Kind, tuple[float, ...]]] = {
-    "gaussian_noise": (gaussian_noise, (0.04, 0.06, 0.08, 0.09, 0.10)),
-    "shot_noise": (shot_noise, (500, 250, 100, 75, 50)),
-    "impulse_noise": (impulse_noise, (0.01, 0.02, 0.03, 0.05, 0.07)),
-    "gaussian_blur": (gaussian_blur, (0.4, 0.6, 0.7, 0.8, 1.0)),
-    "brightness": (brightness, (0.05, 0.1, 0.15, 0.2, 0.3)),
-    "contrast": (contrast, (0.75, 0.5, 0.4, 0.3, 0.15)),
-    "pixelate": (pixelate, (0.95, 0.9, 0.85, 0.75, 0.65)),
-    "jpeg": (jpeg, (80, 65, 58, 50, 40)),
+    "gaussian_noise": (_gaussian_noise, (0.04, 0.06, 0.08, 0.09, 0.10)),
+    "shot_noise": (_shot_noise, (500, 250, 100, 75, 50)),
+    "impulse_noise": (_impulse_noise, (0.01, 0.02, 0.03, 0.05, 0.07)),
+    "gaussian_blur": (_gaussian_blur, (0.4, 0.6, 0.7, 0.8, 1.0)),
+    "brightness": (_brightness, (0.05, 0.1, 0.15, 0.2, 0.3)),
+    "contrast": (_contrast, (0.75, 0.5, 0.4, 0.3, 0.15)),
+    "pixelate": (_pixelate, (0.95, 0.9, 0.85, 0.75, 0.65)),
+    "jpeg": (_jpeg, (80, 65, 58, 50, 40)),
 }
-
-
 SEVERITIES = (1, 2, 3, 4, 5)
+CACHE_BYTES = 2**31  # the corrupted images of one data set are kept in memory up to this size
 
 
 def corrupt(images: NDArray[np.uint8], kind: str, severity: int, generator: np.random.Generator) -> NDArray[np.uint8]:
@@ -116,9 +114,6 @@ def corrupt(images: NDArray[np.uint8], kind: str, severity: int, generator: np.r
     changed = change(images / 255.0, parameters[severity - 1], generator)
     # Cut off, as the authors do; 1e-6 keeps whole values that floats cannot hold.
     return (255 * np.clip(changed, 0, 1) + 1e-6).astype(np.uint8)
-
-
-CACHE_BYTES = 2**31  # the corrupted images of one data set are kept in memory up to this size
 
 
 def all_corruptions(images: NDArray[np.uint8], seed: int) -> Iterable[tuple[str, int, NDArray[np.uint8]]]:

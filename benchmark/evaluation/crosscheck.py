@@ -17,18 +17,17 @@ import torch
 from torch import Tensor
 
 from benchmark.data.load import Data
-from benchmark.evaluation.attacks import Norm, by_reference, predict
-from benchmark.evaluation.autoattack import isolated, stands_matched
-from benchmark.evaluation.evaluate import make_subject
+from benchmark.evaluation.attacks import Radius, by_reference, predict
+from benchmark.evaluation.autoattack import matched_survivors, quietly_isolated
+from benchmark.evaluation.catalogue import Norm
+from benchmark.evaluation.evaluate import make_attacked_set
 from benchmark.evaluation.external_models import load_into, load_weights
 from benchmark.evaluation.image_draws import ImageStreams
-from benchmark.evaluation.joint import Radius, Subject, batches, stands
+from benchmark.evaluation.joint import AttackedSet, batches, survivors
 from benchmark.evaluation.sanity_checks import contested
-from benchmark.execution.paths import Folders, RunPaths
-from benchmark.networks.build import build_model
+from benchmark.networks.build import build_model, weights_hash
 from benchmark.records.outcomes import robust_curve
-from benchmark.records.schema import CrosscheckRow
-from benchmark.records.store import read_record
+from benchmark.records.schema import CrosscheckRow, Record
 from benchmark.runtime.environment import describe_environment
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.files import write_whole
@@ -40,76 +39,60 @@ FOOLBOX = (("fgsm", 1), ("pgd", 20))
 FILE = "crosscheck.json"
 
 
-def crosscheck(runs: Sequence[Run], data: Data, folders: Folders, device: torch.device) -> list[CrosscheckRow]:
-    """Compare every attack on every run that has a record and a checkpoint; print each row as it comes.
+def compare(run: Run, record: Record, attacked: AttackedSet) -> Iterator[CrosscheckRow]:
+    """Yield a row for each attack on one run, in each norm at the largest eps where a tenth of the images survive.
 
-    Raises:
-        UsageError: a run has no record or no checkpoint, or the preset attacks no L2 or makes no costly checks.
+    Args:
+        run: has a preset that attacks in Linf, perhaps in L2 too.
+        record: the run's; it says where a tenth survive.
+        attacked: the run's network with images.
     """
-    data, rows = data.to(device), []
-    for run in runs:
-        for row in compare(run, data, folders, device):
-            print(
-                f"{row['arm']} seed {row['seed']}, {row['attack']} {row['norm']} {row['eps']:g} "
-                f"against {row['package']}: {row['disagreements']} of {row['images']} images differ",
-                flush=True,
-            )
-            rows.append(row)
-    return rows
-
-
-def compare(run: Run, data: Data, folders: Folders, device: torch.device) -> Iterator[CrosscheckRow]:
-    """Yield a row for each attack on one run, in each norm at the largest eps where a tenth of the images stand."""
-    settings, checks = run.preset.evaluation, run.preset.evaluation.checks
-    if checks is None:
-        raise UsageError(f"preset {run.preset.name} has no [evaluation.checks]; their `repeated` says how many images.")
-    subject = load_subject(run, data, folders, device, checks.repeated)
-    balls = [hardest(run, folders, "Linf", settings.eps)]
-    balls += [hardest(run, folders, "L2", settings.l2_eps)] if settings.l2_eps else []
+    settings = run.preset.evaluation
+    balls = [_hardest(record, "Linf", settings.eps)]
+    balls += [_hardest(record, "L2", settings.l2_eps)] if settings.l2_eps else []
     for ball in balls:
         for name, steps in [row for row in REFERENCE if not by_reference(row[0], ball.norm)]:
-            theirs = stands_matched(subject, subject.clean, ball, name, steps)
-            yield row_of(run, subject, ball, Attack(name=name, steps=steps), "pyautoattack", theirs)
+            theirs = matched_survivors(attacked, attacked.clean, ball, name, steps)
+            yield _row(run, attacked, ball, Attack(name=name, steps=steps), "pyautoattack", theirs)
     for name, steps in FOOLBOX:
         attack = Attack(name=name, steps=steps)
-        yield row_of(run, subject, balls[0], attack, "foolbox", stands_foolbox(subject, balls[0], attack))
+        yield _row(run, attacked, balls[0], attack, "foolbox", foolbox_survivors(attacked, balls[0], attack))
 
 
-def load_subject(run: Run, data: Data, folders: Folders, device: torch.device, images: int) -> Subject:
-    """Return the run's trained network with the first of its attacked images.
+def load_attacked_set(
+    run: Run, record: Record, checkpoint: Path, data: Data, device: torch.device, images: int
+) -> AttackedSet:
+    """Return a run's trained network with the first of its attacked images.
 
     Raises:
-        UsageError: there is no checkpoint of these settings.
+        UsageError: there is no checkpoint of these settings, or its weights are not those of the record.
     """
-    path = RunPaths(run, folders).checkpoint
-    if not path.is_file():
+    if not checkpoint.is_file():
         raise UsageError(
-            f"{run.arm} seed {run.seed} has no checkpoint {path}. Train it here: python -m benchmark run "
+            f"{run.arm} seed {run.seed} has no checkpoint {checkpoint}. Train it here: python -m benchmark run "
             f"{run.preset.name} --arms {run.arm} --seeds {run.seed} --force, or name its folder by --runs DIR."
         )
-    weights, _ = load_weights(path)
+    weights, _ = load_weights(checkpoint)
     model = build_model(run.preset.model.name, data.sample, data.classes, 0)
     load_into(model, weights, run.preset.model.name)
-    subject, *_ = make_subject(run.preset, run.seed, model.to(device), data)
-    return subject.part(torch.arange(min(images, len(subject.labels)), device=device))
+    recorded = record.get("final_weights_hash", "")
+    if (found := weights_hash(model)) != recorded:
+        raise UsageError(
+            f"{run.arm} seed {run.seed}: the checkpoint has other weights ({found}) than the record's "
+            f"({recorded or 'not recorded'}). They are of two trainings: give the right --runs and --results."
+        )
+    attacked = make_attacked_set(run.preset, run.seed, model.to(device), data)
+    return attacked.part(torch.arange(min(images, len(attacked.labels)), device=device))
 
 
-def hardest(run: Run, folders: Folders, norm: Norm, eps: Sequence[float]) -> Radius:
-    """Return the largest radius at which a tenth of the run's images stood, from its record.
-
-    Raises:
-        UsageError: the run has no record.
-    """
-    path = RunPaths(run, folders).record
-    if not path.is_file():
-        raise UsageError(f"there is no record {path}: run it first (python -m benchmark run {run.preset.name}).")
-    curve = robust_curve(read_record(path), norm, np.array([0.0, *eps]))
+def _hardest(record: Record, norm: Norm, eps: Sequence[float]) -> Radius:
+    curve = robust_curve(record, norm, np.array([0.0, *eps]))
     return contested(norm, dict(zip(eps, curve[1:] / 100, strict=True)))
 
 
-def row_of(run: Run, subject: Subject, ball: Radius, attack: Attack, package: str, theirs: Tensor) -> CrosscheckRow:
-    """Make the attack with torchattacks and set its outcome beside the other package's."""
-    ours = stands(subject, subject.clean, ball, attack)
+def _row(run: Run, attacked: AttackedSet, ball: Radius, attack: Attack, package: str, theirs: Tensor) -> CrosscheckRow:
+    """Run torchattacks' attack; `theirs`: (N,) booleans, the survivors of the other package's."""
+    ours = survivors(attacked, attacked.clean, ball, attack)
     return CrosscheckRow(
         arm=run.arm,
         seed=run.seed,
@@ -118,15 +101,15 @@ def row_of(run: Run, subject: Subject, ball: Radius, attack: Attack, package: st
         attack=attack.name,
         steps=attack.steps,
         package=package,
-        images=int(subject.clean.sum()),
+        images=int(attacked.clean.sum()),
         ours=int(ours.sum()),
         theirs=int(theirs.sum()),
         disagreements=int((ours != theirs).sum()),
     )
 
 
-def stands_foolbox(subject: Subject, ball: Radius, attack: Attack) -> Tensor:
-    """Return which images, (N,) booleans, foolbox's FGSM or PGD left correct, at our step size and random start.
+def foolbox_survivors(attacked: AttackedSet, ball: Radius, attack: Attack) -> Tensor:
+    """Return which images, (N,) booleans, foolbox's FGSM or PGD left correct, with our step size and random start.
 
     Raises:
         UsageError: foolbox is not installed.
@@ -141,12 +124,12 @@ def stands_foolbox(subject: Subject, ball: Radius, attack: Attack) -> Tensor:
         "fgsm": lambda: foolbox.attacks.LinfFastGradientAttack(random_start=False),
         "pgd": lambda: foolbox.attacks.LinfPGD(abs_stepsize=2.5 * ball.pixels / attack.steps, steps=attack.steps),
     }[attack.name]()
-    network = foolbox.PyTorchModel(subject.model, bounds=(0, 1), device=subject.images.device)
-    after = subject.clean.clone()
-    for batch in batches(subject, subject.clean, ball, attack.name):
-        with isolated(), ImageStreams(batch.draws.images):
+    network = foolbox.PyTorchModel(attacked.model, bounds=(0, 1), device=attacked.images.device)
+    after = attacked.clean.clone()
+    for batch in batches(attacked, attacked.clean, ball, attack.name):
+        with quietly_isolated(), ImageStreams(batch.draws.images):
             _, adversarial, _ = made(network, batch.images, batch.labels, epsilons=ball.pixels)
-        after[batch.indices] = predict(subject.model, adversarial, subject.model.batch_size) == batch.labels
+        after[batch.indices] = predict(attacked.model, adversarial, attacked.model.batch_size) == batch.labels
     return after
 
 

@@ -12,32 +12,32 @@ IMAGES = 4  # dimensions of a batch of images; draws of other shapes are shared 
 
 
 class Draws(NamedTuple):
-    """Seeds of one attack: of what all images share, and of each image's own draws."""
+    """Seeds of one attack: of the draws that all images share, and of each image's own."""
 
     shared: int
     images: Sequence[int]
 
     def rows(self, indices: Sequence[int]) -> "Draws":
-        """Return the draws of some of the images."""
+        """Return the draws of the images at `indices`."""
         return Draws(self.shared, [self.images[i] for i in indices])
 
 
 def draws(seed: int, images: int) -> Draws:
-    """Return the seeds of an attack on so many images; image i has the same one however many there are after it."""
+    """Return the seeds of an attack on N images; the seed of image i does not depend on N."""
     generator = torch.Generator().manual_seed(seed)
     return Draws(seed % 2**31, torch.randint(2**31, (images,), generator=generator).tolist())
 
 
 @contextmanager
 def isolated_generators() -> Iterator[None]:
-    """Leave the global generators as they were, those of GPUs too, which attack packages seed wherever they run."""
+    """Leave the global generators as they were, also those of GPUs, which attack packages seed on any device."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
         yield
 
 
 class ImageStreams(TorchFunctionMode):
-    """Inside it, draws of a whole batch of images (torch.rand, torch.randn, uniform_) come from each image's generator.
+    """A context: draws for a batch of images (torch.rand, torch.randn, uniform_) come from each image's generator.
 
     Attack packages draw the start of all images of a batch at once, so an image's start, and with it whether it is
     fooled, would depend on which other images are in the batch. All other draws, such as the squares of Square that all

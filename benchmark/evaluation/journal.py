@@ -1,4 +1,4 @@
-"""The journal of an evaluation: what is finished, kept in a file, so that no attack is made twice."""
+"""The journal of an evaluation: finished parts, cached in a file, so that no attack runs twice."""
 
 import json
 import time
@@ -12,13 +12,13 @@ T = TypeVar("T")
 
 
 class Journal:
-    """Computes the parts of an evaluation, each a value of JSON, or returns what an interrupted start left of them.
+    """Computes the parts of an evaluation, each a JSON value, or returns them from an interrupted start.
 
     Attributes:
         path: of the file; None keeps nothing.
-        key: what the evaluated network is; a journal of another is not used, nor a damaged one.
+        key: identifies the evaluated network; the journal of another one, or a damaged one, is ignored.
         check: called before each write; see `benchmark.runtime.files.write_whole`.
-        parts: name -> value and the seconds that it took.
+        parts: name -> value and the seconds to compute it.
         resumed: seconds spent on the parts that were found in the file.
     """
 
@@ -39,7 +39,7 @@ class Journal:
         return kept["parts"] if whole else {}
 
     def __call__(self, name: str, compute: Callable[[], T]) -> T:
-        """Return the part of this name, which `compute` gives as a value that JSON holds without loss.
+        """Return the part of this name; `compute` returns a value that JSON represents without loss.
 
         Raises:
             UsageError: the folder cannot be written.

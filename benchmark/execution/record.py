@@ -9,6 +9,7 @@ from benchmark.data.load import Data, to_float
 from benchmark.evaluation.evaluate import Evaluated, evaluated_split
 from benchmark.networks.build import weights_hash
 from benchmark.networks.flops import forward_flops, training_flops
+from benchmark.records.consistency import flags_of
 from benchmark.records.schema import SCHEMA, Cost, DataInfo, EpochAccuracy, ModelInfo, Record
 from benchmark.runtime.environment import describe_environment
 from benchmark.runtime.memory import peak_memory
@@ -144,6 +145,6 @@ def add_evaluation(record: Record, evaluated: Evaluated) -> None:
     record["calibration"] = evaluated.calibration
     record["robustness"] = evaluated.robustness
     record["checks"] = evaluated.checks
-    record["flags"] = [f"check {check['number']}: {check['flag']}" for check in evaluated.checks if check["flag"]]
+    record["flags"] = flags_of(evaluated.checks)
     record["cost"]["attack_seconds"] = round(evaluated.seconds, 3)
     record["cost"]["attack_gradients"] = sum(attack["gradients"] for attack in evaluated.robustness["attacks"])

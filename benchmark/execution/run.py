@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from benchmark.data.load import Data
-from benchmark.evaluation.evaluate import Surrogate, accuracy, evaluate, evaluated_split
+from benchmark.evaluation.evaluate import accuracy, evaluate, evaluated_split
 from benchmark.evaluation.journal import Journal
+from benchmark.evaluation.sanity_checks import Surrogate
 from benchmark.execution.events import TensorBoard
 from benchmark.execution.lock import LostError, RunLock
 from benchmark.execution.log import Log, mark_failed

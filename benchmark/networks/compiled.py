@@ -12,8 +12,8 @@ INPUT = "input"  # the place before the first layer
 class Compiled(nn.Module):
     """A network whose calls are compiled; it shares the network's weights, and compiles each part at its first call.
 
-    What is compiled does not see hooks that come later. A method that widens the batch or mixes it behind a layer
-    therefore asks for the two halves around that layer, and does its work between them.
+    Compiled code ignores hooks registered later. A method that widens the batch or mixes it behind a layer therefore
+    calls the two halves around that layer, and works between them.
 
     Args:
         network: images to logits; its training and evaluation modes are its own.
@@ -32,7 +32,7 @@ class Compiled(nn.Module):
     def below_and_above(self, layer: str) -> tuple[Part, Part] | None:
         """Return the network up to and with a layer, and the rest of it, both compiled.
 
-        None where the layer is not one of the stages of a Sequential network: then nothing but a hook gets there.
+        None where the layer is not one of the stages of a Sequential network, where only a hook reaches it.
         """
         if layer == INPUT:
             return (lambda images: images), self._whole

@@ -1,12 +1,11 @@
-"""What training costs: FLOPs of a sample, wherever it joins the batch."""
+"""The FLOPs of training on a sample that joins the batch at the input or behind a layer."""
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.networks.build import eval_mode
-
-INPUT = "input"  # where a method's step says that its virtual samples are images
+from benchmark.networks.compiled import INPUT
 
 
 def forward_flops(model: nn.Module, image: Tensor) -> int:
@@ -37,12 +36,12 @@ def training_flops(model: nn.Module, image: Tensor, layer: str | None = None) ->
 
 
 def share_of_flops(model: nn.Module, image: Tensor, layer: str | None) -> float:
-    """Return what training on a sample that joins behind `layer` costs, as a share of a whole one; see above."""
+    """Return the FLOPs of training on a sample that joins behind `layer`, as a share of those from the input."""
     return training_flops(model, image, layer) / training_flops(model, image)
 
 
 def _count(model: nn.Module, images: Tensor, layer: str | None) -> int:
-    """Count forward and backward FLOPs, the batch doubled behind `layer` where one is named."""
+    """Count forward and backward FLOPs; `layer`: double the batch behind it."""
     handle = None
     if layer:
         handle = model.get_submodule(layer).register_forward_hook(lambda _m, _i, output: torch.cat([output] * 2))

@@ -67,7 +67,7 @@ def synchronised(model: nn.Module, group: Any = None) -> nn.Module:
         group: process group whose batches are normalised together; None for all processes.
 
     Returns:
-        The model, or what takes its place if it is a BatchNorm itself.
+        The model, or its replacement if it is a BatchNorm itself.
     """
     model = nn.SyncBatchNorm.convert_sync_batchnorm(model, group)
     if not any(values.is_cuda for values in (*model.parameters(), *model.buffers())):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from benchmark.records.outcomes import unpack_bits
-from benchmark.records.schema import EpochAccuracy, Record, Robustness
+from benchmark.records.schema import Check, EpochAccuracy, Record, Robustness
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.plan import identity
 
@@ -50,10 +50,14 @@ def contradictions(record: Record) -> Iterator[str]:
         yield f"a run that is {record['status']} has {'a' if done else 'no'} reason"
     if (record["clean"] is not None) != done or (record["robustness"] is not None and not done):
         yield f"a run that is {record['status']} has {'no' if done else 'an'} evaluation"
-    flags = [f"check {check['number']}: {check['flag']}" for check in record["checks"] if check["flag"]]
-    if record["checks"] and flags != record["flags"]:
+    if record["checks"] and flags_of(record["checks"]) != record["flags"]:
         yield "flags are not those of checks"
     yield from contradicting_outcomes(record)
+
+
+def flags_of(checks: Iterable[Check]) -> list[str]:
+    """Return the flags that checks raised, as a record lists them."""
+    return [f"check {check['number']}: {check['flag']}" for check in checks if check["flag"]]
 
 
 def contradicting_outcomes(record: Record) -> Iterator[str]:

@@ -122,7 +122,7 @@ class AttackOutcome(TypedDict):
 
 @with_config(STRICT)
 class Check(TypedDict):
-    """A sanity check: what it measured, and the flag it raised (see `benchmark.evaluation.sanity_checks`)."""
+    """A sanity check of `benchmark.evaluation.catalogue`: its figures, and the flag it raised."""
 
     number: Count
     name: Text

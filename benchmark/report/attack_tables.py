@@ -10,6 +10,7 @@ import numpy as np
 from benchmark.analysis.endpoints import area_under_curve, median_minimal_eps
 from benchmark.analysis.paired import Floats
 from benchmark.analysis.study import Study
+from benchmark.evaluation.catalogue import SANITY_CHECKS, Column
 from benchmark.records.autoattack import QUERIES, STEPS
 from benchmark.records.outcomes import attacks_at, unpack_bits
 from benchmark.records.schema import AutoAttackRow, CrosscheckRow, Record
@@ -17,20 +18,6 @@ from benchmark.report.tables import Table
 from benchmark.report.words import code, count, mean_and_sd, mean_text
 from benchmark.runtime.errors import RunError
 
-_COSTLY = 6  # sanity checks with a higher number run attacks of their own
-CHECKS = (  # number of the check, its figure, header of the column, whether the figure is a share of images
-    (4, "at 64/255", "all at 64/255, %", True),
-    (5, "noise", "noise, %", True),
-    (5, "FGSM", "FGSM, %", True),
-    (5, "PGD", "PGD, %", True),
-    (7, "PGD, logits x0.1", "PGD x0.1, %", True),
-    (7, "PGD, logits x10", "PGD x10, %", True),
-    (10, "transfer", "transfer, %", True),
-    (10, "white box", "suite, %", True),
-    (8, "fooled", "Square fools", False),
-    (9, "fooled", "more steps fool", False),
-    (11, "fooled", "AutoAttack fools", False),
-)
 AUTOATTACK_NOTE = (
     f"AutoAttack standard (pyautoattack, its authors' code: {STEPS} steps, {QUERIES:,} queries of Square) on the first "
     "of the attacked images, from the checkpoints of the first seeds. Too few seeds for a test."
@@ -133,28 +120,45 @@ def _corrupted_accuracy(record: Record, kind: str) -> float:
 
 def checked(run: Record) -> bool:
     """Return whether a run had the costly sanity checks."""
-    return any(check["number"] > _COSTLY for check in run["checks"])
+    costly = {name for name, row in SANITY_CHECKS.items() if row.images}
+    return any(check["name"] in costly for check in run["checks"])
+
+
+def check_columns() -> list[tuple[str, Column]]:
+    """Return (check, column) of every column of the page of checks: shares of images first, then numbers of images."""
+    columns = [(name, column) for name, row in SANITY_CHECKS.items() for column in row.columns]
+    return sorted(columns, key=lambda entry: not entry[1].percent)
 
 
 def checks_table(study: Study) -> Table:
-    """Return how many runs of each arm had the costly checks and raised flags, and the figures of these checks."""
+    """Return how many runs of each arm had the costly checks and raised flags, and the figures of the checks."""
     rows = []
     for arm in study.arms:
         runs = _attacked(study, arm)
-        cells = [_figure_text(runs, number, key, share) for number, key, _, share in CHECKS]
+        cells = [_figure_text(runs, name, column) for name, column in check_columns()]
         flagged = sum(bool(run["flags"]) for run in runs)
         rows.append([code(arm), f"{sum(map(checked, runs))}/{len(runs)}", f"{flagged}/{len(runs)}", *cells])
-    return Table(["arm", "runs checked", "runs with flags", *(title for _, _, title, _ in CHECKS)], rows)
+    return Table(["arm", "runs checked", "runs with flags", *(column.title for _, column in check_columns())], rows)
 
 
-def _figure_text(runs: Sequence[Record], number: int, key: str, share: bool) -> str:
+def _figure_text(runs: Sequence[Record], name: str, column: Column) -> str:
     """Return the mean over runs of one figure of a check: in %, or as a number of the tested images."""
-    found = [check["figures"] for run in runs for check in run["checks"] if check["number"] == number]
-    figures = [figure for figure in found if key in figure and (share or "images" in figure)]
-    if not figures:
+    found = [check["figures"] for run in runs for check in run["checks"] if check["name"] == name]
+    values = np.array([figures[column.figure] for figures in found if column.figure in figures])
+    if not len(values):
         return "-"
-    values = np.array([figure[key] for figure in figures])
-    return mean_text(100 * values, 1) if share else f"{values.mean():.1f} of {max(f['images'] for f in figures):.0f}"
+    if column.percent:
+        return mean_text(100 * values, 1)
+    return f"{values.mean():.1f} of {max(figures['images'] for figures in found):.0f}"
+
+
+def sanity_table() -> Table:
+    """Return every sanity check with the property that it tests and its flag; costly ones have a star."""
+    rows = [
+        [f"{row.number}{'*' if row.images else ''}", row.tests, row.flag.format(**row.limits)]
+        for row in SANITY_CHECKS.values()
+    ]
+    return Table(["", "tests that", "flag"], rows, words=["tests that", "flag"])
 
 
 def read_crosschecks(results: Path) -> dict[str, list[CrosscheckRow]]:

@@ -126,7 +126,7 @@ class Attack(Settings):
 
 
 class Checks(Settings):
-    """What the costly sanity checks (4, 5 and 7 to 11) spend; the first images of the attacked set's stratified order.
+    """What the costly sanity checks spend; they take the first images of the attacked set's stratified order.
 
     `images`: for the extreme eps, random noise, PGD at other logit scales, the transfer attack and Square with
     `square_queries`. `repeated`: for the suite with `long_steps` and for the reference implementation of AutoAttack,

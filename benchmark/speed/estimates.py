@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from benchmark.data.catalogue import DATASETS
 from benchmark.data.load import to_float
-from benchmark.evaluation.attacks import TARGETS
+from benchmark.evaluation.catalogue import TARGETS
 from benchmark.evaluation.corruptions import KINDS, SEVERITIES
 from benchmark.evaluation.joint import suite
 from benchmark.evaluation.sanity_checks import PGD
@@ -22,7 +22,7 @@ from benchmark.training.loop import autocast
 
 _BATCH, _REPEATS, _LONG = 8, 5, 0.5  # images; timed passes; a first pass of more seconds stays the only one
 FORWARD = 1 / 3  # of a forward and backward pass
-_PGD_CHECKS = 10  # attacks like PGD with its 20 steps, at most, that checks 4, 5, 7 and 10 make
+_PGD_CHECKS = 10  # attacks of the sanity checks that cost as much as PGD with its 20 steps, at most
 
 
 def estimates_table(device: torch.device) -> Table:

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from benchmark.data.load import Data, data_roots, load_data
-from benchmark.evaluation import sanity_checks as sanity
-from benchmark.evaluation.evaluate import evaluate, joint_curves, make_subject, standing
+from benchmark.evaluation.attacks import Radius
+from benchmark.evaluation.evaluate import evaluate, make_attacked_set
 from benchmark.evaluation.external_models import load_weights, network
-from benchmark.evaluation.joint import Radius, Subject, attack_jointly, stands, suite
+from benchmark.evaluation.joint import AttackedSet, attack_jointly, joint_curves, joint_survivors, suite, survivors
 from benchmark.evaluation.journal import Journal
+from benchmark.evaluation.sanity_checks import contested
 from benchmark.records.outcomes import unpack_bits
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.load import load_preset
@@ -56,39 +57,39 @@ def attack_lines(device: torch.device, checkpoint: Path | None, data_root: Path 
     Raises:
         UsageError, DataError: see `load_weights`, `network` and `load_data`.
     """
-    name, subject, settings = _digits(device) if checkpoint is None else _trained(checkpoint, data_root, device)
+    name, attacked, settings = _digits(device) if checkpoint is None else _trained(checkpoint, data_root, device)
     began = time.perf_counter()
-    outcomes = attack_jointly(subject, settings, lambda _text, _share: None)
+    outcomes = attack_jointly(attacked, settings, lambda _text, _share: None)
     joint = [_Cost(time.perf_counter() - began, sum(outcome["gradients"] for outcome in outcomes))]
-    n, separate, differing = len(subject.clean), list[_Cost](), 0
+    n, separate, differing = len(attacked.clean), list[_Cost](), 0
     left: dict[Radius, Tensor] = {}
     for (radius, attack), outcome in zip(suite(settings), outcomes, strict=True):
-        alone, cost = _timed_attack(subject, subject.clean, radius, attack)
+        alone, cost = _timed_attack(attacked, attacked.clean, radius, attack)
         separate.append(cost)
-        left[radius] = left.get(radius, subject.clean) & alone
+        left[radius] = left.get(radius, attacked.clean) & alone
         differing += int((left[radius].cpu() != torch.from_numpy(unpack_bits(outcome["correct"], n))).sum())
     yield _joint_line(f"suite of {len(outcomes)} attacks, {name}", joint, separate)
     if settings.checks:
-        few = subject.part(torch.arange(min(settings.checks.images, n), device=device))
-        radius = sanity.contested("Linf", joint_curves(outcomes, n)["Linf"])
+        few = attacked.part(torch.arange(min(settings.checks.images, n), device=device))
+        radius = contested("Linf", joint_curves(outcomes, n)["Linf"])
         square = Attack(name="square", steps=settings.checks.square_queries)
-        survivors = standing(outcomes, radius, n).to(device)[: len(few.clean)]
-        joint.append(_timed_attack(few, survivors, radius, square)[1])
+        robust = joint_survivors(outcomes, radius, n).to(device)[: len(few.clean)]
+        joint.append(_timed_attack(few, robust, radius, square)[1])
         separate.append(_timed_attack(few, few.clean, radius, square)[1])
         yield _joint_line(f"Square at {radius}, {name}", joint[-1:], separate[-1:])
         yield _joint_line(f"both, {name}", joint, separate)
     total = len(outcomes) * n
-    right = float(subject.clean.sum())
+    right = float(attacked.clean.sum())
     figures = {"outcomes": float(total), "that differ": float(differing), "images right without attack": right}
     what = "outcomes that differ between joint and separate attacks, over all outcomes"
     yield make_line(_ATTACKS, what, [differing / total], figures, target=_NONE)
 
 
-def _timed_attack(subject: Subject, left: Tensor, radius: Radius, attack: Attack) -> tuple[Tensor, _Cost]:
+def _timed_attack(attacked: AttackedSet, left: Tensor, radius: Radius, attack: Attack) -> tuple[Tensor, _Cost]:
     """Attack the images of `left`, (N,) booleans; return those that survive, (N,) booleans, and the cost."""
-    before, began = subject.model.gradients, time.perf_counter()
-    survivors = stands(subject, left, radius, attack)
-    return survivors, _Cost(time.perf_counter() - began, subject.model.gradients - before)
+    before, began = attacked.model.gradients, time.perf_counter()
+    after = survivors(attacked, left, radius, attack)
+    return after, _Cost(time.perf_counter() - began, attacked.model.gradients - before)
 
 
 def _joint_line(name: str, joint: Sequence[_Cost], separate: Sequence[_Cost]) -> Line:
@@ -102,7 +103,7 @@ def _joint_line(name: str, joint: Sequence[_Cost], separate: Sequence[_Cost]) ->
     return make_line(_ATTACKS, f"{name}, joint over attack by attack", [ours / theirs], figures, target=_CHEAPER)
 
 
-def _digits(device: torch.device) -> tuple[str, Subject, Evaluation]:
+def _digits(device: torch.device) -> tuple[str, AttackedSet, Evaluation]:
     """Train a network on digits and return its name, attacked images and suite."""
     preset = load_preset("smoke", DIGITS)
     run = make_plan(preset, ["erm"], preset.seeds[:1])[0]
@@ -110,10 +111,10 @@ def _digits(device: torch.device) -> tuple[str, Subject, Evaluation]:
     state = start(run, data, device)
     for _ in range(run.epochs):
         state.epochs.append(train_epoch(run, state, data.train))
-    return "erm on digits", make_subject(preset, 0, state.model, data)[0], preset.evaluation
+    return "erm on digits", make_attacked_set(preset, 0, state.model, data), preset.evaluation
 
 
-def _trained(checkpoint: Path, data_root: Path | None, device: torch.device) -> tuple[str, Subject, Evaluation]:
+def _trained(checkpoint: Path, data_root: Path | None, device: torch.device) -> tuple[str, AttackedSet, Evaluation]:
     """Load a run's checkpoint and return the run's name, attacked images and suite."""
     weights, about = load_weights(checkpoint)
     if "preset" not in about:
@@ -121,8 +122,8 @@ def _trained(checkpoint: Path, data_root: Path | None, device: torch.device) -> 
     preset = load_preset(str(about["preset"]))
     data = load_data(preset.data, data_roots(data_root))
     model = network(preset, data, None, weights).to(device)
-    subject, *_ = make_subject(preset, int(about["seed"]), model, data.to(device))
-    return f"{about['arm']} seed {about['seed']} of {preset.name}", subject, preset.evaluation
+    attacked = make_attacked_set(preset, int(about["seed"]), model, data.to(device))
+    return f"{about['arm']} seed {about['seed']} of {preset.name}", attacked, preset.evaluation
 
 
 def evaluation_lines(device: torch.device, checkpoint: Path | None, data_root: Path | None) -> Iterator[Line]:

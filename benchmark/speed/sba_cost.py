@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 
 from benchmark.data.load import to_float
-from benchmark.networks.flops import INPUT, share_of_flops
+from benchmark.networks.compiled import INPUT
+from benchmark.networks.flops import share_of_flops
 from benchmark.settings.load import load_preset
 from benchmark.settings.plan import Run, make_plan
 from benchmark.settings.preset import Preset

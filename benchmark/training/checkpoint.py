@@ -1,4 +1,4 @@
-"""Checkpoints: the whole state of a run, also in the middle of an epoch; sealed, and loaded without unpickling code."""
+"""Checkpoints: the whole state of a run, also in the middle of an epoch; sealed, and loaded without running code."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from benchmark.runtime.files import DamagedFileError, load_tensors, remove_lefto
 from benchmark.settings.plan import Run
 from benchmark.training.state import Position, State
 
-FORMAT = 2  # of checkpoints; raised whenever what they hold changes, so that older ones are not taken for damaged runs
+FORMAT = 2  # of checkpoints; raised whenever their entries change, so that an older version's are not used
 
 
 def checkpoint_key(run: Run, data: Data, device: torch.device) -> str:
@@ -22,14 +22,14 @@ def checkpoint_key(run: Run, data: Data, device: torch.device) -> str:
 
 
 def previous(path: Path) -> Path:
-    """Return where the checkpoint before the one at `path` is kept."""
+    """Return the path of the checkpoint before the one at `path`."""
     return path.with_suffix(".previous.pt")
 
 
 def save_checkpoint(path: Path, run: Run, key: str, state: State, check: Callable[[], object] = lambda: None) -> None:
-    """Write the state whole or not at all, with the run's preset, arm and seed, so that `evaluate` knows it.
+    """Write the state atomically, with the run's preset, arm and seed, which `evaluate` reads.
 
-    The checkpoint before is kept beside it; `check` is that of `benchmark.runtime.files.write_whole`.
+    The previous checkpoint is kept beside it; `check` is that of `benchmark.runtime.files.write_whole`.
 
     Raises:
         UsageError: it cannot be written.
@@ -40,7 +40,7 @@ def save_checkpoint(path: Path, run: Run, key: str, state: State, check: Callabl
 
 
 def snapshot(state: State) -> dict[str, Any]:
-    """Return all of a state that changes in training, as tensors and plain values."""
+    """Return the part of a state that changes in training, as tensors and plain values."""
     return {
         "model": state.model.state_dict(),
         "optimizer": state.optimizer.state_dict(),
@@ -56,21 +56,21 @@ def snapshot(state: State) -> dict[str, Any]:
 
 
 def on_cpu(values: dict[str, Any]) -> dict[str, Any]:
-    """Return a snapshot whose tensors lie on the CPU, from where another process can take it."""
+    """Return a snapshot with its tensors on the CPU, for another process."""
     moved: dict[str, Any] = tree_map(lambda value: value.cpu() if isinstance(value, torch.Tensor) else value, values)
     return moved
 
 
-def load_checkpoint(path: Path, key: str, state: State, say: Callable[[str], object]) -> bool:
-    """Fill a fresh state from a checkpoint, or from the one before where it is damaged; return whether there was one.
+def load_checkpoint(path: Path, key: str, state: State, log: Callable[[str], object]) -> bool:
+    """Fill a fresh state from a checkpoint, or from the previous one if it is damaged; return whether there was one.
 
-    A checkpoint with another key (format, settings, data, torch, device) is not used; the run's next one replaces it.
+    A checkpoint with another key is not used; the run's next one replaces it.
 
     Args:
-        path: the newest checkpoint's.
-        key: what it must share with the run.
+        path: of the newest checkpoint.
+        key: of the run, see `checkpoint_key`.
         state: of a run that has not begun.
-        say: told what is damaged, moved aside or not used.
+        log: called with a message for each checkpoint that is damaged or not used.
     """
     remove_leftovers(path)
     for candidate in (path, previous(path)):
@@ -80,10 +80,10 @@ def load_checkpoint(path: Path, key: str, state: State, say: Callable[[str], obj
             values = load_tensors(candidate)
         except DamagedFileError as error:
             aside = candidate.replace(candidate.with_suffix(".damaged"))
-            say(f"the checkpoint {candidate} is damaged ({error}); it is now {aside.name}, the one before is tried")
+            log(f"the checkpoint {candidate} is damaged ({error}); it is now {aside.name}, the one before is tried")
             continue
         if values.get("key") != key:
-            say(f"the checkpoint {candidate} is of other data, another torch, kind of device or version: not used")
+            log(f"the checkpoint {candidate} is of other data, another torch, kind of device or version: not used")
             return False
         fill(state, values)
         return True
@@ -91,7 +91,7 @@ def load_checkpoint(path: Path, key: str, state: State, say: Callable[[str], obj
 
 
 def fill(state: State, values: dict[str, Any]) -> None:
-    """Put what `snapshot` returned into a fresh state of the same run."""
+    """Restore a snapshot in a fresh state of the same run."""
     device = next(state.model.parameters()).device
     state.model.load_state_dict(values["model"])
     state.optimizer.load_state_dict(values["optimizer"])

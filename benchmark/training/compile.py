@@ -17,12 +17,12 @@ from benchmark.training.checkpoint import fill, snapshot
 from benchmark.training.loop import begin_epoch, train_step, training_batches
 from benchmark.training.state import State
 
-MOST_FORMS = 64  # of a network: whole and in halves, for each size of batch, training and evaluating
-REHEARSED = 32  # steps; a method that draws one of three layers in half of them misses one in 1 of 100 rehearsals
+MAX_FORMS = 64  # of a network: whole and in halves, for each size of batch, training and evaluating
+WARM_UP_STEPS = 32  # with three layers drawn in half of them, 1 warm-up of 100 misses a layer
 
 
 def compiles(recipe: Recipe, device: torch.device, group: Group = ALONE) -> bool:
-    """Say whether the recipe compiles here: on a GPU, where one process trains.
+    """Return whether the recipe compiles here: on a GPU, where one process trains.
 
     On a CPU compiling takes longer than it saves, and DistributedDataParallel does not see calls of a network's halves.
     """
@@ -30,18 +30,15 @@ def compiles(recipe: Recipe, device: torch.device, group: Group = ALONE) -> bool
 
 
 def warm_up(run: Run, state: State, train: Images) -> float:
-    """Compile what the run's steps call, in rehearsed steps that leave the state as it was.
+    """Compile the network in training steps that leave the state as it was; return the seconds spent.
 
-    Without them the first steps of an epoch would take the time of compilation. What none of them calls, such as the
-    halves of a method that begins to act later, is compiled when it is first called, and that epoch takes the time.
+    Without them the first epoch's time would include compilation. A part that none of them calls, such as the halves
+    of a method that begins to act later, is compiled in the epoch that first calls it.
 
     Args:
-        run: what is trained.
+        run: gives recipe and arm.
         state: its `network` becomes the compiled form of its model.
-        train: what it is trained on.
-
-    Returns:
-        Seconds that it took.
+        train: the training images.
 
     Raises:
         UsageError: torch.compile fails here.
@@ -50,19 +47,19 @@ def warm_up(run: Run, state: State, train: Images) -> float:
     from torch._dynamo.exc import TorchDynamoException
 
     began = time.perf_counter()
-    # All parts of all networks share one function of torch, and with it the limit, 8 unless changed, behind which torch
-    # would go on uncompiled without a word.
+    # All parts of all networks share one function of torch, and with it the limit, 8 by default, beyond which torch
+    # silently runs uncompiled.
     torch.compiler.reset()
-    torch._dynamo.config.recompile_limit = MOST_FORMS
+    torch._dynamo.config.recompile_limit = MAX_FORMS
     torch._dynamo.config.fail_on_recompile_limit_hit = True
     before = copy.deepcopy(snapshot(state))
     state.network = Compiled(state.model)
     state.position = begin_epoch(state, train, len(train.labels) // run.preset.recipe.batch_size)
     state.model.train()
     with contextlib.closing(training_batches(run, state, train)) as batches:
-        images, labels = next(batches)  # as training has them: another memory format would be compiled anew
+        images, labels = next(batches)  # in training's memory format; another would be compiled again
     try:
-        for _ in range(REHEARSED):
+        for _ in range(WARM_UP_STEPS):
             train_step(run, state, to_float(images), labels)
     except TorchDynamoException as error:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Training: one loop for every arm, which knows no method by name."""
+"""The training loop: one for every arm, which knows no method by name."""
 
 import contextlib
 import hashlib
@@ -29,8 +29,9 @@ class DivergedError(Exception):
 
 
 def order_hash(run: Run, images: int) -> str:
-    """Return the SHA-256 (16 hex digits) of the order of `images` images over the recipe's epochs; arms with epochs of
-    their own follow it as far as they go.
+    """Return the SHA-256 (16 hex digits) of the order of N training images over the recipe's epochs.
+
+    An arm with fewer or more epochs of its own follows the same order for its epochs.
     """
     digest, order = hashlib.sha256(), stream(run.preset.data.name, run.seed, "order")
     for _ in range(run.preset.recipe.epochs):
@@ -39,15 +40,15 @@ def order_hash(run: Run, images: int) -> str:
 
 
 def autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:
-    """Return the precision of training: bfloat16 autocast or plain float32."""
+    """Return the context in which the network runs: bfloat16 autocast or plain float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
 
 
 def train_step(run: Run, state: State, images: Tensor, labels: Tensor) -> list[Any]:
-    """Take one optimizer step; return what the method returned for each batch: one, or each part of `accumulate`.
+    """Take one optimizer step; return the method's `Step` of each batch: one, or each part of `accumulate`.
 
     Args:
-        run: what is trained.
+        run: gives recipe and arm.
         state: is changed in place.
         images: (N, C, H, W) float images in [0, 1], this process's share of the step's.
         labels: (N,) their labels.
@@ -57,12 +58,12 @@ def train_step(run: Run, state: State, images: Tensor, labels: Tensor) -> list[A
     """
     parts, taken = min(run.preset.recipe.accumulate, len(labels)), list[Any]()
     state.optimizer.zero_grad(set_to_none=True)
-    for some, theirs in zip(images.chunk(parts), labels.chunk(parts), strict=True):
-        with gradients_exchanged(state, last=len(taken) == parts - 1):
+    for part, part_labels in zip(images.chunk(parts), labels.chunk(parts), strict=True):
+        with _exchange_gradients(state, last=len(taken) == parts - 1):
             try:
                 with autocast(run.preset.recipe, images.device):
-                    step = state.method(state.network, some, theirs, generator=state.streams["method"])
-            except ValueError as error:  # a method's word that it does not fit this network
+                    step = state.method(state.network, part, part_labels, generator=state.streams["method"])
+            except ValueError as error:  # how a method refuses a network
                 raise UsageError(f"arm {run.arm}: {error}") from error
             (step.loss if parts == 1 else step.loss / parts).backward()
         taken.append(step)
@@ -70,43 +71,41 @@ def train_step(run: Run, state: State, images: Tensor, labels: Tensor) -> list[A
     return taken
 
 
-def gradients_exchanged(state: State, last: bool) -> AbstractContextManager[Any]:
-    """Let several processes exchange gradients in a step's last part alone, when all of them are summed up."""
+def _exchange_gradients(state: State, last: bool) -> AbstractContextManager[Any]:
+    """Return the context of one part of a step: processes exchange gradients in the last, when all are summed up."""
     if isinstance(state.network, DistributedDataParallel) and not last:
         return state.network.no_sync()
     return contextlib.nullcontext()
 
 
 class Callback:
-    """Called while a run trains. What a method raises leaves a state from which the run can resume."""
+    """Called while a run trains. After an exception raised in a method the run can resume from its state."""
 
     def on_step(self, steps: int) -> None:
-        """After each optimizer step, of which the epoch has had `steps` by then."""
+        """Called after each optimizer step, with the number of the epoch's steps so far."""
 
     def on_epoch(self, epoch: Epoch, share: float) -> None:
-        """After each epoch, with its record and the share of the training that is over, in [0, 1]."""
+        """Called after each epoch, with its record and the share of the training that is over, in [0, 1]."""
 
 
 class OnStep(Callback):
-    """Calls a function after each step."""
+    """Calls a function in `on_step`."""
 
     def __init__(self, call: Callable[[int], object]) -> None:
         self.call = call
 
-    def on_step(self, steps: int) -> None:
-        """Call it with the steps of the epoch so far."""
+    def on_step(self, steps: int) -> None:  # noqa: D102
         self.call(steps)
 
 
 def train_epoch(run: Run, state: State, train: Images, callbacks: Sequence[Callback] = ()) -> Epoch:
-    """Train one epoch, or what is left of it: a new random order, whole batches only (the rest is left out).
+    """Train one epoch, or the rest of one in progress, in a new random order; an incomplete last batch is left out.
 
-    In compute mode the last epoch ends where the budget does. One process
-    does not wait for its device inside the epoch; several do, in torch's SyncBatchNorm. Accuracy is filled in by the
-    caller.
+    In compute mode the last epoch ends with the budget. One process does not wait for its device inside the epoch;
+    several do, in torch's SyncBatchNorm. The caller fills in the accuracy.
 
     Args:
-        run: what is trained.
+        run: gives recipe, arm and seed.
         state: is changed in place, `position` at every step.
         train: the training images.
         callbacks: called after each step.
@@ -127,7 +126,7 @@ def train_epoch(run: Run, state: State, train: Images, callbacks: Sequence[Callb
             images, labels = next(batches)
             for group in state.optimizer.param_groups:
                 group["lr"] = learning_rate(recipe, allowed.share(state))
-            count(state, train_step(run, state, to_float(images), labels))
+            _count(state, train_step(run, state, to_float(images), labels))
             state.images += recipe.batch_size
             position.seconds += time.perf_counter() - began
             for callback in callbacks:
@@ -135,10 +134,9 @@ def train_epoch(run: Run, state: State, train: Images, callbacks: Sequence[Callb
     return _end_epoch(state, recipe, whole)
 
 
-def count(state: State, taken: Sequence[Any]) -> None:
-    """Count one more optimizer step, from what the method returned for its parts."""
-    position = state.position
-    assert position is not None
+def _count(state: State, taken: Sequence[Any]) -> None:
+    """Count one more optimizer step, of one `Step` for each of its parts."""
+    position = state.epoch_in_progress
     losses = [step.loss.detach() for step in taken]
     position.losses[position.steps] = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
     for step in taken:
@@ -149,16 +147,15 @@ def count(state: State, taken: Sequence[Any]) -> None:
 
 
 def begin_epoch(state: State, train: Images, whole: int) -> Position:
-    """Draw the order of an epoch of `whole` steps."""
+    """Return the start of an epoch of `whole` steps, with its random order."""
     order = torch.randperm(len(train.labels), generator=state.streams["order"])
     device = next(state.model.parameters()).device
     return Position(order.to(train.labels.device, non_blocking=True), torch.zeros(whole, device=device))
 
 
 def _end_epoch(state: State, recipe: Recipe, whole: int) -> Epoch:
-    """Return what is recorded of the epoch whose last step is done."""
-    position = state.position
-    assert position is not None
+    """Return the record of the epoch whose last step is done."""
+    position = state.epoch_in_progress
     began = time.perf_counter()
     raise_if_diverged(state)  # the one wait for the device, and for the other processes
     position.seconds += time.perf_counter() - began
@@ -179,15 +176,14 @@ def _end_epoch(state: State, recipe: Recipe, whole: int) -> Epoch:
 
 
 def raise_if_diverged(state: State) -> None:
-    """Look at the losses of the epoch in progress, from now on means over all processes, and at the weights.
+    """Check the losses of the epoch in progress, which become means over all processes, and the weights.
 
-    Waits for the device; all processes do it at the same steps.
+    Waits for the device; all processes call it at the same steps.
 
     Raises:
         DivergedError: one is not finite; the text names step and values.
     """
-    position = state.position
-    assert position is not None
+    position = state.epoch_in_progress
     position.losses[: position.steps] = state.group.mean(position.losses[: position.steps])
     losses = position.losses[: position.steps].tolist()
     where = f"epoch {len(state.epochs) + 1}, step"
@@ -206,9 +202,7 @@ def raise_if_diverged(state: State) -> None:
 
 def training_batches(run: Run, state: State, train: Images) -> Generator[tuple[Tensor, Tensor]]:
     """Yield this process's uint8 images, augmented, and labels of every step that is left of the epoch."""
-    preset, position = run.preset, state.position
-    recipe = preset.recipe
-    assert position is not None
+    preset, recipe, position = run.preset, run.preset.recipe, state.epoch_in_progress
     feed = Feed(
         rows=position.order.split(recipe.batch_size)[position.steps : len(train.labels) // recipe.batch_size],
         own=lambda batch: state.group.own(batch, recipe.accumulate),

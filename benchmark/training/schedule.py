@@ -1,4 +1,4 @@
-"""The schedule of a training: how long it takes, and the learning rate at every step."""
+"""The schedule of a training: its length, and the learning rate at every step."""
 
 import functools
 from collections.abc import Callable
@@ -14,12 +14,12 @@ from benchmark.training.state import State
 
 @dataclass(frozen=True)
 class Budget:
-    """What a run may spend in training: optimizer steps or, in compute mode, FLOPs.
+    """The budget of a training: optimizer steps or, in compute mode, FLOPs.
 
     Attributes:
-        total: all that it may spend; in compute mode what plain training spends in the recipe's epochs.
-        step: what a plain step costs; training ends when not even that is left.
-        spent: what the state has spent so far.
+        total: of the training; in compute mode the FLOPs of plain training over the recipe's epochs.
+        step: cost of a plain step; training ends when less than that is left.
+        spent: returns the cost of a state's training so far.
     """
 
     total: int
@@ -27,13 +27,14 @@ class Budget:
     spent: Callable[[State], int]
 
     def share(self, state: State) -> float:
-        """Return the share of the training that is over, which the learning rate follows: 0 at the first step, 1 at
-        the last plain one; an augmented one may pass it.
+        """Return the share of the training that is over, in [0, 1]: 0 at the first step, 1 at the last plain one.
+
+        The learning rate follows it.
         """
         return min(self.spent(state) / max(self.total - self.step, 1), 1.0)
 
     def is_spent(self, state: State) -> bool:
-        """Say whether training is over."""
+        """Return whether training is over."""
         return self.spent(state) + self.step > self.total
 
 
@@ -54,7 +55,7 @@ def budget(run: Run, state: State, train: Images) -> Budget:
 
 
 def learning_rate(recipe: Recipe, share: float) -> float:
-    """Return the rate (see `Recipe`) where `share` of the training, in [0, 1], is over."""
+    """Return the learning rate (see `Recipe`) when `share` of the training, in [0, 1], is over."""
     if share < recipe.peak:
         factor = recipe.initial + (1 - recipe.initial) * share / recipe.peak
     elif recipe.drops:

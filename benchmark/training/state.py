@@ -1,4 +1,4 @@
-"""The state of a run in training: all that changes, where it starts, and where an epoch in progress stands."""
+"""The state of a run in training: everything that changes, its start, and the position in an epoch in progress."""
 
 import copy
 import inspect
@@ -24,14 +24,14 @@ PURPOSES = ("order", "augmentation", "method")
 
 @dataclass
 class Position:
-    """Where an epoch in progress stands.
+    """The position in an epoch in progress.
 
     Attributes:
         order: (N,) the epoch's order of the training images.
         losses: (steps of a whole epoch,) float32, the loss of each step done.
         steps: steps done.
         augmented: batches that the method augmented; a step takes one, with gradient accumulation several.
-        seconds: the time that they took.
+        seconds: spent on the steps.
     """
 
     order: Tensor
@@ -43,21 +43,21 @@ class Position:
 
 @dataclass
 class State:
-    """All that changes while a run trains, and all that a checkpoint holds.
+    """Everything that changes while a run trains, and all that a checkpoint holds.
 
     Attributes:
-        model, optimizer: what is trained.
-        network: the model as methods call it: itself, what exchanges its gradients between several processes, or a
-            compiled form that shares its weights (`benchmark.networks.compiled`).
+        model, optimizer: the network that is trained, and its optimizer.
+        network: the model as methods call it: itself, its DistributedDataParallel wrapper, or a compiled form that
+            shares its weights (`benchmark.networks.compiled`).
         group: the processes that train it.
         method: the arm's method; it may keep a state of its own (`state_dict`), so each run has its own.
         streams: one generator for each purpose.
         weights_hash: hash of the initial weights.
-        epochs: what is recorded of each finished epoch.
+        epochs: the records of finished epochs.
         images: number of images trained on so far.
         virtual: number of virtual samples so far, for each layer behind which they joined the batch.
-        position: where the epoch in progress stands; None between epochs.
-        skipped: damaged image files that were replaced so far and what is wrong with each; the data set's own list.
+        position: in the epoch in progress; None between epochs.
+        skipped: damaged image file -> what is wrong with it, of those replaced so far; the data set's own dictionary.
     """
 
     model: nn.Module
@@ -72,6 +72,12 @@ class State:
     virtual: dict[str, int] = field(default_factory=dict)
     position: Position | None = None
     skipped: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def epoch_in_progress(self) -> Position:
+        """The position, inside an epoch."""
+        assert self.position is not None
+        return self.position
 
 
 def start(run: Run, data: Data, device: torch.device, group: Group = ALONE) -> State:
@@ -96,7 +102,7 @@ def start(run: Run, data: Data, device: torch.device, group: Group = ALONE) -> S
 
 
 def _network(model: nn.Module, device: torch.device, group: Group) -> nn.Module:
-    """Return what methods call: the model, or what exchanges its gradients between processes."""
+    """Return the model, wrapped in DistributedDataParallel where several processes train it."""
     if group.size == 1:
         return model
     devices = [device] if device.type == "cuda" else None
@@ -107,7 +113,7 @@ def _network(model: nn.Module, device: torch.device, group: Group) -> nn.Module:
 
 
 def make_optimizer(recipe: Recipe, model: nn.Module, device: torch.device) -> torch.optim.SGD:
-    """Return Nesterov SGD of the weights that are trained; on a GPU one kernel does a whole step."""
+    """Return Nesterov SGD of the trainable weights; on a GPU one kernel does a whole step."""
     return torch.optim.SGD(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
         lr=recipe.learning_rate,

@@ -1,4 +1,4 @@
-"""The surrogate: a network of the same kind from a seed that no run has, whose adversarial images are transferred."""
+"""The surrogate of the transfer attack: the same kind of network, from a seed that no run has."""
 
 from collections.abc import Callable
 

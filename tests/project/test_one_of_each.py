@@ -1,4 +1,4 @@
-"""Data sets, networks, attacks, methods, endpoints and launchers are added by one row, as CONTRIBUTING.md says."""
+"""One row adds a data set, network, attack, sanity check, method, endpoint or launcher, as CONTRIBUTING.md says."""
 
 import re
 from collections import OrderedDict
@@ -18,7 +18,8 @@ from benchmark.analysis.endpoints import ENDPOINTS, Measure
 from benchmark.analysis.study import load_study
 from benchmark.data.catalogue import DATASETS, Dataset
 from benchmark.data.images import Source, Split
-from benchmark.evaluation.catalogue import ATTACKS
+from benchmark.evaluation.catalogue import ATTACKS, SANITY_CHECKS, AttackRow, Column, SanityCheck
+from benchmark.evaluation.sanity_checks import Case, Found
 from benchmark.execution.launchers import LAUNCHERS
 from benchmark.execution.launchers.context import Launcher
 from benchmark.networks.catalogue import NETWORKS
@@ -80,6 +81,12 @@ class Darken:
         return (images - self.eps).clamp(0, 1)
 
 
+def grey(case: Case, dark: float) -> Found:
+    """The images' mean value."""
+    mean = float(case.attacked.images.mean())
+    return Found({"mean": mean}, {f"the {len(case.left)} images are dark": mean < dark})
+
+
 @dataclass(frozen=True)
 class Calm:
     """Cross-entropy of logits divided by a temperature."""
@@ -95,7 +102,12 @@ class Calm:
 def rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(DATASETS, "stripes", Dataset(f"{__name__}:stripes", "made up", train_images=120))
     monkeypatch.setitem(NETWORKS, "tiny", Row(f"{__name__}:tiny", "one convolution"))
-    monkeypatch.setitem(ATTACKS, "darken", Row(f"{__name__}:Darken", "no gradient"))
+    monkeypatch.setitem(ATTACKS, "darken", AttackRow(f"{__name__}:Darken", "no gradient"))
+    columns = (Column("mean", "mean, %"),)
+    check = SanityCheck(
+        99, f"{__name__}:grey", "images are not dark", "a mean below {dark}", {"dark": 0.9}, columns=columns
+    )
+    monkeypatch.setitem(SANITY_CHECKS, "grey", check)
     monkeypatch.setitem(METHODS, "calm", Row(f"{__name__}:Calm", "a temperature"))
     losses = Measure(
         "training loss of the last epoch",
@@ -116,10 +128,15 @@ def test_a_study_of_new_rows_runs_and_is_reported(fresh: Path, say: Say) -> None
     assert record["settings"]["model"]["name"] == "tiny"
     assert record["settings"]["arm"]["settings"] == {"temperature": 2.0}
     assert {attack["attack"] for attack in record["robustness"]["attacks"]} == {"darken", "apgd_dlr"}
+    assert record["checks"][-1]["figures"].keys() == {"mean"}
+    assert record["flags"][-1] == "check 99: the 20 images are dark"
     study = load_study("mine", read_study(fresh / "results", "mine"))
     values = dict(zip(study.arms, study.values("loss"), strict=True))
     assert values["calm"].tolist() == [record["epochs"][-1]["train_loss"]]
     assert say("report").code == 0
+    page = (fresh / "results" / "checks.md").read_text(encoding="utf-8")
+    assert "a mean below 0.9" in page
+    assert "check 99: the 20 images are dark" in page
     for kind, name in (("datasets", "stripes"), ("models", "tiny"), ("attacks", "darken"), ("methods", "calm")):
         assert re.search(rf"^{name} ", say("list", kind).out, re.MULTILINE)
 
@@ -135,6 +152,6 @@ def test_a_launcher_is_one_row(fresh: Path, say: Say, monkeypatch: pytest.Monkey
 
 def test_contributing_names_the_table_of_every_kind() -> None:
     text = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    for target in TABLES.values():
-        module = target.partition(":")[0]
-        assert f"`{module.replace('.', '/')}.py`" in text
+    for target in (*TABLES.values(), "benchmark.evaluation.catalogue:SANITY_CHECKS"):
+        module, _, table = target.partition(":")
+        assert f"{table.upper()}, `{module.replace('.', '/')}.py`" in text

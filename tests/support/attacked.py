@@ -1,29 +1,64 @@
-"""What the tests of the rules for attacks share: networks and images to attack, and short attacks."""
+"""Shared by the tests of attacks: networks that compute the same on every processor, images, short attacks."""
 
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
+from around import Around
 from tiny_study import pixels_of
 from torch import Tensor, nn
 
-from benchmark.data.load import Data, to_float
-from benchmark.evaluation.attacks import Norm, Victim, make_attack, perturb, predict
+from benchmark.data.load import Data, load_data, to_float
+from benchmark.data.seeds import stream
+from benchmark.evaluation.attacks import FrozenModel, Radius, make_attack, perturb, predict
+from benchmark.evaluation.catalogue import Norm
 from benchmark.evaluation.image_draws import draws
-from benchmark.evaluation.joint import Subject, attack_jointly
+from benchmark.evaluation.joint import AttackedSet, attack_jointly
 from benchmark.networks.build import build_model
 from benchmark.records.outcomes import unpack_bits
 from benchmark.records.schema import AttackOutcome
+from benchmark.settings.load import load_preset
+from benchmark.settings.plan import make_plan
 from benchmark.settings.preset import Attack, Evaluation
+from benchmark.training.schedule import learning_rate
+from benchmark.training.state import make_optimizer, start
 
 STEPS = {"fgsm": 1, "pgd": 3, "apgd_ce": 3, "apgd_dlr": 3, "apgd_t": 2, "fab_t": 2, "square": 10}
 LINF: list[tuple[str, Norm]] = [(name, "Linf") for name in STEPS]
 EVERY: list[tuple[str, Norm]] = [*LINF, *[(name, "L2") for name in list(STEPS)[2:]]]
-RADIUS: dict[Norm, float] = {"Linf": 16 / 255, "L2": 0.5}
+RADIUS: dict[Norm, Radius] = {"Linf": Radius("Linf", 16.0), "L2": Radius("L2", 0.5)}
 SHARED_DRAWS = [("apgd_t", "Linf"), ("apgd_t", "L2"), ("square", "L2")]
 SCALE_FREE = {"apgd_dlr", "apgd_t"}
 IMAGES = 96
+CPU = torch.device("cpu")
 every_attack = pytest.mark.parametrize(("name", "norm"), EVERY, ids=[f"{name}-{norm}" for name, norm in EVERY])
+
+
+class InDouble(Around):
+    """A network that computes in double precision: rounding that depends on processor, threads or batch vanishes."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        state = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        doubles = {name: value.double() if value.is_floating_point() else value for name, value in state.items()}
+        logits: Tensor = torch.func.functional_call(self.model, doubles, (images.double(),))
+        return logits.float()
+
+
+def trained_digits(seed: int) -> nn.Module:
+    """A network trained on all digits (about 95% correct), in double precision, the same on every processor."""
+    preset = load_preset("smoke", ("recipe.epochs=4",))
+    data, run, recipe = load_data(preset.data, []), make_plan(preset, ["erm"], [seed])[0], preset.recipe
+    model, order = start(run, data, CPU).model.double(), stream("digits", seed, "order")
+    optimizer, images = make_optimizer(recipe, model, CPU), pixels_of(data.train).double() / 255
+    steps = len(images) // recipe.batch_size
+    for epoch in range(recipe.epochs):
+        for step, batch in enumerate(torch.randperm(len(images), generator=order).split(recipe.batch_size)[:steps]):
+            optimizer.param_groups[0]["lr"] = learning_rate(recipe, (epoch * steps + step) / (recipe.epochs * steps))
+            optimizer.zero_grad()
+            F.cross_entropy(model(images[batch]), data.train.labels[batch]).backward()
+            optimizer.step()
+    return model.float().eval()
 
 
 def colours(images: int, classes: int = 10, pixels: int = 8) -> tuple[nn.Module, Tensor]:
@@ -33,15 +68,17 @@ def colours(images: int, classes: int = 10, pixels: int = 8) -> tuple[nn.Module,
     return build_model("small", bytes_, classes, seed=1).eval(), to_float(bytes_).contiguous()
 
 
-def written_digits(network: nn.Module, digits: Data) -> Subject:
-    """96 handwritten digits and the network that is attacked with them."""
-    return subject(Victim(network), to_float(pixels_of(digits.test)[:IMAGES]).contiguous(), digits.test.labels[:IMAGES])
+def written_digits(network: nn.Module, digits: Data) -> AttackedSet:
+    """96 handwritten digits and the network, in double precision, that is attacked with them."""
+    images, labels = to_float(pixels_of(digits.test)[:IMAGES]).contiguous(), digits.test.labels[:IMAGES]
+    return attacked_set(FrozenModel(InDouble(network)), images, labels)
 
 
-def subject(model: Victim, images: Tensor, labels: Tensor, batch_size: int = 32, classes: int = 10) -> Subject:
+def attacked_set(
+    model: FrozenModel, images: Tensor, labels: Tensor, batch_size: int = 32, classes: int = 10
+) -> AttackedSet:
     model = model.in_batches_of(batch_size)
-    clean = predict(model, images, batch_size) == labels
-    return Subject(model, images, labels, clean, classes, seed=5)
+    return AttackedSet(model, images, labels, predict(model, images, batch_size) == labels, classes, seed=5)
 
 
 def attack_of(name: str, steps: int | None = None) -> Attack:
@@ -50,7 +87,7 @@ def attack_of(name: str, steps: int | None = None) -> Attack:
 
 def made_of(attack: Attack, model: nn.Module, norm: Norm, classes: int = 10) -> Any:
     """The attack that is made: of torchattacks, or of the reference where it is called by its method."""
-    made = make_attack(attack, model, norm, RADIUS[norm], classes, seed=3)
+    made = make_attack(attack, model, RADIUS[norm], classes, seed=3)
     return getattr(made, "__self__", made)
 
 
@@ -58,7 +95,7 @@ def attacked(
     model: nn.Module, name: str, norm: Norm, images: Tensor, labels: Tensor | None = None, classes: int = 10
 ) -> Tensor:
     labels = predict(model, images, len(images)) if labels is None else labels
-    return perturb(model, attack_of(name), norm, RADIUS[norm], images, labels, draws(7, len(images)), classes)
+    return perturb(model, attack_of(name), RADIUS[norm], images, labels, draws(7, len(images)), classes)
 
 
 def suite(*names: str, **changes: Any) -> Evaluation:
@@ -66,7 +103,7 @@ def suite(*names: str, **changes: Any) -> Evaluation:
     return Evaluation(**values | {"attacks": tuple(attack_of(name) for name in names)} | changes)
 
 
-def jointly(of: Subject, settings: Evaluation) -> list[AttackOutcome]:
+def jointly(of: AttackedSet, settings: Evaluation) -> list[AttackOutcome]:
     return attack_jointly(of, settings, lambda _text, _share: None)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.evaluation.catalogue import SANITY_CHECKS
+from benchmark.records.consistency import flags_of
 from benchmark.records.outcomes import pack_bits
 from benchmark.records.schema import AttackOutcome, Check, Epoch, Record, Robustness
 from benchmark.records.store import record_path, write_record
@@ -157,18 +159,22 @@ def record(arm: str, seed: int, correct: int, curve: Sequence[int] = CURVE, **ch
 def costly_checks(seed: int, flag: str | None = None) -> list[Check]:
     """All checks of a run, with figures that grow with the seed."""
     share = 0.01 * seed
-    figures: dict[int, dict[str, float]] = {
-        1: {"training modules": 0},
-        4: {"largest rise": 0.0, "at 64/255": share},
-        5: {"noise": 0.7 + share, "FGSM": 0.5 + share, "PGD": 0.3 + share, "odd images": 0},
-        6: {"zero gradients": 0.0, "median margin": 1.5, "CE - DLR": 0.0},
-        7: {"PGD, logits x0.1": 0.31 + share, "PGD, logits x1": 0.3, "PGD, logits x10": 0.32 + share},
-        8: {"fooled": seed, "stood": 50, "images": 100},
-        9: {"fooled": 0, "stood": 30, "images": 64},
-        10: {"transfer": 0.6 + share, "white box": 0.2 + share, "odd images": 1},
-        11: {"fooled": 2 * (seed == 4), "stood": 30, "images": 64},
+    figures: dict[str, dict[str, float]] = {
+        "state": {"training modules": 0},
+        "monotone": {"largest rise": 0.0, "at 64/255": share},
+        "order of attacks": {"noise": 0.7 + share, "FGSM": 0.5 + share, "PGD": 0.3 + share, "odd images": 0},
+        "gradients": {"zero gradients": 0.0, "median margin": 1.5, "CE - DLR": 0.0},
+        "logit scale": {"PGD, logits x0.1": 0.31 + share, "PGD, logits x1": 0.3, "PGD, logits x10": 0.32 + share},
+        "black box": {"fooled": seed, "stood": 50, "images": 100},
+        "more steps": {"fooled": 0, "stood": 30, "images": 64},
+        "transfer": {"transfer": 0.6 + share, "white box": 0.2 + share, "odd images": 1},
+        "reference AutoAttack": {"fooled": 2 * (seed == 4), "stood": 30, "images": 64},
     }
-    return [Check(number=n, name=f"check {n}", figures=of, flag=flag if n == 8 else None) for n, of in figures.items()]
+    numbers = {name: row.number for name, row in SANITY_CHECKS.items()}
+    return [
+        Check(number=numbers[name], name=name, figures=of, flag=flag if name == "black box" else None)
+        for name, of in figures.items()
+    ]
 
 
 def diverged(arm: str, seed: int) -> Record:
@@ -267,5 +273,5 @@ def completed(entry: Record) -> Record:
     attacks = done["robustness"]["attacks"] if done["robustness"] else []
     done["cost"]["attack_gradients"] = sum(attack["gradients"] for attack in attacks)
     if done["checks"]:
-        done["flags"] = [f"check {check['number']}: {check['flag']}" for check in done["checks"] if check["flag"]]
+        done["flags"] = flags_of(done["checks"])
     return done

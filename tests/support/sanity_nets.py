@@ -1,5 +1,6 @@
-"""What the tests of the sanity checks share: settings, all checks of a network, and networks that look robust."""
+"""Shared by the tests of the sanity checks: settings, the case of an evaluation, and networks that look robust."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,10 +9,11 @@ from tiny_study import pixels_of
 from torch import Tensor, nn
 
 from benchmark.data.load import Data, to_float
-from benchmark.evaluation.attacks import Victim, predict
-from benchmark.evaluation.evaluate import all_checks, attacked_images, joint_curves
-from benchmark.evaluation.joint import Radius, Subject, attack_jointly
-from benchmark.records.schema import Check
+from benchmark.evaluation.attacks import FrozenModel, Radius, predict
+from benchmark.evaluation.catalogue import SANITY_CHECKS
+from benchmark.evaluation.evaluate import attacked_images
+from benchmark.evaluation.joint import AttackedSet, attack_jointly
+from benchmark.evaluation.sanity_checks import Case, case_of
 from benchmark.settings.load import load_preset
 from benchmark.settings.preset import Attack, Checks, Evaluation
 
@@ -19,28 +21,15 @@ IMAGES = 64
 NEAR = Radius("Linf", 16.0)
 SUITE = (Attack(name="apgd_ce", steps=10), Attack(name="apgd_dlr", steps=10))
 SPEND = Checks(images=IMAGES, square_queries=100, repeated=32, long_steps=30, reference_steps=5, reference_queries=30)
-FREE = [1, 2, 3, 4, 6]
-FIGURES = {
-    1: ["training modules", "state changed", "random draws"],
-    2: ["relative difference", "probabilities"],
-    3: ["FGSM fooled", "PGD fooled"],
-    4: ["largest rise", "at 64/255"],
-    5: ["noise", "FGSM", "PGD", "odd images"],
-    6: ["zero gradients", "median margin", "CE - DLR"],
-    7: ["PGD, logits x0.1", "PGD, logits x1", "PGD, logits x10"],
-    8: ["fooled", "stood", "images"],
-    9: ["fooled", "stood", "images"],
-    10: ["transfer", "white box", "odd images"],
-    11: ["fooled", "stood", "images"],
-}
+FREE = [row.number for row in SANITY_CHECKS.values() if row.images is None]
 
 
-def judged(digits: Data, model: nn.Module) -> Subject:
+def judged(digits: Data, model: nn.Module) -> AttackedSet:
     """A network with the 64 digits it is judged on."""
     chosen = attacked_images(load_preset("smoke", (f"evaluation.images={IMAGES}",)), digits.test)
     images, labels = to_float(pixels_of(digits.test)[chosen]).contiguous(), digits.test.labels[chosen]
-    victim = Victim(model, 32)
-    return Subject(victim, images, labels, predict(victim, images, 32) == labels, 10, seed=5)
+    frozen = FrozenModel(model, 32)
+    return AttackedSet(frozen, images, labels, predict(frozen, images, 32) == labels, 10, seed=5)
 
 
 def settings(**changes: Any) -> Evaluation:
@@ -52,18 +41,21 @@ def silent(_text: str, _share: float) -> None:
     pass
 
 
-def checked(of: Subject, surrogate: nn.Module, chosen: Evaluation | None = None) -> dict[int, Check]:
-    """Attack, then run all checks as an evaluation does."""
-    chosen = chosen or settings()
-    outcomes = attack_jointly(of, chosen, silent)
-    curves = joint_curves(outcomes, len(of.clean))
-    found = all_checks(of, chosen, outcomes, curves, lambda: surrogate, silent)
-    assert len({check["number"] for check in found}) == len(found)
-    return {check["number"]: check for check in found}
+def no_surrogate() -> nn.Module:
+    raise AssertionError("the surrogate was trained")
 
 
-def flags(of: dict[int, Check]) -> dict[int, str]:
-    return {number: check["flag"] for number, check in of.items() if check["flag"]}
+def case(of: AttackedSet, left: Tensor | None = None, radius: Radius = NEAR, **changes: Any) -> Case:
+    """A case without attacks so far: every image that is right survived the suite, unless `left` marks others."""
+    surrogate: Callable[[], nn.Module] = changes.pop("surrogate", no_surrogate)
+    outcomes = changes.pop("outcomes", ())
+    return Case(of, of.clean if left is None else left, radius, outcomes, settings(**changes), surrogate)
+
+
+def evaluated_case(of: AttackedSet, surrogate: nn.Module, **changes: Any) -> Case:
+    """The case after the suite, as in an evaluation."""
+    chosen = settings(**changes)
+    return case_of(of, chosen, attack_jointly(of, chosen, silent), lambda: surrogate)
 
 
 class RoundedImages(Around):

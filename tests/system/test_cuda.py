@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from attacked import EVERY, RADIUS, attack_of, attacked, jointly, left, subject, suite
+from attacked import EVERY, RADIUS, attack_of, attacked, attacked_set, jointly, left, suite
 from few_attacks import FEW_ATTACKS
 from method_cases import batch, generator, network
 from tiny_study import pixels_of, read, without_times
@@ -19,9 +19,9 @@ from torch import nn
 from baselines.augment import crop_and_flip
 from benchmark.cli import main
 from benchmark.data.load import Data, to_float
-from benchmark.evaluation.attacks import Victim, largest_distance, predict
+from benchmark.evaluation.attacks import FrozenModel, Radius, largest_distance, predict
 from benchmark.evaluation.image_draws import draws
-from benchmark.evaluation.joint import Radius, stands
+from benchmark.evaluation.joint import survivors
 from benchmark.networks.compiled import Compiled
 from benchmark.settings import methods
 from benchmark.settings.plan import Run
@@ -172,22 +172,22 @@ def test_attacks_stay_in_the_ball_and_fool_as_many_as_on_a_cpu(
     images, labels = to_float(pixels_of(digits.test)[:96]).contiguous(), digits.test.labels[:96]
     right = []
     for device in (CPU, GPU):
-        victim = Victim(copy.deepcopy(digits_net).to(device))
+        frozen = FrozenModel(copy.deepcopy(digits_net).to(device))
         x, y = images.to(device), labels.to(device)
-        adversarial = attacked(victim, name, norm, x, y)  # type: ignore[arg-type]  # checks ball, range and state
-        assert largest_distance(adversarial - x, norm) <= RADIUS[norm] * (1 + 1e-4)  # type: ignore[arg-type, index]
-        right.append(float((predict(victim, adversarial, 32) == y).float().mean()))
+        adversarial = attacked(frozen, name, norm, x, y)  # type: ignore[arg-type]  # checks ball, range and state
+        assert largest_distance(adversarial - x, norm) <= RADIUS[norm].pixels * (1 + 1e-4)  # type: ignore[arg-type, index]
+        right.append(float((predict(frozen, adversarial, 32) == y).float().mean()))
     # Draws that all images share (APGD-T's targets start, Square's windows) come from the device's own generator.
     assert right[1] == pytest.approx(right[0], abs=0.1)
 
 
 def test_joint_attacks_find_what_each_finds_alone(digits_net: nn.Module, digits: Data) -> None:
     images, labels = to_float(pixels_of(digits.test)[:96]).contiguous().to(GPU), digits.test.labels[:96].to(GPU)
-    of = subject(Victim(copy.deepcopy(digits_net).to(GPU)), images, labels)
-    names, survivors = ("fgsm", "apgd_ce", "apgd_dlr", "square"), of.clean
+    of = attacked_set(FrozenModel(copy.deepcopy(digits_net).to(GPU)), images, labels)
+    names, stood = ("fgsm", "apgd_ce", "apgd_dlr", "square"), of.clean
     for outcome, name in zip(jointly(of, suite(*names)), names, strict=True):
-        survivors = survivors & stands(of, of.clean, Radius("Linf", 16.0), attack_of(name))
-        assert torch.equal(left(outcome), survivors.cpu())
+        stood = stood & survivors(of, of.clean, Radius("Linf", 16.0), attack_of(name))
+        assert torch.equal(left(outcome), stood.cpu())
 
 
 def test_draws_of_an_image_are_those_of_a_cpu() -> None:

@@ -12,7 +12,8 @@ from tiny_study import ATTACKED, ATTACKS, TINY, Study, read
 from torch import Tensor
 
 from benchmark.evaluation import strong_attack
-from benchmark.evaluation.joint import Radius, Subject, stands
+from benchmark.evaluation.attacks import Radius
+from benchmark.evaluation.joint import AttackedSet, survivors
 from benchmark.records.autoattack import add_row, read_rows
 from benchmark.records.outcomes import unpack_bits
 from benchmark.settings.preset import Attack
@@ -68,7 +69,7 @@ def test_the_first_of_the_attacked_images_meet_autoattack_at_the_named_eps(say: 
 def test_what_was_attacked_is_not_attacked_again(say: Say, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert say("autoattack", *ONE, *FEW).code == 0
     before = rows_of(finished)
-    monkeypatch.setattr(strong_attack, "stands_reference", None)  # to call it is an error
+    monkeypatch.setattr(strong_attack, "reference_survivors", None)  # to call it is an error
     said = say("autoattack", *ONE, *FEW)
     assert said.code == 0
     assert rows_of(finished) == before
@@ -79,13 +80,13 @@ def test_the_suites_survivors_are_those_of_the_same_images(
 ) -> None:
     """Each image is matched with itself: attacked again by the suite, as many stand as the record says."""
 
-    def suite(subject: Subject, left: Tensor, radius: Radius, *_: int) -> Tensor:
-        subject = subject._replace(model=subject.model.in_batches_of(64))
+    def suite(attacked: AttackedSet, left: Tensor, radius: Radius, *_: int) -> Tensor:
+        attacked = attacked._replace(model=attacked.model.in_batches_of(64))
         for name in ATTACKS:
-            left = stands(subject, left, radius, Attack(name=name, steps=2))
+            left = survivors(attacked, left, radius, Attack(name=name, steps=2))
         return left
 
-    monkeypatch.setattr(strong_attack, "stands_reference", suite)
+    monkeypatch.setattr(strong_attack, "reference_survivors", suite)
     assert say("autoattack", *ONE, "--images", "13", "--eps", "4,16").code == 0
     for row in rows_of(finished):
         assert row["robust"] == row["suite"]

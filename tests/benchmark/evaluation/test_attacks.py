@@ -1,184 +1,519 @@
 """Attacks: the rules that keep torchattacks from corrupting a benchmark, each with a test that fails without it."""
 
+import random
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from around import Around
-from tiny_study import pixels_of
+from attacked import (
+    EVERY,
+    IMAGES,
+    RADIUS,
+    SCALE_FREE,
+    attack_of,
+    attacked,
+    attacked_set,
+    colours,
+    every_attack,
+    jointly,
+    left,
+    made_of,
+    suite,
+)
+from sanity_nets import case
+from tiny_study import pixels_of, random_states
 from torch import Tensor, nn
 
-from benchmark.data.load import Data, load_data, to_float
+from benchmark.data.images import Split
+from benchmark.data.load import Data, to_float
 from benchmark.evaluation import attacks
-from benchmark.evaluation.attacks import Victim, make_attack, perturb, predict
-from benchmark.evaluation.evaluate import evaluate
-from benchmark.evaluation.image_draws import Draws, draws
-from benchmark.evaluation.joint import Subject, attack_jointly
+from benchmark.evaluation.attacks import FrozenModel, Radius, largest_distance, make_attack, perturb, predict
+from benchmark.evaluation.catalogue import ATTACKS, Norm
+from benchmark.evaluation.evaluate import make_attacked_set
+from benchmark.evaluation.image_draws import draws
+from benchmark.evaluation.joint import AttackedSet, survivors
+from benchmark.evaluation.sanity_checks import PGD, Scaled, run_check
 from benchmark.networks.build import weights_hash
-from benchmark.records.outcomes import unpack_bits
-from benchmark.records.schema import AttackOutcome
-from benchmark.settings.load import load_preset
-from benchmark.settings.plan import Run, make_plan
-from benchmark.settings.preset import Attack, Evaluation
-from benchmark.training.loop import train_epoch
-from benchmark.training.state import start
+from benchmark.runtime.errors import UsageError
+from benchmark.runtime.torchvision import ensure_importable
+from benchmark.settings.load import load_preset, preset_names
 
-NAMES = ("fgsm", "pgd", "apgd_ce", "apgd_dlr")
-SUITE = tuple(Attack(name=name, steps=1 if name == "fgsm" else 5) for name in NAMES)
-IMAGES = 48
+FAR = Radius("Linf", 24.0)
+
+# 1. Modes and state; 9. Gradients of parameters, and graphs.
 
 
-@pytest.fixture(scope="module")
-def victim() -> Victim:
-    """A network trained on all digits (about 95% correct), ready to be attacked."""
-    preset = load_preset("smoke", ("recipe.epochs=4",))
-    data, run = load_data(preset.data, []), make_plan(preset, ["erm"], [0])[0]
-    state = start(run, data, torch.device("cpu"))
-    for _ in range(4):
-        state.epochs.append(train_epoch(run, state, data.train))
-    return Victim(state.model)
+@every_attack
+def test_an_attack_leaves_modes_weights_gradients_and_graphs_as_they_were(name: str, norm: Norm) -> None:
+    model, images = colours(12)
+    wrapped = Around(model)  # a fresh wrapper's own flag says training
+    modes, frozen = [module.training for module in wrapped.modules()], FrozenModel(wrapped)
+    weights = weights_hash(frozen)
+    moved = attacked(frozen, name, norm, images, predict(model, images, 12))
+    assert weights_hash(frozen) == weights
+    assert not any(module.training for module in frozen.modules())
+    assert [module.training for module in wrapped.modules()] == modes == [True, *[False] * (len(modes) - 1)]
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert all(parameter.grad is None for net in (model, frozen) for parameter in net.parameters())
+    assert not moved.requires_grad
+    assert moved.grad_fn is None
+    assert images.grad is None
+    assert not images.requires_grad
 
 
-@pytest.fixture(scope="module")
-def images(digits: Data) -> Tensor:
-    return to_float(pixels_of(digits.test)[:IMAGES]).contiguous()
+def in_train_mode(frozen: nn.Module) -> None:
+    frozen.train()
 
 
-@pytest.fixture(scope="module")
-def labels(digits: Data) -> Tensor:
-    return digits.test.labels[:IMAGES]
+def moved_statistics(frozen: nn.Module) -> None:
+    frozen.train()(torch.rand(12, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
+    frozen.eval()
 
 
-def suite(**changes: Any) -> Evaluation:
-    values: dict[str, Any] = {"images": IMAGES, "batch_size": 16, "eps": (8.0, 32.0), "attacks": SUITE}
-    return Evaluation(**values | changes)
-
-
-def subject(model: Victim, images: Tensor, labels: Tensor, batch_size: int = 16) -> Subject:
-    clean = predict(model, images, batch_size) == labels
-    return Subject(model.in_batches_of(batch_size), images, labels, clean, 10, seed=5)
-
-
-def jointly(attacked: Subject, settings: Evaluation) -> list[AttackOutcome]:
-    return attack_jointly(attacked, settings, lambda _text, _share: None)
-
-
-def perturbed(model: nn.Module, attack: Attack, radius: float, images: Tensor, labels: Tensor, seed: int = 1) -> Tensor:
-    return perturb(model, attack, "Linf", radius, images, labels, draws(seed, len(images)), 10)
-
-
-@pytest.mark.parametrize("attack", SUITE, ids=NAMES)
-def test_adversarial_images_stay_in_the_ball_and_fool_more_images(
-    attack: Attack, victim: Victim, images: Tensor, labels: Tensor
+@pytest.mark.parametrize("change", [in_train_mode, moved_statistics])
+def test_an_attack_that_changes_the_network_is_void(
+    change: Callable[[nn.Module], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    eps = 24 / 255
-    adversarial = perturbed(victim, attack, eps, images, labels)
-    assert float((adversarial - images).abs().max()) <= eps + 1e-6
-    assert 0 <= float(adversarial.min()) <= float(adversarial.max()) <= 1
-    assert not adversarial.requires_grad
-    clean, robust = ((predict(victim, x, 16) == labels).sum() for x in (images, adversarial))
-    assert int(robust) < int(clean) - 10
+    def make(_attack: object, frozen: nn.Module, *_: object) -> Callable[[Tensor, Tensor], Tensor]:
+        def attack(x: Tensor, _y: Tensor) -> Tensor:
+            change(frozen)
+            return x
 
+        return attack
 
-@pytest.mark.parametrize("attack", SUITE, ids=NAMES)
-def test_an_attack_depends_on_its_seed_alone_and_leaves_the_global_generator(
-    attack: Attack, victim: Victim, images: Tensor, labels: Tensor
-) -> None:
-    results = []
-    for noise in (1, 2):
-        torch.manual_seed(noise)
-        before = torch.get_rng_state()
-        results.append(perturbed(victim, attack, 0.1, images, labels, seed=7))
-        assert torch.equal(before, torch.get_rng_state())
-    assert torch.equal(*results)
-
-
-def test_pgd_takes_steps_in_proportion_to_eps(victim: Victim) -> None:
-    attack = make_attack(Attack(name="pgd", steps=10), victim, "Linf", 0.02, 10, seed=0)
-    assert attack.alpha == pytest.approx(0.005)
-    assert attack.normalization_used is None
-
-
-def test_the_trained_network_is_not_touched_and_its_copy_is_frozen_in_eval_mode(
-    make_run: Callable[..., Run], digits: Data, images: Tensor, labels: Tensor
-) -> None:
-    model = start(make_run("erm"), digits, torch.device("cpu")).model.train()
-    before = weights_hash(model)
-    copy = Victim(model)
-    perturbed(copy, SUITE[1], 0.1, images, labels)
-    assert weights_hash(model) == before
-    assert all(module.training for module in model.modules())
-    assert not any(module.training for module in copy.modules())
-    assert not any(p.requires_grad for p in copy.parameters())
-    assert all(p.grad is None for p in model.parameters())
-    assert all(p.dtype == torch.float32 for p in copy.parameters())
-
-
-def test_an_attack_that_leaves_the_network_in_train_mode_is_void(
-    victim: Victim, images: Tensor, labels: Tensor
-) -> None:
+    model, images = colours(12)
+    monkeypatch.setattr(attacks, "make_attack", make)
     with pytest.raises(RuntimeError, match="changed the network's state"):
-        perturbed(Around(Victim(victim)), SUITE[0], 0.1, images, labels)
+        attacked(FrozenModel(model), "fgsm", "Linf", images)
 
 
-def test_an_attack_that_leaves_the_ball_is_void(
-    victim: Victim, images: Tensor, labels: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_attack_that_leaves_the_ball_is_void(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, images = colours(12)
     monkeypatch.setattr(attacks, "make_attack", lambda *_: lambda x, _y: (x + 0.2).clamp(0, 1))
     with pytest.raises(RuntimeError, match="left the ball"):
-        perturbed(victim, SUITE[0], 0.1, images, labels)
+        attacked(FrozenModel(model), "fgsm", "Linf", images)
 
 
-def test_joint_outcomes_are_those_of_each_attack_on_its_own(victim: Victim, images: Tensor, labels: Tensor) -> None:
-    whole = subject(victim, images, labels, batch_size=IMAGES)
-    outcomes = jointly(whole, suite(batch_size=IMAGES))
-    for eps in (8.0, 32.0):
-        left = whole.clean.numpy()
-        for attack in SUITE:
-            alone = jointly(whole, suite(batch_size=IMAGES, eps=(eps,), attacks=(attack,)))[0]
-            left = left & unpack_bits(alone["correct"], IMAGES)
-            found = next(o for o in outcomes if (o["attack"], o["eps"]) == (attack.name, eps))
-            assert unpack_bits(found["correct"], IMAGES).tolist() == left.tolist()
+@pytest.mark.parametrize("name", ["fgsm", "pgd", "apgd_ce", "apgd_dlr"])
+def test_adversarial_images_fool_more_than_the_images_themselves(name: str, written: AttackedSet) -> None:
+    moved = perturb(
+        written.model, attack_of(name), FAR, written.images, written.labels, draws(1, IMAGES), written.classes
+    )
+    right = predict(written.model, moved, 32) == written.labels
+    assert int(right.sum()) < int(written.clean.sum()) - 20
 
 
-def test_robust_means_correct_without_attack_and_under_every_attack(
-    victim: Victim, images: Tensor, labels: Tensor
+# 2. Logit scale.
+
+
+def scaled(written: AttackedSet, scale: float) -> AttackedSet:
+    return written._replace(model=FrozenModel(Scaled(written.model.model, scale), 32))
+
+
+def test_louder_logits_hide_from_pgd_and_not_from_a_joint_suite_with_a_scale_free_loss(written: AttackedSet) -> None:
+    """The joint outcome is at most that of the scale-free attack, which loudness does not change.
+
+    Untargeted DLR leaves a gap: what only cross-entropy had fooled survives again. Targeted DLR closes it, but for a
+    few images whose draws differ: it draws anew for the survivors of PGD, which are others.
+    """
+    steps = {"pgd": 20, "apgd_dlr": 20, "apgd_t": 8}
+    found: dict[str, list[int]] = {name: [] for name in steps}
+    for scale in (1.0, 100.0):
+        for name, so_far in found.items():
+            tried = dict.fromkeys([attack_of("pgd", 20), attack_of(name, steps[name])])
+            outcomes = jointly(scaled(written, scale), suite(eps=(24.0,), attacks=tuple(tried)))
+            so_far.append(int(left(outcomes[-1]).sum()))
+    hidden = found["pgd"][1] - found["pgd"][0]
+    assert hidden > 25
+    dlr = int(survivors(written, written.clean, FAR, attack_of("apgd_dlr", 20)).sum())
+    assert found["apgd_dlr"][1] <= dlr + 3 < found["pgd"][1] - hidden / 3
+    assert abs(found["apgd_t"][1] - found["apgd_t"][0]) <= hidden / 3
+
+
+@pytest.mark.parametrize("name", sorted(SCALE_FREE))
+def test_dlr_finds_the_same_whatever_the_scale(name: str, written: AttackedSet) -> None:
+    one, loud = (survivors(scaled(written, scale), written.clean, FAR, attack_of(name)) for scale in (1.0, 1024.0))
+    assert int((one != loud).sum()) <= 3  # the loss is equal but for rounding
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_attacks_with_a_scale_free_loss_in_each_norm(name: str) -> None:
+    preset = load_preset(name)
+    suites = [preset.evaluation.attacks, preset.evaluation.l2_attacks or preset.evaluation.attacks]
+    for tried in suites + ([preset.ablation.attacks] if preset.ablation else []):
+        assert SCALE_FREE & {attack.name for attack in tried}
+
+
+# 3. Undefended networks.
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_no_preset_compares_its_arms_at_the_largest_eps_which_is_the_floor(name: str) -> None:
+    preset = load_preset(name)
+    assert len(preset.evaluation.eps) >= 3
+    assert preset.analysis.eps < max(preset.evaluation.eps)
+
+
+# 4. The reference's parameters.
+
+OURS_AND_THEIRS = {  # attribute of torchattacks -> attribute of pyautoattack
+    "apgd_ce": {"steps": "n_iter", "n_restarts": "n_restarts", "eot_iter": "eot_iter", "thr_decr": "thr_decr"},
+    "apgd_t": {
+        "steps": "n_iter",
+        "n_restarts": "n_restarts",
+        "eot_iter": "eot_iter",
+        "thr_decr": "thr_decr",
+        "n_target_classes": "n_target_classes",
+    },
+    "fab_t": {
+        "steps": "n_iter",
+        "n_restarts": "n_restarts",
+        "alpha_max": "alpha_max",
+        "eta": "eta",
+        "beta": "beta",
+        "n_target_classes": "n_target_classes",
+    },
+    "square": {
+        "n_queries": "n_queries",
+        "n_restarts": "n_restarts",
+        "p_init": "p_init",
+        "loss": "loss",
+        "rescale_schedule": "rescale_schedule",
+    },
+}
+
+
+@pytest.mark.parametrize("norm", ["Linf", "L2"])
+def test_the_parts_of_autoattack_have_the_parameters_of_the_reference(norm: Norm) -> None:
+    from pyautoattack import AutoAttack
+
+    model, _ = colours(2)
+    frozen, evaluation = FrozenModel(model), load_preset("cifar10_gpu").evaluation
+    reference = AutoAttack(frozen, norm=norm, eps=RADIUS[norm].pixels, seed=3, version="standard")
+    parts = {
+        "apgd_ce": reference.apgd,
+        "apgd_t": reference.apgd_targeted,
+        "fab_t": reference.fab,
+        "square": reference.square,
+    }
+    ours = evaluation.attacks if norm == "Linf" else evaluation.l2_attacks
+    assert [attack.name.replace("_", "-") for attack in ours] == reference.attacks_to_run
+    for attack in ours:
+        made, theirs = made_of(attack, frozen, norm, 100), parts[attack.name]
+        renamed = type(made).__module__.startswith("torchattacks")
+        for mine, yours in {**OURS_AND_THEIRS[attack.name], "norm": "norm", "eps": "eps", "seed": "seed"}.items():
+            found = getattr(made, mine if renamed else yours)
+            assert (attack.name, mine, found) == (attack.name, mine, getattr(theirs, yours))
+    assert made_of(ours[0], frozen, norm).loss == reference.apgd.loss == "ce"
+    assert made_of(ours[2], frozen, norm).multi_targeted
+
+
+def test_the_parts_of_autoattack_are_those_of_the_package() -> None:
+    ensure_importable()
+    import torchattacks
+
+    model, _ = colours(2)
+    frozen = FrozenModel(model)
+    whole = torchattacks.AutoAttack(frozen, version="standard", seed=0)
+    names = [attack.name for attack in load_preset("cifar10_gpu").evaluation.attacks]
+    made = [made_of(attack_of(name), frozen, "Linf") for name in names]
+    assert [type(part) for part in made] == [type(part) for part in whole._autoattack.attacks]
+    for mine, theirs in zip(made, whole._autoattack.attacks, strict=True):
+        assert vars(mine).keys() == vars(theirs).keys()  # nothing that we set is a name the package does not read
+
+
+def test_pgd_takes_steps_in_proportion_to_eps() -> None:
+    attack = made_of(attack_of("pgd", 10), FrozenModel(colours(2)[0]), "Linf")
+    assert attack.alpha == pytest.approx(2.5 * 16 / 255 / 10)
+
+
+# 5. Seeds.
+
+
+@every_attack
+def test_outcomes_depend_on_the_seed_alone_and_no_generator_is_moved(
+    name: str, norm: Norm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clean = predict(victim, images, 16) == labels
-    clean[:5] = False
-    left = clean.numpy()
-    for outcome in jointly(subject(victim, images, labels)._replace(clean=clean), suite()):
-        if outcome["attack"] == NAMES[0]:
-            left = clean.numpy()
-        after = unpack_bits(outcome["correct"], IMAGES)
-        assert not (after & ~left).any()
-        assert outcome["fooled"] == int(left.sum() - after.sum())
-        left = after
+    model, images = colours(12)
+    frozen, found = FrozenModel(model), []
+    for noise in (1, 2):
+        torch.manual_seed(noise)
+        np.random.seed(noise)
+        random.seed(noise)
+        monkeypatch.setattr(time, "time", lambda noise=noise: 1e9 * noise)
+        before = random_states()
+        found.append(attacked(frozen, name, norm, images))
+        assert random_states() == before
+    assert torch.equal(*found)
 
 
-@pytest.mark.parametrize(("attack", "passes"), [*zip(SUITE, (1, 5, 6, 6), strict=True)], ids=NAMES)
-def test_gradient_samples_are_images_times_backward_passes(
-    attack: Attack, passes: int, victim: Victim, images: Tensor
+def test_draws_that_all_images_share_come_from_the_seed_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, images = colours(12)
+    monkeypatch.setattr(attacks, "make_attack", lambda *_: lambda x, _y: (x + 0.05 * torch.rand(1)).clamp(0, 1))
+    found = []
+    for noise in (1, 2):
+        torch.manual_seed(noise)
+        found.append(attacked(FrozenModel(model), "pgd", "Linf", images))
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("name", ["pgd", "apgd_ce", "apgd_dlr", "square"])
+def test_attacks_with_random_starts_depend_on_the_seed_of_the_evaluation(name: str, written: AttackedSet) -> None:
+    one, two = (
+        perturb(written.model, attack_of(name), FAR, written.images[:8], written.labels[:8], draws(seed, 8), 10)
+        for seed in (1, 2)
+    )
+    assert not torch.equal(one, two)
+
+
+OWN_DRAWS: list[tuple[str, Norm]] = [
+    ("pgd", "Linf"),
+    ("apgd_ce", "Linf"),
+    ("apgd_dlr", "Linf"),
+    ("apgd_ce", "L2"),
+    ("apgd_dlr", "L2"),
+]
+
+
+@pytest.mark.parametrize(("name", "norm"), OWN_DRAWS)
+def test_the_start_of_an_image_is_its_own_whatever_else_is_in_the_batch(
+    name: str, norm: Norm, written: AttackedSet
 ) -> None:
-    few = subject(victim, images[:4], predict(victim, images[:4], 4), batch_size=4)
-    assert jointly(few, suite(eps=(1.0,), attacks=(attack,)))[0]["gradients"] == 4 * passes
+    seeds, found, some = draws(11, 32), [], list(range(1, 32, 2))
+    for rows in (list(range(32)), some):
+        x, y = written.images[rows], written.labels[rows]
+        found.append(perturb(written.model, attack_of(name), RADIUS[norm], x, y, seeds.rows(rows), 10))
+    close = (found[0][some] - found[1]).abs().amax((1, 2, 3)) < 1e-3
+    assert int(close.sum()) >= 12  # of 16: a sign may flip where a gradient is all but zero
 
 
-def test_evaluation_in_the_middle_of_training_changes_nothing(make_run: Callable[..., Run], digits: Data) -> None:
-    hashes = []
-    for look in (False, True):
-        run = make_run("sba")
-        state = start(run, digits, torch.device("cpu"))
-        train_epoch(run, state, digits.train)
-        if look:
-            evaluate(run.preset, 0, state.model, digits, nn.Identity, lambda _text, _share: None)
-        train_epoch(run, state, digits.train)
-        hashes.append(weights_hash(state.model))
-    assert hashes[0] == hashes[1]
+# 6. L2.
 
 
-def test_draws_of_an_image_do_not_depend_on_the_others() -> None:
-    many, few = draws(3, 10), draws(3, 4)
-    assert many.rows([0, 1, 2, 3]) == few == Draws(few.shared, few.images)
-    assert len(set(many.images)) == 10
+@pytest.mark.parametrize("name", ["fgsm", "pgd"])
+def test_l2_has_no_pgd_and_says_what_to_take(name: str) -> None:
+    with pytest.raises(UsageError, match=f"attack {name} is for Linf only; in L2 take apgd_ce or apgd_dlr"):
+        make_attack(attack_of(name), nn.Identity(), RADIUS["L2"], 10, seed=0)
+    assert not [row.target for row in ATTACKS.values() if "PGDL2" in row.target]
+
+
+@pytest.mark.parametrize("name", ["apgd_ce", "apgd_dlr", "square"])
+def test_the_l2_ball_is_used_by_l2_attacks(name: str, written: AttackedSet) -> None:
+    moved = attacked(written.model, name, "L2", written.images, written.labels)
+    assert 0.45 < largest_distance(moved - written.images, "L2") <= 0.5 + 1e-5
+
+
+# 7. Normalisation, which is every network's first layer (test_build.py).
+
+
+class RobModel(Around):
+    """A class of this name and these attributes makes the package normalise the images of its own accord."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__(inner)
+        self.mean, self.std = torch.full((3,), 0.5), torch.full((3,), 0.25)
+
+
+@every_attack
+def test_no_attack_normalises_whatever_the_name_of_the_network(
+    name: str, norm: Norm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure_importable()
+    import torchattacks
+
+    def never(*_: Any) -> None:
+        raise AssertionError("set_normalization_used was called")
+
+    monkeypatch.setattr(torchattacks.attack.Attack, "set_normalization_used", never)
+    model, images = colours(4)
+    plain, named = (attacked(FrozenModel(net), name, norm, images) for net in (model, RobModel(model)))
+    assert torch.equal(plain, named)
+
+
+# 8. The number of classes.
+
+
+@pytest.mark.parametrize(("name", "classes"), [("apgd_t", 3), ("apgd_dlr", 2)])
+def test_too_few_classes_are_refused_with_the_way_out(name: str, classes: int) -> None:
+    text = f"attack {name} compares the {classes + 1} largest logits, but there are only {classes} classes; leave it"
+    with pytest.raises(UsageError, match=text):
+        make_attack(attack_of(name), nn.Identity(), RADIUS["Linf"], classes, seed=0)
+
+
+@pytest.mark.parametrize(("classes", "targets"), [(4, 3), (10, 9), (100, 9)])
+def test_targeted_attacks_try_nine_classes_or_as_many_as_there_are(classes: int, targets: int) -> None:
+    model, images = colours(4, classes)
+    frozen = FrozenModel(model)
+    for name in ("apgd_t", "fab_t"):
+        for norm in RADIUS:
+            assert made_of(attack_of(name), frozen, norm, classes).n_target_classes == targets
+            attacked(frozen, name, norm, images, classes=classes)
+
+
+@pytest.mark.parametrize("name", ["fgsm", "pgd", "apgd_ce", "fab_t", "square"])
+def test_two_classes_can_be_attacked(name: str) -> None:
+    model, images = colours(32, classes=2)
+    frozen = FrozenModel(model)
+    moved = attacked(frozen, name, "Linf", images, classes=2)
+    before, after = (predict(frozen, x, 8) for x in (images, moved))
+    assert before.max() == 1
+    assert (after != before).any()
+
+
+# 10. Precision and layout.
+
+
+@every_attack
+def test_a_bfloat16_channels_last_network_is_attacked_in_float32_and_contiguous_images(name: str, norm: Norm) -> None:
+    model, images = colours(12)
+    half = model.to(dtype=torch.bfloat16, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    frozen = FrozenModel(half)
+    assert {value.dtype for value in frozen.state_dict().values() if value.is_floating_point()} == {torch.float32}
+    assert frozen(images).dtype == torch.float32
+    moved = attacked(frozen, name, norm, images)
+    assert moved.dtype == torch.float32
+    assert moved.is_contiguous()
+    assert not torch.equal(moved, images)
+    assert largest_distance(moved - images, norm) <= RADIUS[norm].pixels * (1 + 1e-5) + 1e-6
+    assert 0 <= float(moved.min()) <= float(moved.max()) <= 1
+    assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}
+
+
+def test_gradients_are_contiguous_though_the_network_is_channels_last() -> None:
+    model, images = colours(12)
+    x, frozen = images.clone().requires_grad_(), FrozenModel(model)
+    (gradient,) = torch.autograd.grad(frozen(x).sum(), x)
+    assert gradient.is_contiguous()
+    stem = next(weights for weights in frozen.parameters() if weights.dim() == 4 and weights.shape[1] == 3)
+    assert stem.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_images_to_attack_are_contiguous_float32_however_the_split_lies_in_memory(digits: Data) -> None:
+    model, images = colours(500)
+    bytes_ = (images * 255).round().to(torch.uint8).contiguous(memory_format=torch.channels_last)
+    data = replace(digits, test=Split(bytes_, digits.test.labels))
+    found = make_attacked_set(load_preset("smoke", ("evaluation.images=40",)), 0, model, data)
+    assert found.images.is_contiguous()
+    assert found.images.dtype == torch.float32
+    assert 0 <= float(found.images.min()) < float(found.images.max()) <= 1
+
+
+class OfTheBatch(nn.Module):
+    """Logits that depend on the number of images, as sums of floats do; the shapes that it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.shapes.append(len(x))
+        return torch.stack([x.sum((1, 2, 3)), (len(x) * x).amax((1, 2, 3))], 1)
+
+
+def test_a_network_always_gets_batches_of_one_size_so_that_logits_do_not_depend_on_the_other_images() -> None:
+    inner, images = OfTheBatch(), torch.rand(40, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    model = FrozenModel(inner, 16)
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
+
+    def both(rows: Tensor) -> tuple[Tensor, Tensor]:
+        x = images[rows].requires_grad_()
+        logits = model(x)
+        (gradient,) = torch.autograd.grad(logits.square().sum(), x)
+        return logits.detach(), gradient
+
+    logits, gradient = both(torch.arange(40))
+    for rows in (order, order[:37], order[:16], order[:1]):
+        some = both(rows)
+        assert torch.equal(some[0], logits[rows])
+        assert torch.equal(some[1], gradient[rows])
+    frozen_inner = model.model
+    assert isinstance(frozen_inner, OfTheBatch)
+    assert set(frozen_inner.shapes) == {16}
+    assert model.gradients == 16 * len(frozen_inner.shapes)
+    other = model.in_batches_of(5)
+    assert other.model is frozen_inner
+    assert model.batch_size == 16
+
+
+# Fooled images are not computed again.
+
+
+@pytest.mark.parametrize("norm", ["Linf", "L2"])
+@pytest.mark.parametrize("name", [name for name, row in ATTACKS.items() if row.any_step])
+@pytest.mark.parametrize("eps", [5.0, 20.0, 127.0])
+def test_a_fooled_image_is_not_computed_again_and_every_outcome_is_as_if_it_were(
+    name: str, norm: Norm, eps: float, written: AttackedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attack, n, radius = attack_of(name, 20), 48, Radius(norm, eps if norm == "Linf" else eps * 8 / 255)
+    images, labels = written.images[:n], written.labels[:n].clone()
+    labels[5] = (labels[5] + 1) % 10  # wrong from the start
+    found, spent = [], []
+    for any_step in (True, False):
+        monkeypatch.setitem(ATTACKS, name, ATTACKS[name]._replace(any_step=any_step))
+        model = written.model.in_batches_of(8)
+        model.gradients = 0
+        found.append(perturb(model, attack, radius, images, labels, draws(3, n), 10))
+        spent.append(model.gradients)
+    fooled, expected = (predict(written.model, moved, 8) != labels for moved in found)
+    assert int((fooled != expected).sum()) <= 1  # an image on the boundary
+    both = ~fooled & ~expected
+    same = (found[0][both] - found[1][both]).abs().amax((1, 2, 3)) < 1e-5
+    assert int((~same).sum()) <= 1 + len(same) // 20
+    assert torch.equal(found[0][5], images[5])
+    assert spent[0] < spent[1] if int(fooled.sum()) > 9 else spent[0] <= spent[1]
+
+
+def test_an_attack_ends_when_every_image_is_fooled(written: AttackedSet) -> None:
+    model = written.model.in_batches_of(16)
+    model.gradients = 0
+    easy = written.clean.nonzero().squeeze(1)[:16]
+    x, y = written.images[easy], written.labels[easy]
+    moved = perturb(model, attack_of("apgd_dlr", 100), Radius("Linf", 255.0), x, y, draws(3, 16), 10)
+    assert not bool((predict(model, moved, 16) == y).any())
+    assert model.gradients < 16 * 50
+
+
+# 12. Attacks that return the clean image.
+
+
+class Biased(nn.Module):
+    """A network that is nearly always sure of one class, yet has useful gradients."""
+
+    def __init__(self, inner: nn.Module, favourite: int, bias: float) -> None:
+        super().__init__()
+        self.inner, self.favourite, self.bias = inner, favourite, bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.inner(x)
+        return logits + self.bias * (torch.arange(logits.shape[1]) == self.favourite)
+
+
+def test_a_transfer_attack_moves_images_even_where_it_does_not_fool_its_own_network(
+    written: AttackedSet, digits: Data
+) -> None:
+    zeros, radius = digits.test.labels == 0, Radius("Linf", 40.0)
+    images, labels = to_float(pixels_of(digits.test)[zeros]).contiguous(), digits.test.labels[zeros]
+    of_zeros, surrogate = attacked_set(written.model, images, labels), Biased(written.model.model, 0, 12.0)
+    frozen = FrozenModel(surrogate, 32)
+    moved, returned = (
+        perturb(frozen, attack_of(name, 20), radius, images, labels, draws(0, len(images)), 10)
+        for name in ("pgd", "apgd_ce")
+    )
+    stood = predict(frozen, returned, 32) == labels
+    assert int(stood.sum()) > 5
+    assert torch.equal(returned[stood], images[stood])  # so it would look as if nothing transferred
+    assert float((moved - images).abs().amax((1, 2, 3)).min()) > 0.9 * radius.pixels
+    assert PGD.name == "pgd"
+    found = run_check("transfer", case(of_zeros, radius=radius, surrogate=lambda: surrogate))
+    assert found["figures"]["transfer"] < found["figures"]["white box"] - 0.2
+
+
+def test_rows_name_every_attack_in_the_norms_that_it_has() -> None:
+    in_l2 = {name for name, norm in EVERY if norm == "L2"}
+    assert {name for name, row in ATTACKS.items() if not row.linf_only} == in_l2

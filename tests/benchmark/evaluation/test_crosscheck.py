@@ -9,7 +9,7 @@ from saying import Say
 from torch import Tensor
 
 from benchmark.evaluation import crosscheck
-from benchmark.evaluation.joint import Subject
+from benchmark.evaluation.joint import AttackedSet
 
 CHECKED = (
     "smoke",
@@ -45,11 +45,11 @@ def test_torchattacks_pyautoattack_and_foolbox_agree_image_by_image(say: Say, fr
 def test_an_attack_that_finds_something_else_is_counted_and_ends_with_1(
     say: Say, fresh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def nobody_falls(subject: Subject, *_: object) -> Tensor:
+    def nobody_falls(subject: AttackedSet, *_: object) -> Tensor:
         return torch.ones_like(subject.clean)
 
     assert say("run", *CHECKED, *ONE).code == 0
-    monkeypatch.setattr(crosscheck, "stands_foolbox", nobody_falls)
+    monkeypatch.setattr(crosscheck, "foolbox_survivors", nobody_falls)
     monkeypatch.setattr(crosscheck, "REFERENCE", ())
     said = say("crosscheck", *CHECKED, *ONE)
     assert said.code == 1
@@ -60,12 +60,12 @@ def test_an_attack_that_finds_something_else_is_counted_and_ends_with_1(
 
 
 def test_a_run_without_record_or_checkpoint_is_one_message(say: Say, fresh: Path) -> None:
-    assert "has no checkpoint" in say("crosscheck", *CHECKED, *ONE).error
+    assert "no finished record of these settings" in say("crosscheck", *CHECKED, *ONE).error
     assert say("run", *CHECKED, *ONE).code == 0
-    next((fresh / "results").rglob("seed-0.json")).unlink()
+    next((fresh / "runs").rglob("seed-0-*.pt")).unlink()
     said = say("crosscheck", *CHECKED, *ONE)
     assert said.code == 2
-    assert "there is no record" in said.error
+    assert "has no checkpoint" in said.error
 
 
 def test_a_damaged_file_is_named(say: Say, fresh: Path) -> None:

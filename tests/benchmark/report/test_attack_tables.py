@@ -12,13 +12,13 @@ from planted import costly_checks
 from torch import nn
 
 from benchmark.analysis.study import Study, load_study
-from benchmark.evaluation.attacks import Victim
-from benchmark.evaluation.evaluate import all_checks, joint_curves
-from benchmark.evaluation.joint import Subject, attack_jointly
+from benchmark.evaluation.attacks import FrozenModel
+from benchmark.evaluation.joint import AttackedSet, attack_jointly
+from benchmark.evaluation.sanity_checks import case_of, run_checks
 from benchmark.records.schema import Record
 from benchmark.report.attack_tables import (
-    CHECKS,
     attack_table,
+    check_columns,
     checked,
     checks_table,
     read_crosschecks,
@@ -185,18 +185,16 @@ def test_the_columns_are_figures_that_the_checks_record() -> None:
         nn.init.normal_(weight, generator=generator)
     images = torch.rand(8, 1, 8, 8, generator=generator)
     labels = model(images).argmax(1)
-    subject = Subject(Victim(model, 4), images, labels, torch.ones(8, dtype=torch.bool), 6, seed=0)
+    attacked = AttackedSet(FrozenModel(model, 4), images, labels, torch.ones(8, dtype=torch.bool), 6, seed=0)
     spend = Checks(images=8, square_queries=2, repeated=4, long_steps=2, reference_steps=2, reference_queries=2)
     attacks = (Attack(name="apgd_ce", steps=2), Attack(name="apgd_dlr", steps=2))
     settings = Evaluation(images=8, batch_size=4, eps=(1.0, 2.0), attacks=attacks, checks=spend)
-    outcomes = attack_jointly(subject, settings, lambda _text, _share: None)
-    curves = joint_curves(outcomes, 8)
-    checks = all_checks(subject, settings, outcomes, curves, lambda: other, lambda _text, _share: None)
-    recorded = {(check["number"], key) for check in checks for key in check["figures"]}
-    assert {(number, key) for number, key, _, _ in CHECKS} <= recorded
-    assert {(number, "images") for number, _, _, share in CHECKS if not share} <= recorded
-    planned = {(check["number"], key) for check in costly_checks(0) for key in check["figures"]}
-    assert {(number, key) for number, key in planned if number > 1} <= recorded  # what these tests plant
+    outcomes = attack_jointly(attacked, settings, lambda _text, _share: None)
+    checks = run_checks(case_of(attacked, settings, outcomes, lambda: other), lambda _text, _share: None)
+    recorded = {(check["name"], key) for check in checks for key in check["figures"]}
+    assert {(name, column.figure) for name, column in check_columns()} <= recorded
+    assert {(name, "images") for name, column in check_columns() if not column.percent} <= recorded
+    assert {(check["name"], key) for check in costly_checks(0) for key in check["figures"]} <= recorded  # planted here
 
 
 # Other packages.

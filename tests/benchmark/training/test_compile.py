@@ -87,7 +87,7 @@ def test_rehearsed_steps_leave_the_state_as_it_was(
     before = everything(state)
     assert warm_up(run, state, digits.train) > 0
     assert everything(state) == before
-    assert len(traced) >= compilation.REHEARSED
+    assert len(traced) >= compilation.WARM_UP_STEPS
     assert {"normalize stem block1 block2 head", "head"} < set(traced)
 
 

@@ -1,4 +1,4 @@
-"""Sanity checks: an honest network raises no flag, each planted way of looking robust raises its own."""
+"""The evaluation of one network as a whole: what is run, in which order images are recorded, networks that break."""
 
 import math
 from collections.abc import Callable
@@ -7,73 +7,20 @@ from dataclasses import replace
 import pytest
 import torch
 from around import Around
-from sanity_nets import FIGURES, FREE, RoundedImages, RoundedLogits, WrongGradient, checked, flags, settings, silent
+from sanity_nets import FREE, no_surrogate, silent
 from tiny_study import pixels_of, random_states
 from torch import Tensor, nn
 
 from benchmark.data.images import Split
 from benchmark.data.load import Data
-from benchmark.evaluation import sanity_checks as sanity
-from benchmark.evaluation.evaluate import Evaluated, evaluate
-from benchmark.evaluation.joint import Radius, Subject
-from benchmark.evaluation.sanity_checks import Scaled
+from benchmark.evaluation.catalogue import SANITY_CHECKS
+from benchmark.evaluation.evaluate import Evaluated, evaluate, make_attacked_set
 from benchmark.networks.build import weights_hash
 from benchmark.records.outcomes import unpack_bits
 from benchmark.settings.load import load_preset
-
-# The whole, on an honest network and on planted ones.
-
-
-def test_an_honest_network_raises_no_flag_in_any_check(
-    judge: Callable[[nn.Module], Subject], digits_net: nn.Module, other_net: nn.Module
-) -> None:
-    found = checked(judge(digits_net), other_net)
-    assert flags(found) == {}
-    assert sorted(found) == list(range(1, 12))
-    assert 0.1 < found[10]["figures"]["white box"] < found[10]["figures"]["transfer"]
-    assert found[5]["figures"]["PGD"] <= found[5]["figures"]["FGSM"] <= found[5]["figures"]["noise"]
-
-
-@pytest.mark.parametrize(
-    ("masked", "raised"),
-    [
-        (lambda model: Scaled(model, 100.0), {6, 7}),
-        (lambda model: Scaled(model, 1e4), {6}),  # x0.1 is saturated too, so check 7 is blind to it
-        (RoundedImages, {4, 5, 6, 8, 10, 11}),
-        (RoundedLogits, {4, 5, 6, 8, 10, 11}),
-        (WrongGradient, {4, 5, 8, 10, 11}),
-    ],
-    ids=["logits x100", "logits x10000", "rounded images", "rounded logits", "wrong gradient"],
-)
-def test_a_network_that_hides_its_gradient_is_flagged_and_not_for_its_state(
-    masked: Callable[[nn.Module], nn.Module],
-    raised: set[int],
-    judge: Callable[[nn.Module], Subject],
-    digits_net: nn.Module,
-    other_net: nn.Module,
-) -> None:
-    found = flags(checked(judge(masked(digits_net)), other_net, settings(eps=(4.0, 16.0, 64.0))))
-    assert raised <= found.keys()
-    assert not {1, 2, 3} & found.keys()
-
-
-# Where the checks look.
-
-
-@pytest.mark.parametrize(
-    ("robust", "eps"),
-    [
-        ({1.0: 0.9, 2.0: 0.1, 4.0: 0.09}, 2.0),
-        ({1.0: 0.9, 2.0: 0.5, 4.0: 0.3}, 4.0),
-        ({1.0: 0.09, 2.0: 0.05}, 1.0),
-        ({1.0: 0.5, 2.0: 0.05, 4.0: 0.2}, 4.0),
-    ],
-)
-def test_the_checks_look_where_a_tenth_still_stands(robust: dict[float, float], eps: float) -> None:
-    assert sanity.contested("Linf", robust) == Radius("Linf", eps)
-
-
-# The evaluation as a whole.
+from benchmark.settings.plan import Run
+from benchmark.training.loop import train_epoch
+from benchmark.training.state import start
 
 
 def evaluated(
@@ -83,6 +30,7 @@ def evaluated(
     return evaluate(load_preset("smoke", shrunk), 0, model, data, surrogate, told)
 
 
+EVERY = [(row.number, name) for name, row in SANITY_CHECKS.items()]
 CHECKS = (
     "evaluation.checks.images=16",
     "evaluation.checks.square_queries=10",
@@ -119,11 +67,12 @@ def test_an_evaluation_with_checks_runs_each_once_and_tells_a_share_that_never_f
     assert weights_hash(digits_net) == weights
     assert random_states() == before
     assert made == [1]
-    measured = FIGURES | {6: FIGURES[6][:2]}  # the smoke suite has APGD-DLR before APGD-CE
-    assert {check["number"]: list(check["figures"]) for check in found.checks} == measured
-    assert [check["number"] for check in found.checks] == list(range(1, 12))
+    assert [(check["number"], check["name"]) for check in found.checks] == EVERY
     assert all(math.isfinite(value) for check in found.checks for value in check["figures"].values())
-    assert [check["figures"]["images"] for check in found.checks if check["number"] in (8, 9, 11)] == [16, 8, 8]
+    figures = {check["name"]: check["figures"] for check in found.checks}
+    tested = [figures[name]["images"] for name in ("black box", "more steps", "reference AutoAttack")]
+    assert tested == [16, 8, 8]
+    assert "at 64/255" in figures["monotone"]
     assert shares == sorted(shares)
     assert 0 <= shares[0] < 0.1
     assert 0.9 < shares[-1] <= 1
@@ -132,19 +81,14 @@ def test_an_evaluation_with_checks_runs_each_once_and_tells_a_share_that_never_f
 
 def test_an_evaluation_without_checks_makes_those_that_cost_nothing(digits_net: nn.Module, digits: Data) -> None:
     shares: list[float] = []
-
-    def never() -> nn.Module:
-        raise AssertionError("the surrogate was trained")
-
-    found = evaluated(digits_net, digits, never, lambda _text, share: shares.append(share))
-    wanted = {number: FIGURES[number] for number in FREE} | {4: ["largest rise"], 6: FIGURES[6][:2]}
-    assert {check["number"]: list(check["figures"]) for check in found.checks} == wanted
+    found = evaluated(digits_net, digits, no_surrogate, lambda _text, share: shares.append(share))
     assert [check["number"] for check in found.checks] == FREE
     assert shares == sorted(shares)
     assert shares[-1] <= 1
-    gradients = next(check["figures"] for check in found.checks if check["number"] == 6)
-    assert found.robustness["zero_gradient_share"] == gradients["zero gradients"]
-    assert found.robustness["median_margin"] == gradients["median margin"]
+    figures = {check["name"]: check["figures"] for check in found.checks}
+    assert "at 64/255" not in figures["monotone"]
+    assert found.robustness["zero_gradient_share"] == figures["gradients"]["zero gradients"]
+    assert found.robustness["median_margin"] == figures["gradients"]["median margin"]
 
 
 def test_a_seed_that_is_not_checked_has_the_same_outcomes_and_neither_costly_checks_nor_corruptions(
@@ -154,7 +98,7 @@ def test_a_seed_that_is_not_checked_has_the_same_outcomes_and_neither_costly_che
         return evaluated(digits_net, digits, lambda: other_net, silent, *CHECKS, f"evaluation.checks.seeds={checked}")
 
     checked, unchecked = of_seed_0("[0, 2]"), of_seed_0("[2]")
-    assert [check["number"] for check in checked.checks] == list(range(1, 12))
+    assert [(check["number"], check["name"]) for check in checked.checks] == EVERY
     assert [check["number"] for check in unchecked.checks] == FREE
     assert len(checked.robustness["corruptions"]) == 40
     assert checked.robustness["noise"] is not None
@@ -198,3 +142,24 @@ def test_logits_that_are_not_finite_under_attack_stop_the_evaluation(digits_net:
     data = replace(digits, test=Split(dark, digits.test.labels))
     with pytest.raises(FloatingPointError, match=r"logits are not finite for \d+ of 16 images"):
         evaluated(Brittle(digits_net), data, nn.Identity, silent)
+
+
+def test_every_run_attacks_the_same_images_in_the_same_order(digits_net: nn.Module, digits: Data) -> None:
+    preset = load_preset("smoke", ("evaluation.images=40",))
+    one, two = (make_attacked_set(preset, seed, digits_net, digits) for seed in (0, 1))
+    assert torch.equal(one.images, two.images)
+    assert one.seed != two.seed
+    assert one.model.batch_size == two.model.batch_size == preset.evaluation.batch_size
+
+
+def test_evaluation_in_the_middle_of_training_changes_nothing(make_run: Callable[..., Run], digits: Data) -> None:
+    hashes = []
+    for look in (False, True):
+        run = make_run("sba")
+        state = start(run, digits, torch.device("cpu"))
+        train_epoch(run, state, digits.train)
+        if look:
+            evaluate(run.preset, 0, state.model, digits, no_surrogate, silent)
+        train_epoch(run, state, digits.train)
+        hashes.append(weights_hash(state.model))
+    assert hashes[0] == hashes[1]

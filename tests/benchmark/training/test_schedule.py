@@ -1,12 +1,11 @@
-"""Compute mode: every arm trains until it has spent what plain training spends, with the rate over that budget."""
+"""The schedule: learning rates; in compute mode every arm spends the FLOPs of plain training, the rate follows them."""
 
-from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
-import torch
 from tiny_study import pixels_of, worker
+from trained import CPU, MakeRun, epochs_of, whole
 
 from benchmark.data.load import Data, to_float
 from benchmark.execution.paths import Folders
@@ -19,12 +18,9 @@ from benchmark.records.store import read_record, record_path
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.load import load_preset
 from benchmark.settings.plan import Run, at_equal_compute, make_plan
-from benchmark.training.loop import train_epoch
-from benchmark.training.schedule import budget
-from benchmark.training.state import State, start
-
-MakeRun = Callable[..., Run]
-CPU = torch.device("cpu")
+from benchmark.settings.preset import Recipe
+from benchmark.training.loop import order_hash, train_epoch
+from benchmark.training.schedule import learning_rate
 
 
 def at_compute(run: Run) -> Run:
@@ -32,17 +28,34 @@ def at_compute(run: Run) -> Run:
     return make_plan(at_equal_compute(run.preset), [run.arm], [run.seed])[0]
 
 
-def trained(run: Run, data: Data) -> State:
-    state = start(run, data, CPU)
-    allowed = budget(run, state, data.train)
-    while not allowed.is_spent(state):
-        state.epochs.append(train_epoch(run, state, data.train))
-    return state
+def test_the_learning_rate_is_a_triangle() -> None:
+    recipe = Recipe(epochs=1, batch_size=1, learning_rate=2.0, initial=0.25, peak=0.25, final=0.1)
+    rates = [learning_rate(recipe, step / 100) for step in range(101)]
+    assert rates[0] == pytest.approx(0.5)
+    assert rates[25] == pytest.approx(max(rates)) == pytest.approx(2.0)
+    assert rates[100] == pytest.approx(0.2)
+    assert rates[50] - rates[51] == pytest.approx(rates[99] - rates[100])
+
+
+def test_the_rate_stays_and_falls_tenfold_at_each_drop() -> None:
+    recipe = Recipe(epochs=9, batch_size=1, learning_rate=2.0, initial=0.5, peak=0.1, drops=(1 / 3, 2 / 3))
+    rates = [learning_rate(recipe, share) for share in (0.0, 0.05, 0.1, 0.33, 0.34, 0.66, 0.67, 1.0)]
+    assert rates == pytest.approx([1.0, 1.5, 2.0, 2.0, 0.2, 0.2, 0.02, 0.02])
+
+
+def test_an_arm_with_epochs_of_its_own_follows_the_others_order_at_its_own_rate(
+    make_run: MakeRun, digits: Data
+) -> None:
+    run = make_run("erm", 0, "arms.erm.epochs=3", "recipe.peak=0.0")
+    assert (run.epochs, run.preset.recipe.epochs) == (3, 2)
+    assert order_hash(run, 256) == order_hash(make_run("sba", 0, "recipe.peak=0.0"), 256)
+    assert epochs_of(run, digits).epochs[1]["learning_rate"] > 0
+    assert epochs_of(make_run("sba", 0, "recipe.peak=0.0"), digits).epochs[1]["learning_rate"] == 0
 
 
 def test_plain_training_is_the_same_to_the_last_bit_in_both_modes(make_run: MakeRun, digits: Data) -> None:
     run = make_run("erm", 0, "recipe.epochs=2")
-    by_epochs, by_compute = trained(run, digits), trained(at_compute(run), digits)
+    by_epochs, by_compute = whole(run, digits), whole(at_compute(run), digits)
     assert weights_hash(by_epochs.model) == weights_hash(by_compute.model)
     assert [e["learning_rate"] for e in by_epochs.epochs] == [e["learning_rate"] for e in by_compute.epochs]
     assert "images" not in by_compute.epochs[-1]
@@ -52,9 +65,9 @@ def test_plain_training_is_the_same_to_the_last_bit_in_both_modes(make_run: Make
 def test_no_arm_spends_more_than_plain_training_but_for_its_last_step(
     arm: str, make_run: MakeRun, digits: Data
 ) -> None:
-    plain = trained(make_run("erm", 0, "recipe.epochs=4"), digits)
+    plain = whole(make_run("erm", 0, "recipe.epochs=4"), digits)
     run = at_compute(make_run(arm, 0, "recipe.epochs=4"))
-    state = trained(run, digits)
+    state = whole(run, digits)
     allowed, ours = (training_cost(s, digits, CPU)["train_flops"] for s in (plain, state))
     image = to_float(pixels_of(digits.train)[:1])
     batch = run.preset.recipe.batch_size
@@ -68,8 +81,8 @@ def test_an_arm_that_costs_twice_as_much_trains_half_as_long_at_the_whole_schedu
 ) -> None:
     twice = ("arms.sba.settings.p=1.0", 'arms.sba.settings.layers=["input"]', "recipe.epochs=4")
     run = at_compute(make_run("sba", 0, *twice))
-    state = trained(run, digits)
-    plain = trained(make_run("erm", 0, "recipe.epochs=4"), digits)
+    state = whole(run, digits)
+    plain = whole(make_run("erm", 0, "recipe.epochs=4"), digits)
     assert state.images == pytest.approx(plain.images / 2, abs=run.preset.recipe.batch_size)
     assert len(state.epochs) == 2
     peak = max(e["learning_rate"] for e in plain.epochs)
@@ -78,18 +91,18 @@ def test_an_arm_that_costs_twice_as_much_trains_half_as_long_at_the_whole_schedu
 
 def test_a_training_that_is_over_is_not_gone_on_with(make_run: MakeRun, digits: Data) -> None:
     run = make_run("erm", 0, "recipe.epochs=1")
-    state = trained(run, digits)
+    state = whole(run, digits)
     with pytest.raises(ValueError, match="the training of erm seed 0 is over"):
         train_epoch(run, state, digits.train)
 
 
 def test_an_epoch_that_is_cut_short_says_so(make_run: MakeRun, digits: Data) -> None:
     run = at_compute(make_run("sba", 0, "recipe.epochs=3", "recipe.batch_size=20"))
-    state = trained(run, digits)
-    whole = len(digits.train.labels) // 20 * 20
-    counted = [e.get("images", whole) for e in state.epochs]
+    state = whole(run, digits)
+    all_images = len(digits.train.labels) // 20 * 20
+    counted = [e.get("images", all_images) for e in state.epochs]
     assert sum(counted) == state.images
-    assert counted[-1] < whole
+    assert counted[-1] < all_images
     assert all("images" not in epoch for epoch in state.epochs[:-1])
 
 
@@ -97,14 +110,14 @@ def test_going_on_from_a_checkpoint_ends_where_the_whole_training_does(
     make_run: MakeRun, digits: Data, tmp_path: Path
 ) -> None:
     run = at_compute(make_run("sba", 0, "recipe.epochs=4"))
-    whole, cut = Folders(tmp_path / "a", tmp_path / "a"), Folders(tmp_path / "b", tmp_path / "b")
-    execute([run], worker(digits, whole))
+    uncut, cut = Folders(tmp_path / "a", tmp_path / "a"), Folders(tmp_path / "b", tmp_path / "b")
+    execute([run], worker(digits, uncut))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Progress, "on_epoch", Mock(side_effect=KeyboardInterrupt))  # after the first epoch's checkpoint
         with pytest.raises(KeyboardInterrupt):
             execute([run], worker(digits, cut))
     execute([run], worker(digits, cut))
-    first, second = (read_record(record_path(p.results, run.preset.name, "sba", 0)) for p in (whole, cut))
+    first, second = (read_record(record_path(p.results, run.preset.name, "sba", 0)) for p in (uncut, cut))
     assert first["clean"] == second["clean"]
     assert [e["train_loss"] for e in first["epochs"]] == [e["train_loss"] for e in second["epochs"]]
 

@@ -1,0 +1,147 @@
+"""Joint evaluation: robust means correct without attack and under every attack; nothing else is attacked."""
+
+from typing import Any
+
+import pytest
+import torch
+from attacked import (
+    EVERY,
+    IMAGES,
+    SHARED_DRAWS,
+    attack_of,
+    attacked_set,
+    every_attack,
+    jointly,
+    left,
+    suite,
+)
+from torch import Tensor, nn
+
+from benchmark.evaluation import joint
+from benchmark.evaluation.attacks import Radius, perturb
+from benchmark.evaluation.catalogue import Norm
+from benchmark.evaluation.joint import AttackedSet, refuse_too_few_classes, survivors
+from benchmark.networks.build import weights_hash
+from benchmark.runtime.errors import DataError, UsageError
+from benchmark.settings.preset import Attack, Checks
+
+OWN_DRAWS = [name for name, norm in EVERY if norm == "Linf" and (name, norm) not in SHARED_DRAWS]
+
+
+def test_joint_outcomes_are_those_of_each_attack_on_its_own(written: AttackedSet) -> None:
+    outcomes = iter(jointly(written, suite(*OWN_DRAWS, eps=(8.0, 32.0))))
+    for eps in (8.0, 32.0):
+        expected = written.clean
+        for name in OWN_DRAWS:
+            expected = expected & survivors(written, written.clean, Radius("Linf", eps), attack_of(name))
+            assert int((left(next(outcomes)) != expected).sum()) <= 1  # an image on the boundary
+
+
+@every_attack
+def test_another_batch_size_gives_the_same_outcomes(name: str, norm: Norm, written: AttackedSet) -> None:
+    """APGD-T, and Square in L2, draw for the survivors in a batch and not for all of it: these draws depend on it."""
+    radius = Radius(norm, 20.0 if norm == "Linf" else 0.5)
+    one, other = (
+        survivors(written._replace(model=written.model.in_batches_of(size)), written.clean, radius, attack_of(name))
+        for size in (32, 24)
+    )
+    assert int((one != other).sum()) <= (IMAGES // 10 if (name, norm) in SHARED_DRAWS else 2)
+
+
+def test_robust_means_correct_without_attack_and_under_every_attack(written: AttackedSet) -> None:
+    names = ("fgsm", "pgd", "apgd_ce")
+    clean = written.clean & (torch.arange(IMAGES) >= 5)
+    before = clean
+    for outcome in jointly(written._replace(clean=clean), suite(*names, eps=(8.0, 32.0))):
+        if outcome["attack"] == names[0]:
+            before = clean
+        after = left(outcome)
+        assert not (after & ~before).any()
+        assert outcome["fooled"] == int(before.sum() - after.sum())
+        before = after
+
+
+@pytest.mark.parametrize(("name", "passes"), [("fgsm", 1), ("pgd", 3), ("apgd_ce", 4), ("apgd_dlr", 4)])
+def test_gradient_samples_are_images_times_backward_passes(name: str, passes: int, written: AttackedSet) -> None:
+    sure = written.part(written.clean.nonzero().squeeze(1)[:4])
+    assert jointly(sure, suite(name, eps=(0.01,)))[0]["gradients"] == 4 * passes
+
+
+class Seen:
+    """Runs attacks, and keeps the images that they are given."""
+
+    def __init__(self) -> None:
+        self.batches: list[Tensor] = []
+
+    def __call__(self, model: nn.Module, attack: Attack, radius: Radius, images: Tensor, *rest: Any) -> Tensor:
+        self.batches.append(images.clone())
+        return perturb(model, attack, radius, images, *rest)
+
+    def rows(self) -> set[bytes]:
+        return {row.numpy().tobytes() for batch in self.batches for row in batch}
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
+    watched = Seen()
+    monkeypatch.setattr(joint, "perturb", watched)
+    return watched
+
+
+def test_misclassified_images_are_never_attacked(written: AttackedSet, seen: Seen) -> None:
+    wrong = torch.arange(IMAGES) % 3 == 0
+    labels = torch.where(wrong, (written.labels + 1) % 10, written.labels)
+    mixed = attacked_set(written.model, written.images, labels)
+    outcomes = jointly(mixed, suite("fgsm", "pgd", "apgd_dlr", l2_eps=(0.5,), l2_attacks=(attack_of("apgd_ce"),)))
+    assert seen.rows() == {row.numpy().tobytes() for row in mixed.images[mixed.clean]}
+    assert not any(bool((left(outcome) & ~mixed.clean).any()) for outcome in outcomes)
+
+
+def test_every_attack_starts_from_the_clean_image_and_not_from_what_another_returned(
+    written: AttackedSet, seen: Seen
+) -> None:
+    before = weights_hash(written.model)
+    jointly(written, suite("apgd_ce", "fab_t", "square", eps=(8.0, 16.0)))
+    assert len(seen.batches) >= 6
+    assert seen.rows() <= {row.numpy().tobytes() for row in written.images}
+    assert weights_hash(written.model) == before
+
+
+def test_an_attack_that_corrects_an_image_makes_nothing_robust(
+    written: AttackedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first attack fools all, the second returns the images as they were, which the network gets right."""
+
+    def planned(_model: nn.Module, attack: Attack, _radius: Radius, images: Tensor, *_: Any) -> Tensor:
+        return 1 - images if attack.name == "fgsm" else images
+
+    monkeypatch.setattr(joint, "perturb", planned)
+    monkeypatch.setattr(joint, "predict", lambda _model, x, _n: 3 + (x[:, 0, 0, 0] > 0.5).long())
+    labels, n = torch.tensor([3, 3, 3, 4, 4, 3]), 6
+    plain = AttackedSet(written.model, torch.zeros(n, 1, 8, 8), labels, labels == 3, 10, seed=0)
+    outcomes = jointly(plain, suite("fgsm", "pgd"))
+    assert [int(left(outcome, n).sum()) for outcome in outcomes] == [0, 0]
+    alone = jointly(plain, suite("pgd"))
+    assert left(alone[0], n).tolist() == plain.clean.tolist()
+
+
+# Refused.
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(255.0, 0.0), (0.5, -0.1), (1.0, 0.01), (float("nan"), 0.0)])
+def test_images_that_are_not_in_0_to_1_are_refused(scale: float, shift: float, written: AttackedSet) -> None:
+    with pytest.raises(DataError, match=r"must be in \[0, 1\].*divide bytes by 255"):
+        jointly(written._replace(images=written.images * scale + shift), suite("fgsm"))
+
+
+def test_a_suite_with_an_impossible_attack_is_refused_before_anything_is_trained() -> None:
+    with pytest.raises(UsageError, match="attack pgd is for Linf only"):
+        refuse_too_few_classes(suite("fgsm", l2_eps=(0.5,), l2_attacks=(attack_of("pgd"),)), 10)
+    for name, classes in (("apgd_t", 4), ("apgd_dlr", 3)):
+        with pytest.raises(UsageError, match=f"attack {name} compares the {classes} largest logits"):
+            refuse_too_few_classes(suite("fgsm", name), classes - 1)
+        refuse_too_few_classes(suite("fgsm", name), classes)
+    checked = suite("fgsm", checks=Checks(images=8, square_queries=10, repeated=8, long_steps=10))
+    with pytest.raises(UsageError, match=r"needs 4 classes; there are 3\. Leave \[evaluation\.checks\] out"):
+        refuse_too_few_classes(checked, 3)
+    refuse_too_few_classes(checked, 4)

@@ -1,0 +1,121 @@
+"""Checkpoints: training resumes to the last bit, in the middle of an epoch too; damaged or other ones are not used."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from trained import CPU, MakeRun, epochs_of
+
+from benchmark.data.load import Data
+from benchmark.networks.build import weights_hash
+from benchmark.settings.plan import Run
+from benchmark.training import checkpoint
+from benchmark.training.checkpoint import load_checkpoint, previous, save_checkpoint, snapshot
+from benchmark.training.loop import OnStep, train_epoch
+from benchmark.training.state import State, start
+
+SCHEDULED = ("arms.sba.settings.scheduler=every_nth", "arms.sba.settings.p=0.3", "arms.sba.settings.kl_ramp_steps=5")
+
+
+def resumed(path: Path, run: Run, data: Data) -> State:
+    """The state of a checkpoint about which there is nothing to log."""
+
+    def refuse_to_log(text: str) -> None:
+        raise AssertionError(text)
+
+    state = start(run, data, CPU)
+    assert load_checkpoint(path, run.identity, state, refuse_to_log)
+    return state
+
+
+class EnoughError(Exception):
+    """Raised after a step."""
+
+
+@pytest.mark.parametrize("settings", [(), SCHEDULED])
+def test_training_resumes_after_every_step_to_the_last_bit(
+    settings: tuple[str, ...], make_run: MakeRun, digits: Data, tmp_path: Path
+) -> None:
+    run, path = make_run("sba", 0, *settings), tmp_path / "run.pt"
+    whole, state = epochs_of(run, digits), start(run, digits, CPU)
+
+    def after_step(_steps: int) -> None:
+        save_checkpoint(path, run, run.identity, state)
+        raise EnoughError
+
+    interruptions = 0
+    while len(state.epochs) < 2:
+        try:
+            state.epochs.append(train_epoch(run, state, digits.train, [OnStep(after_step)]))
+        except EnoughError:
+            interruptions += 1
+            state = resumed(path, run, digits)
+    assert interruptions == 8  # every step of both epochs
+    assert weights_hash(state.model) == weights_hash(whole.model)
+    times = ("seconds", "images_per_second")
+    for one, other in zip(state.epochs, whole.epochs, strict=True):
+        assert {k: v for k, v in one.items() if k not in times} == {k: v for k, v in other.items() if k not in times}
+    assert (state.images, state.virtual, state.position) == (whole.images, whole.virtual, None)
+
+
+def test_a_checkpoint_of_other_settings_is_not_used(make_run: MakeRun, digits: Data, tmp_path: Path) -> None:
+    run, path, said = make_run("erm"), tmp_path / "run.pt", list[str]()
+    save_checkpoint(path, run, "another identity", epochs_of(run, digits, 1))
+    state = start(run, digits, CPU)
+    before = weights_hash(state.model)
+    assert not load_checkpoint(path, run.identity, state, said.append)
+    assert weights_hash(state.model) == before
+    assert len(said) == 1
+    assert "not used" in said[0]
+
+
+def test_the_entries_of_a_checkpoint_belong_to_its_format(
+    make_run: MakeRun, digits: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new entry here needs a new number: a version that looks for it must not be given an older checkpoint."""
+    run = make_run("erm")
+    held = ["model", "optimizer", "method", "streams", "weights_hash", "epochs", "images", "virtual", "skipped"]
+    assert (checkpoint.FORMAT, list(snapshot(start(run, digits, CPU)))) == (2, [*held, "position"])
+    key = checkpoint.checkpoint_key(run, digits, CPU)
+    monkeypatch.setattr(checkpoint, "FORMAT", 3)
+    assert checkpoint.checkpoint_key(run, digits, CPU) != key
+
+
+def flipped(whole: bytes) -> bytes:
+    """The bytes with one bit in the middle turned."""
+    turned = bytearray(whole)
+    turned[len(whole) // 2] ^= 1
+    return bytes(turned)
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[: len(whole) // 2], flipped, lambda _: b""])
+def test_after_a_damaged_checkpoint_comes_the_one_before(
+    damage: Callable[[bytes], bytes], make_run: MakeRun, digits: Data, tmp_path: Path
+) -> None:
+    run, path, said = make_run("erm"), tmp_path / "run.pt", list[str]()
+    state = start(run, digits, CPU)
+    for _ in range(2):
+        state.epochs.append(train_epoch(run, state, digits.train))
+        save_checkpoint(path, run, run.identity, state)
+    path.write_bytes(damage(path.read_bytes()))
+    again = start(run, digits, CPU)
+    assert load_checkpoint(path, run.identity, again, said.append)
+    assert len(again.epochs) == 1
+    assert "run.pt is damaged" in said[0]
+    assert "run.damaged" in said[0]
+    again.epochs.append(train_epoch(run, again, digits.train))
+    assert weights_hash(again.model) == weights_hash(state.model)
+    save_checkpoint(path, run, run.identity, again)
+    resumed(path, run, digits)
+
+
+def test_where_every_checkpoint_is_damaged_training_starts_anew(
+    make_run: MakeRun, digits: Data, tmp_path: Path
+) -> None:
+    run, path, said = make_run("erm"), tmp_path / "run.pt", list[str]()
+    for damaged in (path, previous(path)):
+        damaged.write_bytes(b"not a checkpoint")
+    state = start(run, digits, CPU)
+    assert not load_checkpoint(path, run.identity, state, said.append)
+    assert len(said) == 2
+    assert state.epochs == []
