@@ -25,6 +25,7 @@ START = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_the_script_trains(name: str) -> None:
     script = str(FOLDER / f"{name.split()[0]}.py")

@@ -58,7 +58,7 @@ def test_the_script_of_the_readme_trains_torchvisions_resnet18_on_an_image_folde
             pixels = (colour + draws.integers(-40, 40, (20, 24, 3))).astype(np.uint8)
             Image.fromarray(pixels).save(folder / f"{i}.jpg")
     monkeypatch.chdir(tmp_path)
-    text = script(ROOT / "README.md")
+    text = script(ROOT / "README.md").replace("range(10)", "range(5)")
     assert len(text.splitlines()) <= 25
     names: dict[str, Any] = {}
     with torch.random.fork_rng(devices=[]):
@@ -67,7 +67,7 @@ def test_the_script_of_the_readme_trains_torchvisions_resnet18_on_an_image_folde
     assert names["step"].logits.shape == (32, 2)
     assert sum(p.numel() for p in names["model"].parameters()) > 11e6
     losses = [float(loss) for loss in re.findall(r"^epoch \d+: loss ([\d.]+)$", capsys.readouterr().out, re.MULTILINE)]
-    assert len(losses) == 10
+    assert len(losses) == 5
     assert min(losses[1:]) < losses[0]
 
 
