@@ -1,7 +1,7 @@
 """Fault injection: studies of digits, killed at random moments and their files damaged, must leave the same records.
 
-`python tests/support/faults.py` (nox -s faults) kills as often as it is told and prints what it compared: every field
-of every record with those of a study that nobody disturbed, except times. The suite has a short form.
+`python tests/support/faults.py` (nox -s faults) compares every field of every record, except times, with an undisturbed
+study. The suite has a short form.
 """
 
 import argparse
@@ -36,7 +36,7 @@ SMALL = (
     '--set=evaluation.attacks=[{name = "pgd", steps = 2}, {name = "apgd_dlr", steps = 2}]',
 )
 COMMAND = ("run", "smoke", *SMALL, "--checkpoint-steps", "3")
-THREADS = {"OMP_NUM_THREADS": str(max(1, cores() // 2))}  # as two workers have: sums of floats have one order
+THREADS = {"OMP_NUM_THREADS": str(max(1, cores() // 2))}  # as two workers have, for equal sums of floats
 LIMIT = 600  # seconds after which a study counts as hung
 NOT_DONE = "not all runs are done; the same command goes on with them."
 
@@ -89,15 +89,15 @@ def workers_of(parent: int) -> list[int]:
 
 
 def kill_until_done(start: Start, folder: Path, moments: random.Random, longest: float, most: int, early: float) -> int:
-    """Start a study again and again and kill it, or one of its workers, until it ends by itself; return the kills.
+    """Restart a study and kill it, or one of its workers, until it ends by itself; return the number of kills.
 
     Args:
         start: starts it.
-        folder: where it is.
-        moments: draws when and whom to kill.
-        longest: seconds until the next kill, after a start or, more often, after the first epoch that was told since.
-        most: kills after which it is left alone.
-        early: the share of kills that are counted from a start, in [0, 1].
+        folder: of the study.
+        moments: draws time and victim of each kill.
+        longest: maximum seconds until the next kill, from a start or, more often, from the next logged epoch.
+        most: maximum number of kills.
+        early: the share of kills that are timed from a start, in [0, 1].
 
     Raises:
         RuntimeError: it ended badly, or hangs.
@@ -106,8 +106,8 @@ def kill_until_done(start: Start, folder: Path, moments: random.Random, longest:
     while True:
         study, status = start(folder), None
         while status is None:
-            told, at_work = epochs_told(folder), kills < most and moments.random() >= early
-            while at_work and epochs_told(folder) == told and status is None:
+            logged, at_work = logged_epochs(folder), kills < most and moments.random() >= early
+            while at_work and logged_epochs(folder) == logged and status is None:
                 status = ended(study, 0.02)
             status = ended(study, moments.uniform(0, longest) if kills < most else LIMIT) if status is None else status
             if status is None:
@@ -134,7 +134,7 @@ def pause_until_done(start: Start, folder: Path, moments: random.Random, most: i
     study, pauses, until = start(folder), 0, time.monotonic() + LIMIT
     while (status := ended(study, moments.uniform(0.5, 2.5))) is None:
         workers = workers_of(study)
-        if pauses < most and len(workers) > 1 and epochs_told(folder):
+        if pauses < most and len(workers) > 1 and logged_epochs(folder):
             victim = moments.choice(workers)
             with contextlib.suppress(ProcessLookupError):  # it had come to its end
                 os.kill(victim, signal.SIGSTOP)  # as when a laptop's lid is closed
@@ -181,14 +181,14 @@ def damage(folder: Path, moments: random.Random) -> None:
         list_of_damages.write(f"{path.name}\n")
 
 
-def epochs_told(folder: Path) -> int:
-    """Return how many epochs a study has told of so far."""
+def logged_epochs(folder: Path) -> int:
+    """Return the number of epochs in the study's log."""
     log = folder / "log"
     return log.read_text(encoding="utf-8", errors="replace").count(": epoch ") if log.is_file() else 0
 
 
 def ended(process: int, seconds: float) -> int | None:
-    """Wait so long for the end of a child; return its status, None where it is still alive."""
+    """Wait for the end of a child at most `seconds`; return its status, or None if it is still alive."""
     until = time.monotonic() + seconds
     while True:
         done, status = os.waitpid(process, os.WNOHANG)
@@ -205,7 +205,7 @@ def log_of(folder: Path) -> str:
 
 
 def differences(folder: Path, reference: Path, seeds: range) -> tuple[int, list[str]]:
-    """Compare the records of two studies; return how many, and each field that differs."""
+    """Compare the records of two studies; return their number and each differing field."""
     compared, found = 0, []
     for arm in ARMS:
         for seed in seeds:
@@ -223,18 +223,18 @@ def damages(folder: Path) -> int:
 
 
 def undisturbed(start: Start, folder: Path) -> None:
-    """Run the study that the others are compared with."""
+    """Run the reference study."""
     folder.mkdir()
     if kill_until_done(start, folder, random.Random(0), LIMIT, most=0, early=0.0):
-        raise RuntimeError("somebody killed the reference")
+        raise RuntimeError("the reference was killed")
 
 
 def inject(kills: int, pauses: int, seeds: int, draw: int, root: Path) -> None:
-    """Kill as often as told, four times of five a study in one process, else one with two workers; then pause workers.
+    """Kill studies, four of five times in one process, else with two workers; then pause workers.
 
     Args:
-        kills: how often.
-        pauses: how often a worker is paused past the lease.
+        kills: number of kills.
+        pauses: number of workers paused past the lease.
         seeds: of each arm in a study.
         draw: seed of the moments.
         root: an empty folder.
