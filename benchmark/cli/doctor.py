@@ -48,7 +48,7 @@ def _or_reason(find: Callable[[], str]) -> str:
     try:
         return find()
     except Exception as error:  # any failure here is what the user looks for
-        return f"cannot be found out ({type(error).__name__}: {shorten(' '.join(str(error).split()), 300)})"
+        return f"unknown ({type(error).__name__}: {shorten(' '.join(str(error).split()), 300)})"
 
 
 def _own_version() -> str:
@@ -85,7 +85,7 @@ def operators() -> str:
 
 def optional(package: str, option: str) -> str:
     """Return the version of a package that only `option` of `run` needs, if it is installed."""
-    return version(package) if find_spec(package) else f"not there; only {option} needs it"
+    return version(package) if find_spec(package) else f"not installed; only {option} needs it"
 
 
 def _roots(data_root: Path | None) -> str:

@@ -76,7 +76,7 @@ class RecordingSession:
         self.targets.append(args[-1])
 
     def run(self, *args: str) -> None:
-        self.ran.append(" ".join(args[3:]))  # after python -m benchmark
+        self.ran.append(" ".join(args).removeprefix("python -m benchmark "))
 
     def run_install(self, *args: str, log: bool) -> None:
         subprocess.run([sys.executable, *args[1:]], check=not log)
@@ -182,3 +182,20 @@ def test_every_study_of_the_table_is_a_session_of_a_preset() -> None:
     for name, ((preset, *_), about) in noxfile.STUDIES.items():
         assert registry.get()[name].func.__doc__ == about
         assert {preset, f"{preset}_cpu", f"{preset}_gpu"} & names
+
+
+def test_every_pin_is_audited_strictly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that pip-audit skips is one that nobody looked up; what it finds fails the session."""
+    session = RecordingSession(tmp_path, "--vulnerability-service", "osv", venv_backend="none")
+    noxfile.audit(session.as_nox())
+    tool, *options = session.ran[0].split()
+    assert tool == "pip-audit"
+    assert {"--strict", "--no-deps", "--disable-pip", "constraints.txt"} <= set(options)
+    assert options[-2:] == session.posargs
+
+    def failing(*_: str) -> None:
+        raise RuntimeError("Returned code 1")
+
+    monkeypatch.setattr(session, "run", failing)
+    with pytest.raises(RuntimeError, match="Returned code 1"):
+        noxfile.audit(session.as_nox())

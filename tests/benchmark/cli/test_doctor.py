@@ -49,7 +49,7 @@ def test_doctor_says_all_there_is_and_ends_with_0(say: Say) -> None:
     assert "does not promise" in said.out
     assert "an estimate" in said.out
     assert all(f"| {name} " in said.out for name in preset_names())
-    assert "cannot be found out" not in said.out
+    assert "unknown (" not in said.out
     assert {path.name for path in Path().iterdir()} == {"mine"}
 
 
@@ -66,7 +66,7 @@ def test_what_cannot_be_found_out_is_said_in_its_line(say: Say, monkeypatch: pyt
     lines = said.out.splitlines()
     for name in ("torch ", "scipy ", "disk: runs ", "data roots ", "data: cifar10 "):
         (line,) = (line for line in lines if line.startswith(name))
-        assert "cannot be found out" in line
+        assert "unknown" in line
     assert "(RuntimeError: no such thing)" in said.out
     assert "(DataError: --data-root names nowhere, which is no folder.)" in said.out
 
@@ -92,7 +92,7 @@ def test_operators_say_why_they_do_not_load(monkeypatch: pytest.MonkeyPatch, fou
 
 def test_tensorboard_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "find_spec", lambda _name: None)
-    assert doctor.optional("tensorboard", "--tensorboard") == "not there; only --tensorboard needs it"
+    assert doctor.optional("tensorboard", "--tensorboard") == "not installed; only --tensorboard needs it"
 
 
 def test_the_doctor_looks_where_the_data_sets_lie() -> None:
