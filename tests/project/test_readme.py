@@ -40,6 +40,22 @@ def test_the_readme_shows_commands() -> None:
     assert len(COMMANDS) >= 5
 
 
+DOCUMENTS = [
+    *ROOT.glob("*.md"),
+    *(ROOT / "docs").glob("*.md"),
+    *(ROOT / name / "README.md" for name in ("sba", "baselines")),
+]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_that_documents_name_exist(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    named = re.findall(r"`((?:benchmark|tests|sba|baselines|docs|scripts|results)/[\w./*-]+)`", text)
+    assert not [name for name in named if "PRESET/" not in name and not any(ROOT.glob(name.rstrip("/")))]
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text)]
+    assert not [link for link in links if "://" not in link and not (document.parent / link).exists()]
+
+
 def script(document: Path) -> str:
     """The only Python script of a document."""
     (found,) = re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)

@@ -2,26 +2,21 @@
 
 import numpy as np
 import planted
-import pytest
 from attacked_records import rows
 from scipy import stats
 
 from benchmark.analysis.endpoints import images_to
 from benchmark.analysis.study import load_study
-from benchmark.records.schema import Record
 from benchmark.report.tables import (
     Table,
     comparison_table,
-    compute_table,
     contrast_table,
     cost_table,
     differences_table,
-    environment_table,
     more_tests_table,
     plain,
     seeds_table,
     self_table,
-    twin,
 )
 from benchmark.report.words import p_text, signed
 
@@ -69,19 +64,6 @@ def test_differences_and_their_other_tests_are_those_of_scipy() -> None:
         )
         assert (wide[arm]["exact p"], wide[arm]["exact floor"], wide[arm]["outcome"]) == (".0625", ".0625", "higher")
     assert short["standard"]["accuracy at 1/255"] == "0.00 in each seed, constant differences"
-
-
-def test_families_are_named_where_there_are_two() -> None:
-    records = planted.study({**COUNTS, "cutmix": COUNTS["mixup"]})
-    assert "family" not in rows(differences_table(load_study("planted", records)))["standard"]
-    for record in records:
-        record["analysis"]["relatives"] = ["cutmix"]
-    found = rows(differences_table(load_study("planted", records)))
-    assert {arm: row["family"] for arm, row in found.items()} == {
-        "standard": "claims",
-        "mixup": "claims",
-        "cutmix": "relatives",
-    }
 
 
 def test_unfinished_families_and_few_seeds_have_differences_and_no_tests() -> None:
@@ -160,24 +142,6 @@ def test_cost_has_convergence_and_costs_relative_to_standard() -> None:
     assert set(found["mixup"].values()) == {"-"}
 
 
-def in_compute_mode(counts: dict[str, list[int]]) -> list[Record]:
-    records = planted.study(counts)
-    for record in records:
-        record["preset"], record["settings"]["compute"] = "planted_compute", True
-        record["cost"]["train_flops"] = 2 * 10**12
-    return records
-
-
-def test_both_modes_stand_side_by_side() -> None:
-    epochs = load_study("planted", planted.study(COUNTS))
-    compute = load_study("planted_compute", in_compute_mode({"sba": [851, 853, 849, 852, 850], "standard": [860] * 5}))
-    assert twin(epochs, [epochs, compute]) is compute
-    assert twin(compute, [epochs, compute]) is None
-    found = rows(compute_table(epochs, compute))
-    assert list(found["sba"].values()) == ["5", "1.50x", "87.00 (0.16)", "20.00", "5", "1.00x", "85.10 (0.16)", "20.00"]
-    assert list(found["mixup"].values())[4:] == ["-"] * 4
-
-
 def test_every_arm_against_itself_from_eight_seeds_on() -> None:
     eight = {arm: [*counts, *counts[:3]] for arm, counts in COUNTS.items()}
     records = planted.study(eight)
@@ -188,14 +152,6 @@ def test_every_arm_against_itself_from_eight_seeds_on() -> None:
     assert found["sba"]["accuracy"].startswith(signed(float((first - second).mean())))
     assert found["sba"]["accuracy, p"] == p_text(float(stats.ttest_rel(first, second).pvalue))
     assert self_table(load_study("planted", planted.study(COUNTS))) is None
-
-
-def test_environments_are_listed_with_every_value() -> None:
-    records = planted.study(COUNTS)
-    records[0]["environment"] = records[0]["environment"] | {"commit": "fedcba"}
-    found = rows(environment_table([load_study("planted", records)]))
-    assert found["commit"] == {"planted": "0123456789abcdef, fedcba"}
-    assert "date" not in found
 
 
 # Forms of a table.
@@ -215,10 +171,3 @@ def test_other_forms_have_no_markdown() -> None:
     assert latex.startswith("\\begin{tabular}{lr}\n\\toprule\n")
     for escaped in (r"sba\_x", r"a | b \& c", r"share, \%", r"\#1"):
         assert escaped in latex
-
-
-@pytest.mark.parametrize("endpoint", ["learning", "images"])
-def test_units_of_other_endpoints(endpoint: str) -> None:
-    found = rows(differences_table(load_study("planted", planted.study(COUNTS))))["standard"]
-    name = {"learning": "learning curve", "images": "training images until 70% accuracy"}[endpoint]
-    assert (" k " in found[name]) == (endpoint == "images")
