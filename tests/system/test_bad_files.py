@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from saying import ONE_RUN, TINY, Say, in_a_process
+from saying import ONE_RUN, TINY, Say
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 ARM = 'extends = "smoke"\n[arms."../outside"]\nmethod = "erm"\naugmentation = "none"\n'
@@ -51,14 +51,6 @@ def test_folder_that_cannot_be_written_is_named_before_training(say: Say, option
     assert said.code == 2
     assert said.has("cannot write", folder, option)
     assert "epoch 1" not in said.out
-
-
-def test_results_folder_that_cannot_be_written_in_a_process_has_no_traceback() -> None:
-    Path("file").touch()
-    said = in_a_process(*ONE_RUN, "--results", "file/below")
-    assert said.code == 2
-    assert said.has("error: cannot write to file/below")
-    assert "Traceback" not in said.error
 
 
 def test_report_that_cannot_be_written_is_named(say: Say) -> None:
