@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from few_attacks import FEW_ATTACKS
 from tiny_study import read
 
 from benchmark.cli import main
@@ -12,14 +13,13 @@ STUDY = (
     "--set=seeds=[0, 1]",
     "--set=data.train_images=320",
     "--set=recipe.epochs=2",
-    "--set=evaluation.images=8",
-    "--set=evaluation.eps=[16.0]",
-    '--set=evaluation.attacks=[{name = "fgsm", steps = 1}]',
+    *FEW_ATTACKS,
+    "--set=analysis.eps=1.0",
     '--set=compute_arms=["standard", "sba"]',
 )
 
 
-@pytest.mark.usefixtures("fresh")
+@pytest.mark.usefixtures("fresh", "no_figures")
 def test_both_modes_are_run_and_the_report_shows_them_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", *STUDY, "--arms", "standard,sba"]) == 0
     assert main(["run", *STUDY, "--compute", "--arms", "standard", "--seeds", "0"]) == 0
