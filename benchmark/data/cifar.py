@@ -141,7 +141,7 @@ def find(cifar: Cifar, roots: Sequence[Path], settings: DataSettings) -> Source:
     return _official(cifar, official, roots[0] / official.base_folder, settings.synthetic)
 
 
-# The order and the digest of the images, whatever form they come in
+# The order and the digest of the images, in either form
 
 
 def digests(split: Split) -> list[bytes]:
@@ -172,7 +172,7 @@ def digest(train: Split, test: Split) -> str:
 
 
 def class_digests(classes: int, train: Split, test: Split) -> list[str]:
-    """Return four hex digits for each class of the training split, then of the test split, to name what differs."""
+    """Return four hex digits for each class of the training split, then of the test split, to name the differing ones."""
     wholes = [hashlib.sha256() for _ in range(2 * classes)]
     for start, split in ((0, train), (classes, test)):
         for key, label in zip(digests(split), split.labels.tolist(), strict=True):

@@ -32,7 +32,7 @@ class Data:
         classes: number of classes.
         fingerprint: SHA-256 (16 hex digits) of all decoded pixels and labels; of images that stay files, see `Listing`.
         synthetic: the images are made up.
-        train, test, validation: uint8 images (N, C, H, W) and labels (N,), or files where the settings say `streamed`;
+        train, test, validation: uint8 images (N, C, H, W) and labels (N,), or files with the setting `streamed`;
             validation may be empty.
         note: a remark on the data for readers of the record.
     """
@@ -211,7 +211,7 @@ def _load(path: Path, source: Source) -> tuple[Split, Split, str]:
 
 
 def _keep(path: Path, values: dict[str, object]) -> None:
-    """Write the decoded images whole or not at all; without a cache the next start takes longer, nothing else."""
+    """Write the decoded images atomically; without a cache the next start takes longer, nothing else."""
     try:
         write_whole(path, lambda file: torch.save(values, file))
     except (OSError, RuntimeError) as error:

@@ -10,7 +10,7 @@ WHOLE_NUMBERS = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8")
 
 
 class UnsafePickleError(Exception):
-    """A pickle that is damaged, or names anything but plain values and arrays; the text says which."""
+    """A pickle that is damaged, or names anything but plain values and arrays; the text names it."""
 
 
 def load_plain(content: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""Processes that train one run together, started by torchrun: their ranks and what they exchange."""
+"""Processes that train one run together, started by torchrun: their ranks and their communication."""
 
 import datetime
 import gc

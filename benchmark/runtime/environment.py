@@ -40,7 +40,7 @@ def choose_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise UsageError(f"--device {name!r}: allowed are auto, cpu, cuda and cuda:0, cuda:1, ...")
     if device.index is not None and ":" in name and launched():
-        raise UsageError(f"--device {name}: several processes take one GPU each; say --device cuda.")
+        raise UsageError(f"--device {name}: several processes take one GPU each; write --device cuda.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(
             f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices, {device} is not one of them. "

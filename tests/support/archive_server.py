@@ -97,6 +97,9 @@ def in_data() -> list[str]:
     return sorted(path.name for path in DATA.iterdir()) if DATA.exists() else []
 
 
-def ask(say: Say) -> Said:
-    """Ask the command line for a run that needs CIFAR-10."""
-    return say("run", "cifar10_cpu", "--arms", "erm", "--seeds", "0")
+def ask(say: Say, *words: str) -> Said:
+    """Ask the command line for a run that needs CIFAR-10; it must be refused with all of these words."""
+    said = say("run", "cifar10_cpu", "--arms", "erm", "--seeds", "0")
+    assert said.code == 3
+    assert said.has(*words)
+    return said

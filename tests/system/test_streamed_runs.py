@@ -85,7 +85,7 @@ def test_two_processes_go_on_with_what_one_began_and_each_decodes_its_own_part(
         patch.setattr(train, "train_step", stopped_after(3))
         assert run("--skip-corrupt", "2", "--checkpoint-steps", "1") == 130
     job = torchrun(*command("--skip-corrupt", "2"))
-    said, _ = job.communicate(timeout=120)
+    said, _ = job.communicate(timeout=240)
     assert job.returncode == 0, said
     assert "resuming after epoch 0/2 and 3 steps of the next" in said
     found = read(path_of("sba", 0))

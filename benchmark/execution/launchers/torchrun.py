@@ -27,7 +27,7 @@ def check(options: Options) -> None:
     if options.jobs > 1 or options.ray_address:
         raise UsageError("--processes train runs together, those of --jobs or Ray one each: leave one out.")
     if ":" in options.device:
-        raise UsageError(f"--device {options.device}: several processes take one GPU each; say --device cuda.")
+        raise UsageError(f"--device {options.device}: several processes take one GPU each; write --device cuda.")
 
 
 def _processes(options: Options, device: torch.device) -> int:

@@ -23,7 +23,7 @@ def test_report_is_that_of_the_results_folder_named() -> None:
         (("--launcher", "slurm"), "llowed: local, ray, torchrun"),
         (("--processes", "2", "--jobs", "2"), "leave one out"),
         (("--processes", "2", "--launcher", "ray"), "leave one out"),
-        (("--processes", "gpus", "--device", "cuda:0"), "say --device cuda"),
+        (("--processes", "gpus", "--device", "cuda:0"), "write --device cuda"),
         (("--ray-address", "auto"), "--ray-address is for --launcher ray only"),
         (("--processes", "0"), "whole number from 1 on"),
         (("--processes", "many"), "whole number from 1 on"),

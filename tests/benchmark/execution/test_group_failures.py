@@ -94,7 +94,7 @@ def test_the_surrogates_epoch_is_left_when_somebody_asks(digits: Data) -> None:
 
 def test_processes_take_a_gpu_each_not_one_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "launched", lambda: True)
-    with pytest.raises(UsageError, match=r"--device cuda:1: several processes take one GPU each; say --device cuda"):
+    with pytest.raises(UsageError, match=r"--device cuda:1: several processes take one GPU each; write --device cuda"):
         environment.choose_device("cuda:1")
 
 

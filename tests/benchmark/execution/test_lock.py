@@ -43,7 +43,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lease of a moment."""
-    monkeypatch.setattr(locks, "LEASE", 0.6)
+    monkeypatch.setattr(locks, "LEASE", 2.0)
     monkeypatch.setattr(locks, "HEARTBEAT", 0.1)
 
 
@@ -101,9 +101,9 @@ def test_a_dead_process_of_this_machine_is_replaced_at_once(path: Path, file_sys
 @pytest.mark.usefixtures("short")
 def test_a_dead_holder_elsewhere_is_replaced_when_its_heart_has_stopped(path: Path, file_system: str) -> None:
     left_by_a_dead_process(path, host="another")
-    after = taken(RunLock(path), 10)
+    after = taken(RunLock(path), 120)
     assert after is not None, file_system
-    assert after > 0.6
+    assert after > locks.LEASE / 2
     assert not list(path.parent.iterdir())
 
 
@@ -112,7 +112,7 @@ def test_a_living_holder_elsewhere_is_not_replaced(path: Path) -> None:
     with RunLock(path).claimed() as mine:
         assert mine
         path.write_text(path.read_text().replace("host=", "host=another-"))
-        assert taken(RunLock(path), 1.5) is None
+        assert taken(RunLock(path), 2 * locks.LEASE) is None
         assert held([path]) == [True]
 
 
@@ -132,7 +132,7 @@ def test_who_was_paused_past_the_lease_holds_the_lock_no_more(path: Path, file_s
         with paused_heart(first):
             path.write_text(path.read_text().replace("host=", "host=another-"))
             assert first.holds()
-            until = time.monotonic() + 10
+            until = time.monotonic() + 120
             while time.monotonic() < until:
                 with second.claimed() as other:
                     if other:

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from benchmark.runtime.files import load_tensors
 
 pytestmark = pytest.mark.slow
 
-LIMIT = 120  # seconds
+LIMIT = 240  # seconds
 
 
 def start(*arguments: str) -> "subprocess.Popen[str]":
@@ -100,7 +99,6 @@ def test_what_ends_a_job_is_told_and_the_same_command_goes_on_to_the_same_record
 
 @pytest.mark.usefixtures("fresh")
 def test_a_number_of_processes_that_does_not_divide_the_batch_is_refused_once(tmp_path: Path) -> None:
-    began = time.monotonic()
     job = start("--arms", "erm", "--set=recipe.batch_size=65")
     said, _ = job.communicate(timeout=LIMIT)
     assert job.returncode != 0
@@ -110,7 +108,6 @@ def test_a_number_of_processes_that_does_not_divide_the_batch_is_refused_once(tm
     assert "1, 5, 13, 65" in line
     assert "recipe.accumulate" in line
     assert "File " not in line
-    assert time.monotonic() - began < LIMIT
     assert not list(tmp_path.rglob("seed-*"))
 
 

@@ -93,7 +93,7 @@ def test_interrupting_many_workers_stops_them_all_and_keeps_what_was_done(fresh:
                 break
         workers = workers_of(study.pid)
         study.send_signal(signal.SIGINT)
-        _, error = study.communicate(timeout=60)
+        _, error = study.communicate(timeout=240)
     assert study.returncode == 130
     assert "the same command goes on" in error
     assert "Traceback" not in error
