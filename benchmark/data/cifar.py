@@ -172,7 +172,7 @@ def digest(train: Split, test: Split) -> str:
 
 
 def class_digests(classes: int, train: Split, test: Split) -> list[str]:
-    """Return four hex digits for each class of the training split, then of the test split, to name the differing ones."""
+    """Return four hex digits for each class of the training split, then of the test split, to name differences."""
     wholes = [hashlib.sha256() for _ in range(2 * classes)]
     for start, split in ((0, train), (classes, test)):
         for key, label in zip(digests(split), split.labels.tolist(), strict=True):

@@ -72,9 +72,9 @@ class Progress(Callback):
         number, spent = f"{epoch['epoch']}{self.of}", time.monotonic() - self.began
         shown = f"loss {epoch['train_loss']:.3f}, accuracy {epoch['accuracy']:.2%}"
         self.bar.advance(0, f"epoch {number}, {shown}")
-        left = duration(spent / max(share - self.share_before, 1e-9) * (1 - share))
-        speed = f"{epoch['images_per_second']:,.0f} images/s"
-        text = f"epoch {number}, {shown}, {speed}, {left} of training left"
+        gained = share - self.share_before  # 0 where only the end of the epoch was left
+        left = f", {duration(spent / gained * (1 - share))} of training left" if gained > 0 else ""
+        text = f"epoch {number}, {shown}, {epoch['images_per_second']:,.0f} images/s{left}"
         self.log(text)
         if self.bar.hidden:
             self.bar.line(text)

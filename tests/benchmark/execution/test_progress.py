@@ -73,10 +73,8 @@ def test_in_a_terminal_a_bar_shows_all_of_it(
     ):
         assert text in shown
     assert "[3/7] sba seed 2: resuming after epoch 1/2 and 2 steps of the next" in capsys.readouterr().out
-    assert [line.partition(",")[0] for line in logged] == [
-        "resuming after epoch 1/2 and 2 steps of the next",
-        "epoch 1/2",
-    ]
+    assert logged[0] == "resuming after epoch 1/2 and 2 steps of the next"
+    assert logged[1] == "epoch 1/2, loss 1.234, accuracy 87.65%, 4,321 images/s"  # no step was timed
 
 
 def test_an_evaluation_tells_images_and_time_left_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
