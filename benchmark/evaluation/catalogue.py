@@ -21,6 +21,11 @@ class Setting(NamedTuple):
     seed: int
 
     @property
+    def shared(self) -> dict[str, Any]:
+        """Options of most attacks."""
+        return {"norm": self.norm, "seed": self.seed}
+
+    @property
     def targets(self) -> int:
         """Number of other classes that a targeted attack tries."""
         return min(TARGETS, self.classes - 1)
@@ -63,13 +68,13 @@ ATTACKS = {
     "apgd_ce": AttackRow(
         "torchattacks:APGD",
         "Croce and Hein, ICML 2020, arXiv:2003.01690, cross-entropy",
-        lambda s: {"norm": s.norm, "steps": s.steps, "loss": "ce", "seed": s.seed},
+        lambda s: {**s.shared, "steps": s.steps, "loss": "ce"},
         any_step=True,
     ),
     "apgd_dlr": AttackRow(
         "torchattacks:APGD",
         "Croce and Hein, ICML 2020, arXiv:2003.01690, scale-free DLR loss",
-        lambda s: {"norm": s.norm, "steps": s.steps, "loss": "dlr", "seed": s.seed},
+        lambda s: {**s.shared, "steps": s.steps, "loss": "dlr"},
         classes=3,
         any_step=True,
     ),
@@ -78,43 +83,25 @@ ATTACKS = {
     "apgd_t": AttackRow(
         "torchattacks:APGDT",
         "Croce and Hein, ICML 2020, arXiv:2003.01690, targeted DLR loss, 9 targets",
-        lambda s: {"norm": s.norm, "steps": s.steps, "n_classes": s.targets + 1, "seed": s.seed},
+        lambda s: {**s.shared, "steps": s.steps, "n_classes": s.targets + 1},
         (
             "pyautoattack.autopgd_base:APGDAttack_targeted",
-            lambda s: {
-                "norm": s.norm,
-                "n_iter": s.steps,
-                "n_target_classes": s.targets,
-                "seed": s.seed,
-                "logger": _QUIET,
-            },
+            lambda s: {**s.shared, "n_iter": s.steps, "n_target_classes": s.targets, "logger": _QUIET},
         ),
         classes=4,
     ),
     "fab_t": AttackRow(
         "torchattacks:FAB",
         "Croce and Hein, ICML 2020, arXiv:1907.02044, minimal perturbation, 9 targets",
-        lambda s: {
-            "norm": s.norm,
-            "steps": s.steps,
-            "n_classes": s.targets + 1,
-            "multi_targeted": True,
-            "seed": s.seed,
-        },
+        lambda s: {**s.shared, "steps": s.steps, "n_classes": s.targets + 1, "multi_targeted": True},
     ),
     "square": AttackRow(
         "torchattacks:Square",
         "Andriushchenko et al., ECCV 2020, arXiv:1912.00049, black box",
-        lambda s: {"norm": s.norm, "n_queries": s.steps, "resc_schedule": False, "seed": s.seed},
+        lambda s: {**s.shared, "n_queries": s.steps, "resc_schedule": False},
         (
             "pyautoattack.square:SquareAttack",
-            lambda s: {
-                "norm": s.norm,
-                "n_queries": s.steps,
-                "resc_schedule": False,
-                "seed": s.seed,
-                "p_init": 0.8,
-            },
+            lambda s: {**s.shared, "n_queries": s.steps, "resc_schedule": False, "p_init": 0.8},
         ),
     ),
 }

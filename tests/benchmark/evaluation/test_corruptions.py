@@ -106,15 +106,6 @@ def test_noise_of_an_image_and_of_a_channel_is_its_own(kind: str) -> None:
     assert correlations.std() == pytest.approx(1 / np.sqrt(32 * 32), rel=0.1)
 
 
-@pytest.mark.parametrize("kind", FIXED)
-@both_channels
-def test_without_noise_an_image_does_not_depend_on_the_others(kind: str, channels: int) -> None:
-    images = pictures(channels)
-    found = seeded(images, kind, 4)
-    for i in (0, 3, 5):
-        assert np.array_equal(seeded(images[i : i + 1], kind, 4)[0], found[i])
-
-
 @every_kind
 @both_channels
 @pytest.mark.parametrize("pixels", [8, 32, 64])
@@ -134,15 +125,6 @@ def test_noise_beyond_black_and_white_is_cut_off_and_does_not_wrap_around(kind: 
         near = away[away < 255] if kind == "impulse_noise" else away
         assert near.max() <= 1 + 255 * 6 * widest
         assert (near == 0).mean() > 0.49
-
-
-@pytest.mark.parametrize("kind", FIXED)
-@both_channels
-def test_black_and_white_images_stay_within_bytes(kind: str, channels: int) -> None:
-    for value in (0, 255):
-        images = np.full((2, channels, 32, 32), value, dtype=np.uint8)
-        lifted = round(255 * 0.3) if kind == "brightness" and not value else value
-        assert np.abs(seeded(images, kind, 5).astype(int) - lifted).max() <= 1
 
 
 @every_severity
@@ -171,10 +153,6 @@ def test_shot_noise_is_a_poisson_count_of_variance_x_over_photons(severity: int,
     assert (np.abs(np.bincount(found.ravel(), minlength=256) / found.size - shares) <= 5 * sd + 1e-5).all()
 
 
-def test_shot_noise_leaves_black_black() -> None:
-    assert seeded(grey(0), "shot_noise", 5).max() == 0
-
-
 @every_severity
 def test_impulse_noise_sets_the_published_share_to_black_or_white(severity: int) -> None:
     share, found = PUBLISHED["impulse_noise"][severity - 1], seeded(grey(100), "impulse_noise", severity)
@@ -190,20 +168,6 @@ def test_gaussian_blur_is_scipys_of_each_channel_alone(severity: int, channels: 
     images, sd = pictures(channels, 24, 40), PUBLISHED["gaussian_blur"][severity - 1]
     expected = channel_by_channel(images, lambda plane: gaussian_filter(plane, sd, mode="nearest"))
     whole(seeded(images, "gaussian_blur", severity), expected)
-
-
-@every_severity
-def test_gaussian_blur_keeps_the_mean_and_falls_off_as_a_gaussian(severity: int) -> None:
-    sd, image = PUBLISHED["gaussian_blur"][severity - 1], np.zeros((1, 1, 33, 33), dtype=np.uint8)
-    image[0, 0, 16, 16] = 255
-    steps = np.arange(-16, 17)
-    weights = np.exp(-0.5 * (steps / sd) ** 2) / np.exp(-0.5 * (steps / sd) ** 2).sum()
-    found = seeded(image, "gaussian_blur", severity)[0, 0].astype(np.float64)
-    assert np.abs(found + 0.5 - 255 * np.outer(weights, weights)).max() < 0.6
-    images = np.full((4, 3, 48, 48), 90, dtype=np.uint8)
-    images[:, :, 8:-8, 8:-8] = pictures(3, n=4)
-    change = seeded(images, "gaussian_blur", severity) + 0.5 - images.astype(np.float64)
-    assert np.abs(change.mean((2, 3))).max() < 0.5
 
 
 @every_severity
