@@ -78,6 +78,7 @@ def test_a_run_interrupted_within_an_epoch_ends_in_the_same_record(
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_two_processes_go_on_with_what_one_began_and_each_decodes_its_own_part(
     recorded: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
