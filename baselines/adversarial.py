@@ -16,6 +16,8 @@ from sba import Step, ranges
 from sba.layers import INPUT, unwrap
 from sba.processes import processes_of
 
+MOST_EPS, MOST_STEPS = 255.0, 1000  # the whole range of a pixel, in 1/255; each step is a pass forward and back
+
 
 @dataclass(frozen=True)
 class Adversarial:
@@ -25,9 +27,9 @@ class Adversarial:
     within eps of x in every pixel, then to [0, 1]; loss = CE(f(x_steps), y).
 
     Args:
-        eps: largest change of a pixel (L-infinity), in 1/255, at least 0; 0 is plain training, at the attack's cost.
-        steps: gradient steps of the attack, at least 1.
-        step_size: change of a pixel in one step, in 1/255, above 0.
+        eps: largest change of a pixel (L-infinity), in 1/255, from 0 to 255; 0 is plain training, at the attack's cost.
+        steps: gradient steps of the attack, from 1 to 1,000.
+        step_size: change of a pixel in one step, in 1/255, above 0 and at most 255.
 
     Raises:
         ValueError: a setting out of range.
@@ -38,9 +40,9 @@ class Adversarial:
     [0, 1] at once.
     """
 
-    eps: Annotated[float, ranges.not_negative] = 8.0
-    steps: Annotated[int, partial(ranges.count, least=1)] = 7
-    step_size: Annotated[float, ranges.positive] = 2.0
+    eps: Annotated[float, partial(ranges.not_negative, most=MOST_EPS)] = 8.0
+    steps: Annotated[int, partial(ranges.count, least=1, most=MOST_STEPS)] = 7
+    step_size: Annotated[float, partial(ranges.positive, most=MOST_EPS)] = 2.0
 
     def __post_init__(self) -> None:
         ranges.check(self)

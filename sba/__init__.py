@@ -8,7 +8,7 @@ network with the virtual activations that `vicinity.py` draws, `criterion.py` an
 `processes.py` makes several processes take the step of one with the whole batch.
 
 To add a reading of the method, add a field with its range to `SBA`, a row to the settings in README.md, and a row to
-`benchmark/settings/ablation.py`.
+`benchmark/settings/variants.py`.
 """
 
 from sba.method import SBA, Step

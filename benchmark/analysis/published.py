@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from benchmark.analysis.paired import Floats
 from benchmark.analysis.study import Study
 from benchmark.runtime.errors import UsageError, nearest
-from benchmark.settings.preset import Attack, Count, CountOrZero, Name, NotNegative, Positive, Recipe, Settings
+from benchmark.settings.preset import Attack, Batch, Images, Name, NotNegative, PixelsOrZero, Positive, Recipe, Settings
 
 FILE = Path(__file__).with_name("published.toml")
 Reported = Literal["last epoch", "median of last 5 epochs", "median of last 10 epochs", "best test epoch"]
@@ -24,11 +24,11 @@ class Protocol(Settings):
     """How a published figure was trained and read; None is what its source does not say. `epochs` may be a fraction."""
 
     epochs: Positive | None = None
-    batch_size: Count | None = None
+    batch_size: Batch | None = None
     weight_decay: NotNegative | None = None
-    padding: CountOrZero | None = None
+    padding: PixelsOrZero | None = None
     reported: Reported | None = None
-    runs: Count | None = None
+    runs: Annotated[int, Field(ge=1)] | None = None
     note: str | None = None
 
 
@@ -63,8 +63,8 @@ class DataSet(Settings):
     """
 
     title: str
-    train_images: Count | None = None
-    test_images: Count | None = None
+    train_images: Images | None = None
+    test_images: Images | None = None
     version_of: str | None = None
     note: str | None = None
 

@@ -12,7 +12,8 @@ from benchmark.runtime.errors import RunError, UsageError
 from benchmark.runtime.files import write_text
 from benchmark.settings.plan import make_plan
 from benchmark.settings.preset import Preset
-from benchmark.settings.tuning import Trial, renamed, search, trials_preset, tuning_of
+from benchmark.settings.tuning import Trial, search, tuning_of
+from benchmark.settings.variants import renamed, trials_preset
 
 FILE = "trials.json"
 

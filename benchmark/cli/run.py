@@ -24,12 +24,10 @@ from benchmark.runtime.errors import UsageError, nearest
 from benchmark.runtime.files import check_writable
 from benchmark.runtime.memory import keep_freed_memory
 from benchmark.runtime.signals import stoppable
-from benchmark.settings import smoke
-from benchmark.settings.ablation import ablate
 from benchmark.settings.load import family_member, load_preset
-from benchmark.settings.plan import Run, at_equal_compute, make_plan, part
+from benchmark.settings.plan import Run, make_plan, part
 from benchmark.settings.preset import Preset
-from benchmark.settings.tuning import trials_preset
+from benchmark.settings.variants import SMOKE_FOLDER, ablate, at_equal_compute, shrink, trials_preset
 
 
 def run_preset(options: argparse.Namespace) -> None:
@@ -91,7 +89,7 @@ def _results_folder(options: argparse.Namespace) -> Path:
     if options.results:
         return Path(options.results)
     if options.smoke:
-        return smoke.FOLDER / "results"
+        return SMOKE_FOLDER / "results"
     return Path(options.runs) / "tuning" if options.tuning else Path("results")
 
 
@@ -110,7 +108,7 @@ def _load(options: argparse.Namespace, preset: Preset, first: bool = True) -> Da
     """Load the preset's data, or made-up images in its format, which the first process writes."""
     root = options.data_root
     if options.synthetic:
-        folder = smoke.FOLDER / "data"
+        folder = SMOKE_FOLDER / "data"
         root = write_synthetic(preset.data, folder) if first and not options.worker_of else folder
     return load_data(preset.data, data_roots(root), options.skip_corrupt)
 
@@ -132,7 +130,7 @@ def _conclude(plan: Sequence[Run], folders: Folders, options: argparse.Namespace
     elif any(RunPaths(run, folders).record.is_file() for run in plan):
         print_table(results, plan[0].preset.name)
         if options.smoke:
-            write(results, results / "RESULTS.md" if options.results else smoke.FOLDER / "RESULTS.md")
+            write(results, results / "RESULTS.md" if options.results else SMOKE_FOLDER / "RESULTS.md")
     if options.report and not (options.smoke or options.tuning):
         write(results, None)
     tidy_after_kills(plan, folders)
@@ -142,7 +140,7 @@ def _conclude(plan: Sequence[Run], folders: Folders, options: argparse.Namespace
 def _chosen_preset(options: argparse.Namespace, device: torch.device) -> Preset:
     """Return the preset of the options, with its overrides and variant applied."""
     name = family_member(options.preset, device.type)
-    shrunk = smoke.shrink(load_preset(name), options.synthetic) if options.smoke else ()
+    shrunk = shrink(load_preset(name), options.synthetic) if options.smoke else ()
     preset = load_preset(name, tuple(options.set), shrunk)
     if options.ablation:
         preset = ablate(preset)

@@ -40,6 +40,11 @@ def shorten(text: str, limit: int = 200) -> str:
     return text if len(text) <= limit else f"{text[: limit - limit // 3]}...{text[-(limit // 3) :]}"
 
 
+def shown(value: object) -> str:
+    """Return the representation of a value for a message, shortened."""
+    return shorten(repr(value))
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return the end of an error message about an unknown name: "did you mean 'x'? Allowed: ..." or "allowed: ..."."""
     names = sorted(valid)

@@ -1,19 +1,23 @@
-"""Preset files: TOML read, extended, overridden and checked, with the file and key in every message."""
+"""Preset files: TOML read, extended, overridden and validated, with the file and the key in every message."""
 
 import json
 import tomllib
+import unicodedata
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
-from benchmark.runtime.errors import UsageError, nearest, shorten
-from benchmark.settings.preset import Preset
-from benchmark.settings.preset_checks import check_names, check_plain, check_together, explain
+from benchmark.runtime.errors import UsageError, nearest, shorten, shown
+from benchmark.settings.names import MAX_DEPTH, dotted
+from benchmark.settings.preset import Preset, Settings
 
 PRESETS = Path(__file__).parent / "presets"
-# Presets are a few kilobytes; reading a dotted key takes time with the square of its parts.
+# Presets are a few kilobytes; the time to read a dotted key grows with the square of its parts.
 MAX_BYTES, MAX_DOTS = 100_000, 200
+MAX_INTEGER, MAX_PROBLEMS = 2**63 - 1, 8
 
 
 def preset_names() -> list[str]:
@@ -35,8 +39,8 @@ def load_preset(name: str, overrides: tuple[str, ...] = (), shrunk: tuple[str, .
 
     Args:
         name: a preset's name, or the path of a file that ends in .toml.
-        overrides: "section.key=value" texts (TOML values) by which the user replaces single settings.
-        shrunk: such texts of a smoke run, which the user's override.
+        overrides: the user's "section.key=value" texts (TOML values), which replace single settings.
+        shrunk: texts of the same form of a smoke run; `overrides` take precedence.
 
     Raises:
         UsageError: unknown preset; a file that cannot be read or parsed; an unknown key, wrong type or value out
@@ -51,13 +55,12 @@ def load_preset(name: str, overrides: tuple[str, ...] = (), shrunk: tuple[str, .
         _override(values, text)
     check_plain(values, where)
     try:
-        preset = Preset.model_validate_json(json.dumps(values))
+        return Preset.model_validate_json(json.dumps(values))
     except ValidationError as error:
-        problems = "\n".join(f"  {line}" for line in explain(error))
+        lines = list(_explain(error))
+        more = [f"and {len(lines) - MAX_PROBLEMS} more."] if len(lines) > MAX_PROBLEMS else []
+        problems = "\n".join(f"  {line}" for line in lines[:MAX_PROBLEMS] + more)
         raise UsageError(f"{where}: settings that are not allowed:\n{problems}") from error
-    check_names(preset, where)
-    check_together(preset, where)
-    return preset
 
 
 def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -140,3 +143,80 @@ def _override(values: dict[str, Any], text: str) -> None:
         if not isinstance(values, dict):
             raise UsageError(f"--set {shorten(repr(text))}: {shorten(repr(table))} is not a section.")
     values[last] = parsed
+
+
+def check_plain(value: object, where: str, place: tuple[int | str, ...] = ()) -> None:
+    """Refuse TOML values that no setting takes: dates, integers beyond 64 bits, texts of several lines, deep nesting.
+
+    Raises:
+        UsageError: with `where` and the dotted key.
+    """
+    problem = ""
+    if len(place) > MAX_DEPTH:
+        problem = f"is nested more than {MAX_DEPTH} deep"
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            check_plain(item, where, (*place, key))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            check_plain(item, where, (*place, number))
+    elif isinstance(value, str):
+        if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in value):
+            problem = f"= {shown(value)}: a text must be one line without control characters"
+    elif isinstance(value, int):
+        if abs(value) > MAX_INTEGER:
+            problem = f"= {shown(value)}: a whole number must fit into 64 bits"
+    elif not isinstance(value, float):
+        problem = f"= {shown(str(value))}: dates and times are not allowed; no setting takes one"
+    if problem:
+        raise UsageError(f"{where}: {dotted(place)} {problem}.")
+
+
+def _explain(error: ValidationError) -> Iterator[str]:
+    """Yield a line for each problem: "key = value: problem.", with the nearest names of an unknown key."""
+    problems = error.errors(include_url=False)
+    for problem in problems:
+        place, kind = problem["loc"], problem["type"]
+        if kind == "contradictions":
+            for key, value, reason in problem["ctx"]["found"]:
+                yield _line(f"{dotted(place)}.{key}".lstrip("."), value, reason)
+            continue
+        if kind == "too_short" and any(p["loc"][: len(place)] == place != p["loc"] for p in problems):
+            continue  # only too short because of the entry that is refused anyway
+        key = dotted(place[:-1] if place[-1:] == ("[key]",) else place)  # pydantic's mark where a key itself is wrong
+        if kind == "extra_forbidden":
+            yield f"{key}: unknown key; {nearest(str(place[-1]), _keys(place[:-1]))}"
+        elif kind == "missing":
+            yield f"{key}: is required and not there."
+        elif kind == "string_pattern_mismatch":
+            yield _line(key, problem["input"], "allowed are lower-case letters, digits, - and _ (it names a folder)")
+        else:
+            yield _line(key, problem["input"], problem["msg"].removeprefix("Value error, "))
+
+
+def _line(key: str, value: object, reason: str) -> str:
+    found = f"{key}: is not there; " if value is None else f"{key} = {shown(value)}: "
+    return f"{found}{reason}" if reason.endswith(".") else f"{found}{reason}."
+
+
+def _keys(place: Sequence[int | str]) -> list[str]:
+    """Return the keys that the table at a place of a preset may have."""
+    kind: Any = Preset
+    for part in place:
+        below = (
+            kind.model_fields[part].annotation
+            if _is_table(kind)
+            else get_args(kind)[-1 if get_origin(kind) is dict else 0]
+        )
+        kind = _without_wrappers(below)
+    return [*kind.model_fields, *(["extends", "without"] if kind is Preset else [])]
+
+
+def _is_table(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Settings)
+
+
+def _without_wrappers(kind: Any) -> Any:
+    while get_origin(kind) in (Annotated, Union, UnionType):  # of a union with None
+        kind = get_args(kind)[0]
+    return kind

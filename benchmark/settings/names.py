@@ -1,15 +1,17 @@
-"""Names in presets: the table that holds the names of each kind, and the object that a name stands for.
+"""Names in presets: the table that holds the names of each kind, and the object that a name refers to.
 
 Each table lives in the package of what it lists. Settings check names before torch or data is loaded, so the modules
 that hold tables import no torch: where an object needs it, the row gives its address, "package.module:name".
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
-from benchmark.runtime.errors import UsageError, nearest, shorten
+from benchmark.runtime.errors import UsageError, shorten
 
+MAX_DEPTH = 20  # of a dotted key
 # By address, because these packages lie above this one.
 TABLES = {
     "data set": "benchmark.data.catalogue:DATASETS",
@@ -21,11 +23,11 @@ TABLES = {
 
 
 class Entry(Protocol):
-    """What rows have whose object is imported when it is used."""
+    """A row whose object is imported when it is used."""
 
     @property
     def target(self) -> str:
-        """The object that the name stands for, as "package.module:name"."""
+        """The object that the name refers to, as "package.module:name"."""
 
     @property
     def source(self) -> str:
@@ -33,7 +35,7 @@ class Entry(Protocol):
 
 
 class Row(NamedTuple):
-    """One name: the object "package.module:name" it stands for and one line on its source."""
+    """One name: the object "package.module:name" that it refers to, and one line on its source."""
 
     target: str
     source: str
@@ -50,27 +52,33 @@ def table(kind: str) -> Mapping[str, Any]:
     return rows
 
 
-def check(kind: str, name: str, where: str) -> None:
-    """Raise UsageError, with the nearest names, where a kind has no such name; `where` is the file and the key."""
-    rows = table(kind)
-    if name not in rows:
-        raise UsageError(f"{where} = {shorten(repr(name))}: there is no such {kind}; {nearest(name, rows)}")
-
-
 def look_up(name: str, rows: Mapping[str, Entry]) -> Any:
-    """Import and return the object that a name in `rows` stands for.
+    """Import and return the object that a name in `rows` refers to.
 
     Raises:
-        UsageError: it cannot be imported, as may happen to a package that somebody else installed.
+        UsageError: it cannot be imported, which may happen to a package that the user installed.
     """
     row = rows[name]
     try:
         return load(row.target)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"{name!r} ({row.source}) cannot be imported from {row.target}: {error}.") from error
+    except Exception as error:  # whatever a module that is not ours raises while it is imported
+        raise UsageError(
+            f"{name!r} ({row.source}) cannot be imported from {row.target}: {shorten(str(error))}."
+        ) from error
 
 
 def load(target: str) -> Any:
     """Return the object at "package.module:name"."""
     module, _, attribute = target.partition(":")
     return getattr(import_module(module), attribute)
+
+
+def dotted(place: Sequence[int | str]) -> str:
+    """Return the dotted key of a place, as TOML writes it: parts that are no bare keys are quoted, long ones cut.
+
+    Example:
+        >>> dotted(("arms", "../x", "method"))
+        "arms.'../x'.method"
+    """
+    parts = [str(part) if re.fullmatch(r"[\w-]+", str(part), re.ASCII) else repr(part) for part in place]
+    return ".".join(shorten(part, 80) for part in parts[:MAX_DEPTH])

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
-from benchmark.runtime.errors import UsageError, nearest, shorten
+from benchmark.runtime.errors import UsageError, nearest, shorten, shown
 from benchmark.settings.methods import METHODS, methods
-from benchmark.settings.names import look_up
+from benchmark.settings.names import dotted, look_up
 from benchmark.settings.preset import Arm, Preset, Recipe
-from benchmark.settings.preset_checks import dotted, shown
 
 # Raised whenever the code changes what the same settings compute, so that old records do not count as done.
 NUMERICS = 3
@@ -31,8 +30,8 @@ LATER_OF_METHODS = {"sba": ("hard_labels",)}  # the same for the settings of met
 class Run:
     """One run: an arm of a preset at one seed.
 
-    `settings` is all that decides the outcome, defaults filled in; `identity` is its hash, so that a changed
-    default is another run.
+    `settings` is everything that decides the outcome, defaults filled in. `identity` is its hash, so a changed default
+    makes another run.
     """
 
     preset: Preset
@@ -43,7 +42,7 @@ class Run:
 
     @property
     def identity(self) -> str:
-        """See `identity`."""
+        """Hash of settings and seed."""
         return identity(self.settings, self.seed)
 
     @property
@@ -54,7 +53,7 @@ class Run:
     @property
     def recipe(self) -> Recipe:
         """The preset's recipe with the arm's own learning rate and weight decay, where it has them."""
-        return self.preset.recipe.model_copy(update=own_recipe(self.preset.arms[self.arm]))
+        return self.preset.recipe.model_copy(update=_own_recipe(self.preset.arms[self.arm]))
 
     def path(self, folder: Path, suffix: str) -> Path:
         """Return folder/<preset>/<arm>/seed-<n><suffix>."""
@@ -108,34 +107,43 @@ def make_method(preset_name: str, arm_name: str, arm: Arm) -> Any:
     """Build an arm's method from its settings.
 
     Raises:
-        UsageError: a setting is unknown, missing, of a wrong type or out of range.
+        UsageError: the method cannot be imported or is no dataclass, or a setting is unknown, missing, of a wrong type,
+            out of range or no JSON value, so that no record could hold it.
     """
-    # Reading the entry points of all packages takes long, once an arm.
+    # Reading the entry points of all packages is slow, and this is called for each arm.
     kind = look_up(arm.method, METHODS if arm.method in METHODS else methods())
-    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
-        raise UsageError(f"{preset_name}: arms.{arm_name}.method = {arm.method!r}: it is no dataclass of settings.")
+    method = f"{preset_name}: arms.{arm_name}.method = {arm.method!r}"
     where = f"{preset_name}: arms.{arm_name}.settings"
-    names = [field.name for field in dataclasses.fields(kind)]
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+        raise UsageError(f"{method}: it is no dataclass of settings.")
+    fields = {field.name: field for field in dataclasses.fields(kind)}
     for key in arm.settings:
-        if key not in names:
-            message = f"{where}.{dotted([key])}: method {arm.method!r} has no such setting; {nearest(key, names)}"
-            raise UsageError(message)
-    for field in dataclasses.fields(kind):
+        if key not in fields:
+            unknown = f"method {arm.method!r} has no such setting; {nearest(key, fields)}"
+            raise UsageError(f"{where}.{dotted([key])}: {unknown}")
+    for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and field.name not in arm.settings:
-            raise UsageError(f"{where}.{field.name}: method {arm.method!r} needs this setting.")
+        if required and name not in arm.settings:
+            raise UsageError(f"{where}.{name}: method {arm.method!r} needs this setting.")
     try:
-        return TypeAdapter(kind).validate_json(json.dumps(arm.settings), strict=True)
+        made = TypeAdapter(kind).validate_json(json.dumps(arm.settings), strict=True)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         key = ".".join((where, *([dotted(problem["loc"])] if problem["loc"] else [])))
         own = problem["type"] == "value_error"  # the method's own sentence, which names the setting and its value
         text = shorten(problem["msg"].removeprefix("Value error, "), 1000)
         raise UsageError(f"{key}: {text}" if own else f"{key} = {shown(problem['input'])}: {text}.") from error
+    except PydanticUserError as error:
+        raise UsageError(f"{method}: the types of its settings cannot be read: {shorten(error.message)}.") from error
+    try:
+        json.dumps(dataclasses.asdict(made), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{method}: its settings must be finite numbers, texts, lists or tables: {error}.") from error
+    return made
 
 
 def _settings(preset: Preset, arm: Arm, method: Any) -> dict[str, Any]:
-    """Return everything that decides a run's outcome except its seed, as plain JSON values."""
+    """Return all that decides a run's outcome except its seed, as JSON values."""
     later = LATER_OF_METHODS.get(arm.method, ())
     defaults = {field.name: field.default for field in dataclasses.fields(method) if field.name in later}
     given = {
@@ -145,14 +153,13 @@ def _settings(preset: Preset, arm: Arm, method: Any) -> dict[str, Any]:
     }
     settings = json.loads(json.dumps(given))
     chosen = {"method": arm.method, "augmentation": arm.augmentation, "settings": settings, "epochs": arm.epochs}
-    if own := own_recipe(arm):  # absent elsewhere, as below
+    if own := _own_recipe(arm):  # absent elsewhere, as below
         chosen["recipe"] = own
     mode = {"compute": True} if preset.compute else {}  # absent elsewhere: older runs keep their identity
     return shared_settings(preset) | mode | {"arm": chosen, "numerics": NUMERICS}
 
 
-def own_recipe(arm: Arm) -> dict[str, float]:
-    """Return the values of the recipe that an arm replaces."""
+def _own_recipe(arm: Arm) -> dict[str, float]:
     return arm.recipe.model_dump(exclude_none=True) if arm.recipe else {}
 
 
@@ -169,24 +176,3 @@ def shared_settings(preset: Preset) -> dict[str, Any]:
             if getattr(settings, name) == type(settings).model_fields[name].default:
                 del dumped[name]
     return shared
-
-
-def at_equal_compute(preset: Preset) -> Preset:
-    """Return the study in compute mode, where each arm spends the FLOPs of plain training; its records lie apart.
-
-    It has the arms that the preset names for this mode, and compares the treatment with those among them.
-    """
-    name, title = f"{preset.name}_compute", f"At equal compute: {preset.title}"
-    changes: dict[str, Any] = {"name": name, "title": title, "compute": True}
-    if preset.compute_arms:
-        analysis, chosen = preset.analysis, preset.compute_arms
-        roles = {
-            "against": tuple(arm for arm in analysis.against if arm in chosen),
-            "relatives": tuple(arm for arm in analysis.relatives if arm in chosen),
-            "positive_control": analysis.positive_control if analysis.positive_control in chosen else None,
-        }
-        changes |= {
-            "arms": {arm: preset.arms[arm] for arm in preset.arms if arm in chosen},
-            "analysis": analysis.model_copy(update=roles),
-        }
-    return preset.model_copy(update=changes)

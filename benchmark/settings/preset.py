@@ -1,32 +1,31 @@
-"""Settings: what a preset may say, as validated, frozen tables."""
+"""Settings of a study: validated, frozen tables. Every rule stands beside the field or the table that it is about."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
-from benchmark.runtime.errors import nearest
-from benchmark.settings.names import table
+from benchmark.runtime.errors import nearest, shown
+from benchmark.settings.names import dotted, table
 
 SAMPLE = 2000  # training images, at least, that a network's normalisation and whitening are computed from
-MAX_SEEDS = 1000  # of a study, which names each of them in its records and tables
-# What no study needs more of: counts; numbers, which float32 holds with room to multiply them; rows of a batch; pixels.
-MOST, LARGEST, MOST_IN_A_BATCH, MOST_PIXELS = 2**31, 1e30, 2**16, 2**13
+# The largest values that are accepted. Numbers: float32 holds their square root times any activation.
+MAX_NUMBER, MAX_IMAGES, MAX_EPOCHS, MAX_STEPS, MAX_BATCH, MAX_PIXELS = 1e30, 2**31, 100_000, 1_000_000, 2**16, 2**13
+MAX_SEEDS, MAX_TRIALS, MAX_SEED = 1000, 1024, 2**63 - 1
+MAX_NAME, MAX_TITLE = 60, 200  # characters
+MIN_EPS, MAX_EPS, MAX_L2_EPS = 1e-4, 255.0, 1e4  # below the least, images in float32 would not change
 MARKUP = "|<>[]`*\\"
 # Windows opens a device where one of these names a folder.
 DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+
+Contradiction = tuple[str, object, str]  # key, value, what is wrong with it beside the others
 
 
 def _no_device(name: str) -> str:
     if name in DEVICES:
         raise ValueError("Windows keeps this name for a device, so it can name no folder")
-    return name
-
-
-def _endpoint(name: str) -> str:
-    rows = table("endpoint")
-    if name not in rows:
-        raise ValueError(f"there is no such endpoint; {nearest(name, rows)}".removesuffix("."))
     return name
 
 
@@ -36,26 +35,79 @@ def _plain(title: str) -> str:
     return title
 
 
-Text = Annotated[str, Field(min_length=1)]
-Title = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_plain)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60), AfterValidator(_no_device)]  # of a folder
-Count = Annotated[int, Field(ge=1, le=MOST)]
-CountOrZero = Annotated[int, Field(ge=0, le=MOST)]
-Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
-BatchSize = Annotated[int, Field(ge=1, le=MOST_IN_A_BATCH)]
-Pixels = Annotated[int, Field(ge=1, le=MOST_PIXELS)]
+def _known(kind: str) -> AfterValidator:
+    """Return a validator of names that the table of a kind must have."""
+
+    def check(name: str) -> str:
+        rows = table(kind)
+        if name not in rows and not (kind == "data set" and "/" in name):  # else the path of an image folder
+            raise ValueError(f"there is no such {kind}; {nearest(name, rows)}")
+        return name
+
+    return AfterValidator(check)
+
+
+def _rising(values: tuple[float, ...]) -> tuple[float, ...]:
+    if list(values) != sorted(set(values)):
+        raise ValueError("must rise, each value once")
+    return values
+
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("each one once")
+    return values
+
+
+Rising, Distinct, NotEmpty = AfterValidator(_rising), AfterValidator(_distinct), Field(min_length=1)
+
+Text = Annotated[str, NotEmpty]
+Title = Annotated[str, Field(min_length=1, max_length=MAX_TITLE), AfterValidator(_plain)]
+Name = Annotated[
+    str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=MAX_NAME), AfterValidator(_no_device)
+]  # of a folder
+Endpoint = Annotated[str, _known("endpoint")]
+Images = Annotated[int, Field(ge=1, le=MAX_IMAGES)]
+ImagesOrZero = Annotated[int, Field(ge=0, le=MAX_IMAGES)]
+Epochs = Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
+Steps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
+Batch = Annotated[int, Field(ge=1, le=MAX_BATCH)]
+Pixels = Annotated[int, Field(ge=1, le=MAX_PIXELS)]
+PixelsOrZero = Annotated[int, Field(ge=0, le=MAX_PIXELS)]
+Positive = Annotated[float, Field(gt=0, le=MAX_NUMBER, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, le=MAX_NUMBER, allow_inf_nan=False)]
+Number = Annotated[float, Field(ge=-MAX_NUMBER, le=MAX_NUMBER, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Percent = Annotated[float, Field(gt=0, lt=100)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Seeds = Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MAX_SEEDS)]
-Endpoint = Annotated[str, AfterValidator(_endpoint)]
+Eps = Annotated[float, Field(ge=MIN_EPS, le=MAX_EPS)]
+L2Eps = Annotated[float, Field(ge=MIN_EPS, le=MAX_L2_EPS)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Seeds = Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MAX_SEEDS), Distinct]
+
+
+def _too_large(key: str, value: object) -> Iterator[Contradiction]:
+    """Yield the numbers of a value of any type that no record could hold."""
+    if isinstance(value, dict | list | tuple):
+        for part, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _too_large(f"{key}.{dotted([part])}", item)
+    elif isinstance(value, float) and not abs(value) <= MAX_NUMBER:
+        yield key, value, f"must be a finite number from -{MAX_NUMBER:g} to {MAX_NUMBER:g}"
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, strict types, no unknown keys."""
+    """Base of all settings: frozen, strict types, no unknown keys, no contradictions."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    def _contradictions(self) -> Iterator[Contradiction]:
+        """Yield each value that is allowed by itself but not together with the others."""
+        yield from ()
+
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> Self:
+        if found := list(self._contradictions()):
+            raise PydanticCustomError("contradictions", "values contradict each other", {"found": found})
+        return self
 
 
 class DataSettings(Settings):
@@ -67,15 +119,21 @@ class DataSettings(Settings):
     checksums and numbers of images are not compared, and the record says so.
     """
 
-    dataset: Text
+    dataset: Annotated[Text, _known("data set")]
     pixels: Pixels = 32
-    train_images: CountOrZero = 0
-    test_images: CountOrZero = 0
-    validation_images: CountOrZero = 0
+    train_images: ImagesOrZero = 0
+    test_images: ImagesOrZero = 0
+    validation_images: ImagesOrZero = 0
     split_seed: Seed = 0
     streamed: bool = False
-    resize: CountOrZero = 0
+    resize: PixelsOrZero = 0
     synthetic: bool = False
+
+    def _contradictions(self) -> Iterator[Contradiction]:
+        if self.resize and not self.streamed:
+            yield "resize", self.resize, "needs data.streamed = true"
+        if 0 < self.resize < self.pixels:
+            yield "resize", self.resize, f"must be 0 or at least data.pixels = {self.pixels}"
 
     @property
     def name(self) -> str:
@@ -86,7 +144,7 @@ class DataSettings(Settings):
 class ModelSettings(Settings):
     """Which network."""
 
-    name: Text
+    name: Annotated[Text, _known("network")]
 
 
 class Recipe(Settings):
@@ -95,38 +153,38 @@ class Recipe(Settings):
     The rate rises linearly from `initial` x learning_rate to learning_rate at the share `peak` of all steps and
     falls linearly to `final` x learning_rate at the last; with `drops` it instead stays where it is and falls tenfold
     at each of these shares. `padding` and `flip` are the standard augmentation's: a random crop of the image padded by
-    so many pixels, and mirroring, for arms that use it; streamed images have random resized crops instead.
+    `padding` pixels, and mirroring, for arms that use it; streamed images have random resized crops instead.
 
-    `batch_size` images make a step, however many processes share them. With `accumulate` they are taken in so many
+    `batch_size` images make a step, however many processes share them. With `accumulate` they are taken in that many
     parts, one after the other (gradient accumulation), each of which is a batch to the method and to BatchNorm. With
     `compile` the network is trained through torch.compile where one process has a GPU, which rounds otherwise.
     """
 
-    epochs: Count
-    batch_size: BatchSize
+    epochs: Epochs
+    batch_size: Batch
     learning_rate: Positive
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: NotNegative = 5e-4
     initial: Share = 0.2
     peak: Share = 0.25
     final: Share = 0.0
-    padding: CountOrZero = 4
+    padding: PixelsOrZero = 4
     flip: bool = True
     precision: Literal["float32", "bfloat16"] = "bfloat16"
-    drops: tuple[Share, ...] = ()
-    accumulate: Count = 1
+    drops: Annotated[tuple[Share, ...], Rising] = ()
+    accumulate: Batch = 1
     compile: bool = False
 
 
 class Attack(Settings):
     """One attack; `steps` are gradient steps (1 for FGSM), for Square queries."""
 
-    name: Text
-    steps: Count
+    name: Annotated[Text, _known("attack")]
+    steps: Steps
 
 
 class Checks(Settings):
-    """What the costly sanity checks spend; they take the first images of the attacked set's stratified order.
+    """The budget of the costly sanity checks, on the first images of the attacked set's stratified order.
 
     `images`: for the extreme eps, random noise, PGD at other logit scales, the transfer attack and Square with
     `square_queries`. `repeated`: for the suite with `long_steps` and for the reference implementation of AutoAttack,
@@ -134,12 +192,12 @@ class Checks(Settings):
     under noise and corruptions, which decide nothing; None means all.
     """
 
-    images: Count
-    square_queries: Count
-    repeated: Count
-    long_steps: Count
-    reference_steps: Count = 100
-    reference_queries: Count = 5000
+    images: Images
+    square_queries: Steps
+    repeated: Images
+    long_steps: Steps
+    reference_steps: Steps = 100
+    reference_queries: Steps = 5000
     seeds: Seeds | None = None
 
 
@@ -151,13 +209,17 @@ class Evaluation(Settings):
     """
 
     split: Literal["test", "validation"] = "test"
-    images: Count
-    batch_size: BatchSize
-    eps: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    attacks: Annotated[tuple[Attack, ...], Field(min_length=1)]
-    l2_eps: tuple[Positive, ...] = ()
+    images: Images
+    batch_size: Batch
+    eps: Annotated[tuple[Eps, ...], NotEmpty, Rising]
+    attacks: Annotated[tuple[Attack, ...], NotEmpty]
+    l2_eps: Annotated[tuple[L2Eps, ...], Rising] = ()
     l2_attacks: tuple[Attack, ...] = ()
     checks: Checks | None = None
+
+    def _contradictions(self) -> Iterator[Contradiction]:
+        if bool(self.l2_eps) != bool(self.l2_attacks):
+            yield "l2_eps", list(self.l2_eps), "goes together with evaluation.l2_attacks: name both or none"
 
     def is_checked(self, seed: int) -> bool:
         """Return whether runs of this seed get the costly checks (if there are any), noise and corruptions."""
@@ -165,7 +227,7 @@ class Evaluation(Settings):
 
 
 class OwnRecipe(Settings):
-    """What an arm trains with instead of the recipe's value, where its method was tuned."""
+    """Values that replace the recipe's for an arm whose method was tuned."""
 
     learning_rate: Positive | None = None
     weight_decay: NotNegative | None = None
@@ -182,9 +244,12 @@ class Arm(Settings):
     method: Text
     augmentation: Literal["none", "standard"]
     settings: dict[str, Any] = {}
-    epochs: Count | None = None
+    epochs: Epochs | None = None
     recipe: OwnRecipe | None = None
     seeds: Seeds | None = None
+
+    def _contradictions(self) -> Iterator[Contradiction]:
+        yield from _too_large("settings", self.settings)
 
 
 class Analysis(Settings):
@@ -204,11 +269,11 @@ class Analysis(Settings):
     """
 
     treatment: Name
-    against: Annotated[tuple[Name, ...], Field(min_length=1)]
-    relatives: tuple[Name, ...] = ()
-    eps: Positive
+    against: Annotated[tuple[Name, ...], NotEmpty, Distinct]
+    relatives: Annotated[tuple[Name, ...], Distinct] = ()
+    eps: Eps
     margin: Annotated[float, Field(gt=0, le=100)]
-    endpoints: Annotated[tuple[Endpoint, ...], Field(min_length=1)] = (
+    endpoints: Annotated[tuple[Endpoint, ...], NotEmpty, Distinct] = (
         "clean",
         "area",
         "eps",
@@ -217,9 +282,24 @@ class Analysis(Settings):
         "seconds",
     )
     level: Percent = 70.0
-    levels: Annotated[tuple[Percent, ...], Field(min_length=1)] = (60.0, 70.0, 80.0)
+    levels: Annotated[tuple[Percent, ...], NotEmpty, Rising] = (60.0, 70.0, 80.0)
     exploratory: bool = False
     positive_control: Name | None = None
+
+    def _contradictions(self) -> Iterator[Contradiction]:
+        if self.level not in self.levels:
+            yield "levels", list(self.levels), f"must hold analysis.level = {self.level}"
+        for key, arms in (("against", self.against), ("relatives", self.relatives)):
+            if self.treatment in arms:
+                yield key, list(arms), f"names the treatment {self.treatment!r} itself"
+        if both := [arm for arm in self.relatives if arm in self.against]:
+            yield "relatives", list(self.relatives), f"{both[0]!r} is in analysis.against too"
+
+    def roles(self) -> Iterator[tuple[str, str]]:
+        """Yield the key and the name of each arm that is tested."""
+        yield "treatment", self.treatment
+        yield from (("against", arm) for arm in self.against)
+        yield from (("relatives", arm) for arm in self.relatives)
 
 
 class Ablation(Settings):
@@ -230,14 +310,14 @@ class Ablation(Settings):
     """
 
     seeds: Seeds
-    train_images: Count
-    validation_images: Count
-    epochs: Count
-    equal_compute_epochs: Count
-    all_layers: Annotated[tuple[Text, ...], Field(min_length=1)]
-    attacked_images: Count
-    eps: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    attacks: Annotated[tuple[Attack, ...], Field(min_length=1)]
+    train_images: Images
+    validation_images: Images
+    epochs: Epochs
+    equal_compute_epochs: Epochs
+    all_layers: Annotated[tuple[Text, ...], NotEmpty, Distinct]
+    attacked_images: Images
+    eps: Annotated[tuple[Eps, ...], NotEmpty, Rising]
+    attacks: Annotated[tuple[Attack, ...], NotEmpty]
 
 
 class Dimension(Settings):
@@ -246,17 +326,41 @@ class Dimension(Settings):
     The names are those of AlgoPerf's search spaces (Dahl et al., arXiv:2306.07179).
     """
 
-    min: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    max: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    min: Number | None = None
+    max: Number | None = None
     scaling: Literal["linear", "log"] = "linear"
     feasible_points: tuple[Any, ...] = ()
 
+    def _contradictions(self) -> Iterator[Contradiction]:
+        low, high, points = self.min, self.max, list(self.feasible_points)
+        yield from _too_large("feasible_points", points)
+        if points:
+            if (low, high) != (None, None):
+                yield "feasible_points", points, "leave it out, or min and max"
+        elif low is None or high is None:
+            yield "min" if low is None else "max", None, "write min and max, or feasible_points"
+        elif low >= high:
+            yield "min", low, f"must be below max = {high:g}"
+        elif self.scaling == "log" and low < 1 / MAX_NUMBER:
+            yield "min", low, f"must be above 0 where scaling is log, and at least {1 / MAX_NUMBER:g}"
+
 
 class SharedSpace(Settings):
-    """What is searched for every arm."""
+    """The dimensions that are searched for every arm."""
 
     learning_rate: Dimension
     weight_decay: Dimension
+
+    def _contradictions(self) -> Iterator[Contradiction]:
+        for name, kind in (("learning_rate", Positive), ("weight_decay", NotNegative)):
+            dimension, allowed = getattr(self, name), TypeAdapter(kind)
+            ends = {"min": dimension.min, "max": dimension.max, "feasible_points": dimension.feasible_points}
+            for key, values in ends.items():
+                for value in values if isinstance(values, tuple) else [] if values is None else [values]:
+                    try:
+                        allowed.validate_python(value, strict=True)
+                    except ValidationError as error:
+                        yield f"{name}.{key}", value, error.errors()[0]["msg"]
 
 
 class Tuning(Settings):
@@ -266,19 +370,18 @@ class Tuning(Settings):
     `fresh_seeds` of the study of the best trials are not those of the preset.
     """
 
-    trials: Annotated[int, Field(ge=1, le=1024)]
+    trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)]
     seeds: Seeds
     fresh_seeds: Seeds
-    validation_images: Count
+    validation_images: Images
     recipe: SharedSpace
     arms: Annotated[dict[Name, dict[Text, Dimension]], Field(min_length=2)]
 
-    @field_validator("trials")
-    @classmethod
-    def _balanced(cls, trials: int) -> int:
-        if trials & (trials - 1):
-            raise ValueError("a Sobol sequence is balanced at powers of two only: 1, 2, 4, 8, 16, ...")
-        return trials
+    def _contradictions(self) -> Iterator[Contradiction]:
+        if self.trials & (self.trials - 1):
+            problem = "a Sobol sequence is balanced at powers of two only: 1, 2, 4, 8, 16, ..."
+            yield "trials", self.trials, problem
+        yield from _used_twice("fresh_seeds", self.fresh_seeds, "tuning.seeds", self.seeds)
 
 
 class Preset(Settings):
@@ -296,9 +399,63 @@ class Preset(Settings):
     model: ModelSettings
     recipe: Recipe
     evaluation: Evaluation
-    arms: Annotated[dict[Name, Arm], Field(min_length=1)]
+    arms: Annotated[dict[Name, Arm], NotEmpty]
     analysis: Analysis
     ablation: Ablation | None = None
     tuning: Tuning | None = None
     compute: bool = False
-    compute_arms: tuple[Name, ...] = ()
+    compute_arms: Annotated[tuple[Name, ...], Distinct] = ()
+
+    def _contradictions(self) -> Iterator[Contradiction]:
+        data, evaluation, analysis = self.data, self.evaluation, self.analysis
+        yield from self._contradicting_arms()
+        if analysis.eps not in evaluation.eps:
+            yield "analysis.eps", analysis.eps, f"is not in evaluation.eps = {shown(list(evaluation.eps))}"
+        if evaluation.checks and evaluation.checks.seeds:
+            yield from self._unnamed_seeds("evaluation.checks.seeds", evaluation.checks.seeds)
+        if evaluation.split == "validation" and not data.validation_images:
+            yield "evaluation.split", evaluation.split, "needs data.validation_images above 0"
+        if self.recipe.padding >= data.pixels:
+            yield "recipe.padding", self.recipe.padding, f"must be below data.pixels = {data.pixels}"
+        if self.tuning:
+            for arm in self.tuning.arms:
+                yield from self._unknown_arm(f"tuning.arms.{dotted([arm])}", arm)
+            for key in ("seeds", "fresh_seeds"):
+                yield from _used_twice(f"tuning.{key}", getattr(self.tuning, key), "seeds", self.seeds)
+
+    def _contradicting_arms(self) -> Iterator[Contradiction]:
+        analysis, methods = self.analysis, table("method")
+        control = [("positive_control", analysis.positive_control)] if analysis.positive_control else []
+        for key, name in (*analysis.roles(), *control):
+            yield from self._unknown_arm(f"analysis.{key}", name)
+        for name in self.compute_arms:
+            yield from self._unknown_arm("compute_arms", name)
+        if self.compute_arms and not self._compares(self.compute_arms):
+            problem = f"must name analysis.treatment = {analysis.treatment!r} and an arm of analysis.against"
+            yield "compute_arms", list(self.compute_arms), problem
+        tested = {arm for _, arm in analysis.roles()}
+        for name, arm in self.arms.items():
+            key = f"arms.{dotted([name])}"
+            if arm.method not in methods:
+                yield f"{key}.method", arm.method, f"there is no such method; {nearest(arm.method, methods)}"
+            if arm.seeds is not None:
+                yield from self._unnamed_seeds(f"{key}.seeds", arm.seeds)
+                if name in tested and len(arm.seeds) < len(self.seeds):
+                    problem = "the arm is tested, so it runs at all seeds of the study"
+                    yield f"{key}.seeds", list(arm.seeds), problem
+
+    def _compares(self, arms: Iterable[str]) -> bool:
+        return self.analysis.treatment in arms and not {*self.analysis.against}.isdisjoint(arms)
+
+    def _unknown_arm(self, key: str, arm: str) -> Iterator[Contradiction]:
+        if arm not in self.arms:
+            yield key, arm, f"no such arm; {nearest(arm, self.arms)}"
+
+    def _unnamed_seeds(self, key: str, seeds: tuple[int, ...]) -> Iterator[Contradiction]:
+        if unnamed := [seed for seed in seeds if seed not in self.seeds]:
+            yield key, list(seeds), f"{unnamed[0]} is not among the study's seeds = {shown(list(self.seeds))}"
+
+
+def _used_twice(key: str, seeds: tuple[int, ...], other: str, used: tuple[int, ...]) -> Iterator[Contradiction]:
+    if both := [seed for seed in seeds if seed in used]:
+        yield key, list(seeds), f"{other} has {both[0]} too; each seed has one use"

@@ -21,8 +21,8 @@ from benchmark.cli.options import parser
 from benchmark.records.outcomes import robust_curve
 from benchmark.records.store import read_study
 from benchmark.runtime.torchvision import ensure_importable
-from benchmark.settings.ablation import readings
 from benchmark.settings.preset import Endpoint
+from benchmark.settings.variants import readings
 from sba import SBA
 
 ROOT = Path(__file__).parents[2]

@@ -23,15 +23,16 @@ from unittest.mock import patch
 from mutated_presets import MUTATORS, SOURCES, Draw
 
 from benchmark.cli import main
+from benchmark.cli.tune import toml
 from benchmark.runtime.errors import BenchmarkError
 from benchmark.settings import methods
-from benchmark.settings.ablation import ablate
 from benchmark.settings.load import PRESETS, load_preset
-from benchmark.settings.plan import at_equal_compute, make_plan
-from benchmark.settings.smoke import shrink
+from benchmark.settings.plan import make_plan
+from benchmark.settings.tuning import search
+from benchmark.settings.variants import ablate, at_equal_compute, shrink, trials_preset, tuned_preset
 
-LONGEST, HANGS, SLOW = 5000, 20, 0.5  # characters of a message; seconds of the clock and of the processor
-RUN_HANGS = 300  # seconds
+LONGEST = 5000  # characters of a message
+HANGS, SLOW, RUN_HANGS, PATIENCE = 20, 2.0, 120, 10  # seconds of the processor, and how much longer by the clock
 
 
 class Outcome(NamedTuple):
@@ -43,18 +44,22 @@ class Outcome(NamedTuple):
 
 @contextmanager
 def limited(seconds: int) -> Iterator[None]:
-    """Raise TimeoutError in what takes longer."""
+    """Raise TimeoutError in a block that takes more seconds of the processor, or ten times as many of the clock."""
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         raise TimeoutError(f"more than {seconds} s")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
+    other = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.alarm(PATIENCE * seconds)
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGPROF, other)
 
 
 def plan_every_way(path: Path) -> None:
@@ -65,6 +70,15 @@ def plan_every_way(path: Path) -> None:
     make_plan(load_preset(str(path), (), shrink(preset)), None, None)
     if preset.ablation:
         make_plan(ablate(preset), None, None)
+    if preset.tuning and preset.analysis.treatment in preset.tuning.arms:
+        make_plan(trials_preset(preset), None, None)
+        tuned = tuned_preset(preset, [trial for trial in search(preset) if trial.number == 0])
+        saved = path.with_name(f"{tuned.name}.toml")
+        saved.write_text(toml(tuned, preset), encoding="utf-8")
+        try:
+            make_plan(load_preset(str(saved)), None, None)
+        finally:
+            saved.unlink()
 
 
 @functools.cache  # nobody installs anything meanwhile, and reading it takes longer than all else
@@ -88,27 +102,31 @@ def try_file(path: Path) -> Outcome:
     return Outcome(kind, time.process_time() - began)
 
 
-def fuzz(count: int, seed: int, folder: Path) -> tuple[Counter[str], float]:
-    """Try so many files; return how often what happened, and the processor seconds of the slowest.
+class Found(NamedTuple):
+    """How often each outcome was met, the processor seconds of the slowest file, and the files that are defects."""
 
-    Raises:
-        AssertionError: a file came to anything but a plan or a readable message, or took too long; it stays in
-            the folder.
-    """
-    draw, kinds, slowest = Draw(seed), Counter[str](), 0.0
+    kinds: Counter[str]
+    slowest: float
+    defects: list[str]
+
+
+def fuzz(count: int, seed: int, folder: Path) -> Found:
+    """Read N mutated files; each must become a plan or a readable message, quickly. Defects stay in the folder."""
+    draw, kinds, slowest, defects = Draw(seed), Counter[str](), 0.0, list[str]()
     plan_every_way(PRESETS / "smoke.toml")  # imports the methods
-    path = folder / "fuzz.toml"
     for number in range(count):
         mutate = draw.choice(MUTATORS)
+        path = folder / f"fuzz-{number}.toml"
         path.write_bytes(mutate(draw, draw.choice(SOURCES)))
         with patch.object(methods, "entry_points", installed):
             outcome = try_file(path)
         kinds[outcome.kind] += 1
         slowest = max(slowest, outcome.seconds)
-        where = f"file {number} of seed {seed} ({mutate.__name__}, {path}): {outcome}"
-        assert outcome.kind in ("plan", "refused"), where
-        assert outcome.seconds < SLOW, where
-    return kinds, slowest
+        if outcome.kind in ("plan", "refused") and outcome.seconds < SLOW:
+            path.unlink()
+        else:
+            defects.append(f"{path} ({mutate.__name__}): {outcome}")
+    return Found(kinds, slowest, defects)
 
 
 def run_file(path: Path, folder: Path) -> str:
@@ -133,29 +151,31 @@ def run_file(path: Path, folder: Path) -> str:
     return "run" if there else f"refused with {code}"
 
 
-def run_some(count: int, seed: int, folder: Path) -> Counter[str]:
-    """Run N of the mutated presets that are plans, of the study of digits.
-
-    Raises:
-        AssertionError: a run came to anything but a record or a message; the file stays in the folder.
-    """
-    draw, kinds = Draw(seed), Counter[str]()
+def run_some(count: int, seed: int, folder: Path) -> Found:
+    """Run N of the mutated presets of the study of digits that are plans; each must leave a record or a message."""
+    draw, kinds, slowest, defects = Draw(seed), Counter[str](), 0.0, list[str]()
     smoke = (PRESETS / "smoke.toml").read_bytes()
     while kinds.total() < count:
         path = folder / f"run-{kinds.total()}.toml"
         path.write_bytes(draw.choice(MUTATORS)(draw, smoke))
         if try_file(path).kind != "plan":
             continue
+        began = time.process_time()
         outcome = run_file(path, folder / path.stem)
-        kinds[outcome] += 1
-        assert outcome == "run" or outcome.startswith("refused"), f"{path}: {outcome}"
-        shutil.rmtree(folder / path.stem)
-    return kinds
+        kinds[outcome.partition(":")[0]] += 1
+        slowest = max(slowest, time.process_time() - began)
+        if outcome != "run" and not outcome.startswith("refused"):
+            defects.append(f"{path}: {outcome}")
+        shutil.rmtree(folder / path.stem, ignore_errors=True)
+    return Found(kinds, slowest, defects)
+
+
+def show(what: str, found: Found) -> None:
+    print(f"{what}: {dict(found.kinds)}, the slowest took {found.slowest:.2f} s of the processor", flush=True)
+    print("\n".join(found.defects), flush=True)
 
 
 if __name__ == "__main__":
-    began = time.perf_counter()
     planned, ran = (int(number) for number in (*sys.argv[1:], "0")[:2])
-    found, longest = fuzz(planned, 1, Path(tempfile.mkdtemp()))
-    print(f"{dict(found)}, the slowest took {longest:.2f} s, all {time.perf_counter() - began:.0f} s", flush=True)
-    print(f"run: {dict(run_some(ran, 2, Path(tempfile.mkdtemp())))}, all {time.perf_counter() - began:.0f} s")
+    show("planned", fuzz(planned, 1, Path(tempfile.mkdtemp())))
+    show("run", run_some(ran, 2, Path(tempfile.mkdtemp())))

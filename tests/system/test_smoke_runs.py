@@ -7,7 +7,7 @@ from few_attacks import FEW_ATTACKS, FLOAT32
 from tiny_study import read
 
 from benchmark.cli import main
-from benchmark.settings import smoke
+from benchmark.settings.variants import SMOKE_BATCH, SMOKE_EPOCHS
 
 FEW_IMAGES = ("--set", "data.train_images=200", "--set", "recipe.epochs=1")
 SHORT = ("--arms", "erm", "--seeds", "0", "--set", "evaluation.eps=[16.0]")
@@ -56,5 +56,5 @@ def test_explicit_setting_wins_over_the_shrinking_of_a_smoke_run() -> None:
     assert main(["run", "smoke", "--smoke", *SHORT, "--set", "recipe.epochs=1"]) == 0
     (path,) = Path("runs/smoke").rglob("seed-0.json")
     record = read(path)
-    assert record["settings"]["recipe"]["epochs"] == len(record["epochs"]) == 1 < smoke.EPOCHS
-    assert record["settings"]["recipe"]["batch_size"] == smoke.BATCH
+    assert record["settings"]["recipe"]["epochs"] == len(record["epochs"]) == 1 < SMOKE_EPOCHS
+    assert record["settings"]["recipe"]["batch_size"] == SMOKE_BATCH

@@ -1,4 +1,4 @@
-"""Equal tuning: declared spaces, as many quasi-random trials for every arm, and the study of the best ones."""
+"""The search of a tuning: declared spaces, and the same number of quasi-random trials for every arm."""
 
 import itertools
 import math
@@ -13,7 +13,8 @@ from benchmark.runtime.errors import UsageError
 from benchmark.settings.load import load_preset, preset_names
 from benchmark.settings.plan import make_plan
 from benchmark.settings.preset import Dimension
-from benchmark.settings.tuning import Trial, renamed, search, sobol, trials_preset, tuned_preset, tuning_of, value
+from benchmark.settings.tuning import Trial, search, sobol, tuning_of, value
+from benchmark.settings.variants import trials_preset
 from benchmark.training.loop import train_epoch
 from benchmark.training.state import start
 
@@ -69,46 +70,6 @@ def test_a_share_becomes_the_value_of_its_dimension(dimension: Dimension, u: flo
     assert value(dimension, u) == expected
 
 
-@pytest.mark.parametrize("name", TUNED)
-def test_trials_see_no_test_image_and_no_seed_of_a_study(name: str) -> None:
-    preset = load_preset(name)
-    trials = trials_preset(preset)
-    tuned = tuned_preset(preset, [trial for trial in search(preset) if trial.number == 0])
-    assert trials.evaluation.split == "validation"
-    assert trials.data.validation_images > 0
-    assert trials.data.train_images == preset.data.train_images
-    assert trials.analysis.exploratory
-    assert not {*trials.seeds} & {*preset.seeds, *tuned.seeds}
-    assert not {*tuned.seeds} & {*preset.seeds}
-    assert tuned.evaluation.split == preset.evaluation.split == "test"
-
-
-@pytest.mark.parametrize("name", TUNED)
-def test_every_trial_is_a_run_with_its_own_values(name: str) -> None:
-    preset = load_preset(name)
-    trials = {trial.name: trial for trial in search(preset)}
-    plan = make_plan(trials_preset(preset), None, None)
-    assert len({run.identity for run in plan}) == len(plan) == len(trials) * len(tuning_of(preset).seeds)
-    for run in plan:
-        trial = trials[run.arm]
-        assert run.recipe.learning_rate == trial.recipe["learning_rate"]
-        assert run.recipe.weight_decay == trial.recipe["weight_decay"]
-        assert run.settings["arm"]["recipe"] == trial.recipe
-        assert trial.settings.items() <= run.settings["arm"]["settings"].items()
-        # Settings that all arms of a study share stay the preset's, or its records would not belong together.
-        assert run.settings["recipe"]["learning_rate"] == preset.recipe.learning_rate
-
-
-def test_the_study_of_the_best_compares_the_treatment_with_the_others_that_were_tuned() -> None:
-    preset = load_preset("smoke")
-    best = [trial for trial in search(preset) if trial.number == 1]
-    tuned = tuned_preset(preset, best)
-    assert (tuned.name, tuned.seeds) == ("smoke_tuned", (100, 101))
-    assert (tuned.analysis.treatment, tuned.analysis.against) == ("sba", ("standard", "mixup"))
-    assert tuned.arms["mixup"].settings == {"alpha": 0.672}
-    assert {run.recipe.weight_decay for run in make_plan(tuned, None, None)} == {0.000482}
-
-
 def test_an_arm_without_values_of_its_own_is_the_same_run_as_before() -> None:
     preset = load_preset("smoke")
     arm = preset.arms["standard"]
@@ -119,51 +80,10 @@ def test_an_arm_without_values_of_its_own_is_the_same_run_as_before() -> None:
     assert make_plan(same_values, ["standard"], [0])[0].identity != untouched.identity
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("cifar10_10k_cpu", "cifar10_10k_tuned_cpu"), ("a_gpu", "a_tuned_gpu"), ("smoke", "smoke_tuned")],
-)
-def test_the_name_keeps_its_device_at_the_end(name: str, expected: str) -> None:
-    assert renamed(name, "tuned") == expected
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ("tuning.trials=3", "powers of two only: 1, 2, 4"),
-        ("tuning.trials=0", "tuning.trials = 0"),
-        ("tuning.arms.mixup.alpha={min=1.0}", "mixup.alpha.max: is not there; write min and max, or feasible_points"),
-        ("tuning.arms.mixup.alpha={min=1.0, max=0.5}", "alpha.min = 1 must be below tuning.arms.mixup.alpha.max = 0.5"),
-        ('tuning.arms.mixup.alpha={min=0.0, max=0.5, scaling="log"}', "min = 0 must be above 0 where scaling is log"),
-        (
-            "tuning.arms.mixup.alpha={min=0.1, max=0.5, feasible_points=[1]}",
-            "alpha.feasible_points = [1]: leave it out, or min",
-        ),
-        ("tuning.arms.mixup.alpha={low=0.1}", "low: unknown key; allowed: feasible_points, max, min, scaling"),
-        ("tuning.recipe.momentum={min=0.1, max=0.5}", "momentum: unknown key; allowed: learning_rate, weight_decay"),
-        ("tuning.arms.mixpu={}", "tuning.arms.mixpu: no such arm; did you mean 'mixup'?"),
-        ("tuning.seeds=[0]", "tuning.seeds = [0]: seeds has 0 too; each seed has one use"),
-        ("tuning.fresh_seeds=[1000]", "tuning.seeds has 1000 too"),
-        ("tuning.fresh_seeds=[100, 100]", "each one once"),
-        ("arms.standard.recipe.epochs=3", "epochs: unknown key; allowed: learning_rate, weight_decay"),
-        ("arms.standard.recipe.learning_rate=0.0", "arms.standard.recipe.learning_rate = 0.0"),
-    ],
-)
-def test_a_wrong_search_is_refused_by_name(change: str, message: str) -> None:
-    with pytest.raises(UsageError) as refused:
-        load_preset("smoke", (change,))
-    assert message in str(refused.value)
-
-
 def test_a_space_beyond_the_methods_range_is_refused_with_the_trial() -> None:
     preset = load_preset("smoke", ("tuning.arms.sba.p={min=1.5, max=2.0}",))
     with pytest.raises(UsageError, match=r"arms\.sba_trial_0\.settings.*p"):
         make_plan(trials_preset(preset), None, None)
-
-
-def test_a_preset_without_a_search_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"no \[tuning\] table"):
-        trials_preset(load_preset("cifar10_jpeg_cpu"))
 
 
 def test_own_rate_and_decay_reach_the_optimizer_and_the_schedule() -> None:
@@ -177,9 +97,3 @@ def test_own_rate_and_decay_reach_the_optimizer_and_the_schedule() -> None:
         assert state.optimizer.param_groups[0]["weight_decay"] == trial.recipe["weight_decay"]
         epoch = train_epoch(run, state, data.train)  # two steps: the last is at the end of the schedule
         assert math.isclose(epoch["learning_rate"], 0.5 * trial.recipe["learning_rate"], abs_tol=1e-9)
-
-
-def test_a_preset_that_extends_one_with_a_search_may_have_another_treatment_but_is_not_searched() -> None:
-    preset = load_preset("smoke", ("analysis.treatment=erm", 'analysis.against=["standard"]'))
-    with pytest.raises(UsageError, match=r"tuning\.arms lacks the treatment 'erm'"):
-        trials_preset(preset)

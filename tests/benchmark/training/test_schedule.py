@@ -17,8 +17,9 @@ from benchmark.networks.flops import training_flops
 from benchmark.records.store import read_record, record_path
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.load import load_preset
-from benchmark.settings.plan import Run, at_equal_compute, make_plan
+from benchmark.settings.plan import Run, make_plan
 from benchmark.settings.preset import Recipe
+from benchmark.settings.variants import at_equal_compute
 from benchmark.training.loop import order_hash, train_epoch
 from benchmark.training.schedule import learning_rate
 
@@ -141,18 +142,3 @@ def test_the_arms_that_are_named_for_it_run_in_compute_mode_and_are_compared_the
     every = at_equal_compute(make_run("erm").preset)  # names none: all run
     assert every.arms == make_run("erm").preset.arms
     assert every.analysis == make_run("erm").preset.analysis
-
-
-@pytest.mark.parametrize(
-    ("named", "message"),
-    [
-        (["standard", "mixpu", "sba"], "compute_arms: there is no arm 'mixpu'; did you mean 'mixup'?"),
-        (["standard", "mixup"], "must name analysis.treatment = 'sba' and an arm of analysis.against"),
-        (["sba"], "must name analysis.treatment = 'sba' and an arm of analysis.against"),
-        (["sba", "erm", "sba"], "each one once"),
-    ],
-)
-def test_wrong_arms_of_compute_mode_are_refused(named: list[str], message: str) -> None:
-    with pytest.raises(UsageError) as refused:
-        load_preset("smoke", (f"compute_arms={named}",))
-    assert message in str(refused.value)

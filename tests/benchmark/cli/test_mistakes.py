@@ -1,0 +1,74 @@
+"""Mistakes on the command line: one message that says what, where and what is allowed, exit code 2, and nothing run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from saying import ONE_RUN, PROJECT, TINY, Say, in_a_process
+
+pytestmark = pytest.mark.usefixtures("elsewhere")
+SMOKE, CUDA = ("run", "smoke"), ("cuda", "cuda:1")
+
+MISTAKES: list[tuple[tuple[str, ...], tuple[str, ...]]] = [  # arguments, parts of the message
+    (("run", "smokee"), ("'smokee'", "did you mean 'smoke'?", "cifar10_jpeg_cpu", ".toml")),
+    (("run", "mine.toml"), ("mine.toml", "extends", "'smok'", "did you mean 'smoke'?")),
+    ((*SMOKE, "--arms", "erm,standart"), ("'standart'", "did you mean 'standard'?", "erm, mixup, sba, standard")),
+    ((*SMOKE, "--sedes", "0"), ("--sedes",)),
+    ((*SMOKE, "--arms", ","), ("--arms",)),
+    ((*SMOKE, "--seeds", ","), ("--seeds",)),
+    *[((*SMOKE, f"--seeds={text}"), ("--seeds", f"'{text}'", "0,1,2 or 0-9")) for text in ("0,one", "5-1", "-1")],
+    ((*SMOKE, "--seeds", "0-99999999999"), ("at most 1000 seeds",)),
+    ((*SMOKE, "--seeds", "7"), ("smoke", "0, 1, 2", "7")),
+    ((*SMOKE, "--set", "arms.sba.settings.copys=3"), ("arms.sba.settings.copys", "'sba'", "'copies'?", "noise")),
+    ((*SMOKE, "--set", "arms.sba.settings.p=1.5"), ("arms.sba.settings", "p ", "1.5", "0 to 1")),
+    ((*SMOKE, "--set", "recipe.epochs"), ("--set", "'recipe.epochs'", "recipe.epochs=5")),
+    ((*SMOKE, "--set", "recipe.epochs=many"), ("smoke.toml", "recipe.epochs", "'many'", "integer")),
+    ((*SMOKE, "--set", "seeds.0=5"), ("--set", "seeds", "section")),
+    (("list", "preset"), ("'preset'", "presets", "datasets", "attacks")),
+    (("run", "cifar10_cpu", "--synthetic"), ("--synthetic", "--smoke")),
+    *[((*ONE_RUN, "--device", name), ("--device", f"'{name}'", "auto, cpu, cuda")) for name in ("cuda:x", "", "meta")],
+    *[((*ONE_RUN, "--device", name), (f"--device {name}", "0 CUDA devices", "--device cpu")) for name in CUDA],
+    # Refused when the data are known, before any arm trains.
+    ((*ONE_RUN, *TINY, "--set", "recipe.batch_size=500"), ("recipe.batch_size", "500", "128", "digits")),
+    ((*ONE_RUN, "--set", "evaluation.images=501"), ("evaluation.images", "501", "500", "digits")),
+    ((*ONE_RUN, "--set", "data.train_images=5000"), ("data.train_images", "5000", "1297", "digits")),
+    ((*ONE_RUN, "--set", "data.pixels=16"), ("data.pixels", "16", "8")),
+    ((*ONE_RUN, *TINY, "--set", "model.name=fast"), ("fast", "8")),
+    (
+        (*SMOKE, *TINY, "--seeds", "0", "--set", 'arms.sba.settings.layers=["blok1"]'),
+        ("sba", "'blok1'", "small", "'block1'", "stem", "block2"),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "parts"), MISTAKES, ids=lambda words: " ".join(words)[-40:])
+def test_a_mistake_is_one_message(
+    say: Say, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], parts: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    Path("mine.toml").write_text('extends = "smok"\n', encoding="utf-8")
+    said = say(*arguments)
+    assert said.code == 2
+    assert said.has(*parts)
+    assert "epoch 1" not in said.out
+    assert not list(Path().rglob("*.json"))
+
+
+def test_a_mistake_in_a_process_ends_with_2_and_no_traceback() -> None:
+    said = in_a_process("run", "smokee")
+    assert said.code == 2
+    assert said.has("error: ", "did you mean 'smoke'?")
+    assert "Traceback" not in said.error
+
+
+def test_a_reader_that_has_closed_the_pipe_sees_no_traceback() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "benchmark", "list", "attacks"]
+    done = subprocess.run(command, cwd=PROJECT, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -1,0 +1,114 @@
+"""Preset files: inheritance, overrides, files that no reader takes, and mutated ones."""
+
+from pathlib import Path
+
+import pytest
+from preset_fuzz import fuzz, try_file
+
+from benchmark.runtime.errors import UsageError
+from benchmark.settings import load as preset_files
+from benchmark.settings.load import PRESETS, load_preset, preset_names
+
+
+def test_presets_ship_with_the_package() -> None:
+    assert {"smoke", "cifar10_cpu", "cifar10_gpu", "cifar10_jpeg_cpu"} <= {*preset_names()}
+    assert all((PRESETS / f"{name}.toml").is_file() for name in preset_names())
+
+
+def test_a_preset_that_extends_another_replaces_single_values(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('extends = "smoke"\n[recipe]\nepochs = 3\n')
+    mine, base = load_preset(str(path)), load_preset("smoke")
+    assert mine.name == "mine"
+    assert mine.recipe == base.recipe.model_copy(update={"epochs": 3})
+    assert mine.arms == base.arms
+
+
+def test_a_preset_leaves_out_arms_of_the_one_it_extends(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('extends = "smoke"\nwithout = ["erm"]\n[analysis]\nagainst = ["standard"]\n')
+    assert list(load_preset(str(path)).arms) == [arm for arm in load_preset("smoke").arms if arm != "erm"]
+    path.write_text('extends = "smoke"\nwithout = ["ern"]\n')
+    with pytest.raises(UsageError, match=r"without: smoke has no arm 'ern'; did you mean 'erm'"):
+        load_preset(str(path))
+    path.write_text('without = ["erm"]\n')
+    with pytest.raises(UsageError, match="leaves out arms of the preset that `extends` names"):
+        load_preset(str(path))
+
+
+def test_presets_that_extend_each_other_in_a_circle_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for here, there in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{here}.toml").write_text(f'extends = "{there}"\n')
+    monkeypatch.setattr("benchmark.settings.load.PRESETS", tmp_path)
+    with pytest.raises(UsageError, match="in a circle: a -> b -> a"):
+        load_preset("a")
+
+
+def test_overrides_are_toml_values_and_bare_words_are_texts() -> None:
+    preset = load_preset("smoke", ("recipe.epochs=2", "recipe.precision=bfloat16", "seeds=[4, 5]"))
+    assert (preset.recipe.epochs, preset.recipe.precision, preset.seeds) == (2, "bfloat16", (4, 5))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = " + "[" * 3000 + "]" * 3000, "recursion"),
+        ("x = " + "9" * 4301, "digits"),
+        ("a." * 20_000 + "a = 1", "line 1 has more than 200 dots"),
+        ("a." * 30 + "a = 1", "nested more than 20 deep"),
+        ("#" * 100_001, "more than 100,000 bytes"),
+        ("x = 9223372036854775808", "x = 9223372036854775808: a whole number must fit into 64 bits"),
+        ("x = 2026-01-01T12:00:00Z", "dates and times are not allowed"),
+        ('title = "a\\u0000b"', r"title = 'a\x00b': a text must be one line"),
+    ],
+)
+def test_a_file_that_no_reader_takes_says_why(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as refused:
+        load_preset(str(path))
+    assert said in str(refused.value)
+
+
+def test_a_path_with_a_null_character_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot read the preset"):
+        load_preset("a\0.toml")
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 10_000, "[" * 5000, "1\nflip = 3", "9" * 5000, '"\udc80"', "[" + "1, " * 3000 + "]"]
+)
+def test_any_text_after_set_is_a_value_or_a_short_message(text: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        load_preset("smoke", (f"recipe.epochs={text}",))
+    assert len(str(refused.value)) < 2000
+
+
+def test_mutated_files_are_plans_or_readable_messages(tmp_path: Path) -> None:
+    found = fuzz(300, 0, tmp_path)
+    assert not found.defects
+    assert found.kinds["plan"] > 15
+    assert found.kinds["refused"] > 150
+
+
+def test_the_search_finds_what_it_looks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another exception, a long message, one that no terminal can show, and a file that never ends."""
+    path = tmp_path / "mine.toml"
+    path.write_text('extends = "smoke"\n')
+    assert try_file(path).kind == "plan"
+    for refusal, kind in (
+        (KeyError("x"), "KeyError"),
+        (UsageError("x" * 6000), "unreadable"),
+        (UsageError("\x1b"), "unreadable"),
+        (UsageError("Traceback"), "unreadable"),
+        (UsageError("no"), "refused"),
+        (TimeoutError("late"), "TimeoutError"),
+    ):
+
+        def refuse(*_: object, error: Exception = refusal) -> None:
+            raise error
+
+        monkeypatch.setattr(preset_files, "check_plain", refuse)
+        assert try_file(path).kind.startswith(kind)
