@@ -48,11 +48,11 @@ def positive_or_none(name: str, value: object) -> None:
         positive(name, value)
 
 
-def not_negative(name: str, value: object) -> None:
-    """Check for a finite number of at least 0."""
+def not_negative(name: str, value: object, *, most: float = LARGEST) -> None:
+    """Check for a finite number of at least 0, and at most `most`."""
     if not _is_number(value) or not 0 <= value < math.inf:
         raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}.")
-    _at_most(name, value, LARGEST)
+    _at_most(name, value, most)
 
 
 def share(name: str, value: object) -> None:

@@ -1,4 +1,4 @@
-"""Claims: what the paper says and what we ask, read from claims.toml and judged by the rules that stand there."""
+"""Claims of the paper, and our own questions: read from claims.toml and judged by the rules given there."""
 
 import tomllib
 from collections.abc import Collection, Iterable, Sequence
@@ -33,10 +33,10 @@ JUDGEMENT_OF: dict[Standing, Judgement] = {  # the first that any deciding compa
 
 
 class Claim(Settings):
-    """One claim: the endpoints that decide it (or the counts), the arms it speaks of, and where it is made.
+    """One claim: the endpoints (or counts) that decide it, the arms that it is about, and where it is made.
 
-    `also`: arms that decide as well where a study named them. `studies`: those that decide it together, where it is not
-    decided by each study for itself.
+    `also`: arms that decide as well where a study named them. `studies`: those that decide it together, for a claim
+    that no study decides by itself.
     """
 
     name: str
@@ -50,19 +50,19 @@ class Claim(Settings):
 
 
 class Reason(NamedTuple):
-    """Why a claim was not judged: its kind, with the arms, endpoints or presets that it is about, or how many runs."""
+    """Why a claim was not judged: its kind, with the arms, endpoints or presets concerned, or a number of runs."""
 
     kind: Literal[
         "unnamed",  # the study did not name these arms or endpoints beforehand
         "absent",  # it has no run of these arms
-        "other arm",  # an arm is not what the claim speaks of
+        "other arm",  # an arm does not have the settings that the claim is about
         "equal compute",  # all arms spend the same
         "elsewhere",  # these studies decide it together
         "no record",  # of these studies
-        "interim",  # so many named runs are to come
-        "few seeds",  # so many
-        "diverged",  # so many runs of the treatment
-        "control",  # the positive control does not stand apart
+        "interim",  # this number of named runs is to come
+        "few seeds",  # only this number
+        "diverged",  # this number of runs of the treatment
+        "control",  # the positive control is not more robust than the other arms
         "incomplete",  # runs of these arms are missing or diverged
     ]
     names: tuple[str, ...] = ()
@@ -90,9 +90,9 @@ class Spent(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """A study's judgement on a claim, or the reason why there is none, and what it rests on.
+    """A study's judgement on a claim, or the reason why there is none, with its evidence.
 
-    `apart`: of a claim that two studies decide, the difference between their gains and its p by Welch's t test.
+    `apart`: for a claim that two studies decide, the difference between their gains and its p by Welch's t test.
     """
 
     judgement: Judgement
@@ -119,9 +119,9 @@ class Finding(NamedTuple):
 
 
 class Control(NamedTuple):
-    """What each seed of the positive control, and the best run of all other arms, keeps at the largest eps, in points.
+    """Accuracy at the largest eps, in points: `kept` of each seed of the positive control, `others` of the best other.
 
-    `passed`: the attacks tell a robust network from others; None while one of the two has no run.
+    `passed`: the attacks distinguish a robust network from others; None while one of the two has no run.
     """
 
     kept: Floats
@@ -151,7 +151,7 @@ def judge(study: Study, claim: Claim, studies: Sequence[Study] = ()) -> Finding:
         return _judge_together(study, claim, studies)
     if claim.counts:
         return _judge_counts(study, claim)
-    reason = reason_to_abstain(study, claim)
+    reason = _reason_to_abstain(study, claim)
     if reason and reason.kind in ("unnamed", "absent", "other arm"):
         return Finding("not tested", reason)
     evidence = _evidence(study, claim)
@@ -166,7 +166,6 @@ def _judgement(standings: Iterable[Standing]) -> Judgement:
 
 
 def _judge_together(study: Study, claim: Claim, studies: Sequence[Study]) -> Finding:
-    """Judge a claim by two studies; each of them gets the same finding."""
     if study.preset not in claim.studies:
         return Finding("not tested", Reason("elsewhere", claim.studies))
     found = {other.preset: other for other in studies if other.preset in claim.studies}
@@ -184,25 +183,23 @@ def _judge_together(study: Study, claim: Claim, studies: Sequence[Study]) -> Fin
 
 
 def _gain(study: Study, claim: Claim) -> Floats:
-    """Return the treatment minus the claim's arm on its endpoint, one value a seed that both finished."""
+    """Return the treatment minus the claim's arm on its endpoint, one value for each seed that both finished."""
     values = study.values(claim.decides[0])
     difference = values[study.arms.index(study.treatment)] - values[study.arms.index(claim.against[0])]
     return np.asarray(difference[np.isfinite(difference)])
 
 
-def arms_of(study: Study, claim: Claim) -> tuple[str, ...]:
-    """Return the arms that decide a claim in a study."""
+def _deciding_arms(study: Study, claim: Claim) -> tuple[str, ...]:
     return (*claim.against, *(arm for arm in claim.also if arm in study.against))
 
 
-def reason_to_abstain(study: Study, claim: Claim) -> Reason | None:
-    """Return why a study cannot judge a claim by comparisons; None where it can."""
+def _reason_to_abstain(study: Study, claim: Claim) -> Reason | None:
     unnamed = tuple(arm for arm in claim.against if arm not in study.against)
     if unnamed or not set(claim.decides) <= set(study.endpoints):
         return Reason("unnamed", (*unnamed, *(name for name in claim.decides if name not in study.endpoints)))
-    if other := _other_arm(study, arms_of(study, claim)):
+    if other := _other_arm(study, _deciding_arms(study, claim)):
         return Reason("other arm", (other,))
-    if to_come := study.to_come(arms_of(study, claim)):
+    if to_come := study.to_come(_deciding_arms(study, claim)):
         return Reason("interim", number=to_come)
     if len(study.seeds) < MIN_PAIRS_TO_TEST:
         return Reason("few seeds", number=len(study.seeds))
@@ -215,7 +212,7 @@ def reason_to_abstain(study: Study, claim: Claim) -> Reason | None:
 
 
 def _other_arm(study: Study, arms: Collection[str]) -> str | None:
-    """Return the first arm that is not what its name stands for in claims.toml."""
+    """Return the first arm whose settings are not those that claims.toml expects of its name."""
     expected = _file()["arms"]
     roles = {study.treatment: "sba"} | {arm: arm for arm in arms}
     specs = {arm: study.arm_settings(arm) for arm in roles}
@@ -223,7 +220,6 @@ def _other_arm(study: Study, arms: Collection[str]) -> str | None:
 
 
 def _matches(spec: dict[str, Any], expected: dict[str, Any]) -> bool:
-    """Return whether an arm's settings have the values expected of it, in nested tables as well."""
     before = _file()["before"]
     return all(
         _matches(spec.get(key, {}), value) if isinstance(value, dict) else spec.get(key, before.get(key)) == value
@@ -232,7 +228,7 @@ def _matches(spec: dict[str, Any], expected: dict[str, Any]) -> bool:
 
 
 def positive_control(study: Study) -> Control | None:
-    """Return how the positive control stands; None where the study names none."""
+    """Return the outcome of the positive control; None where the study names none."""
     if study.positive_control is None:
         return None
     last = dict(zip(study.arms, study.robust[:, :, -1], strict=True))  # arm -> (seed,)
@@ -245,19 +241,17 @@ def positive_control(study: Study) -> Control | None:
 
 
 def _evidence(study: Study, claim: Claim) -> tuple[Evidence, ...]:
-    """Return the comparisons with the claim's arms on the endpoints that decide it."""
     found = []
     for endpoint in claim.decides:
         pairs = comparisons(study, endpoint)
         found += [
-            Evidence(study, endpoint, arm, pairs[arm], standing(study, endpoint, arm, pairs[arm]))
-            for arm in arms_of(study, claim)
+            Evidence(study, endpoint, arm, pairs[arm], _standing(study, endpoint, arm, pairs[arm]))
+            for arm in _deciding_arms(study, claim)
         ]
     return tuple(found)
 
 
-def standing(study: Study, endpoint: Endpoint, arm: str, pair: Comparison | None) -> Standing:
-    """Return how the treatment stands against an arm, in the direction that is better for the endpoint."""
+def _standing(study: Study, endpoint: Endpoint, arm: str, pair: Comparison | None) -> Standing:
     kind = outcome(pair) if pair else "not resolved"
     if kind == "equivalent" or kind.endswith("within margin"):
         return "equivalent"
@@ -265,11 +259,11 @@ def standing(study: Study, endpoint: Endpoint, arm: str, pair: Comparison | None
         return "open"
     if kind.startswith("higher") == ENDPOINTS[endpoint].more_is_better:
         return "better"
-    return "open" if study.seeds_with(arm, "diverged") else "worse"  # the runs that survived flatter their arm
+    return "open" if study.seeds_with(arm, "diverged") else "worse"  # the runs that finished flatter their arm
 
 
 def _judge_counts(study: Study, claim: Claim) -> Finding:
-    """Judge a claim about counts: the first must be lower in every seed; no test is needed."""
+    """Judge a claim about counts, which needs no test: the first count must be lower in every seed."""
     absent = tuple(arm for arm in claim.against if study.arm_settings(arm) is None)
     if absent:
         return Finding("not tested", Reason("absent", absent))
@@ -290,7 +284,6 @@ def _judge_counts(study: Study, claim: Claim) -> Finding:
 
 
 def _spent(study: Study, claim: Claim, arm: str, seeds: Sequence[int]) -> Spent:
-    """Return the counts beside an arm's over some seeds, and the signs of the differences in the first count."""
     ours, theirs = (
         np.array([[study.records[name, seed]["cost"][count] for seed in seeds] for count in claim.counts])
         for name in (study.treatment, arm)

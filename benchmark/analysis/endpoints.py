@@ -1,4 +1,4 @@
-"""What is measured of each run and may be tested: `ENDPOINTS`, one row each, with its function."""
+"""Endpoints, the quantities of a run that may be tested: `ENDPOINTS`, one row each, with its function."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -75,7 +75,7 @@ def median_minimal_eps(eps: Floats, accuracy: Floats) -> Floats:
 
 
 def learning_area(record: Record) -> float:
-    """Return the area under the learning curve over its length: the mean accuracy over the training, in points."""
+    """Return the mean accuracy over the training, in points: the area under the learning curve over its length."""
     images, _, accuracy = learning_curve(record)
     return float(np.trapezoid(accuracy, images) / images[-1])
 

@@ -1,4 +1,4 @@
-"""Statistics of exploratory studies: many rows, few seeds, one reference row; nothing is confirmed by them."""
+"""Statistics of exploratory studies: many rows, few seeds, one reference row. They confirm nothing."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,7 +17,7 @@ DECIDED = {"layers": "layers_", "noise": "noise_", "temperature": "temperature_"
 def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
     """Return Benjamini and Hochberg's adjusted p values, in the order given.
 
-    As in `stats.holm`, None counts as 1 and stays None.
+    As in `paired.holm`, None counts as 1 and stays None.
 
     Source: Benjamini and Hochberg 1995, J. R. Statist. Soc. B 57. Over many studies, the share of false
     findings among the rows with an adjusted p below 0.05 is at most one in twenty on average, a study without findings
@@ -32,8 +32,8 @@ def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
 def block_t(values: Floats, reference: int) -> tuple[list[PairedT | None], int]:
     """Compare each row of a table with its reference row under the additive model value = row + seed + noise.
 
-    The residuals of all rows estimate one spread, so that (rows - 1)(seeds - 1) degrees of freedom stand where a paired
-    t test of one row has seeds - 1; the price is the assumption that rows spread alike. Least squares, so values may be
+    The residuals of all rows estimate one spread, which has (rows - 1)(seeds - 1) degrees of freedom, where a paired t
+    test of one row has seeds - 1; the price is the assumption that rows spread alike. Least squares, so values may be
     missing. Source: randomised complete block design, e.g. Montgomery, Design and Analysis of Experiments, chapter 4.
 
     Args:
@@ -109,9 +109,9 @@ def contrasts(study: Study, endpoint: Endpoint) -> dict[str, Contrast | None]:
 
 
 class Decision(NamedTuple):
-    """What an ablation decides of one setting: the row that replaces the default, None where the default stays.
+    """The decision of an ablation on one setting: the row that replaces the default, None where the default stays.
 
-    `met`: the rows that met the rule, with their contrasts in accuracy; `rows`: how many there are of this setting.
+    `met`: the rows that met the rule, with their contrasts in accuracy; `rows`: the number of rows of this setting.
     """
 
     setting: str
@@ -121,7 +121,7 @@ class Decision(NamedTuple):
 
 
 def decide(study: Study) -> list[Decision]:
-    """Apply the rule that the settings of ablations fix: one decision for each setting that has rows.
+    """Apply the rule of ablations (see `settings.variants`): one decision for each setting that has rows.
 
     A row meets it whose accuracy is higher than the default's and whose robust area is not lower, each at a p below .05
     after Benjamini and Hochberg; of several, the one with the highest accuracy replaces the default.

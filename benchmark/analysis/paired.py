@@ -73,9 +73,7 @@ class Comparison:
 
     @property
     def bounded(self) -> bool:
-        """Whether both means lie within the margin of 0 or of 100, where equivalence holds whatever the
-        methods do.
-        """
+        """Whether both means lie within the margin of 0 or of 100, where any two methods are equivalent."""
         if self.margin is None:
             return False
         return max(self.treatment, self.control) < self.margin or (
@@ -215,7 +213,7 @@ def compare(treatment: Floats, control: Floats, margin: float | None, family: in
         treatment: (seed,) in `unit`.
         control: (seed,), the same seeds in the same order.
         margin: equivalence margin in `unit`; None tests no equivalence.
-        family: how many comparisons the preset names, which sets the level of the detectable difference.
+        family: number of comparisons that the preset names, which sets the level of the detectable difference.
         unit: of the values, for the report.
     """
     t = paired_t(treatment, control)

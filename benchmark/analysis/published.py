@@ -1,4 +1,4 @@
-"""Published figures beside ours, read from published.toml: our figure where a study matches, else what differs."""
+"""Published figures beside ours, read from published.toml: our figure where a study matches, else the differences."""
 
 import json
 import tomllib
@@ -21,7 +21,7 @@ MEDIAN_OF: dict[Reported, int] = {"median of last 5 epochs": 5, "median of last 
 
 
 class Protocol(Settings):
-    """How a published figure was trained and read; None is what its source does not say. `epochs` may be a fraction."""
+    """How a published figure was trained and read; None where its source gives no value. `epochs` may be a fraction."""
 
     epochs: Positive | None = None
     batch_size: Batch | None = None
@@ -33,7 +33,7 @@ class Protocol(Settings):
 
 
 class Attacked(Settings):
-    """The attacks of a robust figure: their name, Linf eps in units of 1/255, and what they are in our names."""
+    """The attacks of a robust figure: their name, Linf eps in units of 1/255, and the suite in our names."""
 
     name: str
     eps: Positive
@@ -57,9 +57,9 @@ class Figure(Settings):
 
 
 class DataSet(Settings):
-    """A data set's name and size; `version_of` names the one that it was made from and is not.
+    """A data set's name and size; `version_of` names the data set that it is an altered version of.
 
-    `note`: what to know of it beside any result. Without a size no published figure can be compared with it.
+    `note` is printed beside its results. Without a size no published figure can be compared with it.
     """
 
     title: str
@@ -70,7 +70,7 @@ class DataSet(Settings):
 
 
 class Published(Settings):
-    """The whole file: how to read it, what is said of the paper itself, published names and the figures."""
+    """The whole file: how to read it, a note on the paper itself, published names and the figures."""
 
     note: str
     paper: str
@@ -81,9 +81,9 @@ class Published(Settings):
 
 
 class Ours(NamedTuple):
-    """Our figure of an arm that matches a published one: a value of each seed, in %.
+    """Our figure of an arm that matches a published one: a value for each seed, in %.
 
-    `medians`: of the same runs the median of the last epochs, where the published figure is one.
+    `medians`: the median of the last epochs of the same runs, where the published figure is one.
     """
 
     study: Study
@@ -92,7 +92,7 @@ class Ours(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """In what a study differs from a published figure: the kind, our value and theirs, None where there is none."""
+    """A difference between a study and a published figure: its kind, our value and theirs, None where there is none."""
 
     kind: str
     ours: Any = None
@@ -147,7 +147,7 @@ def published() -> Published:
 
 
 def data_set(name: str) -> DataSet:
-    """Return what is known of a data set; of an unknown one, its name."""
+    """Return the entry of a data set; of an unknown one, its name."""
     return published().datasets.get(name) or DataSet(title=name)
 
 
@@ -176,13 +176,12 @@ def _row(figure: Figure, studies: Sequence[Study]) -> Row:
 
 
 def _trains(study: Study, arm: str, figure: Figure) -> bool:
-    """Return whether an arm has runs of the figure's method, with its augmentation where that is stated."""
     spec = study.arm_settings(arm)
     return spec is not None and spec["method"] == figure.method and figure.augmentation in (None, spec["augmentation"])
 
 
 def differences(figure: Figure, study: Study, arm: str | None) -> tuple[Difference, ...]:
-    """Return everything in which an arm of a study (None: it has none of that method) differs from a figure."""
+    """Return every difference between a figure and an arm of a study (None: the study has no arm of that method)."""
     name, network = study.any_record["data"]["name"], study.any_record["model"]["name"]
     spec = (study.arm_settings(arm) if arm else None) or {}
     found = []
@@ -207,7 +206,7 @@ def differences(figure: Figure, study: Study, arm: str | None) -> tuple[Differen
 def _numbers(figure: Figure, theirs: DataSet, study: Study, spec: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return the numbers that must agree, ours and the published one; None where there is none."""
     data, settings, protocol = study.any_record["data"], study.any_record["settings"], figure.protocol
-    recipe = Recipe.model_construct(**settings["recipe"])  # what an older record does not say is the default
+    recipe = Recipe.model_construct(**settings["recipe"])  # settings that older records lack have their defaults
     padded = spec.get("augmentation") == "standard" and not settings["data"].get("streamed")
     return {
         "training images": (data["train_images"], theirs.train_images),
@@ -221,7 +220,7 @@ def _numbers(figure: Figure, theirs: DataSet, study: Study, spec: dict[str, Any]
 
 
 def _protocol_differences(figure: Figure, study: Study) -> list[Difference]:
-    """Return what else of a figure's protocol differs from ours, and what is not given that a match needs."""
+    """Return the other differences in protocol, and the keys that a match needs and the figure does not give."""
     protocol = figure.protocol
     needed = {
         "augmentation": figure.augmentation,
@@ -239,7 +238,6 @@ def _protocol_differences(figure: Figure, study: Study) -> list[Difference]:
 
 
 def _attack_differences(figure: Figure, study: Study) -> list[Difference]:
-    """Return in what a study's attacks differ from those of a robust figure; nothing for a clean one."""
     attack, attacks = figure.attack, study.any_record["settings"]["evaluation"]["attacks"]
     if attack is None:
         return []
@@ -251,7 +249,6 @@ def _attack_differences(figure: Figure, study: Study) -> list[Difference]:
 
 
 def _own(figure: Figure, study: Study, arm: str) -> Ours:
-    """Return our figure of a matching arm."""
     at = study.arms.index(arm)
     if figure.attack:
         return Ours(study, study.robust[at, :, int(np.flatnonzero(study.eps == figure.attack.eps)[0])])

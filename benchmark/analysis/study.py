@@ -53,7 +53,7 @@ class Study:
 
     @property
     def analysis(self) -> dict[str, Any]:
-        """What the preset named before the run: title, treatment, against, eps, margin, seeds."""
+        """The analysis that the preset named before the run: title, treatment, against, eps, margin, seeds."""
         return named(self.any_record)
 
     @property
@@ -81,7 +81,7 @@ class Study:
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
-        """What the preset said that it would test, the primary endpoint first."""
+        """The endpoints that the preset named, the primary one first."""
         return cast(tuple[Endpoint, ...], tuple(self.analysis["endpoints"]))
 
     def interim(self, arm: str) -> bool:
@@ -89,7 +89,7 @@ class Study:
         return bool(self.to_come([arm]))
 
     def to_come(self, arms: Collection[str]) -> int:
-        """Return how many named runs are missing in the treatment and in the families of some compared arms."""
+        """Return the number of named runs that are missing in the treatment and the families of some compared arms."""
         awaited = {self.treatment, *(member for arm in arms for member in self.family(arm))}
         return sum(len(self.seeds_with(member, "missing")) for member in awaited)
 
@@ -135,7 +135,7 @@ class Study:
         return ENDPOINTS[endpoint].values(self)
 
     def each(self, measure: Callable[[Record], float]) -> Floats:
-        """Return what `measure` says of every finished run as (arm, seed), nan elsewhere."""
+        """Return `measure` of every finished run as (arm, seed), nan elsewhere."""
         values = np.full((len(self.arms), len(self.seeds)), np.nan)
         for (arm, seed), record in self.records.items():
             if record["status"] == "done":

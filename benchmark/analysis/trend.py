@@ -16,7 +16,7 @@ from benchmark.analysis.study import Study
 from benchmark.settings.preset import Endpoint
 
 MIN_SIZES = 3
-SAME_STEPS = 0.02  # training steps that differ by a smaller share are as many
+SAME_STEPS = 0.02  # numbers of training steps that differ by a smaller share count as equal
 
 
 class Gain(NamedTuple):
@@ -31,7 +31,7 @@ class Gain(NamedTuple):
 class Trend(NamedTuple):
     """The gains at rising sizes over the seeds that all of them finished, and the slope in points a doubling.
 
-    `slopes`: (seed,), each a least-squares line of the gain against log2 of the images. `exact`: p of the exact test.
+    `slopes`: (seed,), of least-squares lines of the gain against log2 of the images. `exact`: p of the exact test.
     """
 
     arm: str
@@ -43,19 +43,17 @@ class Trend(NamedTuple):
     exact: float
 
 
-def images_of(study: Study) -> int:
-    """Return the number of training images."""
+def _images(study: Study) -> int:
     return study.any_record["data"]["train_images"]
 
 
-def steps_of(study: Study) -> int:
-    """Return the number of training steps of the recipe."""
+def _steps(study: Study) -> int:
     recipe = study.any_record["settings"]["recipe"]
-    return int(images_of(study) // recipe["batch_size"] * recipe["epochs"])
+    return int(_images(study) // recipe["batch_size"] * recipe["epochs"])
 
 
-def alike(study: Study) -> str:
-    """Return what studies share that differ in training images and epochs alone."""
+def _alike(study: Study) -> str:
+    """Return a key that is equal for studies that differ in training images and epochs alone."""
     record = study.any_record
     settings = record["settings"]
     recipe = {key: value for key, value in settings["recipe"].items() if key != "epochs"}
@@ -65,12 +63,12 @@ def alike(study: Study) -> str:
 
 
 def doses(studies: Sequence[Study]) -> list[list[Study]]:
-    """Return the groups of at least three studies of different sizes and as many steps, each by rising size."""
+    """Return the groups of at least three studies of different sizes and equal steps, each by rising size."""
     groups: list[list[Study]] = []
-    for study in sorted(studies, key=lambda s: (images_of(s), s.preset)):
+    for study in sorted(studies, key=lambda s: (_images(s), s.preset)):
         for group in groups:
-            same = abs(steps_of(study) / steps_of(group[0]) - 1) <= SAME_STEPS
-            if same and alike(study) == alike(group[0]) and images_of(study) > images_of(group[-1]):
+            same = abs(_steps(study) / _steps(group[0]) - 1) <= SAME_STEPS
+            if same and _alike(study) == _alike(group[0]) and _images(study) > _images(group[-1]):
                 group.append(study)
                 break
         else:
@@ -80,9 +78,9 @@ def doses(studies: Sequence[Study]) -> list[list[Study]]:
 
 def longer(group: Sequence[Study], studies: Sequence[Study]) -> list[Study]:
     """Return the studies that are like those of a group, but train for another number of steps."""
-    steps = steps_of(group[0])
-    others = [study for study in studies if study not in group and alike(study) == alike(group[0])]
-    return [study for study in others if abs(steps_of(study) / steps - 1) > SAME_STEPS]
+    steps = _steps(group[0])
+    others = [study for study in studies if study not in group and _alike(study) == _alike(group[0])]
+    return [study for study in others if abs(_steps(study) / steps - 1) > SAME_STEPS]
 
 
 def gain(study: Study, arm: str, endpoint: Endpoint, seeds: Sequence[int]) -> Gain:
@@ -90,7 +88,7 @@ def gain(study: Study, arm: str, endpoint: Endpoint, seeds: Sequence[int]) -> Ga
     at = [study.seeds.index(seed) for seed in seeds]
     values = study.values(endpoint)[:, at]
     ours, theirs = values[study.arms.index(study.treatment)], values[study.arms.index(arm)]
-    return Gain(study, images_of(study), np.asarray(ours - theirs), paired_t(ours, theirs))
+    return Gain(study, _images(study), np.asarray(ours - theirs), paired_t(ours, theirs))
 
 
 def trends(group: Sequence[Study], endpoint: Endpoint) -> list[Trend]:

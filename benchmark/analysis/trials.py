@@ -35,7 +35,7 @@ class TrialRow(TypedDict):
 
 
 class Trials(TypedDict):
-    """The whole search: of which preset, with which budget and spaces, where it ran, and every trial."""
+    """The whole search: its preset, budget and spaces, the environment, and every trial."""
 
     preset: str
     budget: dict[str, Any]
@@ -124,7 +124,7 @@ def best(rows: Sequence[TrialRow]) -> list[Trial]:
 
 
 def trials_path(preset: Preset, results: Path) -> Path:
-    """Return where the search of a preset is kept: in the folder of the study of its best trials."""
+    """Return the file of a preset's search, in the folder of the study of its best trials."""
     return results / renamed(preset.name, "tuned") / FILE
 
 

@@ -1,4 +1,4 @@
-"""What AutoAttack found on trained runs: results/<preset>/autoattack.json, a row for each run and eps."""
+"""AutoAttack on trained runs: results/<preset>/autoattack.json, a row for each run and eps."""
 
 import json
 from pathlib import Path
@@ -14,12 +14,12 @@ STEPS, QUERIES = 100, 5000  # AutoAttack's standard
 
 
 def key(row: AutoAttackRow) -> tuple[str, int, float, int, str]:
-    """Return what a row is about: arm, seed, eps, number of images, hash of the weights."""
+    """Return the arm, seed, eps, number of images and hash of the weights of a row."""
     return row["arm"], row["seed"], row["eps"], row["images"], row["weights"]
 
 
 def add_row(path: Path, row: AutoAttackRow, lock: Path) -> None:
-    """Add a row to the file, in the place of one of the same arm, seed and eps; several processes may do so at once.
+    """Add a row to the file, replacing one of the same arm, seed and eps; several processes may do so at once.
 
     Args:
         path: the file, which is made where it does not exist.
@@ -27,7 +27,7 @@ def add_row(path: Path, row: AutoAttackRow, lock: Path) -> None:
         lock: a file outside the results that only one process holds at a time.
 
     Raises:
-        RunError: the file that is there is damaged.
+        RunError: the existing file is damaged.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):

@@ -12,7 +12,7 @@ from benchmark.runtime.errors import UsageError
 from benchmark.settings.plan import identity
 
 ATTACKED = "attacked images"
-# What was named when records did not say it yet. The levels were not: they are only tabulated, and tested by nobody.
+# Values of fields that older records lack. The levels were not named then: they are only tabulated, never tested.
 BEFORE: dict[str, Any] = {
     "exploratory": False,
     "relatives": [],
@@ -23,7 +23,7 @@ BEFORE: dict[str, Any] = {
 }
 
 
-# Another machine may have evaluated what one has trained, and rounds a few logits otherwise.
+# Another machine may have evaluated a run, and rounds a few logits differently.
 ROUNDED_IMAGES, ROUNDED_SHARE = 2, 0.002
 
 
@@ -52,7 +52,7 @@ def contradictions(record: Record) -> Iterator[str]:
         yield f"a run that is {record['status']} has {'no' if done else 'an'} evaluation"
     if record["checks"] and flags_of(record["checks"]) != record["flags"]:
         yield "flags are not those of checks"
-    yield from contradicting_outcomes(record)
+    yield from _contradicting_outcomes(record)
 
 
 def flags_of(checks: Iterable[Check]) -> list[str]:
@@ -60,8 +60,8 @@ def flags_of(checks: Iterable[Check]) -> list[str]:
     return [f"check {check['number']}: {check['flag']}" for check in checks if check["flag"]]
 
 
-def contradicting_outcomes(record: Record) -> Iterator[str]:
-    """Yield one line for each contradiction between counts of images and their outcomes; see `contradictions`."""
+def _contradicting_outcomes(record: Record) -> Iterator[str]:
+    """Yield the contradictions between counts of images and their outcomes."""
     clean, calibration, robustness = record["clean"], record["calibration"], record["robustness"]
     images = record["data"]["test_images"]
     if clean is not None:
@@ -75,14 +75,14 @@ def contradicting_outcomes(record: Record) -> Iterator[str]:
     if calibration is not None and calibration["n"] != images:
         yield f"calibration has {calibration['n']} images, data.test_images is {images}"
     if robustness is not None:
-        yield from contradicting_attacks(robustness, images)
+        yield from _contradicting_attacks(robustness, images)
     spent = sum(attack["gradients"] for attack in robustness["attacks"]) if robustness else 0
     if record["cost"]["attack_gradients"] != spent:
         yield f"cost.attack_gradients is not the sum over attacks, {spent}"
 
 
-def contradicting_attacks(robustness: Robustness, images: int) -> Iterator[str]:
-    """Yield one line for each contradiction within what was attacked among so many images; see `contradictions`."""
+def _contradicting_attacks(robustness: Robustness, images: int) -> Iterator[str]:
+    """Yield the contradictions between the attacks on a set of images."""
     n = robustness["n"]
     if int(unpack_bits(robustness["images"], images).sum()) != n:
         yield f"robustness.images does not name {n} images"
@@ -106,17 +106,17 @@ def name(record: Record) -> str:
 
 
 def refuse_mixed(preset: str, records: list[Record]) -> None:
-    """Raise UsageError with the list of what differs between records that must agree."""
+    """Raise UsageError with the list of differences between records that must agree."""
     problems = list(disagreements([(name(record), shared(record)) for record in records]))
     for arm in sorted({record["arm"] for record in records}):
         of_arm = [
-            (name(record), flat("settings.arm", record["settings"]["arm"]))
+            (name(record), _flat("settings.arm", record["settings"]["arm"]))
             for record in records
             if record["arm"] == arm
         ]
         problems += disagreements(of_arm)
     for seed in sorted({record["seed"] for record in records}):
-        of_seed = [(name(record), pairing(record)) for record in records if record["seed"] == seed]
+        of_seed = [(name(record), _pairing(record)) for record in records if record["seed"] == seed]
         problems += disagreements(of_seed)
     if problems:
         listed = "\n".join(f"- {problem}" for problem in problems)
@@ -138,15 +138,15 @@ def shared(record: Record) -> dict[str, Any]:
     }
     for part, value in settings.items():  # the arm's part differs between arms, in its own epochs too
         if part != "arm":
-            values |= flat(f"settings.{part}", value)
-    values |= flat("analysis", {key: value for key, value in named(record).items() if key != "title"})
+            values |= _flat(f"settings.{part}", value)
+    values |= _flat("analysis", {key: value for key, value in named(record).items() if key != "title"})
     if record["robustness"] is not None:
         values[ATTACKED] = record["robustness"]["images"]
     return values
 
 
 def named(record: Record) -> dict[str, Any]:
-    """Return what was named before a run, as JSON values; what older records do not say is as it was in their time."""
+    """Return the analysis that was named before a run, as JSON values; fields that older records lack are filled in."""
     return {**BEFORE, **record["analysis"]}
 
 
@@ -156,15 +156,14 @@ def device_kind(device: str) -> str:
     return match.group().lower() if match else device
 
 
-def flat(prefix: str, value: Any) -> dict[str, Any]:
-    """Flatten nested dictionaries to dotted keys."""
+def _flat(prefix: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         return {prefix: value}
-    return {k: v for key, part in value.items() for k, v in flat(f"{prefix}.{key}", part).items()}
+    return {k: v for key, part in value.items() for k, v in _flat(f"{prefix}.{key}", part).items()}
 
 
-def pairing(record: Record) -> dict[str, Any]:
-    """Return what the runs of one seed must share to be paired."""
+def _pairing(record: Record) -> dict[str, Any]:
+    """Return the values that the runs of one seed must share to be paired."""
     seed = record["seed"]
     return {
         f"{key} (seed {seed})": value
@@ -185,16 +184,14 @@ def disagreements(records: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[str
             if key in values or key != ATTACKED:
                 holders.setdefault(str(values.get(key, "absent")), []).append(record)
         if len(holders) > 1:
-            yield f"{key}: " + "; ".join(f"{short(value)} in {some(where)}" for value, where in holders.items())
+            yield f"{key}: " + "; ".join(f"{_short(value)} in {_some(where)}" for value, where in holders.items())
 
 
-def short(text: str) -> str:
-    """Shorten a value for a message."""
+def _short(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:40]}... ({len(text)} characters)"
 
 
-def some(names: list[str]) -> str:
-    """Name up to three records and count the rest."""
+def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 

@@ -1,4 +1,4 @@
-"""What a record holds: results/<preset>/<arm>/seed-<n>.json. pydantic reads records by these types."""
+"""The fields of a record, results/<preset>/<arm>/seed-<n>.json. pydantic reads records by these types."""
 
 import unicodedata
 from typing import Annotated, Any, Final, Literal, NotRequired
@@ -39,7 +39,9 @@ Table = dict[str, Any]
 
 
 STRICT = ConfigDict(strict=True, extra="forbid")
-OPEN = ConfigDict(strict=True, extra="allow")  # what is read of a table that other versions may extend
+OPEN = ConfigDict(
+    strict=True, extra="allow"
+)  # tables that other versions may extend; only these fields are read
 
 
 @with_config(STRICT)
@@ -132,7 +134,7 @@ class Check(TypedDict):
 
 @with_config(STRICT)
 class Corrupted(TypedDict):
-    """How many of the attacked images are correct under a corruption at a severity from 1 to 5."""
+    """Number of attacked images that are correct under a corruption at a severity from 1 to 5."""
 
     kind: Text
     severity: Annotated[int, Field(ge=1, le=5)]
@@ -141,7 +143,7 @@ class Corrupted(TypedDict):
 
 @with_config(STRICT)
 class Noise(TypedDict):
-    """How many of the attacked images are correct under each of ten draws of uniform noise of Linf eps, in 1/255."""
+    """Number of attacked images that are correct under each of ten draws of uniform noise of Linf eps, in 1/255."""
 
     eps: Positive
     correct: CountOrZero
@@ -149,7 +151,7 @@ class Noise(TypedDict):
 
 @with_config(STRICT)
 class Calibration(TypedDict):
-    """Expected calibration error in [0, 1] over so many bins, and negative log-likelihood in nats, of n images."""
+    """Expected calibration error in [0, 1] over `bins` bins, and negative log-likelihood in nats, of n images."""
 
     n: Count
     bins: Count
@@ -178,7 +180,7 @@ class Robustness(TypedDict):
 
 @with_config(STRICT)
 class Cost(TypedDict):
-    """What the run spent: seconds of training and of attacks, gradient samples, FLOPs, bytes.
+    """Cost of the run: seconds of training and of attacks, gradient samples, FLOPs, bytes.
 
     `train_gradients` counts gradient samples (rows of a batch that were backpropagated: originals and copies);
     `train_flops` are forward and backward FLOPs of training, a multiply-add counted as 2; `attack_gradients` are
@@ -194,17 +196,13 @@ class Cost(TypedDict):
 
 
 @with_config(OPEN)
-class RanAttack(TypedDict):
-    """What is read of an attack in `settings.evaluation`."""
-
+class _RanAttack(TypedDict):
     name: Text
     steps: Count
 
 
 @with_config(OPEN)
-class RanArm(TypedDict):
-    """What is read of `settings.arm`."""
-
+class _RanArm(TypedDict):
     method: Text
     augmentation: Text
     settings: Table
@@ -212,41 +210,33 @@ class RanArm(TypedDict):
 
 
 @with_config(OPEN)
-class RanRecipe(TypedDict):
-    """What is read of `settings.recipe`."""
-
+class _RanRecipe(TypedDict):
     epochs: Count
     batch_size: Count
 
 
 @with_config(OPEN)
-class RanEvaluation(TypedDict):
-    """What is read of `settings.evaluation`."""
-
+class _RanEvaluation(TypedDict):
     images: Count
     eps: Annotated[list[Positive], Field(min_length=1)]
-    attacks: Annotated[list[RanAttack], Field(min_length=1)]
+    attacks: Annotated[list[_RanAttack], Field(min_length=1)]
     l2_eps: NotRequired[list[Positive]]
     split: NotRequired[Literal["test", "validation"]]
 
 
 @with_config(OPEN)
-class RanSettings(TypedDict):
-    """What is read of `settings`; the whole of it is bound by `settings_hash`."""
-
+class _RanSettings(TypedDict):  # `settings_hash` covers all of it
     data: Table
     model: Table
-    recipe: RanRecipe
-    evaluation: RanEvaluation
-    arm: RanArm
+    recipe: _RanRecipe
+    evaluation: _RanEvaluation
+    arm: _RanArm
     numerics: NotRequired[Count]
     compute: NotRequired[bool]
 
 
 @with_config(OPEN)
-class Named(TypedDict):
-    """What was named before the runs (`benchmark.settings.Analysis`), title and seeds."""
-
+class _Named(TypedDict):  # the preset's analysis, title and seeds
     title: Text
     treatment: Text
     against: list[Text]
@@ -267,7 +257,7 @@ def _read_as(kind: Any) -> GetPydanticSchema:
 
 @with_config(STRICT)
 class Record(TypedDict):
-    """Everything a finished run leaves (interface of results/<preset>/<arm>/seed-<n>.json).
+    """The record of a finished run, results/<preset>/<arm>/seed-<n>.json.
 
     `weights_hash` is that of the initial weights, `final_weights_hash` that of the weights that were evaluated: older
     records and diverged runs have none.
@@ -277,9 +267,9 @@ class Record(TypedDict):
     preset: Text
     arm: Text
     seed: CountOrZero
-    settings: Annotated[Table, _read_as(RanSettings)]
+    settings: Annotated[Table, _read_as(_RanSettings)]
     settings_hash: Hash
-    analysis: Annotated[Table, _read_as(Named)]
+    analysis: Annotated[Table, _read_as(_Named)]
     weights_hash: Hash
     final_weights_hash: NotRequired[Hash]
     order_hash: Hash
@@ -301,7 +291,7 @@ class Record(TypedDict):
 
 @with_config(STRICT)
 class CrosscheckRow(TypedDict):
-    """One attack on one network by two packages: how many of n images stood, and how many had another outcome.
+    """One attack on one network by two packages: the images that survived each, and those with different outcomes.
 
     They are kept in results/<preset>/crosscheck.json.
     """

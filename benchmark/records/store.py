@@ -18,7 +18,7 @@ RECORD_NAME = re.compile(r"seed-(0|[1-9][0-9]*)\.json")
 
 
 class DamagedRecordError(RunError):
-    """A record that cannot be read, or is not what was written; `reason` says why, in one line."""
+    """A record that cannot be read, or was changed after it was written; `reason` is one line."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(
@@ -28,7 +28,7 @@ class DamagedRecordError(RunError):
 
 
 def record_path(results: Path, preset: str, arm: str, seed: int) -> Path:
-    """Return where the record of a run lives: results/<preset>/<arm>/seed-<n>.json."""
+    """Return the path of a run's record: results/<preset>/<arm>/seed-<n>.json."""
     return results / preset / arm / f"seed-{seed}.json"
 
 
@@ -104,11 +104,11 @@ def read_record(path: Path) -> Record:
 
 
 def _parsed(path: Path) -> dict[str, Any]:
-    """Read a JSON object; a key that stands there twice, or a number that JSON does not know, is a ValueError."""
+    """Read a JSON object; a key that occurs twice, or a number that JSON does not have, is a ValueError."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(dict(pairs)) < len(pairs):
-            raise ValueError("a key stands there twice")
+            raise ValueError("a key occurs twice")
         return dict(pairs)
 
     try:
@@ -121,7 +121,7 @@ def _parsed(path: Path) -> dict[str, Any]:
 
 
 def _is_sealed(record: dict[str, Any]) -> bool:
-    """Return whether a record is of code that seals them; older ones do not name whether torch was deterministic."""
+    """Return whether the code that wrote a record seals them; older code does not record `deterministic`."""
     environment = record.get("environment")
     return "final_weights_hash" in record or (isinstance(environment, dict) and "deterministic" in environment)
 
@@ -164,7 +164,7 @@ def record_files(results: Path, preset: str) -> list[Path]:
     if strays:
         more = f" and {len(strays) - 1} more" if strays[1:] else ""
         raise RunError(
-            f"{strays[0]}{more}: a record is named seed-<n>.json, so nobody can tell which run this is of. It may be a "
+            f"{strays[0]}{more}: a record is named seed-<n>.json, so it is unclear which run this is of. It may be a "
             "copy that a backup or a sync program made: move or delete it."
         )
     return files

@@ -20,6 +20,7 @@ SMOKE_FOLDER = Path("runs/smoke")  # records and report of smoke runs, apart fro
 SMOKE_TRAIN, SMOKE_TEST, SMOKE_ATTACKED, SMOKE_BATCH, SMOKE_EPOCHS, SMOKE_STEPS = 600, 200, 32, 48, 2, 3
 SMOKE_SEEDS, SMOKE_TRIALS, SMOKE_PIXELS = 2, 2, 32  # at most
 SMOKE_QUERIES, SMOKE_REPEATED = 20, 4  # of the sanity checks: Square's queries, images for the reference AutoAttack
+TITLE = MAX_TITLE - len("...")  # what `shorten` leaves of a title
 DEFAULT = "default"  # arm of an ablation
 TRIAL_IMAGES = 20  # attacked images of a trial: attacks play no part in tuning, but a record has some
 
@@ -34,7 +35,7 @@ def shrink(preset: Preset, synthetic: bool = False) -> tuple[str, ...]:
     pixels, seeds = min(SMOKE_PIXELS, data.pixels), preset.seeds[:SMOKE_SEEDS]
     values: dict[str, object] = {
         "name": f"{preset.name}-smoke" + ("-synthetic" if synthetic else ""),
-        "title": shorten(f"Smoke run, far too small to mean anything: {preset.title}", MAX_TITLE),
+        "title": shorten(f"Smoke run, far too small to mean anything: {preset.title}", TITLE),
         "seeds": seeds,
         "data.pixels": pixels,
         "data.resize": data.resize * pixels // data.pixels,
@@ -97,7 +98,7 @@ def _derived(preset: Preset, name: str, title: str, **changes: object) -> Preset
         raise UsageError(
             f"preset {preset.name}: the name {name} would have more than {MAX_NAME} characters; shorten it."
         )
-    title = shorten(f"{title}: {preset.title}", MAX_TITLE)
+    title = shorten(f"{title}: {preset.title}", TITLE)
     return preset.model_copy(update={"name": name, "title": title, **changes})
 
 

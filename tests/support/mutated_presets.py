@@ -13,35 +13,9 @@ from benchmark.settings.load import PRESETS
 SOURCES = [path.read_bytes() for path in sorted(PRESETS.glob("*.toml"))]
 WORDS = [
     *("name", "title", "seeds", "extends", "data", "dataset", "pixels", "model", "recipe", "epochs", "batch_size"),
-    *(
-        "evaluation",
-        "eps",
-        "attacks",
-        "steps",
-        "arms",
-        "sba",
-        "erm",
-        "method",
-        "augmentation",
-        "settings",
-        "layers",
-        "p",
-    ),
-    *(
-        "analysis",
-        "treatment",
-        "against",
-        "level",
-        "levels",
-        "ablation",
-        "checks",
-        "compute",
-        "",
-        "../x",
-        "a b",
-        "é",
-        "\n",
-    ),
+    *("evaluation", "eps", "attacks", "steps", "arms", "sba", "erm", "method", "augmentation", "settings", "layers"),
+    *("p", "analysis", "treatment", "against", "level", "levels", "ablation", "checks", "compute"),
+    *("", "../x", "a b", "é", "\n"),
 ]
 VALUES: list[Any] = [
     *(0, 1, -1, 3, 2**31, 2**63 - 1, 2**63, -(2**64), 10**300, 0.0, -0.0, 0.5, 1e308, 5e-324),
@@ -52,33 +26,9 @@ VALUES: list[Any] = [
     *(tomllib.loads("x = 2026-01-01")["x"], tomllib.loads("x = 12:00:00")["x"], [tomllib.loads("x = 0001-01-01")["x"]]),
 ]
 LITERALS = [
-    *(
-        "nan",
-        "-inf",
-        "1e400",
-        "9" * 30,
-        "9" * 4301,
-        "0x" + "f" * 40,
-        "1_0",
-        "01",
-        "+1",
-        "2026-01-01T00:00:00Z",
-        "2026-13-01",
-    ),
-    *(
-        "'\\u0000'",
-        '"\\u0000"',
-        '"\\ud800"',
-        '"\\U0001F600"',
-        '"""a\nb"""',
-        "'''",
-        '"',
-        "\0",
-        "\ufeff",
-        "\u2028",
-        "# x",
-        "=",
-    ),
+    *("nan", "-inf", "1e400", "9" * 30, "9" * 4301, "0x" + "f" * 40, "1_0", "01", "+1"),
+    *("2026-01-01T00:00:00Z", "2026-13-01", "'\\u0000'", '"\\u0000"', '"\\ud800"', '"\\U0001F600"'),
+    *('"""a\nb"""', "'''", '"', "\0", "\ufeff", "\u2028", "# x", "="),
     *("[" * depth + "]" * depth for depth in (1, 21, 300, 3000)),
     *("{a=" * depth + "1" + "}" * depth for depth in (2, 30, 3000)),
     *("a." * parts + "a=1" for parts in (3, 25, 150, 20_000)),
@@ -89,7 +39,6 @@ Draw = random.Random
 
 
 def value(draw: Draw) -> Any:
-    """Return any value, one's own copy."""
     return copy.deepcopy(draw.choice(VALUES))
 
 
@@ -182,11 +131,5 @@ def tree_of(draw: Draw, depth: int) -> dict[str, Any]:
     }
 
 
-MUTATORS: tuple[Callable[[Draw, bytes], bytes], ...] = (
-    by_bytes,
-    by_lines,
-    by_values,
-    by_values,
-    extension,
-    from_nothing,
-)
+MUTATORS: tuple[Callable[[Draw, bytes], bytes], ...]
+MUTATORS = (by_bytes, by_lines, by_values, by_values, extension, from_nothing)  # fmt: skip

@@ -20,10 +20,10 @@ from types import FrameType
 from typing import NamedTuple
 from unittest.mock import patch
 
+import tomli_w
 from mutated_presets import MUTATORS, SOURCES, Draw
 
 from benchmark.cli import main
-from benchmark.cli.tune import toml
 from benchmark.runtime.errors import BenchmarkError
 from benchmark.settings import methods
 from benchmark.settings.load import PRESETS, load_preset
@@ -74,7 +74,7 @@ def plan_every_way(path: Path) -> None:
         make_plan(trials_preset(preset), None, None)
         tuned = tuned_preset(preset, [trial for trial in search(preset) if trial.number == 0])
         saved = path.with_name(f"{tuned.name}.toml")
-        saved.write_text(toml(tuned, preset), encoding="utf-8")
+        saved.write_text(tomli_w.dumps(tuned.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
         try:
             make_plan(load_preset(str(saved)), None, None)
         finally:

@@ -63,42 +63,28 @@ def test_it_is_the_inverse_of_the_curve_at_half_of_its_value_at_0() -> None:
     assert median_minimal_eps(EPS, falling) == pytest.approx(np.array(expected))
 
 
-def test_hand_computed() -> None:
-    # From 60 at .25 to 30 at .5, 40 lies two thirds of the way down.
-    assert median_minimal_eps(EPS, np.array([80.0, 60.0, 30.0, 5.0, 0.0])) == pytest.approx(0.25 + 0.25 * 2 / 3)
+NAN = float("nan")
 
 
-def test_a_curve_that_meets_half_on_the_grid_gives_that_eps() -> None:
-    assert median_minimal_eps(EPS, np.array([80.0, 60.0, 50.0, 40.0, 0.0])) == 1.0
-    assert median_minimal_eps(EPS, np.array([80.0, 60.0, 50.0, 45.0, 40.0])) == 2.0
-    # The smallest eps at which half of the images have fallen, where the curve then stays there.
-    assert median_minimal_eps(EPS, np.array([80.0, 40.0, 40.0, 40.0, 40.0])) == 0.25
-
-
-def test_it_is_infinite_where_more_than_half_stand_at_the_end() -> None:
-    for last in (40.1, 60.0, 80.0):
-        assert median_minimal_eps(EPS, np.array([80.0, 80.0, 80.0, 80.0, last])) == np.inf
-
-
-def test_the_value_at_0_counts_and_not_50_percent() -> None:
-    curve = np.array([40.0, 36.0, 24.0, 16.0, 0.0])  # never above 50
-    assert median_minimal_eps(EPS, curve) == pytest.approx(0.75)
-    assert median_minimal_eps(EPS, 2 * curve) == pytest.approx(0.75)
-
-
-def test_all_images_falling_at_the_first_eps_still_fall_between_0_and_it() -> None:
-    assert median_minimal_eps(EPS, np.array([80.0, 0.0, 0.0, 0.0, 0.0])) == pytest.approx(0.125)
-
-
-def test_a_network_that_is_never_right_stands_nowhere() -> None:
-    assert median_minimal_eps(EPS, np.zeros(5)) == 0.0
-
-
-def test_nan_gives_nan_there_alone() -> None:
-    curves = np.array([[80.0, 60.0, 40.0, 5.0, 0.0], [np.nan] * 5, [80.0, 60.0, 50.0, np.nan, 0.0]])
-    found = median_minimal_eps(EPS, curves)
-    assert found[0] == 0.5
-    assert np.isnan(found[1:]).all()
+@pytest.mark.parametrize(
+    ("curve", "expected"),
+    [
+        ((80.0, 60.0, 30.0, 5.0, 0.0), 0.25 + 0.25 * 2 / 3),  # from 60 to 30, 40 lies two thirds of the way down
+        ((80.0, 60.0, 50.0, 40.0, 0.0), 1.0),  # half of the value at 0 is met on the grid
+        ((80.0, 60.0, 50.0, 45.0, 40.0), 2.0),
+        ((80.0, 40.0, 40.0, 40.0, 40.0), 0.25),  # the smallest eps at which half of the images have fallen
+        ((80.0, 80.0, 80.0, 80.0, 40.1), np.inf),  # more than half are right at the end
+        ((80.0, 80.0, 80.0, 80.0, 80.0), np.inf),
+        ((40.0, 36.0, 24.0, 16.0, 0.0), 0.75),  # never above 50%: the value at 0 counts
+        ((80.0, 72.0, 48.0, 32.0, 0.0), 0.75),
+        ((80.0, 0.0, 0.0, 0.0, 0.0), 0.125),  # all images fall between 0 and the first eps
+        ((0.0, 0.0, 0.0, 0.0, 0.0), 0.0),  # a network that is never right
+        ((NAN, NAN, NAN, NAN, NAN), NAN),
+        ((80.0, 60.0, 50.0, NAN, 0.0), NAN),
+    ],
+)
+def test_the_median_of_a_curve_by_hand(curve: tuple[float, ...], expected: float) -> None:
+    assert median_minimal_eps(EPS, np.array(curve)) == pytest.approx(expected, nan_ok=True)
 
 
 def test_the_shape_is_that_of_the_curves() -> None:

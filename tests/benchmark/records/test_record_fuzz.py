@@ -95,4 +95,4 @@ def test_a_key_that_stands_there_twice_is_damage(say: Say) -> None:
     path.write_text(text.replace('"seed": 1,', '"seed": 0,\n"seed": 1,'), encoding="utf-8")
     said = say("report")
     assert said.code == 1
-    assert said.has(str(path), "a key stands there twice")
+    assert said.has(str(path), "a key occurs twice")

@@ -15,7 +15,6 @@ from benchmark.execution.worker import execute
 from benchmark.networks.build import weights_hash
 from benchmark.networks.flops import training_flops
 from benchmark.records.store import read_record, record_path
-from benchmark.runtime.errors import UsageError
 from benchmark.settings.load import load_preset
 from benchmark.settings.plan import Run, make_plan
 from benchmark.settings.preset import Recipe
