@@ -45,12 +45,12 @@ def resolved(schema: Values) -> Values:
 
 
 def number(schema: Values) -> SearchStrategy[Any]:
-    low = schema.get("minimum", schema.get("exclusiveMinimum"))
-    high = schema.get("maximum", schema.get("exclusiveMaximum"))
+    low: Any = schema.get("minimum", schema.get("exclusiveMinimum"))
+    high: Any = schema.get("maximum", schema.get("exclusiveMaximum"))
     if schema["type"] == "integer":
         return st.integers(low, min(high, low + 40)) | st.integers(low, high)
-    edges = {"exclude_min": "exclusiveMinimum" in schema, "exclude_max": "exclusiveMaximum" in schema}
-    return st.floats(low, high, allow_nan=False, allow_subnormal=False, **edges)
+    above, below = "exclusiveMinimum" in schema, "exclusiveMaximum" in schema
+    return st.floats(low, high, exclude_min=above, exclude_max=below, allow_subnormal=False)
 
 
 def of(schema: Values, key: str) -> SearchStrategy[Any]:
