@@ -39,9 +39,7 @@ Table = dict[str, Any]
 
 
 STRICT = ConfigDict(strict=True, extra="forbid")
-OPEN = ConfigDict(
-    strict=True, extra="allow"
-)  # tables that other versions may extend; only these fields are read
+OPEN = ConfigDict(strict=True, extra="allow")  # tables that other versions may extend; only these fields are read
 
 
 @with_config(STRICT)
