@@ -143,9 +143,11 @@ def checks_table(study: Study) -> Table:
 
 def _figure_text(runs: Sequence[Record], name: str, column: Column) -> str:
     """Return the mean over runs of one figure of a check: in %, or as a number of the tested images."""
-    found = [check["figures"] for run in runs for check in run["checks"] if check["name"] == name]
-    values = np.array([figures[column.figure] for figures in found if column.figure in figures])
-    if not len(values):
+    needed = {column.figure} if column.percent else {column.figure, "images"}
+    checks = [check["figures"] for run in runs for check in run["checks"] if check["name"] == name]
+    found = [figures for figures in checks if needed <= figures.keys()]
+    values = np.array([figures[column.figure] for figures in found])
+    if not found:
         return "-"
     if column.percent:
         return mean_text(100 * values, 1)
