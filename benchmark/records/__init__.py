@@ -1,4 +1,4 @@
-"""What a run leaves: one JSON file, read and written without torch.
+"""The record of a run: one JSON file, read and written without torch.
 
 `schema.py` has the fields, `store.py` writes files whole and reads them, `outcomes.py` computes accuracies and curves
 of one record, `consistency.py` checks that records of one study belong together.

@@ -111,22 +111,14 @@ def judged(claim: str, records: Records) -> Finding:
 
 # Nine truths of one claim.
 
+ALL = dict.fromkeys
+HOLM = {
+    "mixup": [866, 865, 867, 867, 857], "erm": [862, 871, 862, 862, 868], "standard": [857, 871, 864, 867, 861],
+}  # fmt: skip
 TRUTHS: dict[str, tuple[Counts, str, dict[str, str]]] = {
-    "clear": (
-        {"erm": [851, 850, 853, 855, 847], "mixup": [862, 858, 855, 866, 859]},
-        "supported",
-        dict.fromkeys(GENERALIZATION, "higher"),
-    ),
-    "no effect": (
-        {"sba": [861, 853, 859, 849, 863]},  # around the mean of the others
-        "not resolved",
-        dict.fromkeys(GENERALIZATION, "not resolved"),
-    ),
-    "lost to Holm": (
-        {"mixup": [866, 865, 867, 867, 857], "erm": [862, 871, 862, 862, 868], "standard": [857, 871, 864, 867, 861]},
-        "not resolved",
-        dict.fromkeys(GENERALIZATION, "not resolved"),
-    ),
+    "clear": ({"erm": [851, 850, 853, 855, 847]}, "supported", ALL(GENERALIZATION, "higher")),
+    "no effect": ({"sba": [861, 853, 859, 849, 863]}, "not resolved", ALL(GENERALIZATION, "not resolved")),
+    "lost to Holm": ({**HOLM}, "not resolved", ALL(GENERALIZATION, "not resolved")),
     "equivalent to one": ({"standard": [871, 871, 869, 870, 869]}, "equivalent", {"standard": "equivalent"}),
     "a gain within the margin": (
         {"mixup": [868, 871, 866, 869, 867]},
@@ -136,11 +128,7 @@ TRUTHS: dict[str, tuple[Counts, str, dict[str, str]]] = {
     "a loss within the margin": ({"mixup": [872, 875, 870, 873, 871]}, "equivalent", {"mixup": "lower, within margin"}),
     "one is better": ({"mixup": [882, 884, 881, 883, 881]}, "contradicted", {"mixup": "lower", "erm": "higher"}),
     "one is open": ({"erm": [880, 852, 874, 861, 870]}, "not resolved", {"erm": "not resolved", "mixup": "higher"}),
-    "constant": (
-        {arm: [count - 10 for count in SBA] for arm in NAMED},
-        "not resolved",
-        dict.fromkeys(GENERALIZATION, "constant differences"),
-    ),
+    "constant": (ALL(NAMED, [860, 862, 858, 861, 859]), "not resolved", ALL(GENERALIZATION, "constant differences")),
 }
 
 
@@ -166,161 +154,85 @@ def test_the_weakest_comparison_is_of_the_standing_that_decides_and_of_the_large
 
 # Why nothing is judged, and what is judged where something is missing.
 
-Case = tuple[str, Records, str, Reason | None]
-CASES: dict[str, Case] = {
-    "one seed": (
-        "generalization",
-        planted_study({arm: row[:1] for arm, row in all_arms().items()}),
-        "not tested",
-        Reason("few seeds", number=1),
-    ),
-    "runs are missing": (
-        "generalization",
-        without(study(), ("mixup", 3), ("mixup", 4), ("sba", 1)),
-        "not resolved",
-        Reason("interim", number=3),
-    ),
-    "a named arm of another claim is missing": (
-        "generalization",
-        without(study(), *(("hard_labels", seed) for seed in range(5))),
-        "not resolved",
-        Reason("interim", number=5),
-    ),
-    "a run of sba diverged": ("generalization", lost(study(), "sba", 2), "not resolved", Reason("diverged", number=1)),
-    "an arm that lost a run contradicts nothing": (
-        "generalization",
-        lost(study(mixup=BETTER_THAN_SBA), "mixup", 4),
-        "not resolved",
-        None,
-    ),
-    "every run of an arm diverged": ("generalization", lost(study(), "erm", *range(5)), "not resolved", None),
-    "endpoints were not named": (
-        "convergence",
-        planted_study(all_arms(), endpoints=["clean", "area", "eps"]),
-        "not tested",
-        Reason("unnamed", ("learning", "images")),
-    ),
-    "an arm was not named": (
-        "generalization",
-        planted_study(all_arms(), against=["standard", "erm", "hard_labels"]),
-        "not tested",
-        Reason("unnamed", ("mixup",)),
-    ),
-    "an overweighted control alone": (
-        "soft label",
-        planted_study(all_arms(), against=["standard", "erm", "hard_labels"]),
-        "not tested",
-        Reason("unnamed", ("hard_labels_mean",)),
-    ),
-    **{
-        f"{arm} is of another method": (
-            "generalization",
-            with_arm(study(), arm, method="mine"),
-            "not tested",
-            Reason("other arm", (arm,)),
-        )
-        for arm in ("sba", "erm", "standard", "mixup")
-    },
-    **{
-        f"{arm} of the other weight": (
-            "soft label",
-            with_arm(study(), arm, settings=HARD | {"hard_labels": weight}),
-            "not tested",
-            Reason("other arm", (arm,)),
-        )
-        for arm, weight in (("hard_labels_mean", "sum"), ("hard_labels", "mean"))
-    },
-    "both soft-label controls": ("soft label", study(), "supported", None),
-    "the mean control alone": (
-        "soft label",
-        without(
-            planted_study(all_arms(), against=[arm for arm in NAMED if arm != "hard_labels"]),
-            *(("hard_labels", seed) for seed in range(5)),
-        ),
-        "supported",
-        None,
-    ),
-    **{
-        f"equivalent to {control}": ("soft label", study(**{control: [871, 871, 869, 870, 869]}), "equivalent", None)
-        for control in ("hard_labels_mean", "hard_labels")
-    },
-    "relatives": ("relatives", relatives(), "supported", None),
-    "a relative is better": ("relatives", relatives(cutmix=BETTER_THAN_SBA), "contradicted", None),
-    "a relative is no arm of the paper's claims": (
-        "generalization",
-        relatives(cutmix=BETTER_THAN_SBA),
-        "supported",
-        None,
-    ),
-    "a relative is missing": (
-        "relatives",
-        without(relatives(), ("stability", 4)),
-        "not resolved",
-        Reason("interim", number=1),
-    ),
-    "and keeps no other family open": ("generalization", without(relatives(), ("stability", 4)), "supported", None),
-    "relatives were not named": ("relatives", study(), "not tested", Reason("unnamed", RELATIVES)),
-    "cost is lower": ("cost", with_always(), "supported", None),
-    "cost is higher": ("cost", with_always(10**12), "contradicted", None),
-    "cost is the same": ("cost", with_always(3 * 10**12), "not resolved", None),
-    "cost without its arm": ("cost", study(), "not tested", Reason("absent", ("always",))),
-    "cost at equal compute": ("cost", at_equal_compute(with_always()), "not tested", Reason("equal compute")),
-    "cost with a run missing": (
-        "cost",
-        without(with_always(), ("always", 4)),
-        "not resolved",
-        Reason("interim", number=1),
-    ),
-    "cost with a diverged run": (
-        "cost",
-        lost(with_always(), "always", 4),
-        "not resolved",
-        Reason("incomplete", ("always",)),
-    ),
-    "an accuracy that some runs never reached": (
-        "convergence",
-        planted_study(all_arms(), level=86.0),
-        "not resolved",
-        None,
-    ),
-}
+OF_HARD_LABELS = [("hard_labels", seed) for seed in range(5)]
+NO_HARD_LABELS = [arm for arm in NAMED if arm != "hard_labels"]
+ONE_SEED = {arm: row[:1] for arm, row in all_arms().items()}
+FEW_ENDPOINTS, FEW_ARMS = ["clean", "area", "eps"], ["standard", "erm", "hard_labels"]
+OPEN, UNTESTED = "not resolved", "not tested"
+CASES: dict[tuple[str, str], tuple[Records, str, Reason | None]] = {  # (claim, what is the case) -> ...
+    ("generalization", "one seed"): (planted_study(ONE_SEED), UNTESTED, Reason("few seeds", number=1)),
+    ("generalization", "missing runs"): (
+        without(study(), ("mixup", 3), ("mixup", 4), ("sba", 1)), OPEN, Reason("interim", number=3)),
+    ("generalization", "missing arm of another claim"): (
+        without(study(), *OF_HARD_LABELS), OPEN, Reason("interim", number=5)),
+    ("generalization", "diverged sba"): (lost(study(), "sba", 2), OPEN, Reason("diverged", number=1)),
+    ("generalization", "better, and lost a run"): (lost(study(mixup=BETTER_THAN_SBA), "mixup", 4), OPEN, None),
+    ("generalization", "every run diverged"): (lost(study(), "erm", *range(5)), OPEN, None),
+    ("generalization", "unnamed arm"): (
+        planted_study(all_arms(), against=FEW_ARMS), UNTESTED, Reason("unnamed", ("mixup",))),
+    ("convergence", "unnamed endpoints"): (
+        planted_study(all_arms(), endpoints=FEW_ENDPOINTS), UNTESTED, Reason("unnamed", ("learning", "images"))),
+    ("convergence", "an accuracy that some runs never reached"): (planted_study(all_arms(), level=86.0), OPEN, None),
+    **{("generalization", f"{arm} of another method"): (
+        with_arm(study(), arm, method="mine"), UNTESTED, Reason("other arm", (arm,)))
+       for arm in ("sba", "erm", "standard", "mixup")},
+    **{("soft label", f"{arm} of the other weight"): (
+        with_arm(study(), arm, settings=HARD | {"hard_labels": weight}), UNTESTED, Reason("other arm", (arm,)))
+       for arm, weight in (("hard_labels_mean", "sum"), ("hard_labels", "mean"))},
+    ("soft label", "an overweighted control alone"): (
+        planted_study(all_arms(), against=FEW_ARMS), UNTESTED, Reason("unnamed", ("hard_labels_mean",))),
+    ("soft label", "both controls"): (study(), "supported", None),
+    ("soft label", "the mean control alone"): (
+        without(planted_study(all_arms(), against=NO_HARD_LABELS), *OF_HARD_LABELS), "supported", None),
+    **{("soft label", f"equivalent to {control}"): (
+        study(**{control: [871, 871, 869, 870, 869]}), "equivalent", None) for control in NAMED[-2:]},
+    ("relatives", "all lower"): (relatives(), "supported", None),
+    ("relatives", "one better"): (relatives(cutmix=BETTER_THAN_SBA), "contradicted", None),
+    ("relatives", "missing run"): (without(relatives(), ("stability", 4)), OPEN, Reason("interim", number=1)),
+    ("relatives", "unnamed"): (study(), UNTESTED, Reason("unnamed", RELATIVES)),
+    ("generalization", "a better relative"): (relatives(cutmix=BETTER_THAN_SBA), "supported", None),
+    ("generalization", "a missing relative"): (without(relatives(), ("stability", 4)), "supported", None),
+    ("cost", "lower"): (with_always(), "supported", None),
+    ("cost", "higher"): (with_always(10**12), "contradicted", None),
+    ("cost", "the same"): (with_always(3 * 10**12), OPEN, None),
+    ("cost", "no arm"): (study(), UNTESTED, Reason("absent", ("always",))),
+    ("cost", "equal compute"): (at_equal_compute(with_always()), UNTESTED, Reason("equal compute")),
+    ("cost", "missing run"): (without(with_always(), ("always", 4)), OPEN, Reason("interim", number=1)),
+    ("cost", "diverged run"): (lost(with_always(), "always", 4), OPEN, Reason("incomplete", ("always",))),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_each_case_gets_its_judgement_and_reason(case: str) -> None:
-    claim, records, judgement, reason = CASES[case]
-    finding = judged(claim, records)
+@pytest.mark.parametrize("case", CASES, ids="-".join)
+def test_each_case_gets_its_judgement_and_reason(case: tuple[str, str]) -> None:
+    records, judgement, reason = CASES[case]
+    finding = judged(case[0], records)
     assert (finding.judgement, finding.reason) == (judgement, reason)
     assert finding.interim == (reason is not None and reason.kind == "interim")
 
 
-@pytest.mark.parametrize(
-    ("case", "arm", "standing"),
-    [("an arm that lost a run contradicts nothing", "mixup", "open"), ("every run of an arm diverged", "erm", "open")],
-)
-def test_an_arm_that_lost_runs_is_open(case: str, arm: str, standing: str) -> None:
-    claim, records, _, _ = CASES[case]
-    found = {evidence.arm: evidence for evidence in judged(claim, records).evidence}
-    assert found[arm].standing == standing
-    assert (found[arm].pair is None) == (case == "every run of an arm diverged")
+def of_case(claim: str, case: str) -> Finding:
+    return judged(claim, CASES[claim, case][0])
 
 
-def test_few_seeds_are_described() -> None:
-    finding = judged(*CASES["one seed"][:2])
-    assert all(e.pair and outcome(e.pair) == "description only" and e.pair.holm is None for e in finding.evidence)
-
-
-def test_a_control_that_a_study_named_decides_as_well() -> None:
-    assert [e.arm for e in judged("soft label", study()).evidence] == ["hard_labels_mean", "hard_labels"]
-    assert [e.arm for e in judged(*CASES["the mean control alone"][:2]).evidence] == ["hard_labels_mean"]
+def test_the_evidence_of_cases() -> None:
+    few = of_case("generalization", "one seed").evidence
+    assert all(e.pair and outcome(e.pair) == "description only" and e.pair.holm is None for e in few)
+    survivors = {e.arm: e for e in of_case("generalization", "better, and lost a run").evidence}
+    assert survivors["mixup"].standing == "open"
+    gone = {e.arm: e for e in of_case("generalization", "every run diverged").evidence}
+    assert (gone["erm"].pair, gone["erm"].standing) == (None, "open")
+    assert [e.arm for e in of_case("soft label", "both controls").evidence] == ["hard_labels_mean", "hard_labels"]
+    assert [e.arm for e in of_case("soft label", "the mean control alone").evidence] == ["hard_labels_mean"]
+    unreached = of_case("convergence", "an accuracy that some runs never reached").evidence
+    assert [e.pair for e in unreached if e.endpoint == "images"] == [None] * 3
 
 
 def test_cost_is_counted() -> None:
-    (spent,) = judged("cost", with_always()).spent
+    (spent,) = of_case("cost", "lower").spent
     assert spent.counts == {"train_flops": (3e12, 4e12), "train_gradients": (30000, 40000)}
     assert (spent.arm, spent.seeds) == ("always", 5)
     assert spent.accuracy == pytest.approx(1.1)
-    assert judged(*CASES["cost with a run missing"][:2]).spent[0].seeds == 4
+    assert of_case("cost", "missing run").spent[0].seeds == 4
 
 
 def test_convergence_is_decided_by_the_area_and_the_images_of_which_fewer_are_better() -> None:
