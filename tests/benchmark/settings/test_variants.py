@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from few_attacks import FEW_ATTACKS
+from few_attacks import FEW_ATTACKS, FLOAT32
 from saying import Say
 from tiny_study import read
 
@@ -129,7 +129,7 @@ def test_the_command_trains_rows_and_reports_them_as_exploratory(fresh: Path, sa
 
 
 def test_a_smoke_run_of_it_is_tiny(fresh: Path, say: Say) -> None:
-    one = ("--arms", "temperature_1", "--seeds", "0", *FEW_ATTACKS)
+    one = ("--arms", "temperature_1", "--seeds", "0", *FEW_ATTACKS, *FLOAT32, "--set", "ablation.epochs=1")
     assert say("run", "cifar10", "--ablation", "--smoke", "--synthetic", *one).code == 0
     (path,) = fresh.rglob("temperature_1/seed-0.json")
     assert read(path)["data"]["train_images"] == 600
