@@ -72,19 +72,16 @@ class RunLock:
         return True
 
     def _moved_aside(self) -> bool:
-        """Remove a dead holder's lock on file systems on which filelock cannot (NFS, SMB, FUSE).
+        """Remove a dead holder's lock where filelock does not: on NFS, SMB and FUSE, or empty after a power cut.
 
         filelock exchanges two names atomically. Without that the path does not exist for a moment, in which another
         worker may claim it; of two that do this at once, one may lose its lock, and notices before it writes (`holds`).
         """
-        owner, now = self.lease.owner, time.monotonic()
-        if owner is None:
-            return False
-        with contextlib.suppress(OSError):
-            state = (owner.token, self.path.stat().st_mtime_ns)
-            if self.seen[0] != state:
-                self.seen = state, now
-        dead = owner.hostname == this_host() and not is_alive(owner.pid)
+        owner, now = self.lease.owner, time.monotonic()  # None: empty or damaged
+        state = (owner and owner.token, _modified(self.path))
+        if self.seen[0] != state:
+            self.seen = state, now
+        dead = owner is not None and owner.hostname == this_host() and not is_alive(owner.pid)
         if not dead and now - self.seen[1] < LEASE + HEARTBEAT:  # where filelock can, it has taken it over earlier
             return False
         aside = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}.tmp")

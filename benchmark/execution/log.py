@@ -77,4 +77,4 @@ def mark_failed(paths: RunPaths, reason: str, trace: str, check: Callable[[], ob
 
 def failure(paths: RunPaths) -> str | None:
     """Return the reason why a run failed; None if it did not."""
-    return paths.failure.read_text(encoding="utf-8").strip() if paths.failure.is_file() else None
+    return paths.failure.read_text(encoding="utf-8", errors="replace").strip() if paths.failure.is_file() else None

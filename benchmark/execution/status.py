@@ -105,7 +105,7 @@ def begin(paths: RunPaths) -> None:
         UsageError: a folder cannot be written.
     """
     with writing_to(paths.repeat.parent):
-        if paths.repeat.is_file() and paths.repeat.read_text(encoding="utf-8") != BEGUN:
+        if paths.repeat.is_file() and paths.repeat.read_text(encoding="utf-8", errors="replace") != BEGUN:
             for path in (paths.checkpoint, paths.previous, paths.journal):
                 path.unlink(missing_ok=True)
             mark(paths, BEGUN)

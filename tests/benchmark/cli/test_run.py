@@ -1,5 +1,7 @@
 """The command `run`: its report, and what excludes what."""
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,16 @@ def test_report_is_that_of_the_results_folder_named() -> None:
     assert run(*QUICK, "--results", "elsewhere/results", "--report") == 0
     assert "Handwritten digits" in Path("elsewhere/RESULTS.md").read_text(encoding="utf-8")
     assert Path("RESULTS.md").read_text() == "an old study"
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_closed_pipe_hides_no_run_that_did_not_end_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `run ... | head -3`, with pipefail."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w", buffering=1) as pipe, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", pipe)
+        assert run(*QUICK, "--set=recipe.learning_rate=1e30") == 1
 
 
 @pytest.mark.parametrize(

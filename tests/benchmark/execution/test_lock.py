@@ -107,6 +107,21 @@ def test_a_dead_holder_elsewhere_is_replaced_when_its_heart_has_stopped(path: Pa
     assert not list(path.parent.iterdir())
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff garbage\n", b"pid=1\n"], ids=["empty", "garbage", "cut off"])
+@pytest.mark.usefixtures("file_system")
+def test_a_lock_that_a_power_cut_damaged_is_replaced_when_its_heart_has_stopped(
+    path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "LEASE", 0.3)
+    monkeypatch.setattr(locks, "HEARTBEAT", 0.1)
+    path.parent.mkdir()
+    path.write_bytes(content)
+    after = taken(RunLock(path), 120)
+    assert after is not None
+    assert after > locks.LEASE
+    assert not list(path.parent.iterdir())
+
+
 @pytest.mark.usefixtures("short", "file_system")
 def test_a_living_holder_elsewhere_is_not_replaced(path: Path) -> None:
     with RunLock(path).claimed() as mine:

@@ -15,6 +15,7 @@ from tiny_study import path_of, read, run
 
 from benchmark.execution import run as one_run
 from benchmark.execution.lock import RunLock
+from benchmark.execution.log import failure
 from benchmark.execution.paths import Folders, RunPaths
 from benchmark.execution.status import ANEW, BEGUN, begin, is_pending, mark, mark_for_repetition, status, statuses
 from benchmark.records.store import write_record
@@ -68,8 +69,9 @@ def test_how_a_run_stands(make_run: MakeRun, folders: Folders) -> None:
     paths = RunPaths(one, folders)
     assert status(one, paths) == "pending"
     paths.failure.parent.mkdir(parents=True)
-    paths.failure.write_text("out of memory")
+    paths.failure.write_bytes(b"out of \xff")
     assert status(one, paths) == "failed"
+    assert failure(paths) == "out of \ufffd"
     recorded(one, folders)
     assert status(one, paths) == "done"
     assert status(make_run("erm", 0, "recipe.epochs=7"), paths) == "other settings"
