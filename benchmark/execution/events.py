@@ -1,6 +1,8 @@
 """TensorBoard event files of each epoch, where the user asks for them."""
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmark.records.schema import Epoch
@@ -29,21 +31,28 @@ class TensorBoard(Callback):
         from torch.utils.tensorboard import SummaryWriter  # optional, and slow to import
 
         self.folder = folder
-        self.writer: SummaryWriter | None = SummaryWriter(str(folder), purge_step=done + 1)
+        self.writer: SummaryWriter | None = None
+        with self._lenient():
+            self.writer = SummaryWriter(str(folder), purge_step=done + 1)
 
     def on_epoch(self, epoch: Epoch, _share: float) -> None:
         """Write the scalars of an epoch."""
-        if self.writer is None:
-            return
-        try:
-            for name in SCALARS:
-                self.writer.add_scalar(name, dict(epoch)[name], epoch["epoch"])
-            self.writer.flush()
-        except OSError as error:
-            print_line(f"TensorBoard's files in {self.folder} cannot be written ({error.strerror or error}).")
-            self.writer = None
+        with self._lenient():
+            if self.writer is not None:
+                for name in SCALARS:
+                    self.writer.add_scalar(name, dict(epoch)[name], epoch["epoch"])
+                self.writer.flush()
 
     def close(self) -> None:
         """Write buffered scalars."""
-        if self.writer is not None:
-            self.writer.close()
+        with self._lenient():
+            if self.writer is not None:
+                self.writer.close()
+
+    @contextmanager
+    def _lenient(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.writer = None
+            print_line(f"TensorBoard's files in {self.folder} cannot be written ({error.strerror or error}).")

@@ -36,6 +36,17 @@ def test_scalars_are_those_of_the_record_also_after_an_interruption(
         assert {event.step: event.value for event in found.Scalars(name)} == pytest.approx(expected, rel=1e-6)
 
 
+def test_a_folder_that_cannot_be_written_ends_no_run(
+    make_run: Callable[..., Run], digits: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "events").touch()
+    run = make_run("erm", 0, "recipe.epochs=1")
+    folders = Folders(tmp_path / "results", tmp_path / "runs", tmp_path / "events")
+    execute([run], worker(digits, folders))
+    assert read_record(record_path(folders.results, run.preset.name, "erm", 0))["status"] == "done"
+    assert capsys.readouterr().out.count("cannot be written") == 1
+
+
 def test_a_missing_package_is_an_error_before_anything_starts(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
