@@ -12,7 +12,7 @@ from benchmark.settings.names import dotted, table
 
 SAMPLE = 2000  # training images, at least, that a network's normalisation and whitening are computed from
 # The largest values that are accepted. Numbers: float32 holds their square root times any activation.
-MAX_NUMBER, MAX_IMAGES, MAX_EPOCHS, MAX_STEPS, MAX_BATCH, MAX_PIXELS = 1e30, 2**31, 100_000, 1_000_000, 2**16, 2**13
+MAX_NUMBER, MAX_IMAGES, MAX_EPOCHS, MAX_STEPS, MAX_BATCH, MAX_PIXELS = 1e30, 2**31, 1_000_000, 1_000_000, 2**16, 2**13
 MAX_SEEDS, MAX_TRIALS, MAX_SEED = 1000, 1024, 2**63 - 1
 MAX_NAME, MAX_TITLE = 60, 200  # characters
 MIN_EPS, MAX_EPS, MAX_L2_EPS = 1e-4, 255.0, 1e4  # below the least, images in float32 would not change

@@ -48,7 +48,7 @@ BASE["tuning"] = {
 }
 
 # Numbers, each with the smallest and the largest that is taken, then those that are refused.
-MANY, EPOCHS, SPEND, BATCH = ((1, most, 0, most + 1) for most in (2**31, 100_000, 1_000_000, 65_536))
+MANY, EPOCHS, SPEND, BATCH = ((1, most, 0, most + 1) for most in (2**31, 1_000_000, 1_000_000, 65_536))
 SEED = (0, 2**63 - 1, -1, 2**63)
 SOME = (0, 2**31, -1, 2**32)
 POSITIVE = (1e-300, 1e30, 0, 1.1e30, 1e308)
