@@ -1,24 +1,34 @@
 """The command `evaluate`: the report of one network, printed."""
 
 import argparse
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmark.analysis.study import load_study
 from benchmark.data.load import Data, data_roots, load_data
 from benchmark.evaluation.evaluate import evaluate
-from benchmark.evaluation.external_models import load_weights, network, refuse_unfit
+from benchmark.evaluation.external_models import (
+    FAILS,
+    TrainedRun,
+    load_weights,
+    network,
+    refuse_other_weights,
+    refuse_unfit,
+)
 from benchmark.evaluation.joint import refuse_too_few_classes
+from benchmark.evaluation.user_code import own_words
 from benchmark.execution.progress import Attacking, evaluation_bar
-from benchmark.execution.record import evaluated_record
+from benchmark.execution.record import add_evaluation, untrained_record
 from benchmark.records.schema import Record
-from benchmark.records.store import write_record
+from benchmark.records.store import read_record, record_path, write_record
 from benchmark.report.pages import network_page
+from benchmark.runtime.console import printable
 from benchmark.runtime.environment import choose_device
 from benchmark.runtime.errors import RunError, UsageError
-from benchmark.runtime.memory import keep_freed_memory
+from benchmark.runtime.memory import keep_freed_memory, peak_memory
 from benchmark.settings.load import load_preset
 from benchmark.settings.preset import Preset
 from benchmark.training.surrogate import train_surrogate
@@ -27,21 +37,25 @@ from benchmark.training.surrogate import train_surrogate
 def evaluate_network(options: argparse.Namespace) -> int:
     """Load a network, evaluate it by its preset's suite and print accuracy, attacks, checks and flags.
 
+    A network that no run of this program trained is evaluated in float32, a run's checkpoint in its run's precision.
+
     Raises:
-        UsageError, DataError, RunError: see `external`, `data.load_data` and `evaluate.evaluate`.
+        UsageError, DataError, RunError: see `external_models`, `data.load_data` and `evaluate.evaluate`.
     """
     keep_freed_memory()
     if options.checkpoint is None and options.model is None:
         raise UsageError("evaluate needs a CHECKPOINT, or --model package.module:callable, or both.")
     device = choose_device(options.device)
-    weights, told = load_weights(options.checkpoint) if options.checkpoint else (None, {})
-    preset = load_preset(named_preset(options, told), tuple(options.set))
+    weights, run = load_weights(options.checkpoint) if options.checkpoint else (None, TrainedRun())
+    preset = load_preset(named_preset(options, run), tuple(options.set))
+    if weights and run:
+        compare_with_record(options.results, options.checkpoint, weights, run)
     data = load_data(preset.data, data_roots(options.data_root))
     refuse_too_few_classes(preset.evaluation, data.classes)
     model = network(preset, data, options.model, weights)
-    refuse_unfit(model, data)
-    name = str(told.get("arm") or (options.model or options.checkpoint.stem).rpartition(":")[2])
-    record = evaluate_one(preset, name, int(told.get("seed", 0)), model, data, device)
+    name = run.get("arm") or printable((options.model or options.checkpoint.stem).rpartition(":")[2])
+    own = bool(run) and options.model is None
+    record = evaluate_one(preset, name, run.get("seed", 0), model, data, device, own)
     print(network_page(load_study(record["preset"], [record])), end="")
     if options.output:
         write_record(options.output, record)
@@ -49,7 +63,7 @@ def evaluate_network(options: argparse.Namespace) -> int:
     return 0
 
 
-def named_preset(options: argparse.Namespace, told: dict[str, Any]) -> str:
+def named_preset(options: argparse.Namespace, run: TrainedRun) -> str:
     """Return the preset that the user or the checkpoint names.
 
     Raises:
@@ -57,30 +71,63 @@ def named_preset(options: argparse.Namespace, told: dict[str, Any]) -> str:
     """
     if options.preset:
         return str(options.preset)
-    if told.get("preset"):
-        return str(told["preset"])
+    if run:
+        return run["preset"]
     raise UsageError(
         "which data and which attacks? Name a preset by --preset, for example --preset cifar10_cpu "
         "(`python -m benchmark list presets` lists them)."
     )
 
 
-def evaluate_one(preset: Preset, name: str, seed: int, model: nn.Module, data: Data, device: torch.device) -> Record:
-    """Return the record of one network that was not trained here; it is checked whichever seeds the preset checks.
+def compare_with_record(results: Path, checkpoint: Path, weights: Mapping[str, Tensor], run: TrainedRun) -> None:
+    """Refuse a run's checkpoint whose weights are not those of the run's record, if that is there.
 
     Raises:
-        RunError: its logits are not finite, or an attack changed its state.
+        UsageError: see `refuse_other_weights`.
+        RunError: the record is damaged.
     """
-    model, data = model.to(device), data.to(device)
-    if checks := preset.evaluation.checks:
-        evaluation = preset.evaluation.model_copy(update={"checks": checks.model_copy(update={"seeds": None})})
-        preset = preset.model_copy(update={"evaluation": evaluation})
-    with evaluation_bar(name) as bar:
+    path = record_path(results, run["preset"], run["arm"], run["seed"])
+    if path.is_file():
+        record = read_record(path)
+        if record["settings_hash"] == run["identity"] and "final_weights_hash" in record:
+            refuse_other_weights(checkpoint, weights, record)
+
+
+def evaluate_one(
+    preset: Preset, name: str, seed: int, model: nn.Module, data: Data, device: torch.device, own: bool
+) -> Record:
+    """Return the record of one network that was not trained here; it is checked whichever seeds the preset checks.
+
+    All of the network's code runs once, to fit and describe it, before the first attack.
+
+    Args:
+        preset: gives data set and attacks.
+        name: of the network.
+        seed: of the draws.
+        model: from `network`.
+        data: the preset's.
+        device: to run on.
+        own: a run of this preset trained it, and it is evaluated in that run's precision; else in float32.
+
+    Raises:
+        UsageError: it does not fit the data set, or cannot be attacked or described.
+        RunError: its logits are not finite, it fails, or an attack changed its state.
+    """
+    recipe = preset.recipe if own else preset.recipe.model_copy(update={"precision": "float32"})
+    evaluation = preset.evaluation
+    if checks := evaluation.checks:
+        evaluation = evaluation.model_copy(update={"checks": checks.model_copy(update={"seeds": None})})
+    settings = preset.model_copy(update={"recipe": recipe, "evaluation": evaluation})
+    with own_words(UsageError, FAILS):
+        model, data = model.to(device), data.to(device)
+        refuse_unfit(model, data, device)
+        record = untrained_record(settings, name, seed, model, data, device)
+    with evaluation_bar(name) as bar, own_words(RunError, FAILS):
         progress = Attacking(bar, moves=True)
         try:
-            found = evaluate(preset, seed, model, data, lambda: train_surrogate(preset, data, device), progress)
+            found = evaluate(settings, seed, model, data, lambda: train_surrogate(preset, data, device), progress)
         except FloatingPointError as error:
             raise RunError(f"{error}; its weights may be those of a run that diverged.") from error
-        except RuntimeError as error:
-            raise RunError(f"{name} cannot be evaluated: {error}") from error
-    return evaluated_record(preset, name, seed, model, data, device, found)
+    add_evaluation(record, found)
+    record["cost"]["peak_memory_bytes"] = peak_memory(device)
+    return record

@@ -217,7 +217,7 @@ def _add_evaluate(commands: Commands) -> None:
         "--model", metavar="PACKAGE.MODULE:CALLABLE", help="returns the network; called without arguments"
     )
     evaluate.add_argument("--preset", help="its data set and attacks (default: the checkpoint's own)")
-    _add_shared(evaluate, "--set", "--data-root", "--device")
+    _add_shared(evaluate, "--set", "--data-root", "--results", "--device")
     evaluate.add_argument("--output", type=_output_file, metavar="FILE", help="also write the record (JSON)")
 
 

@@ -234,4 +234,11 @@ SANITY_CHECKS = {
         "repeated",
         (Column("fooled", "AutoAttack fools", percent=False),),
     ),
+    "batch": SanityCheck(
+        12,
+        f"{_HERE}:batch",
+        "an image has the same logits alone, in another order, among other images, and where gradients are computed",
+        "a difference above {difference:.1%} of the largest distance of a logit from the image's mean",
+        {"difference": 1e-3},
+    ),
 }

@@ -21,11 +21,11 @@ from benchmark.evaluation.attacks import Radius, by_reference, predict
 from benchmark.evaluation.autoattack import matched_survivors, quietly_isolated
 from benchmark.evaluation.catalogue import Norm
 from benchmark.evaluation.evaluate import make_attacked_set
-from benchmark.evaluation.external_models import load_into, load_weights
+from benchmark.evaluation.external_models import load_into, load_weights, refuse_other_weights
 from benchmark.evaluation.image_draws import ImageStreams
 from benchmark.evaluation.joint import AttackedSet, batches, survivors
 from benchmark.evaluation.sanity_checks import contested
-from benchmark.networks.build import build_model, weights_hash
+from benchmark.networks.build import build_model
 from benchmark.records.outcomes import robust_curve
 from benchmark.records.schema import CrosscheckRow, Record
 from benchmark.runtime.environment import describe_environment
@@ -73,14 +73,9 @@ def load_attacked_set(
             f"{run.preset.name} --arms {run.arm} --seeds {run.seed} --force, or name its folder by --runs DIR."
         )
     weights, _ = load_weights(checkpoint)
+    refuse_other_weights(checkpoint, weights, record)
     model = build_model(run.preset.model.name, data.sample, data.classes, 0)
     load_into(model, weights, run.preset.model.name)
-    recorded = record.get("final_weights_hash", "")
-    if (found := weights_hash(model)) != recorded:
-        raise UsageError(
-            f"{run.arm} seed {run.seed}: the checkpoint has other weights ({found}) than the record's "
-            f"({recorded or 'not recorded'}). They are of two trainings: give the right --runs and --results."
-        )
     attacked = make_attacked_set(run.preset, run.seed, model.to(device), data)
     return attacked.part(torch.arange(min(images, len(attacked.labels)), device=device))
 

@@ -17,7 +17,7 @@ from benchmark.evaluation.calibration import calibration
 from benchmark.evaluation.corruptions import all_corruptions
 from benchmark.evaluation.joint import AttackedSet, Cache, Progress, attack_jointly, no_cache
 from benchmark.evaluation.sanity_checks import Surrogate, case_of, noise_survivors, run_checks
-from benchmark.networks.build import eval_mode
+from benchmark.networks.build import device_of, eval_mode
 from benchmark.records.outcomes import pack_bits, unpack_bits
 from benchmark.records.schema import Calibration, Check, Corrupted, Noise, Outcomes, Robustness
 from benchmark.runtime.distributed import ALONE, Group
@@ -52,7 +52,7 @@ def clean_logits(recipe: Recipe, model: nn.Module, split: Images, part: range | 
     Raises:
         FloatingPointError: logits are not finite.
     """
-    device = next(model.parameters()).device
+    device = device_of(model)
     batches = split.batches(range(len(split.labels)) if part is None else part, CLEAN_BATCH, device)
     with eval_mode(model), autocast(recipe, device), contextlib.closing(batches):
         found = [(model(to_float(images)).float(), labels) for images, labels in batches]
@@ -101,7 +101,7 @@ def make_attacked_set(preset: Preset, seed: int, model: nn.Module, data: Data) -
     Whether an image is right without attack is decided in float32, as under attack.
     """
     settings, split = preset.evaluation, evaluated_split(preset, data)
-    pixels, labels = split.pick(attacked_images(preset, split), next(model.parameters()).device)
+    pixels, labels = split.pick(attacked_images(preset, split), device_of(model))
     images = pixels.float().div(255).contiguous()  # (n, C, H, W) in [0, 1]
     frozen = FrozenModel(model, settings.batch_size)
     clean = predict(frozen, images, settings.batch_size) == labels

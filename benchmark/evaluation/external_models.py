@@ -1,27 +1,46 @@
-"""Anyone's network, evaluated as ours are: from a checkpoint, from a callable, or both."""
+"""Anyone's network, evaluated as those trained here: from a checkpoint, from a callable, or both."""
 
 import sys
+from collections.abc import Mapping, Sequence, Set
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
+from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from benchmark.data.load import Data, to_float
-from benchmark.networks.build import build_model, eval_mode
-from benchmark.runtime.errors import RunError, UsageError
+from benchmark.evaluation.attacks import FrozenModel
+from benchmark.evaluation.user_code import own_words
+from benchmark.networks.build import build_model, eval_mode, state_dict_hash
+from benchmark.records.schema import CountOrZero, Record, Text
+from benchmark.runtime.errors import RunError, UsageError, shorten
 from benchmark.runtime.files import DamagedFileError, load_tensors
 from benchmark.settings.preset import Preset
+from benchmark.training.checkpoint import identity_of
 
-LISTED = 4  # names of weights in a message
+FAILS = "the network cannot be evaluated"
 SAVE = "Only tensors and plain values are loaded, never pickled code: save model.state_dict() with torch.save."
+KEYS = ("model", "state_dict", "model_state_dict")  # under which files hold a state_dict
+LISTED = 4  # names of weights in a message
 
 
-def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the state_dict in a file, and what a checkpoint of ours says about its run (preset, arm, seed).
+class TrainedRun(TypedDict, total=False):
+    """The run that wrote a checkpoint, and the identity of its settings; empty where no run of this program did."""
 
-    The file holds a state_dict, or a dictionary with one under "model" or "state_dict".
+    preset: Text
+    arm: Text
+    seed: CountOrZero
+    identity: str
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], TrainedRun]:
+    """Return the state_dict in a file, and the run that wrote it.
+
+    The file holds a state_dict, or a dictionary with one under "model", "state_dict" or "model_state_dict".
 
     Raises:
         UsageError: no such file, damaged, of another kind, or one that needs code to be loaded.
@@ -31,16 +50,79 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         values = load_tensors(path)
     except DamagedFileError as error:
-        raise UsageError(f"{path} cannot be loaded ({error}). {SAVE}") from error
-    weights = next((values[key] for key in ("model", "state_dict") if isinstance(values.get(key), dict)), values)
-    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise UsageError(f"{path} holds no state_dict: found {', '.join(map(str, list(values)[:LISTED]))}. {SAVE}")
-    told = values.get("run")
-    return weights, told if isinstance(told, dict) else {}
+        raise UsageError(f"{path} cannot be loaded ({shorten(str(error), 300)}). {SAVE}") from error
+    weights = next((values[key] for key in KEYS if isinstance(values.get(key), dict)), values)
+    if not weights or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in weights.items()):
+        raise UsageError(f"{path} holds no state_dict: found {_listed(list(weights))}. {SAVE}")
+    return weights, _run_of(values, path)
 
 
-def network(preset: Preset, data: Data, model: str | None, weights: dict[str, Tensor] | None) -> nn.Module:
-    """Return the network to evaluate: the preset's own, or what `model` returns, with the weights if there are any.
+def _run_of(values: dict[str, Any], path: Path) -> TrainedRun:
+    """Return the run that a checkpoint names; a "run" without our keys is another tool's.
+
+    Raises:
+        UsageError: one of these keys has a wrong value.
+    """
+    run, keys = values.get("run"), ("preset", "arm", "seed")
+    if not isinstance(run, dict) or not all(key in run for key in keys):
+        return TrainedRun()
+    try:
+        found: TrainedRun = TypeAdapter(TrainedRun).validate_python({key: run[key] for key in keys}, strict=True)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        raise UsageError(
+            f"{path} is no checkpoint of a run: its {problem['loc'][0]} is {shorten(repr(problem['input']))} "
+            f"({problem['msg']}). To evaluate its weights, save its state_dict alone."
+        ) from error
+    return found | {"identity": identity_of(values)}
+
+
+def refuse_other_weights(checkpoint: Path, weights: Mapping[str, Tensor], record: Record) -> None:
+    """Compare the weights in a run's checkpoint with the hash of those that its record evaluated.
+
+    Raises:
+        UsageError: they differ, or the record has no hash.
+    """
+    recorded, found = record.get("final_weights_hash", ""), state_dict_hash(weights)
+    if found != recorded:
+        raise UsageError(
+            f"{record['arm']} seed {record['seed']}: the checkpoint {checkpoint} has other weights ({found}) than the "
+            f"record's ({recorded or 'not recorded'}). They are of two trainings, or of two epochs: give the right "
+            "folders by --runs and --results."
+        )
+
+
+class ExternalModel(nn.Module):
+    """A network of other people's code, in float32, on images of its own.
+
+    Weights in another precision are converted, and so are logits in float64. The network gets a copy of the images,
+    because some networks normalize their input in place.
+
+    Args:
+        network: takes images (N, C, H, W) in [0, 1], returns logits (N, classes).
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.float()
+        self.register_buffer(
+            "place", torch.empty(0), persistent=False
+        )  # so that a network without weights has a device
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the network's logits."""
+        logits: Tensor = self.network(images.clone())
+        return logits.float() if isinstance(logits, Tensor) and logits.dtype == torch.float64 else logits
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the user's network, or a network of ours as it is."""
+    return model.network if isinstance(model, ExternalModel) else model
+
+
+def network(preset: Preset, data: Data, model: str | None, weights: Mapping[str, Tensor] | None) -> nn.Module:
+    """Return the network to evaluate: the preset's own, or the one that `model` returns, with the weights if given.
 
     Args:
         preset: names the network where `model` does not.
@@ -55,13 +137,16 @@ def network(preset: Preset, data: Data, model: str | None, weights: dict[str, Te
     if model is None:
         built, name = build_model(preset.model.name, data.sample, data.classes, 0), preset.model.name
     else:
-        built, name = call(model), model
+        built, name = _call(model), model
     if weights is not None:
         load_into(built, weights, name)
-    return built
+    if model is None:
+        return built
+    with own_words(UsageError, FAILS):
+        return ExternalModel(built)
 
 
-def call(name: str) -> nn.Module:
+def _call(name: str) -> nn.Module:
     """Import "package.module:callable", also from the working folder, call it and return its network.
 
     Raises:
@@ -72,38 +157,71 @@ def call(name: str) -> nn.Module:
         raise UsageError(f"--model {name!r}: write it as package.module:callable, for example mine.networks:resnet.")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
-    try:
+    with own_words(UsageError, f"--model {name}"):
         built = getattr(import_module(module), attribute)()
-    except Exception as error:  # whatever the user's own code raises is the user's to mend
-        raise UsageError(f"--model {name}: {type(error).__name__}: {error}.") from error
     if not isinstance(built, nn.Module):
         raise UsageError(f"--model {name} returned {type(built).__name__}; it must return a torch.nn.Module.")
     return built
 
 
-def load_into(model: nn.Module, weights: dict[str, Tensor], name: str) -> None:
+def load_into(model: nn.Module, weights: Mapping[str, Tensor], name: str) -> None:
     """Load a state_dict, whole.
 
+    Where all names of one side are those of the other behind the same prefix, as wrappers add it ("module." of
+    DataParallel, "_orig_mod." of torch.compile, "model." or "net." of a LightningModule), the prefix is left out or
+    added, and a line on the standard error names it.
+
     Raises:
-        UsageError: names or shapes differ: the file is of another architecture.
+        UsageError: names, shapes or kinds of numbers differ: the file is of another architecture.
     """
-    own = model.state_dict()
-    differing = [
-        *(f"lacks {key}" for key in own if key not in weights),
-        *(f"has {key}, unknown here" for key in weights if key not in own),
-        *(
-            f"{key} is {shape(weights[key])}, here {shape(own[key])}"
-            for key in own
-            if key in weights and weights[key].shape != own[key].shape
-        ),
+    with own_words(UsageError, f"the checkpoint cannot be loaded into {name!r}"):
+        own = model.state_dict()
+        fitting, prefix = _under_own_names(weights, own)
+        if prefix:
+            print(f"note: the names of the checkpoint and of {name} differ by the prefix {prefix!r}.", file=sys.stderr)
+        if differing := _differences(fitting, own):
+            more = f"; and {len(differing) - LISTED} more" if len(differing) > LISTED else ""
+            raise UsageError(
+                f"the checkpoint is not one of network {name!r}: it {'; '.join(differing[:LISTED])}{more}. The network "
+                f"has {_listed(list(own))}; the checkpoint has {_listed(list(weights))}. Name the preset that it was "
+                "trained with by --preset, or its network by --model package.module:callable."
+            )
+        model.load_state_dict(fitting)
+
+
+def _under_own_names(weights: Mapping[str, Tensor], own: Mapping[str, object]) -> tuple[Mapping[str, Tensor], str]:
+    """Return the weights under the network's names, and the prefix by which these differed, if one explains them."""
+    if weights.keys() != own.keys() and len(weights) == len(own):
+        if prefix := _prefix(own.keys(), weights.keys()):
+            return {name: weights[prefix + name] for name in own}, prefix
+        if prefix := _prefix(weights.keys(), own.keys()):
+            return {prefix + name: value for name, value in weights.items()}, prefix
+    return weights, ""
+
+
+def _prefix(names: Set[str], longer: Set[str]) -> str:
+    """Return the prefix that makes `longer` out of `names`; empty where none does."""
+    shortest = min(names, key=len)
+    candidates = (name.removesuffix(shortest) for name in longer if name.endswith(f".{shortest}"))
+    return next((prefix for prefix in candidates if {prefix + name for name in names} == longer), "")
+
+
+def _differences(weights: Mapping[str, Tensor], own: Mapping[str, Any]) -> list[str]:
+    """Return what differs between weights and a network, a phrase each."""
+    both = [key for key in own if key in weights and isinstance(own[key], Tensor)]
+    shapes = [key for key in both if weights[key].shape != own[key].shape]
+    kinds = [key for key in both if key not in shapes and _kind(weights[key]) != _kind(own[key])]
+    return [
+        *(f"lacks {_short(key)}" for key in own if key not in weights),
+        *(f"has {_short(key)}, unknown here" for key in weights if key not in own),
+        *(f"has {_short(key)} as {shape(weights[key])}, here {shape(own[key])}" for key in shapes),
+        *(f"has {_short(key)} in {weights[key].dtype}, here {own[key].dtype}" for key in kinds),
     ]
-    if differing:
-        more = f"; and {len(differing) - LISTED} more" if len(differing) > LISTED else ""
-        raise UsageError(
-            f"the checkpoint is not one of network {name!r}: it {'; '.join(differing[:LISTED])}{more}. Name the preset "
-            "that it was trained with by --preset, or its network by --model package.module:callable."
-        )
-    model.load_state_dict(weights)
+
+
+def _kind(tensor: Tensor) -> tuple[bool, bool, bool]:
+    """Return what a tensor's numbers are: copying one kind into another loses what they mean."""
+    return tensor.is_floating_point(), tensor.is_complex(), tensor.is_quantized
 
 
 def shape(tensor: Tensor) -> str:
@@ -111,26 +229,65 @@ def shape(tensor: Tensor) -> str:
     return " x ".join(map(str, tensor.shape)) or "a single number"
 
 
-@torch.no_grad()
-def refuse_unfit(model: nn.Module, data: Data) -> None:
-    """Refuse a network that does not return logits (N, classes) of the data set's images.
+def _short(name: object) -> str:
+    return shorten(str(name), 80)
+
+
+def _listed(names: Sequence[object]) -> str:
+    """List the first names, and how many more there are."""
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"{', '.join(map(_short, names[:LISTED])) or 'nothing'}{more}"
+
+
+def refuse_unfit(model: nn.Module, data: Data, device: torch.device) -> None:
+    """Refuse a network that does not return logits (N, classes) of the data set's images, or hides their gradient.
+
+    Args:
+        model: on the device.
+        data: gives the first test images.
+        device: to run on.
 
     Raises:
-        UsageError: it fails on them, or returns something else.
+        UsageError: the network fails on them, or returns something else.
         RunError: its logits are not finite.
     """
-    images = to_float(data.test.pick(range(min(2, len(data.test.labels))), torch.device("cpu")).images)
-    size = shape(images[0])
-    try:
-        with eval_mode(model):
-            logits = model(images)
-    except Exception as error:  # whatever the user's own code raises is the user's to mend
-        raise UsageError(f"the network fails on images of {size}: {type(error).__name__}: {error}.") from error
-    if not isinstance(logits, Tensor) or logits.shape != (len(images), data.classes):
+    images = to_float(data.test.pick(range(min(2, len(data.test.labels))), device).images)
+    with own_words(UsageError, f"the network fails on images of {shape(images[0])}"), eval_mode(model), torch.no_grad():
+        logits = model(images)
+    _refuse_other_outputs(logits, len(images), data)
+    with own_words(UsageError, "the network fails on a single image"), eval_mode(model), torch.no_grad():
+        model(images[:1])
+    with own_words(UsageError, "the network cannot be copied"):
+        frozen = FrozenModel(model, len(images))
+    with own_words(UsageError, "the network cannot be attacked"):
+        _refuse_missing_gradient(frozen.model, images)
+
+
+def _refuse_other_outputs(logits: object, images: int, data: Data) -> None:
+    """Refuse outputs that are not one finite logit in float32 for each image and class."""
+    wanted = f"{data.name} has {data.classes} classes, so it must return {images} x {data.classes} logits"
+    if not isinstance(logits, Tensor) or logits.shape != (images, data.classes):
         found = shape(logits) if isinstance(logits, Tensor) else type(logits).__name__
+        raise UsageError(f"the network returns {found} for {images} images; {wanted}.")
+    if logits.dtype != torch.float32:
         raise UsageError(
-            f"the network returns {found} for {len(images)} images; {data.name} has {data.classes} classes, so it must "
-            f"return {len(images)} x {data.classes} logits."
+            f"the network returns {logits.dtype}, though its weights and images are float32, in which networks are "
+            "attacked. Leave autocast, conversions and argmax out of its forward."
         )
     if not logits.isfinite().all():
         raise RunError("the network's logits are not finite; its weights may be those of a run that diverged.")
+
+
+def _refuse_missing_gradient(model: nn.Module, images: Tensor) -> None:
+    """Refuse a network whose logits have no gradient with respect to the images, or one that is not finite."""
+    images = images.clone().requires_grad_()
+    logits = model(images)
+    loss = F.cross_entropy(logits, logits.argmax(1))
+    (gradient,) = torch.autograd.grad(loss, images, allow_unused=True) if loss.requires_grad else (None,)
+    if gradient is None:
+        raise UsageError(
+            "the network's logits have no gradient with respect to the images, which the attacks need: look for "
+            "torch.no_grad, detach, NumPy or quantized weights in its forward."
+        )
+    if not gradient.isfinite().all():
+        raise UsageError("the gradient of the network's cross-entropy with respect to the images is not finite.")

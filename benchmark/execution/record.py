@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from benchmark.data.load import Data, to_float
 from benchmark.evaluation.evaluate import Evaluated, evaluated_split
-from benchmark.networks.build import weights_hash
+from benchmark.evaluation.external_models import unwrapped
+from benchmark.networks.build import device_of, eval_mode, weights_hash
 from benchmark.networks.flops import forward_flops, training_flops
 from benchmark.records.consistency import flags_of
 from benchmark.records.schema import SCHEMA, Cost, DataInfo, EpochAccuracy, ModelInfo, Record
@@ -39,25 +40,24 @@ def make_record(run: Run, state: State, data: Data, device: torch.device, reason
     return record
 
 
-def evaluated_record(
-    preset: Preset, name: str, seed: int, model: nn.Module, data: Data, device: torch.device, evaluated: Evaluated
+def untrained_record(
+    preset: Preset, name: str, seed: int, model: nn.Module, data: Data, device: torch.device
 ) -> Record:
-    """Return the record of a network that was evaluated, but not trained here; its fields of the training are empty."""
+    """Return the record of a network that was not trained here; its fields of training and evaluation are empty."""
     cost = Cost(
         train_seconds=0.0,
         attack_seconds=0.0,
         train_gradients=0,
         train_flops=0,
         attack_gradients=0,
-        peak_memory_bytes=peak_memory(device),
+        peak_memory_bytes=0,
     )
     record = _untrained(preset, name, seed, data, _describe_model(name, model, data), cost, device)
     arm = {"method": "not trained here", "augmentation": "none", "settings": {}}
     record["settings"] = shared_settings(preset) | {"arm": arm, "numerics": NUMERICS}
     analysis = {"title": name, "treatment": name, "against": [], "eps": preset.analysis.eps, "seeds": [seed]}
     record["analysis"] = analysis | {"margin": preset.analysis.margin}
-    record["weights_hash"] = weights_hash(model)
-    add_evaluation(record, evaluated)
+    record["weights_hash"] = record["final_weights_hash"] = weights_hash(unwrapped(model))
     return record
 
 
@@ -116,12 +116,13 @@ def analysis_of(run: Run) -> dict[str, Any]:
 
 def _describe_model(name: str, model: nn.Module, data: Data) -> ModelInfo:
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    flops = forward_flops(model.eval(), _one_image(data, model))
+    with eval_mode(model):
+        flops = forward_flops(model, _one_image(data, model))
     return ModelInfo(name=name, parameters=parameters, flops=flops)
 
 
 def _one_image(data: Data, model: nn.Module) -> Tensor:
-    return to_float(data.train.pick([0], next(model.parameters()).device).images)  # (1, C, H, W)
+    return to_float(data.train.pick([0], device_of(model)).images)  # (1, C, H, W)
 
 
 def training_cost(state: State, data: Data, device: torch.device) -> Cost:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -83,19 +84,36 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Return the device of a network: that of its first parameter, or of its first buffer where it has none."""
+    return next(chain(model.parameters(), model.buffers())).device
+
+
 def weights_hash(model: nn.Module) -> str:
     """Return the SHA-256 (16 hex digits) of all parameters and buffers that are saved."""
-    return _hash(model.state_dict())
+    return state_dict_hash(model.state_dict())
 
 
 def state_hash(model: nn.Module) -> str:
     """Return the SHA-256 (16 hex digits) of all parameters and buffers, also those that are not saved."""
-    return _hash(dict(model.named_parameters()) | dict(model.named_buffers()))
+    return state_dict_hash(dict(model.named_parameters()) | dict(model.named_buffers()))
 
 
-def _hash(values: Mapping[str, Tensor]) -> str:
+def state_dict_hash(values: Mapping[str, object]) -> str:
+    """Return the SHA-256 (16 hex digits) of names and tensors, of any type and layout; extra state is left out."""
     digest = hashlib.sha256()
     for name, value in sorted(values.items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        if isinstance(value, Tensor):
+            digest.update(name.encode())
+            digest.update(_bytes_of(value))
     return digest.hexdigest()[:16]
+
+
+def _bytes_of(value: Tensor) -> bytes:
+    value = value.detach().cpu()
+    if value.layout != torch.strided:
+        value = value.to_dense()
+    if value.is_quantized:
+        value = value.int_repr()
+    # As bytes, because numpy lacks some of torch's types, such as bfloat16.
+    return value.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

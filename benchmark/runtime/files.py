@@ -29,6 +29,7 @@ ADVICE = (
 )
 SEAL = 64  # hex digits of SHA-256
 OLD = 3600.0  # seconds after which a temporary file is that of a killed process
+LEGACY = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)  # torch.serialization.MAGIC_NUMBER
 
 
 class DamagedFileError(Exception):
@@ -210,16 +211,10 @@ def save_tensors(
     write_whole(path, lambda file: file.write(archive + seal), previous, check)
 
 
-def refuse_broken_seal(path: Path) -> None:
-    """Raise DamagedFileError for a zip archive that differs from its seal; it may have none."""
-    with zipfile.ZipFile(path) as archive:
-        seal = archive.comment
-    if seal and hashlib.sha256(path.read_bytes()[:-SEAL]).hexdigest().encode() != seal:
-        raise DamagedFileError("its checksum differs")
-
-
 def load_tensors(path: Path, mmap: bool = False) -> dict[str, Any]:
-    """Load a dictionary of tensors and plain values that torch.save wrote; never runs code (weights_only).
+    """Load a dictionary of tensors and plain values that torch.save wrote, also before torch 1.6; never runs code.
+
+    Memory is bounded by the file's size.
 
     Raises:
         DamagedFileError: the file is truncated, differs from its seal, or is no such dictionary.
@@ -227,10 +222,11 @@ def load_tensors(path: Path, mmap: bool = False) -> dict[str, Any]:
     import torch
 
     try:
-        whole = zipfile.is_zipfile(path)  # torch.save writes zip archives; anything else would reach older unpicklers
-        if whole:
-            refuse_broken_seal(path)
-        values = torch.load(path, weights_only=True, mmap=mmap, map_location="cpu") if whole else None
+        zipped = zipfile.is_zipfile(path)
+        if zipped:
+            _refuse_untrue_archive(path)
+        whole = zipped or _is_legacy(path)
+        values = torch.load(path, weights_only=True, mmap=mmap and zipped, map_location="cpu") if whole else None
     except DamagedFileError:
         raise
     except pickle.UnpicklingError as error:
@@ -242,3 +238,26 @@ def load_tensors(path: Path, mmap: bool = False) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise DamagedFileError("it holds something else than a dictionary")
     return values
+
+
+def _refuse_untrue_archive(path: Path) -> None:
+    """Refuse a zip archive that would take more memory than its size, or differs from its seal, if it has one.
+
+    torch.save stores its entries as they are. A compressed archive, or one whose entries overlap, might unpack to a
+    thousand times its size.
+
+    Raises:
+        DamagedFileError: with the sizes, or that the checksum differs.
+    """
+    with zipfile.ZipFile(path) as archive:
+        seal, declared = archive.comment, sum(entry.file_size for entry in archive.infolist())
+    if declared > (size := path.stat().st_size):
+        raise DamagedFileError(f"it has {size:,} bytes and would unpack to {declared:,}; torch.save does not compress")
+    if seal and hashlib.sha256(path.read_bytes()[:-SEAL]).hexdigest().encode() != seal:
+        raise DamagedFileError("its checksum differs")
+
+
+def _is_legacy(path: Path) -> bool:
+    """Return whether a file begins as those of torch.save before torch 1.6, which are no archives."""
+    with path.open("rb") as file:
+        return file.read(len(LEGACY)) == LEGACY

@@ -1,7 +1,7 @@
 """Checkpoints: the whole state of a run, also in the middle of an epoch; sealed, and loaded without running code."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,13 @@ FORMAT = 2  # of checkpoints; raised whenever their entries change, so that an o
 def checkpoint_key(run: Run, data: Data, device: torch.device) -> str:
     """Return the key that must match for a run to resume from a checkpoint: format, settings, data, torch, device."""
     return f"format {FORMAT} {run.identity} {data.fingerprint} {torch.__version__} {device.type}"
+
+
+def identity_of(values: Mapping[str, Any]) -> str:
+    """Return the identity of the run's settings in the key of a checkpoint; empty where there is no such key."""
+    key = values.get("key")
+    parts = key.split() if isinstance(key, str) else []
+    return parts[2] if len(parts) > 2 and parts[0] == "format" else ""
 
 
 def previous(path: Path) -> Path:

@@ -1,0 +1,49 @@
+"""Errors of the user's own code: one message with its words, and where it was raised."""
+
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmark.runtime.errors import BenchmarkError, shorten
+from benchmark.runtime.signals import Stopped
+
+LONGEST = 400  # characters of the words
+# Frames in these folders are of this package, of Python or of installed packages.
+INSTALLED = [Path(__file__).parents[1], *(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))]
+
+
+@contextmanager
+def own_words(kind: type[BenchmarkError], problem: str) -> Iterator[None]:
+    """Turn anything that the user's code raises in the block, SystemExit too, into one message.
+
+    Errors of this program, signals and Ctrl-C pass.
+
+    Args:
+        kind: of the message, which gives the exit code.
+        problem: the beginning of the message.
+
+    Raises:
+        kind: "<problem>: <type>: <text> (networks.py, line 12)."
+    """
+    try:
+        yield
+    except (BenchmarkError, KeyboardInterrupt, Stopped):
+        raise
+    except BaseException as error:  # SystemExit would end the program without a word
+        raise kind(f"{problem}: {_words(error)}{_origin(error)}.") from error
+
+
+def _words(error: BaseException) -> str:
+    lines = traceback.format_exception_only(error)  # safe for errors whose own str() fails
+    text = lines[-1] if isinstance(error, SyntaxError) else lines[0]
+    return shorten(" ".join(text.split()), LONGEST).rstrip(".:")
+
+
+def _origin(error: BaseException) -> str:
+    """Return the innermost line of code that is not installed, in parentheses, or nothing."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not f.filename.startswith("<")]
+    own = [f for f in own if not any(Path(f.filename).is_relative_to(folder) for folder in INSTALLED)]
+    return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""

@@ -1,0 +1,597 @@
+"""Networks as people bring them to `evaluate --model`, each with the outcome that it must have.
+
+`foreign_networks:NAME` makes the network of a row of `NETWORKS`. All but those that cannot work have the weights of a
+small network trained on digits, so that the checks judge a network whose accuracy is real.
+"""
+
+import copy
+import functools
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from around import Around
+from sanity_nets import AlwaysTraining, Counts, Noisy, RoundedImages, RoundedLogits, Softmax, WrongGradient
+from tiny_study import pixels_of
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+from benchmark.data.load import load_data, to_float
+from benchmark.evaluation.sanity_checks import Scaled
+from benchmark.settings.load import load_preset
+
+
+class Row(NamedTuple):
+    """A network and what must come of it.
+
+    Attributes:
+        make: returns the network, or does something else than that.
+        outcome: evaluated without a flag, evaluated with one, or refused in a message.
+        words: in the flag or in the message.
+    """
+
+    make: Callable[[], object]
+    outcome: Literal["evaluated", "flagged", "refused"]
+    words: str = ""
+
+
+# Networks that work.
+
+
+def trained(make: Callable[[], nn.Module]) -> nn.Module:
+    """Make a network and train it on digits, until it fits them."""
+    data = load_data(load_preset("smoke").data, [])
+    images, labels = to_float(pixels_of(data.train)), data.train.labels
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(0)
+        network = make()
+        network(images[:2])  # makes the weights of lazy modules
+        optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+        for _ in range(60):
+            optimizer.zero_grad()
+            F.cross_entropy(network(images), labels).backward()
+            optimizer.step()
+    for parameter in network.parameters():
+        parameter.grad = None
+    return network.eval()
+
+
+@functools.cache
+def _plain() -> nn.Module:
+    return trained(lambda: sequence(nn.BatchNorm2d(8)))
+
+
+def plain() -> nn.Module:
+    """A convolution, BatchNorm and a linear layer."""
+    return copy.deepcopy(_plain())
+
+
+def sequence(norm: nn.Module) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), norm, nn.ReLU(), nn.Flatten(), nn.Linear(512, 10))
+
+
+def linear() -> nn.Module:
+    return trained(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
+
+
+class Before(Around):
+    """Does something to the images first."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor], model: nn.Module | None = None) -> None:
+        super().__init__(model or plain())
+        self.change = change
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(self.change(images))
+
+
+class After(Around):
+    """Does something to the logits."""
+
+    def __init__(self, change: Callable[[Tensor], Any], model: nn.Module | None = None) -> None:
+        super().__init__(model or plain())
+        self.change = change
+
+    def forward(self, images: Tensor) -> Any:
+        return self.change(super().forward(images))
+
+
+def mixed_precision() -> nn.Module:
+    network = plain()
+    network[4].bfloat16()  # type: ignore[index]
+    return After(lambda logits: logits, network)
+
+
+class Buffers(nn.Module):
+    """A linear network without parameters."""
+
+    def __init__(self, registered: bool) -> None:
+        super().__init__()
+        weight, bias = (parameter.detach() for parameter in linear().parameters())
+        if registered:
+            self.register_buffer("weight", weight)
+            self.register_buffer("bias", bias, persistent=False)
+            self.register_buffer("nothing", None)
+        else:
+            self.weight, self.bias = weight, bias
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.linear(images.flatten(1), self.weight, self.bias)
+
+
+class SparseWeights(Buffers):
+    def __init__(self) -> None:
+        super().__init__(registered=True)
+        self.weight = self.weight.to_sparse()
+
+    def forward(self, images: Tensor) -> Tensor:
+        product: Tensor = torch.sparse.mm(self.weight, images.flatten(1).T).T
+        return product + self.bias
+
+
+class ComplexWeights(Around):
+    """Filters the images in the frequency domain, by complex weights that change nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(plain())
+        self.filter = nn.Parameter(torch.ones(8, 5, dtype=torch.complex64))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(torch.fft.irfft2(torch.fft.rfft2(images) * self.filter, s=images.shape[-2:]))
+
+
+class ReturnsNothing(Around):
+    """Overridden methods that return nothing, where torch's return the network."""
+
+    def train(self, mode: bool = True) -> None:  # type: ignore[override]
+        super().train(mode)
+
+    def to(self, *arguments: Any, **named: Any) -> None:  # type: ignore[override]
+        super().to(*arguments, **named)
+
+    def float(self) -> None:  # type: ignore[override]
+        super().float()
+
+
+class ExtraState(Around):
+    def get_extra_state(self) -> dict[str, str]:
+        return {"version": "3"}
+
+    def set_extra_state(self, state: Any) -> None:
+        pass
+
+
+class OptionalArgument(Around):
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        return super().forward(images)
+
+
+class PlainList(nn.Module):
+    """An ensemble whose members neither eval() nor to() reaches."""
+
+    def __init__(self, *members: nn.Module) -> None:
+        super().__init__()
+        self.members = list(members)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.stack([member(images) for member in self.members]).mean(0)
+
+
+def in_place(images: Tensor) -> Tensor:
+    return images.sub_(0.5).div_(0.5).mul_(0.5).add_(0.5)
+
+
+def large_offset(logits: Tensor) -> Tensor:
+    return logits + 100
+
+
+def blacken(images: Tensor) -> Tensor:
+    images[..., 0] = 0
+    return images
+
+
+def weight_norm() -> nn.Module:
+    network = plain()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecated, and still in use
+        nn.utils.weight_norm(network[4])  # type: ignore[index]
+    return network
+
+
+def scripted() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.script(plain())
+
+
+def traced() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.trace(plain(), torch.rand(2, 1, 8, 8))
+
+
+def attention() -> nn.Module:
+    return trained(
+        lambda: nn.Sequential(
+            nn.Flatten(1, 2), nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), nn.Flatten(), nn.Linear(64, 10)
+        )
+    )
+
+
+def lazy() -> nn.Module:
+    return trained(lambda: nn.Sequential(nn.LazyConv2d(8, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(10)))
+
+
+# Networks whose answer depends on more than the image, or that look robust.
+
+
+def batch_statistics() -> nn.Module:
+    return trained(lambda: sequence(nn.BatchNorm2d(8, track_running_stats=False)))
+
+
+class NoiseByPlace(Around):
+    """Noise from a seed of its own: the same in each pass, another at each place of the batch."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+        return super().forward(images + 0.2 * noise)
+
+
+class Remembers(Around):
+    """Subtracts the mean of the images that it saw before."""
+
+    mean: Tensor | float = 0.0
+
+    def forward(self, images: Tensor) -> Tensor:
+        before, self.mean = self.mean, images.detach().mean()
+        return super().forward(images - before)
+
+
+class HonestWithoutGradient(Around):
+    """Answers at random as soon as somebody asks for gradients."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            images = 1 - images
+        return super().forward(images)
+
+
+def in_training_mode() -> nn.Module:
+    network = plain()
+    network.train()
+    return network
+
+
+# Networks that do not work.
+
+
+class Raises(Around):
+    """Raises an error in its forward pass, from one of its passes on."""
+
+    def __init__(self, error: BaseException, first: int = 1) -> None:
+        super().__init__(plain())
+        self.error, self.first = error, first
+        self.passes: list[int] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.passes.append(len(images))
+        if len(self.passes) >= self.first:
+            raise self.error
+        return super().forward(images)
+
+    def __deepcopy__(self, _memo: Any) -> "Raises":
+        return self
+
+
+class UnprintableError(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+class OwnExit(BaseException):
+    """An exception that `except Exception` does not catch."""
+
+
+class WithoutInit(nn.Module):
+    def __init__(self) -> None:
+        self.layer = nn.Linear(64, 10)
+
+
+class TwoArguments(Around):
+    def forward(self, images: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(images * mask)
+
+
+class Recursive(Around):
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self(images)
+        return logits
+
+
+class Unhashable(Around):
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class RefusesMode(Around):
+    def train(self, mode: bool = True) -> "RefusesMode":
+        raise NotImplementedError("calling train() is not supported")
+
+
+class RefusesState(Around):
+    def state_dict(self, *_arguments: Any, **_named: Any) -> Any:
+        raise PermissionError("the weights are confidential")
+
+
+class HoldsLock(Around):
+    def __init__(self) -> None:
+        super().__init__(plain())
+        self.lock = threading.Lock()
+
+
+class RefusesCopies(Around):
+    def __deepcopy__(self, _memo: Any) -> nn.Module:
+        raise TypeError("there can be only one")
+
+
+class WithoutGradient(Around):
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images)
+
+
+class InferenceMode(Around):
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return super().forward(images)
+
+
+class Autocast(Around):
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, torch.bfloat16):
+            return super().forward(images)
+
+
+class ThroughNumPy(Around):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(torch.from_numpy(images.detach().cpu().numpy() ** 2))
+
+
+class ShrinksWeights(Around):
+    """Changes its own weights with every pass."""
+
+    @torch.no_grad()
+    def shrink(self) -> None:
+        for parameter in self.model.parameters():
+            parameter.mul_(0.999)
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.shrink()
+        return super().forward(images)
+
+
+class _OwnBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, images: Tensor, gradient_of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        context.save_for_backward(images)
+        context.gradient_of = gradient_of
+        return images.clone()
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Any:
+        return context.gradient_of(*context.saved_tensors, gradients[0]), None
+
+
+class OwnBackward(Around):
+    """Passes images on; a function of them and of their gradient gives the gradient."""
+
+    def __init__(self, gradient_of: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__(plain())
+        self.gradient_of = gradient_of
+
+    def forward(self, images: Tensor) -> Tensor:
+        passed: Tensor = _OwnBackward.apply(images, self.gradient_of)  # type: ignore[no-untyped-call]
+        return super().forward(passed)
+
+
+def not_implemented(_images: Tensor, _gradient: Tensor) -> Tensor:
+    raise LookupError("backward is not implemented")
+
+
+def nan_where_moved(images: Tensor, gradient: Tensor) -> Tensor:
+    """The first pixel of a digit is black; where it is not, the gradient is no number."""
+    return gradient.masked_fill(images[:, :1, :1, :1] > 0, float("nan"))
+
+
+def quantized() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.ao.quantization.quantize_dynamic(plain(), {nn.Linear}, dtype=torch.qint8)
+
+
+def not_finite() -> nn.Module:
+    network = linear()
+    nn.init.constant_(network[1].weight, float("nan"))  # type: ignore[index]
+    return network
+
+
+def needs_an_argument(width: int) -> nn.Module:
+    return nn.Linear(width, 10)
+
+
+def fails() -> nn.Module:
+    raise ValueError("the file config.yaml is missing")
+
+
+def without_forward() -> nn.Module:
+    class Empty(nn.Module):
+        pass
+
+    return Empty()
+
+
+def one_hot(logits: Tensor) -> Tensor:
+    return F.one_hot(logits.argmax(1), 10).float()
+
+
+class NotFiniteWhereBright(Around):
+    def forward(self, images: Tensor) -> Tensor:
+        bright = images.mean((1, 2, 3)) > 0.36
+        return super().forward(images) / (~bright).float()[:, None]
+
+
+def without_flag() -> Iterator[tuple[str, Callable[[], object]]]:
+    """Yield name and maker of every network that must be evaluated without a flag."""
+    yield from {
+        "plain": plain,
+        "linear": linear,
+        "dropout": lambda: trained(lambda: nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(64, 10))),
+        "layer_norm": lambda: trained(lambda: sequence(nn.LayerNorm((8, 8, 8)))),
+        "group_norm": lambda: trained(lambda: sequence(nn.GroupNorm(2, 8))),
+        "instance_norm": lambda: trained(lambda: sequence(nn.InstanceNorm2d(8))),
+        "attention": attention,
+        "lazy": lazy,
+        "half": lambda: plain().half(),
+        "bfloat16": lambda: plain().bfloat16(),
+        "double": lambda: plain().double(),
+        "mixed_precision": mixed_precision,
+        "double_logits": lambda: After(lambda logits: logits.double()),
+        "log_probabilities": lambda: After(lambda logits: logits.log_softmax(1)),
+        "logits_about_100": lambda: After(large_offset),
+        "normalizes_in_place": lambda: Before(in_place),
+        "writes_into_images": lambda: Before(blacken),
+        "resizes": lambda: Before(lambda images: F.interpolate(F.interpolate(images, scale_factor=2), size=8)),
+        "one_image_at_a_time": lambda: After(lambda logits: torch.cat(list(logits.split(1)))),
+        "buffers_alone": lambda: Buffers(registered=True),
+        "no_state": lambda: Buffers(registered=False),
+        "sparse_weights": SparseWeights,
+        "complex_weights": ComplexWeights,
+        "frozen": lambda: plain().requires_grad_(False),
+        "channels_last": lambda: plain().to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        "returns_nothing": lambda: ReturnsNothing(plain()),
+        "extra_state": lambda: ExtraState(plain()),
+        "optional_argument": lambda: OptionalArgument(plain()),
+        "data_parallel": lambda: nn.DataParallel(plain()),
+        "compiled": lambda: torch.compile(plain(), backend="eager"),
+        "scripted": scripted,
+        "traced": traced,
+        "spectral_norm": lambda: trained(
+            lambda: nn.Sequential(nn.Flatten(), parametrizations.spectral_norm(nn.Linear(64, 10)), Times(8.0))
+        ),
+        "weight_norm": weight_norm,
+        "own_backward": lambda: OwnBackward(lambda _images, gradient: gradient),
+        "members_in_a_list": lambda: PlainList(plain().requires_grad_(False), plain()),
+        "in_training_mode": in_training_mode,
+    }.items()
+
+
+class Times(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values * self.factor
+
+
+FLAGGED: dict[str, tuple[Callable[[], object], str]] = {
+    "batch_statistics": (batch_statistics, "check 12: the logits of an image depend on its batch"),
+    "batch_mean": (lambda: Before(lambda images: images - images.mean(0)), "check 12"),
+    "batch_maximum": (lambda: Before(lambda images: images / images.amax()), "check 12"),
+    "batch_size": (lambda: Before(lambda images: images / len(images) * 8), "check 12"),
+    "reversed_batch": (lambda: Before(lambda images: images.flip(0)), "check 12"),
+    "noise_by_place": (lambda: NoiseByPlace(plain()), "check 12"),
+    "members_in_training_mode": (lambda: PlainList(plain().train()), "check 12"),
+    "honest_without_gradient": (lambda: HonestWithoutGradient(plain()), "where gradients are computed"),
+    "members_with_dropout": (
+        lambda: PlainList(nn.Sequential(nn.Dropout(0.2), plain()).train()),
+        "check 1: a forward pass draws random numbers",
+    ),
+    "noisy": (lambda: Noisy(plain()), "check 1: a forward pass draws random numbers"),
+    "noise_of_numpy": (
+        lambda: Before(lambda images: images + torch.from_numpy(0.1 * np.random.rand(8, 8)).float()),
+        "check 2: two forward passes differ",
+    ),
+    "remembers": (lambda: Remembers(plain()), "check 2: two forward passes differ"),
+    "always_training": (lambda: AlwaysTraining(plain()), "modules are in training mode"),
+    "probabilities": (lambda: Softmax(plain()), "check 2: it returns probabilities"),
+    "rounded_images": (lambda: RoundedImages(plain()), "check 6"),
+    "rounded_logits": (lambda: RoundedLogits(plain()), "check 6"),
+    "saturated": (lambda: Scaled(plain(), 1e4), "check 6"),
+    "wrong_gradient": (lambda: WrongGradient(plain()), "check 8"),
+    "ignores_the_image": (lambda: Before(lambda images: images * 0), "check 6"),
+    "infinite_gradient_under_attack": (lambda: OwnBackward(nan_where_moved), "check 4"),
+}
+
+REFUSED: dict[str, tuple[Callable[..., object], str]] = {
+    "five_classes": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 5)), "returns 2 x 5 for 2 images"),
+    "colour_only": (lambda: nn.Conv2d(3, 10, 8), "fails on images of 1 x 8 x 8: RuntimeError"),
+    "tuple": (lambda: After(lambda logits: (logits, logits)), "returns tuple for 2 images"),
+    "dictionary": (lambda: After(lambda logits: {"logits": logits}), "returns dict for 2 images"),
+    "mean_of_the_batch": (lambda: After(lambda logits: logits.mean(0, keepdim=True)), "returns 1 x 10 for 2 images"),
+    "array": (lambda: After(lambda logits: logits.detach().numpy()), "returns ndarray for 2 images"),
+    "not_finite": (not_finite, "logits are not finite"),
+    "not_finite_where_bright": (lambda: NotFiniteWhereBright(plain()), "logits are not finite for"),
+    "whole_numbers": (lambda: After(lambda logits: logits.long()), "returns torch.int64"),
+    "complex_logits": (lambda: After(lambda logits: logits + 0j), "returns torch.complex64"),
+    "autocast": (lambda: Autocast(plain()), "returns torch.bfloat16"),
+    "casts_images": (lambda: Before(lambda images: images.half()), "fails on images of 1 x 8 x 8: RuntimeError"),
+    "one_hot_answers": (lambda: After(one_hot), "no gradient with respect to the images"),
+    "no_grad": (lambda: WithoutGradient(plain()), "no gradient with respect to the images"),
+    "inference_mode": (lambda: InferenceMode(plain()), "no gradient with respect to the images"),
+    "numpy": (lambda: ThroughNumPy(plain()), "no gradient with respect to the images"),
+    "quantized": (quantized, "no gradient with respect to the images"),
+    "infinite_gradient": (lambda: Before(lambda images: images.sqrt()), "is not finite"),
+    "failing_backward": (lambda: OwnBackward(not_implemented), "backward is not implemented"),
+    "counts_calls": (lambda: Counts(plain()), "changed the network's state"),
+    "shrinks_weights": (lambda: ShrinksWeights(plain()), "changed the network's state"),
+    "one_image_fails": (
+        lambda: nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64, track_running_stats=False), nn.Linear(64, 10)),
+        "fails on a single image: ValueError: Expected more than 1 value per channel",
+    ),
+    "fixed_batch": (lambda: Before(lambda images: images.view(500, 1, 8, 8)), "fails on images of 1 x 8 x 8"),
+    "on_no_device": (lambda: plain().to("meta"), "the network"),
+    "two_arguments": (lambda: TwoArguments(plain()), "missing 1 required positional argument: 'mask'"),
+    "needs_an_argument": (needs_an_argument, "missing 1 required positional argument: 'width'"),
+    "number": (lambda: 3, "returned int; it must return a torch.nn.Module"),
+    "class": (lambda: Around, "returned type; it must return a torch.nn.Module"),
+    "nothing": (lambda: None, "returned NoneType; it must return a torch.nn.Module"),
+    "failing_constructor": (fails, "ValueError: the file config.yaml is missing (" + __file__),
+    "exits_at_once": (sys.exit, "SystemExit"),
+    "without_init": (WithoutInit, "AttributeError: cannot assign module before Module.__init__() call"),
+    "without_forward": (without_forward, "NotImplementedError"),
+    "recursive": (lambda: Recursive(plain()), "RecursionError"),
+    "unhashable": (lambda: Unhashable(plain()), "TypeError: unhashable type"),
+    "refuses_mode": (lambda: RefusesMode(plain()), "calling train() is not supported"),
+    "refuses_state": (lambda: RefusesState(plain()), "PermissionError: the weights are confidential"),
+    "holds_lock": (HoldsLock, "cannot be copied: TypeError: cannot pickle '_thread.lock' object"),
+    "refuses_copies": (lambda: RefusesCopies(plain()), "cannot be copied: TypeError: there can be only one"),
+    "too_large": (lambda: Before(lambda images: images + torch.zeros(2**45)), "RuntimeError"),
+    "raises": (lambda: Raises(ValueError("no such layer")), "ValueError: no such layer"),
+    "raises_in_attack": (lambda: Raises(KeyError("block7"), 40), "KeyError: 'block7'"),
+    "exits": (lambda: Raises(SystemExit(0)), "SystemExit: 0"),
+    "exits_in_attack": (lambda: Raises(SystemExit(0), 40), "SystemExit: 0"),
+    "own_exit": (lambda: Raises(OwnExit("enough")), "OwnExit: enough"),
+    "unprintable": (lambda: Raises(UnprintableError()), "UnprintableError"),
+}
+
+NETWORKS: dict[str, Row] = {
+    **{name: Row(make, "evaluated") for name, make in without_flag()},
+    **{name: Row(make, "flagged", words) for name, (make, words) in FLAGGED.items()},
+    **{name: Row(make, "refused", words) for name, (make, words) in REFUSED.items()},
+}
+
+
+def __getattr__(name: str) -> Callable[[], object]:
+    """Return the maker of a row's network."""
+    try:
+        return NETWORKS[name].make
+    except KeyError:
+        raise AttributeError(name) from None
