@@ -1,11 +1,13 @@
 """Sanity checks: an honest network raises no flag, each planted way of looking robust raises its own."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from around import Around
+from foreign_networks import After, Before, HonestWithoutGradient, NoiseByPlace, PlainList
 from sanity_nets import (
     IMAGES,
     NEAR,
@@ -445,3 +447,29 @@ def test_the_reference_finds_what_a_weak_suite_left(judge: Judge, digits_net: nn
     assert (strong["flag"], strong["figures"]["stood"]) == (None, int(left[:32].sum()))
     none = run_check("reference AutoAttack", case(of, torch.zeros(IMAGES, dtype=torch.bool), radius=FAR))
     assert none["figures"] == {"fooled": 0, "stood": 0, "images": 32}
+
+
+# Batch.
+
+
+@pytest.mark.parametrize(
+    ("planted", "differing"),
+    [
+        (lambda model: Before(lambda images: images - images.mean(0), model), {"alone", "among others"}),
+        (lambda model: After(lambda logits: logits / len(logits), model), {"alone", "among others"}),
+        (lambda model: Before(lambda images: images.flip(0), model), {"alone", "among others"}),
+        (lambda model: PlainList(copy.deepcopy(model).train()), {"alone", "among others"}),
+        (NoiseByPlace, {"alone", "reversed"}),
+        (HonestWithoutGradient, {"with gradients"}),
+    ],
+    ids=["batch mean", "batch size", "order", "training mode", "noise by place", "gradients"],
+)
+def test_logits_that_depend_on_more_than_the_image_are_flagged(
+    planted: Callable[[nn.Module], nn.Module], differing: set[str], judge: Judge, digits_net: nn.Module
+) -> None:
+    found, fine = (run_check("batch", case(judge(net))) for net in (planted(digits_net), digits_net))
+    assert differing <= {name for name, value in found["figures"].items() if value > 0.01}
+    text = "differ where gradients are computed" if differing == {"with gradients"} else "depend on its batch"
+    assert text in str(found["flag"])
+    assert fine["flag"] is None
+    assert max(fine["figures"].values()) < 1e-4
