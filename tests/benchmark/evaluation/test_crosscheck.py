@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from saying import Say
-from tiny_study import work_in
+from tiny_study import change_weights, work_in
 from torch import Tensor
 
 from benchmark.cli import main
@@ -85,7 +85,11 @@ def test_an_attack_that_finds_something_else_is_counted_and_ends_with_1(
     assert all(row["disagreements"] > 0 for row in rows_of(finished))
 
 
-def test_a_run_without_checkpoint_or_record_is_one_message(say: Say, finished: Path) -> None:
+def test_another_checkpoint_or_none_or_no_record_is_one_message(say: Say, finished: Path) -> None:
+    change_weights(next((finished / "runs").rglob("seed-0-*.pt")))
+    said = say("crosscheck", *ONE)
+    assert said.code == 2
+    assert "has other weights" in said.error
     for folder, pattern, words in (
         ("runs", "seed-0-*.pt", "has no checkpoint"),
         ("results", "seed-0.json", "no finished record of these settings"),
