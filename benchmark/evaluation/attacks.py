@@ -53,7 +53,8 @@ class FrozenModel(nn.Module):
         super().__init__()
         self.batch_size = batch_size
         self.gradients = 0
-        self.model = copy.deepcopy(model).float().requires_grad_(False)
+        with torch.no_grad():  # the weights of a copied ScriptModule would not be leaves
+            self.model = copy.deepcopy(model).float().requires_grad_(False)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
         self.eval()
 

@@ -1,10 +1,12 @@
 """Networks: normalised inside, seeded outside the global generator, as published."""
 
+import hashlib
+
 import pytest
 import torch
 from torch import nn
 
-from benchmark.networks.build import Normalize, build_model, weights_hash
+from benchmark.networks.build import Normalize, build_model, state_dict_hash, weights_hash
 from benchmark.networks.fast import whitening_filters
 from benchmark.networks.flops import forward_flops
 from benchmark.runtime.errors import UsageError
@@ -60,6 +62,30 @@ def test_initial_weights_depend_on_their_seed_alone(name: str) -> None:
     torch.manual_seed(2)
     assert weights_hash(first) == weights_hash(build_model(name, images(name), 3, seed=5))
     assert weights_hash(first) != weights_hash(build_model(name, images(name), 3, seed=6))
+
+
+ODD = {
+    "bfloat16": torch.arange(6.0).bfloat16(),
+    "complex": torch.arange(6) * (1 + 2j),
+    "conjugate": (torch.arange(6) * (1 + 2j)).conj(),
+    "sparse": torch.eye(6).to_sparse(),
+    "quantized": torch.quantize_per_tensor(torch.arange(6.0), 1.0, 0, torch.qint8),
+    "a number": torch.tensor(5.0),
+    "empty": torch.empty(0, 3),
+    "transposed": torch.arange(6.0).view(2, 3).T,
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_weights_of_any_type_and_layout_have_a_hash(name: str) -> None:
+    value = ODD[name]
+    found = state_dict_hash({"weight": value, "extra state": 5})
+    assert found == state_dict_hash({"weight": value.clone()})
+    assert found != state_dict_hash({"other": value})
+    if name in ("a number", "transposed"):  # as records have it: the names and the values' bytes in C order
+        assert found == hashlib.sha256(b"weight" + value.contiguous().numpy().tobytes()).hexdigest()[:16]
+    if value.numel() and not value.is_quantized:
+        assert found != state_dict_hash({"weight": value * 2 + value})
 
 
 def test_every_network_has_the_layers_that_the_presets_name() -> None:
