@@ -87,8 +87,8 @@ def refuse_other_weights(checkpoint: Path, weights: Mapping[str, Tensor], record
     if found != recorded:
         raise UsageError(
             f"{record['arm']} seed {record['seed']}: the checkpoint {checkpoint} has other weights ({found}) than the "
-            f"record's ({recorded or 'not recorded'}). They are of two trainings, or of two epochs: give the right "
-            "folders by --runs and --results."
+            f"record's ({recorded or 'not recorded'}). They are of two trainings, or of two epochs; name the "
+            "folder of the right records by --results, that of the right checkpoints by --runs."
         )
 
 

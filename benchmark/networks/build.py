@@ -113,7 +113,5 @@ def _bytes_of(value: Tensor) -> bytes:
     value = value.detach().cpu()
     if value.layout != torch.strided:
         value = value.to_dense()
-    if value.is_quantized:
-        value = value.int_repr()
     # As bytes, because numpy lacks some of torch's types, such as bfloat16.
     return value.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
