@@ -30,7 +30,7 @@ def train_step(images, labels):  # the graph breaks at the step, which chooses i
 
 
 for _epoch in range(3):
-    for rows in torch.randperm(1500, generator=generator).view(-1, 50):
+    for rows in torch.randperm(1500).view(-1, 50):
         optimizer.zero_grad()
         train_step(images[rows], labels[rows])
         optimizer.step()

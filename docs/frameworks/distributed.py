@@ -17,7 +17,7 @@ pixels, classes = load_digits(return_X_y=True)
 images = torch.tensor(pixels / 16, dtype=torch.float32, device=device).view(-1, 1, 8, 8)
 labels = torch.tensor(classes, device=device)
 
-torch.manual_seed(0)
+torch.manual_seed(0)  # alike in every process: initial weights and the order of the data
 body = nn.Sequential(nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
 model = nn.Sequential(body, nn.Sequential(nn.Flatten(), nn.Linear(512, 10))).to(device)
 if sys.argv[1] == "fsdp2":
@@ -29,7 +29,7 @@ else:
 optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
 sba, generator = SBA(layers=("0",), p=0.5), torch.Generator().manual_seed(0)  # alike in every process
 for _epoch in range(3):
-    for rows in torch.randperm(1500, generator=generator).view(-1, processes, 60 // processes):
+    for rows in torch.randperm(1500).view(-1, processes, 60 // processes):
         step = sba(model, images[rows[rank]], labels[rows[rank]], generator=generator)
         optimizer.zero_grad()
         step.loss.backward()

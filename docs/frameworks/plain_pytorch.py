@@ -20,11 +20,11 @@ model = nn.Sequential(
 ).to(device)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
 scaler = torch.amp.GradScaler(device, enabled=device == "cuda")
-generator = torch.Generator().manual_seed(0)
+generator = torch.Generator().manual_seed(0)  # of the CPU, for SBA alone
 sba = SBA(layers=("0", "1"), p=0.5)
 
 for _epoch in range(3):
-    for rows in torch.randperm(1500, generator=generator).view(-1, 2, 50):  # batches of 2 times 50
+    for rows in torch.randperm(1500).view(-1, 2, 50):  # batches of 2 times 50
         for part in rows:
             with torch.autocast(device, half):
                 step = sba(model, images[part], labels[part], generator=generator)
@@ -35,5 +35,6 @@ for _epoch in range(3):
 
 checkpoint = {"model": model.state_dict(), "sba": sba.state_dict(), "generator": generator.get_state()}
 sba.load_state_dict(checkpoint["sba"])  # to resume
+generator.set_state(checkpoint["generator"])
 accuracy = (model.eval()(images[1500:]).argmax(1) == labels[1500:]).float().mean()
 print(f"accuracy {accuracy:.3f}")

@@ -2,7 +2,6 @@
 
 import lightning
 import torch
-import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -21,7 +20,7 @@ class Digits(lightning.LightningModule):
         self.generator = torch.Generator().manual_seed(0)
 
     def training_step(self, batch, _index):
-        return self.sba(self.network, *batch, generator=self.generator, criterion=F.cross_entropy).loss
+        return self.sba(self.network, *batch, generator=self.generator).loss
 
     def test_step(self, batch, _index):
         self.log("accuracy", (self.network(batch[0]).argmax(1) == batch[1]).float().mean())

@@ -23,7 +23,7 @@ sba = SBA(layers=("layer1", "layer2"), p=0.5)
 generator = torch.Generator().manual_seed(0)
 
 for epoch in range(4):
-    for rows in torch.randperm(1500, generator=generator).view(-1, 50):
+    for rows in torch.randperm(1500).view(-1, 50):
         mixed, targets = mixup(images[rows], labels[rows])  # soft targets (50, 10)
         step = sba(model, mixed, targets, generator=generator, criterion=SoftTargetCrossEntropy())
         optimizer.zero_grad()

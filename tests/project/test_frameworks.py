@@ -1,4 +1,4 @@
-"""docs/frameworks.md: its scripts are short, train a network and are described. Each row of what works has a test."""
+"""The scripts of docs/frameworks.md are short, described and train a network; each row of sba/README.md has a test."""
 
 import os
 import re
@@ -14,7 +14,7 @@ RUNS = {
     "with_lightning": [],
     "with_accelerate": [],
     "with_timm": [],
-    "compiled": ["eager"],  # the other backends need a C++ compiler
+    "compiled": ["eager"],  # others need a C++ compiler
     "distributed": ["ddp"],
     "distributed (FSDP2)": ["fsdp2"],
 }
