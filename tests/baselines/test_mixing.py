@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from sba_cases import generator
 from torch import Tensor, nn
 
-from baselines.cutmix import CutMix, _box
-from baselines.draws import beta
+from baselines.cutmix import CutMix
 from baselines.manifold_mixup import ManifoldMixup
 from baselines.mixup import Mixup
 from benchmark.runtime.torchvision import ensure_importable
@@ -196,24 +195,9 @@ def test_cutmix_agrees_with_torchvision_given_the_same_draws(
     torch.testing.assert_close(step.loss, F.cross_entropy(mixed.flatten(1)[:, :3], targets))
 
 
-def test_the_box_has_the_drawn_area_where_the_border_leaves_it_whole() -> None:
-    top, bottom, left, right = _box(0.75, 16, 16, 32, 32)
-    assert (bottom - top, right - left) == (16, 16)
-    assert _box(1.0, 5, 5, 32, 32) == (5, 5, 5, 5)
-    assert _box(0.0, 16, 16, 32, 32) == (0, 32, 0, 32)
-
-
 def test_cutmix_mixes_the_share_p_of_batches() -> None:
     model, draws, (x, y) = Spy(), generator(), images(8, 32, 32)
     for _ in range(1000):
         CutMix(p=0.3)(model, x, y, generator=draws)
     mixed = sum(not torch.equal(seen, x) for seen in model.seen)
     assert mixed == pytest.approx(300, abs=50)
-
-
-@pytest.mark.parametrize(("alpha", "spread"), [(1.0, 1 / 12), (2.0, 1 / 20), (0.2, 1 / 5.6)])
-def test_lambda_has_the_moments_of_the_beta_distribution(alpha: float, spread: float) -> None:
-    draws = generator()
-    lam = torch.tensor([beta(alpha, draws) for _ in range(4000)])
-    assert float(lam.mean()) == pytest.approx(0.5, abs=0.03)
-    assert float(lam.var()) == pytest.approx(spread, rel=0.08)  # 1 / (4 * (2 * alpha + 1))
