@@ -54,7 +54,7 @@ def evaluate_network(options: argparse.Namespace) -> int:
     refuse_too_few_classes(preset.evaluation, data.classes)
     model = network(preset, data, options.model, weights)
     name = run.get("arm") or printable((options.model or options.checkpoint.stem).rpartition(":")[2])
-    own = bool(run) and options.model is None
+    own = options.model is None and run.get("preset") == preset.name
     record = evaluate_one(preset, name, run.get("seed", 0), model, data, device, own)
     print(network_page(load_study(record["preset"], [record])), end="")
     if options.output:

@@ -106,9 +106,8 @@ class ExternalModel(nn.Module):
         super().__init__()
         self.network = network
         self.float()
-        self.register_buffer(
-            "place", torch.empty(0), persistent=False
-        )  # so that a network without weights has a device
+        # A network without weights has a device too: that of this buffer.
+        self.register_buffer("place", torch.empty(0), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the network's logits."""
