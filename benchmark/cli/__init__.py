@@ -45,7 +45,7 @@ def _run_one(options: argparse.Namespace) -> int:
         return _ended(error.exit_code)
     except (KeyboardInterrupt, Stopped) as stopped:
         if os.environ.get("RANK", "0") == "0":  # once for all processes of torchrun
-            print("\ninterrupted. Finished work is kept; the same command resumes.", file=sys.stderr)
+            print("\ninterrupted. Finished work is kept; the same command goes on from there.", file=sys.stderr)
         return _ended(stopped.exit_code if isinstance(stopped, Stopped) else 130)
 
 
