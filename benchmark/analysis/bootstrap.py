@@ -1,6 +1,6 @@
 """The two-level bootstrap, a sensitivity interval that resamples seeds and, within each drawn seed, images.
 
-What it covers. A seed's difference carries the noise of its own images already, and drawing images adds that noise once
+Coverage: a seed's difference carries the noise of its own images already, and drawing images adds that noise once
 more. With 10 seeds and normal differences, simulated 95% intervals held the true difference in 90% of studies where
 that noise is a small part of the variance over seeds, in 95% where it is a quarter, and in 99% where it is all of it.
 The t interval keeps 95% in each case. Images are drawn for each seed by itself, as if every seed had a test set of its

@@ -31,7 +31,7 @@ def contradictions(record: Record) -> Iterator[str]:
     """Yield one line for each value of a record that another one contradicts.
 
     Raises:
-        ValueError: outcome bits that are not those of as many images as the record says.
+        ValueError: outcome bits whose number is not the record's number of images.
     """
     trained = bool(record["settings_hash"])
     if trained and record["settings_hash"] != identity(record["settings"], record["seed"]):

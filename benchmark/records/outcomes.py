@@ -84,7 +84,7 @@ def learning_curve(record: Record) -> tuple[Floats, Floats, Floats]:
     """Return the accuracy on the evaluated images over the training.
 
     The first point is before training, where the accuracy is that of guessing, 100 / classes. Whole batches count; an
-    epoch that was cut short (compute mode) says how many images it had.
+    epoch that was cut short (compute mode) has its own number of images.
 
     Returns:
         Images trained on (in thousands), seconds of training and accuracy (in percentage points), each (epoch + 1,).

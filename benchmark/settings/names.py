@@ -1,6 +1,6 @@
 """Names in presets: the table that holds the names of each kind, and the object that a name refers to.
 
-Each table lives in the package of what it lists. Settings check names before torch or data is loaded, so the modules
+Each table lives in the package that its rows belong to. Settings check names before torch or data is loaded, so the modules
 that hold tables import no torch: where an object needs it, the row gives its address, "package.module:name".
 """
 
@@ -61,7 +61,7 @@ def look_up(name: str, rows: Mapping[str, Entry]) -> Any:
     row = rows[name]
     try:
         return load(row.target)
-    except Exception as error:  # whatever a module that is not ours raises while it is imported
+    except Exception as error:  # a foreign module may raise anything while it is imported
         raise UsageError(
             f"{name!r} ({row.source}) cannot be imported from {row.target}: {shorten(str(error))}."
         ) from error

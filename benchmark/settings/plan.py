@@ -15,7 +15,7 @@ from benchmark.settings.methods import METHODS, methods
 from benchmark.settings.names import dotted, look_up
 from benchmark.settings.preset import Arm, Preset, Recipe
 
-# Raised whenever the code changes what the same settings compute, so that old records do not count as done.
+# Incremented when the same settings give other results, so that old records do not count as done.
 NUMERICS = 3
 # Settings that came later: left out where they have their default, so that older runs keep their identity.
 LATER = {

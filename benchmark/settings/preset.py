@@ -1,4 +1,4 @@
-"""Settings of a study: validated, frozen tables. Every rule stands beside the field or the table that it is about."""
+"""Settings of a study: validated, frozen tables. Every rule is declared beside its field or table."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ MARKUP = "|<>[]`*\\"
 # Windows opens a device where one of these names a folder.
 DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 
-Contradiction = tuple[str, object, str]  # key, value, what is wrong with it beside the others
+Contradiction = tuple[str, object, str]  # key, value, problem
 
 
 def _no_device(name: str) -> str:
@@ -116,7 +116,7 @@ class DataSettings(Settings):
     `streamed` images stay files, for sets too large for the memory: each is decoded anew in every epoch, its shorter
     side resized to `resize` (0 means `pixels`), and the centre of `pixels` x `pixels` cut out. Their standard
     augmentation is a random resized crop, and mirroring. `synthetic` images are made up, in the data set's format: its
-    checksums and numbers of images are not compared, and the record says so.
+    checksums and numbers of images are not compared, and the record is marked.
     """
 
     dataset: Annotated[Text, _known("data set")]
@@ -253,7 +253,7 @@ class Arm(Settings):
 
 
 class Analysis(Settings):
-    """What is tested, named before the run.
+    """The comparisons to test, named before the run.
 
     `treatment` is compared with every arm in `against` and in `relatives` on each of `endpoints`, the primary first.
     These are two families of comparisons: Holm's correction runs over the arms of one family, within an endpoint.

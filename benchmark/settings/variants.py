@@ -4,7 +4,7 @@ How an ablation decides, fixed before its records were analysed (the model behin
 layers, noise and temperature (marked * in the method card) keep the default unless another reading has a higher
 last-epoch accuracy at a Benjamini-Hochberg p below 0.05 (of the additive model of all rows and seeds,
 `exploratory.block_t`) and no lower robust area at such a p; of several, the one with the highest mean accuracy. Every
-other setting stays at its default whatever the table says.
+other setting stays at its default in any case.
 """
 
 import json
