@@ -1,7 +1,7 @@
 """Names in presets: the table that holds the names of each kind, and the object that a name refers to.
 
-Each table lives in the package that its rows belong to. Settings check names before torch or data is loaded, so the modules
-that hold tables import no torch: where an object needs it, the row gives its address, "package.module:name".
+Each table lives in the package that its rows belong to. Settings check names before torch or data is loaded, so the
+modules that hold tables import no torch: where an object needs it, the row gives its address, "package.module:name".
 """
 
 import re

@@ -20,23 +20,7 @@ SHARED = settings(
 )
 BASE = as_values(load_preset("cifar10_jpeg_cpu"))
 OUTSIDE = [
-    "../x",
-    "..",
-    ".",
-    "",
-    "/abs",
-    "a/b",
-    "a\\b",
-    "C:x",
-    "~",
-    "a.b",
-    "-x",
-    "_x",
-    " a",
-    "a ",
-    "a\nb",
-    "a\n",
-    "a\0",
+    *("../x", "..", ".", "", "/abs", "a/b", "a\\b", "C:x", "~", "a.b", "-x", "_x", " a", "a ", "a\nb", "a\n", "a\0"),
 ]
 DEVICE_LIKE = ["CON", "con", "nul", "com1", "lpt9", "NUL", "con.txt"]
 LOOK_ALIKE = ["erм", "\uff45rm", "er\u200bm", "a\u2215b", "a\uff0fb", "٣", "ﬁ", "\u202eabc", "e\u0301"]
