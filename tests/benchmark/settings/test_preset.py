@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from method_cases import SETTINGS
 from pydantic import ValidationError
+from saying import Say
 from whole_presets import SCHEMA, Values, as_values, load, presets, resolved
 
 from benchmark.runtime.errors import UsageError
@@ -387,3 +388,21 @@ def test_a_smoke_run_and_compute_mode_of_any_preset_are_presets(tmp_path: Path, 
     assert small.name == f"{preset.name}-smoke"
     compute = at_equal_compute(preset)
     assert Preset.model_validate_json(compute.model_dump_json()) == compute
+
+
+LAST_SEED = 2**63 - 1
+EDGES = (
+    *("title=Edges $x_$ %d {y} & _ ^ ~ #", f"seeds=[{LAST_SEED}]", "data.train_images=60", "data.test_images=20"),
+    *("recipe.epochs=1", "recipe.batch_size=60", "recipe.learning_rate=1e-300", "recipe.precision=float32"),
+    *("evaluation.images=10", "evaluation.eps=[1e-4, 255.0]", "evaluation.l2_eps=[1e-4, 1e4]", "analysis.eps=1e-4"),
+    *(f"evaluation.{norm}attacks=[{{name='apgd_dlr', steps=1}}]" for norm in ("", "l2_")),
+    *("analysis.margin=1e-300", "analysis.level=99.99", "analysis.levels=[1e-300, 99.99]"),
+    "analysis.endpoints=['area', 'images', 'seconds', 'learning', 'eps', 'clean']",
+)
+
+
+def test_a_study_at_the_edges_of_its_bounds_is_trained_and_reported(fresh: Path, say: Say) -> None:
+    said = say("run", "smoke", "--arms", "sba,erm", "--report", *(f"--set={edge}" for edge in EDGES))
+    assert said.code == 0, said.error
+    assert len(list(fresh.rglob(f"seed-{LAST_SEED}.json"))) == 2
+    assert "Edges" in (fresh / "results" / "smoke" / "README.md").read_text(encoding="utf-8")
