@@ -58,7 +58,7 @@ def test_joint_attacks_cost_less_and_find_the_same(monkeypatch: pytest.MonkeyPat
         "recipe.epochs=3",
         "evaluation.images=64",
         "evaluation.batch_size=32",
-        "evaluation.eps=[4.0, 16.0]",
+        "evaluation.eps=[16.0, 64.0]",
         "evaluation.l2_eps=[0.4]",
         "evaluation.checks={images = 16, square_queries = 10, repeated = 8, long_steps = 4}",
     )
