@@ -162,30 +162,11 @@ def test_no_preset_compares_its_arms_at_the_largest_eps_which_is_the_floor(name:
 
 # 4. The reference's parameters.
 
-OURS_AND_THEIRS = {  # attribute of torchattacks -> attribute of pyautoattack
-    "apgd_ce": {"steps": "n_iter", "n_restarts": "n_restarts", "eot_iter": "eot_iter", "thr_decr": "thr_decr"},
-    "apgd_t": {
-        "steps": "n_iter",
-        "n_restarts": "n_restarts",
-        "eot_iter": "eot_iter",
-        "thr_decr": "thr_decr",
-        "n_target_classes": "n_target_classes",
-    },
-    "fab_t": {
-        "steps": "n_iter",
-        "n_restarts": "n_restarts",
-        "alpha_max": "alpha_max",
-        "eta": "eta",
-        "beta": "beta",
-        "n_target_classes": "n_target_classes",
-    },
-    "square": {
-        "n_queries": "n_queries",
-        "n_restarts": "n_restarts",
-        "p_init": "p_init",
-        "loss": "loss",
-        "rescale_schedule": "rescale_schedule",
-    },
+OURS_AND_THEIRS = {  # attributes of torchattacks, and after = those of pyautoattack where they are called otherwise
+    "apgd_ce": "steps=n_iter n_restarts eot_iter thr_decr norm eps seed",
+    "apgd_t": "steps=n_iter n_restarts eot_iter thr_decr n_target_classes norm eps seed",
+    "fab_t": "steps=n_iter n_restarts alpha_max eta beta n_target_classes norm eps seed",
+    "square": "n_queries n_restarts p_init loss rescale_schedule norm eps seed",
 }
 
 
@@ -207,9 +188,10 @@ def test_the_parts_of_autoattack_have_the_parameters_of_the_reference(norm: Norm
     for attack in ours:
         made, theirs = made_of(attack, frozen, norm, 100), parts[attack.name]
         renamed = type(made).__module__.startswith("torchattacks")
-        for mine, yours in {**OURS_AND_THEIRS[attack.name], "norm": "norm", "eps": "eps", "seed": "seed"}.items():
-            found = getattr(made, mine if renamed else yours)
-            assert (attack.name, mine, found) == (attack.name, mine, getattr(theirs, yours))
+        for pair in OURS_AND_THEIRS[attack.name].split():
+            mine, _, yours = pair.partition("=")
+            found = getattr(made, mine if renamed else yours or mine)
+            assert (attack.name, mine, found) == (attack.name, mine, getattr(theirs, yours or mine))
     assert made_of(ours[0], frozen, norm).loss == reference.apgd.loss == "ce"
     assert made_of(ours[2], frozen, norm).multi_targeted
 

@@ -26,7 +26,9 @@ from benchmark.training.state import start
 def evaluated(
     model: nn.Module, data: Data, surrogate: Callable[[], nn.Module], told: Callable[[str, float], None], *more: str
 ) -> Evaluated:
-    shrunk = ("evaluation.images=32", "evaluation.batch_size=16", "evaluation.eps=[4.0, 16.0]", *more)
+    attacks = '[{name = "fgsm", steps = 1}, {name = "apgd_dlr", steps = 2}]'
+    sizes = ("evaluation.images=32", "evaluation.batch_size=16", "evaluation.eps=[4.0, 16.0]")
+    shrunk = (*sizes, f"evaluation.attacks={attacks}", *more)
     return evaluate(load_preset("smoke", shrunk), 0, model, data, surrogate, told)
 
 

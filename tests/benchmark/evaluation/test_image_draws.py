@@ -115,12 +115,6 @@ def test_other_shapes_come_from_the_seeded_global_generator(other: Callable[[], 
     assert torch.equal(found[1], found[3])
 
 
-def test_a_single_image_has_its_own_draws_too() -> None:
-    with ImageStreams([SEEDS[2]]):
-        one = torch.rand(1, 3, 6, 4)
-    assert torch.equal(one[0], drawn(FORMS["rand of numbers"], SEEDS)[0][2])
-
-
 def test_after_it_draws_are_global_again() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)

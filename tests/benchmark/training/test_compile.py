@@ -1,4 +1,4 @@
-"""torch.compile: rehearsing leaves no trace, halves compute what the whole does, and every method takes them."""
+"""torch.compile: the warm-up leaves no trace, halves compute what the whole does, and every method takes them."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -68,9 +68,7 @@ def everything(state: State) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("steps", [0, 2])
-def test_rehearsed_steps_leave_the_state_as_it_was(
-    steps: int, traced: list[str], make_run: MakeRun, digits: Data
-) -> None:
+def test_the_warm_up_leaves_the_state_as_it_was(steps: int, traced: list[str], make_run: MakeRun, digits: Data) -> None:
     run = make_run("sba")
     state = start(run, digits, CPU)
 
