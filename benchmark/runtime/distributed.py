@@ -20,7 +20,7 @@ Value = TypeVar("Value")
 # training torch's default timeout holds.
 TIMEOUT = datetime.timedelta(days=7)
 LOST = (
-    "another process of this job ended. If its message is not shown here, torchrun names it. What was done is kept; "
+    "another process of this job ended. If its message is not shown here, torchrun names it. Finished work is kept; "
     "the same command goes on from there."
 )
 

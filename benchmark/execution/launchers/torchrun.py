@@ -17,7 +17,7 @@ from benchmark.runtime.signals import Stopped
 from benchmark.settings.plan import Run
 
 WITHOUT_GPU = 2  # processes of `--processes gpus` on a machine without GPUs
-ENDED = "a process of this job ended with an error, which is printed above. What was done is kept."
+ENDED = "a process of this job ended with an error, which is printed above. Finished work is kept."
 
 
 def check(options: Options) -> None:

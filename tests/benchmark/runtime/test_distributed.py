@@ -80,7 +80,7 @@ def test_what_ends_a_job_is_told_and_the_same_command_goes_on_to_the_same_record
     said, _ = job.communicate(timeout=LIMIT)
     assert job.returncode != 0
     # Where training was already over, the first process learns of it by torchrun's signal.
-    assert "another process of this job ended" in said or "interrupted. What was done" in said, said
+    assert "another process of this job ended" in said or "interrupted. Finished work" in said, said
     assert "the same command goes on from there" in said
     job = start("--arms", "sba", "--checkpoint-steps", "2")
     until_epoch(2, job)
