@@ -19,7 +19,6 @@ from benchmark.evaluation.external_models import (
     refuse_unfit,
 )
 from benchmark.evaluation.joint import refuse_too_few_classes
-from benchmark.evaluation.user_code import own_words
 from benchmark.execution.progress import Attacking, evaluation_bar
 from benchmark.execution.record import add_evaluation, untrained_record
 from benchmark.records.schema import Record
@@ -29,6 +28,7 @@ from benchmark.runtime.console import printable
 from benchmark.runtime.environment import choose_device
 from benchmark.runtime.errors import RunError, UsageError
 from benchmark.runtime.memory import keep_freed_memory, peak_memory
+from benchmark.runtime.user_code import own_words
 from benchmark.settings.load import load_preset
 from benchmark.settings.preset import Preset
 from benchmark.training.surrogate import train_surrogate

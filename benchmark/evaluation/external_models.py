@@ -14,11 +14,11 @@ from typing_extensions import TypedDict  # pydantic takes typing's own from Pyth
 
 from benchmark.data.load import Data, to_float
 from benchmark.evaluation.attacks import FrozenModel
-from benchmark.evaluation.user_code import own_words
 from benchmark.networks.build import build_model, eval_mode, state_dict_hash
 from benchmark.records.schema import CountOrZero, Record, Text
 from benchmark.runtime.errors import RunError, UsageError, shorten
 from benchmark.runtime.files import DamagedFileError, load_tensors
+from benchmark.runtime.user_code import own_words
 from benchmark.settings.preset import Preset
 from benchmark.training.checkpoint import identity_of
 
