@@ -28,7 +28,8 @@ def test_every_method_takes_the_steps_of_one_process_with_the_whole_batch(ranks:
     for name in CASES:
         alone, pair = two_processes.take_steps(name, network()), [rank[name] for rank in ranks]
         assert [rank["layers"] for rank in pair] == [alone["layers"]] * 2, name
-        assert all(torch.equal(rank["draws"], alone["draws"]) for rank in pair), name
+        equal = [torch.equal(rank["draws"], alone["draws"]) for rank in pair]
+        assert all(equal), f"{name}: draws are not those of the whole batch (baselines/draws.py has draws that are)"
         assert all(rank["clean"] for rank in pair), f"{name}: hooks or attributes are left on the modules"
         losses = (pair[0]["losses"] + pair[1]["losses"]) / 2
         torch.testing.assert_close(losses, alone["losses"], atol=1e-5, rtol=0, msg=name)

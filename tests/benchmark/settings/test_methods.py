@@ -40,14 +40,14 @@ def test_the_generator_alone_decides(method: Any) -> None:
     for noise in (1, 2):
         torch.manual_seed(noise)  # what the global state is must not matter
         losses.append(method(network(), *batch(), generator=generator(5)).loss)
-    assert torch.equal(*losses)
+    assert torch.equal(*losses), "the loss depends on torch's global random state: draw from the generator passed in"
 
 
 def test_global_random_state_is_untouched(method: Any) -> None:
     before = torch.get_rng_state(), random.getstate()
     method(network(), *batch(), generator=generator())
-    assert torch.equal(before[0], torch.get_rng_state())
-    assert before[1] == random.getstate()
+    assert torch.equal(before[0], torch.get_rng_state()), "torch's global random state was drawn from or seeded"
+    assert before[1] == random.getstate(), "the global state of Python's random was drawn from or seeded"
 
 
 def test_the_loss_falls(method: Any) -> None:
