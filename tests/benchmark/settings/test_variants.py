@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from few_attacks import FEW_ATTACKS, FLOAT32
+from few_attacks import FLOAT32
 from saying import Say
 from tiny_study import read
 
@@ -111,9 +111,10 @@ def test_ramps_spend_as_much_as_the_default_within_a_fifth() -> None:
             assert sum(step.virtual > 0 for step in steps) == pytest.approx(150, rel=0.2)
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_the_command_trains_rows_and_reports_them_as_exploratory(fresh: Path, say: Say) -> None:
     arms = ("--arms", "default,noise_1,erm,erm_equal_compute", "--seeds", "0,1")
-    small = ("ablation.train_images=128", "ablation.epochs=1", "ablation.equal_compute_epochs=2")
+    small = ("ablation.train_images=128", "ablation.epochs=1", "ablation.equal_compute_epochs=2", "ablation.eps=[16.0]")
     said = say("run", "smoke", "--ablation", *arms, *(f"--set={override}" for override in small))
     assert said.code == 0
     assert "Each row minus default: accuracy on the validation images after the last epoch, points" in said.out
@@ -129,7 +130,8 @@ def test_the_command_trains_rows_and_reports_them_as_exploratory(fresh: Path, sa
 
 
 def test_a_smoke_run_of_it_is_tiny(fresh: Path, say: Say) -> None:
-    one = ("--arms", "temperature_1", "--seeds", "0", *FEW_ATTACKS, *FLOAT32, "--set", "ablation.epochs=1")
+    small = ("ablation.epochs=1", "ablation.attacked_images=4", "ablation.attacks=[{name='apgd_dlr', steps=1}]")
+    one = ("--arms", "temperature_1", "--seeds", "0", *FLOAT32, *(f"--set={override}" for override in small))
     assert say("run", "cifar10", "--ablation", "--smoke", "--synthetic", *one).code == 0
     (path,) = fresh.rglob("temperature_1/seed-0.json")
     assert read(path)["data"]["train_images"] == 600
