@@ -18,16 +18,22 @@ POINTS = "points"
 class Measure(NamedTuple):
     """An endpoint.
 
-    `title`: its name in a report, with the study's {split}, {eps}, {level} and {largest} eps. `unit`: of its values.
-    `values`: a study -> (arm, seed), nan where a run has none. `more_is_better`: the direction. `attacked`: whether
-    attacks take part. `margin`: whether the margin of equivalence, in points of accuracy, applies; not to the area over
-    eps, whose size depends on the largest eps. `undefined`: whether a finished run may have no value, because it never
-    reached the accuracy.
+    Attributes:
+        title: its name in a report; {split}, {eps}, {level} and {largest}, the largest eps, are those of the study.
+        unit: of its values, which reports print with two decimals.
+        values: a study -> (arm, seed), nan where a run has no value; `Study.each` makes it from a function of a record.
+        short: its name above a column or a panel, in which the same is filled in; without one, the title.
+        more_is_better: the direction.
+        attacked: whether attacks take part.
+        margin: whether the margin of equivalence, in points of accuracy, applies; not to the area over eps, whose size
+            depends on the largest eps.
+        undefined: whether a finished run may have no value, because it never reached the accuracy.
     """
 
     title: str
     unit: str
     values: "Callable[[Study], Floats]"
+    short: str = ""
     more_is_better: bool = True
     attacked: bool = False
     margin: bool = False
@@ -123,18 +129,34 @@ def _to_level(measure: Callable[[Record, float], float]) -> "Callable[[Study], F
 
 ENDPOINTS: dict[Endpoint, Measure] = {
     "clean": Measure(
-        "accuracy on the {split} images after the last epoch", POINTS, lambda study: study.clean, margin=True
+        "accuracy on the {split} images after the last epoch",
+        POINTS,
+        lambda study: study.clean,
+        "accuracy",
+        margin=True,
     ),
     "area": Measure(
         "area under the curve of accuracy under these attacks, Linf eps from 0 to {largest:g}/255",
         POINTS,
         lambda study: area_under_curve(study.eps, study.robust),
+        "robust area",
         attacked=True,
     ),
     "eps": Measure(
-        "accuracy under these attacks at Linf eps = {eps:g}/255", POINTS, _at_eps, attacked=True, margin=True
+        "accuracy under these attacks at Linf eps = {eps:g}/255",
+        POINTS,
+        _at_eps,
+        "accuracy at {eps:g}/255",
+        attacked=True,
+        margin=True,
     ),
-    "learning": Measure("area under the learning curve", POINTS, lambda study: study.each(learning_area), margin=True),
+    "learning": Measure(
+        "area under the learning curve",
+        POINTS,
+        lambda study: study.each(learning_area),
+        "learning curve",
+        margin=True,
+    ),
     "images": Measure(
         "training images until {level:g}% accuracy",
         "thousand images",

@@ -12,6 +12,7 @@ from benchmark.settings.preset import Endpoint
 
 # Settings that an ablation decides, and how the names of their rows begin.
 DECIDED = {"layers": "layers_", "noise": "noise_", "temperature": "temperature_"}
+DECIDE: tuple[Endpoint, Endpoint] = ("clean", "area")  # the endpoints of the rule, see `decide`
 
 
 def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
@@ -126,7 +127,7 @@ def decide(study: Study) -> list[Decision]:
     A row meets it whose accuracy is higher than the default's and whose robust area is not lower, each at a p below .05
     after Benjamini and Hochberg; of several, the one with the highest accuracy replaces the default.
     """
-    clean, area = contrasts(study, "clean"), contrasts(study, "area")
+    clean, area = (contrasts(study, endpoint) for endpoint in DECIDE)
 
     def differs(contrast: Contrast | None, sign: int) -> bool:
         return contrast is not None and contrast.sure and sign * contrast.t.difference > 0

@@ -11,7 +11,7 @@ from benchmark.analysis.paired import Floats
 from benchmark.records.consistency import name, named, refuse_mixed
 from benchmark.records.outcomes import clean_accuracy, robust_curve
 from benchmark.records.schema import Record
-from benchmark.runtime.errors import RunError, UsageError
+from benchmark.runtime.errors import RunError, UsageError, shorten
 from benchmark.settings.preset import Endpoint
 
 Status = Literal["done", "diverged", "missing"]
@@ -127,20 +127,54 @@ class Study:
 
     def title(self, endpoint: Endpoint) -> str:
         """Return an endpoint's name in this study."""
+        return self._filled(ENDPOINTS[endpoint].title)
+
+    def short(self, endpoint: Endpoint) -> str:
+        """Return an endpoint's short name in this study."""
+        return self._filled(ENDPOINTS[endpoint].short or ENDPOINTS[endpoint].title)
+
+    def _filled(self, text: str) -> str:
         named = {"eps": self.analysis["eps"], "level": self.analysis["level"], "largest": self.eps[-1]}
-        return ENDPOINTS[endpoint].title.format(split=self.split, **named)
+        return text.format(split=self.split, **named)
 
     def values(self, endpoint: Endpoint) -> Floats:
-        """Return an endpoint as (arm, seed), in its unit; nan where a run has no value. See `ENDPOINTS`."""
-        return ENDPOINTS[endpoint].values(self)
+        """Return an endpoint as (arm, seed), in its unit; nan where a run has no value. See `ENDPOINTS`.
+
+        Raises:
+            RunError: the endpoint's function raises an error, or does not return one number for each arm and seed; the
+                message names the endpoint and, if `each` called the function, the record.
+        """
+        try:
+            values = np.asarray(ENDPOINTS[endpoint].values(self), dtype=np.float64)
+        except _RecordError as error:
+            raise RunError(f"endpoint {endpoint!r} failed on the record {error}") from error
+        except Exception as error:
+            raise RunError(f"endpoint {endpoint!r} failed on the study {self.preset}: {_cause(error)}") from error
+        if values.shape != (len(self.arms), len(self.seeds)):
+            raise RunError(
+                f"endpoint {endpoint!r} must return one number for each of {len(self.arms)} arms and "
+                f"{len(self.seeds)} seeds of the study {self.preset}; it returned an array of shape {values.shape}."
+            )
+        return values
 
     def each(self, measure: Callable[[Record], float]) -> Floats:
         """Return `measure` of every finished run as (arm, seed), nan elsewhere."""
         values = np.full((len(self.arms), len(self.seeds)), np.nan)
         for (arm, seed), record in self.records.items():
             if record["status"] == "done":
-                values[self.arms.index(arm), self.seeds.index(seed)] = measure(record)
+                try:
+                    values[self.arms.index(arm), self.seeds.index(seed)] = measure(record)
+                except Exception as error:  # `measure` may be anyone's
+                    raise _RecordError(f"{self.preset}/{name(record)}.json: {_cause(error)}") from error
         return values
+
+
+class _RecordError(Exception):
+    """A function of a record failed; the text has the record's path and the cause."""
+
+
+def _cause(error: Exception) -> str:
+    return f"{type(error).__name__}: {shorten(str(error))}."
 
 
 def load_study(preset: str, records: list[Record]) -> Study:

@@ -96,18 +96,9 @@ def _report_command(options: argparse.Namespace) -> int:
 def _list_command(options: argparse.Namespace) -> int:
     from tabulate import tabulate
 
-    from benchmark.settings import names
-    from benchmark.settings.load import load_preset, preset_names
+    from benchmark.cli.listing import KINDS
 
-    if options.kind == "presets":
-        rows = [(name, load_preset(name).title) for name in preset_names()]
-    elif options.kind == "arms":
-        arms = {name: arm for preset in preset_names() for name, arm in load_preset(preset).arms.items()}
-        rows = [(name, f"method {arm.method}, augmentation {arm.augmentation}") for name, arm in arms.items()]
-    else:
-        kinds = {"methods": "method", "datasets": "data set", "models": "network", "attacks": "attack"}
-        rows = [(name, row.source) for name, row in names.table(kinds[options.kind]).items()]
-    print(tabulate(rows, tablefmt="plain"))
+    print(tabulate(KINDS[options.kind](), tablefmt="plain", disable_numparse=True))
     return 0
 
 

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from benchmark.cli.listing import KINDS
 from benchmark.runtime.errors import nearest
 from benchmark.runtime.files import refuse_irregular
 from benchmark.settings.preset import MAX_SEEDS
@@ -248,8 +249,8 @@ def _add_tune(commands: Commands) -> None:
 
 
 def _add_list(commands: Commands) -> None:
-    listing = commands.add_parser("list", help="the known names of one kind, one a line, each with its source")
-    listing.add_argument("kind", choices=("presets", "arms", "methods", "datasets", "models", "attacks"))
+    listing = commands.add_parser("list", help="the known names of one kind, one a line, each with its description")
+    listing.add_argument("kind", choices=tuple(KINDS))
 
 
 def _add_speed(commands: Commands) -> None:

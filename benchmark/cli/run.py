@@ -16,6 +16,7 @@ from benchmark.execution.events import refuse_without_tensorboard
 from benchmark.execution.launchers import LAUNCHERS
 from benchmark.execution.launchers.context import Context
 from benchmark.execution.paths import Folders, RunPaths
+from benchmark.execution.preflight import refuse_other_analysis
 from benchmark.execution.status import is_pending, mark_for_repetition
 from benchmark.execution.worker import summarize, tidy_after_kills
 from benchmark.runtime.distributed import Group, joined
@@ -98,7 +99,10 @@ def _pending(plan: Sequence[Run], folders: Folders, options: argparse.Namespace)
     if (options.force or options.retry_failed) and not options.worker_of:
         check_writable(folders.results, folders.runs)
         mark_for_repetition(plan, folders, everything=options.force)
-    todo = [run for run in plan if is_pending(run, RunPaths(run, folders))]
+    pending = [is_pending(run, RunPaths(run, folders)) for run in plan]
+    todo = [run for run, started in zip(plan, pending, strict=True) if started]
+    if not options.worker_of:
+        refuse_other_analysis([run for run, started in zip(plan, pending, strict=True) if not started], folders)
     if todo:
         check_writable(folders.results, folders.runs)
     return todo

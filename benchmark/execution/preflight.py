@@ -8,10 +8,10 @@ import torch
 from benchmark.data.load import Data, to_float
 from benchmark.evaluation.evaluate import attacked_images, evaluated_split
 from benchmark.evaluation.joint import refuse_too_few_classes
-from benchmark.execution.paths import Folders
+from benchmark.execution.paths import Folders, RunPaths
 from benchmark.execution.record import analysis_of
-from benchmark.records.consistency import differences, named
-from benchmark.records.store import read_study
+from benchmark.records.consistency import binding, differences, named
+from benchmark.records.store import read_record, read_study
 from benchmark.runtime.distributed import Group
 from benchmark.runtime.errors import UsageError, shorten
 from benchmark.settings.plan import Run
@@ -79,7 +79,7 @@ def refuse_foreign(runs: Sequence[Run], data: Data, folders: Folders, device: to
         "torch": ".".join(torch.__version__.split(".")[:2]),
         "device": device.type,
         "compiled": "on" if compiles(run.preset.recipe, device, group) else "off",
-        "analysis": analysis_of(run),
+        "analysis": binding(analysis_of(run)),
     }
     for record in read_study(folders.results, run.preset.name):
         environment = record["environment"]
@@ -88,13 +88,29 @@ def refuse_foreign(runs: Sequence[Run], data: Data, folders: Folders, device: to
             "torch": ".".join(environment["torch"].split(".")[:2]),
             "device": environment["device"],
             "compiled": environment.get("compiled", "off"),
-            "analysis": named(record),
+            "analysis": binding(named(record)),
         }
         if changes := differences(there, here):
             listed = "\n".join(f"  {line}" for line in changes)
             raise UsageError(
                 f"the records in {folders.results / run.preset.name} were made under other conditions (there -> now):\n"
                 f"{listed}\nChoose another folder with --results DIR, or repeat all runs with --force."
+            )
+
+
+def refuse_other_analysis(done: Sequence[Run], folders: Folders) -> None:
+    """Raise UsageError if the record of a finished run names another analysis than the preset does now.
+
+    Reports read the analysis of the records, so a change of the preset would have no effect.
+    """
+    for run in done:
+        path = RunPaths(run, folders).record
+        if changes := differences(binding(named(read_record(path))), binding(analysis_of(run)), "analysis"):
+            listed = "\n".join(f"  {line}" for line in changes)
+            raise UsageError(
+                f"{path} was made for another analysis (there -> now):\n{listed}\nThe analysis is named before the "
+                "runs, and a report uses that of the records. Undo the change, choose another folder with "
+                "--results DIR, or repeat all runs with --force."
             )
 
 

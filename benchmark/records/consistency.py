@@ -139,7 +139,7 @@ def shared(record: Record) -> dict[str, Any]:
     for part, value in settings.items():  # the arm's part differs between arms, in its own epochs too
         if part != "arm":
             values |= _flat(f"settings.{part}", value)
-    values |= _flat("analysis", {key: value for key, value in named(record).items() if key != "title"})
+    values |= _flat("analysis", binding(named(record)))
     if record["robustness"] is not None:
         values[ATTACKED] = record["robustness"]["images"]
     return values
@@ -148,6 +148,15 @@ def shared(record: Record) -> dict[str, Any]:
 def named(record: Record) -> dict[str, Any]:
     """Return the analysis that was named before a run, as JSON values; fields that older records lack are filled in."""
     return {**BEFORE, **record["analysis"]}
+
+
+def binding(analysis: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of an analysis that all runs of a study must share.
+
+    That excludes its title and, of an exploratory study, which tests none, its endpoints.
+    """
+    free = {"title", "endpoints"} if analysis["exploratory"] else {"title"}
+    return {key: value for key, value in analysis.items() if key not in free}
 
 
 def device_kind(device: str) -> str:

@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 from benchmark.analysis.claims import OURS, Claim, Finding, findings
 from benchmark.analysis.comparisons import comparisons
-from benchmark.analysis.endpoints import ENDPOINTS
+from benchmark.analysis.endpoints import ENDPOINTS, POINTS
 from benchmark.analysis.paired import MIN_PAIRS_TO_TEST
 from benchmark.analysis.published import data_set
 from benchmark.analysis.study import Study
 from benchmark.report.attack_tables import checked
 from benchmark.report.description import frozen_from, same_recipe
+from benchmark.report.figures.differences import panels
 from benchmark.report.tables import Table
 from benchmark.report.words import (
     BREAK,
@@ -22,7 +23,6 @@ from benchmark.report.words import (
     evidence_text,
     finding_cell,
     judgement_text,
-    name_of,
     p_equals,
     reason_text,
     series,
@@ -30,7 +30,6 @@ from benchmark.report.words import (
     signed,
     spent_text,
 )
-from benchmark.settings.preset import Endpoint
 
 _Judged = Sequence[tuple[Claim, dict[str, Finding]]]
 Link = Callable[[str], str]  # preset -> link to its page
@@ -138,7 +137,7 @@ def _other_test(study: Study, link: Link) -> str:
         if pair
     ]
     name = f"[{escape(study.analysis['title'])}]({link(study.preset)})"
-    return f"{name}, {name_of(study, endpoint)} of {code(study.treatment)}: {'; '.join(said) or 'no result'}."
+    return f"{name}, {study.short(endpoint)} of {code(study.treatment)}: {'; '.join(said) or 'no result'}."
 
 
 def _copies(copies: Sequence[Study], shown: Sequence[Study], judged: _Judged, link: Link) -> list[str]:
@@ -200,7 +199,7 @@ def _grounds(finding: Finding, study: Study) -> list[str]:
     by_endpoint: dict[str, list[str]] = {}
     for evidence in finding.evidence:
         where = "" if evidence.study.preset == study.preset else f" in {code(evidence.study.preset)}"
-        by_endpoint.setdefault(name_of(evidence.study, evidence.endpoint) + where, []).append(evidence_text(evidence))
+        by_endpoint.setdefault(evidence.study.short(evidence.endpoint) + where, []).append(evidence_text(evidence))
     lines += [f"{endpoint}: {', '.join(said)}" for endpoint, said in by_endpoint.items()]
     lines += map(spent_text, finding.spent)
     lines += [
@@ -225,23 +224,23 @@ def _flags(finding: Finding, study: Study) -> list[str]:
 
 
 def alt(studies: Sequence[Study]) -> str:
-    """Return the alternative text of the figure of differences: every mean difference on both of its endpoints."""
-    shown: tuple[Endpoint, ...] = ("clean", "area")
+    """Return the alternative text of the figure of differences: every mean difference that it draws."""
     said = []
     for study in studies:
-        for endpoint in (named for named in shown if named in study.endpoints):
+        for endpoint in (drawn for drawn in panels(studies) if drawn in study.endpoints):
             found = [f"{arm} {signed(pair.difference)}" for arm, pair in comparisons(study, endpoint).items() if pair]
             where = f"{study.preset}, " if len(studies) > 1 else ""
-            said.append(f"{where}{name_of(study, endpoint)}: {', '.join(found) or 'no result yet'}")
+            said.append(f"{where}{study.short(endpoint)}: {', '.join(found) or 'no result yet'}")
     treatment = studies[0].treatment if studies else "the treatment"
-    return f"{treatment} minus each other arm, mean over seeds in points; {'; '.join(said)}"
+    units = series(dict.fromkeys(ENDPOINTS[endpoint].unit for endpoint in panels(studies)) or [POINTS])
+    return f"{treatment} minus each other arm, mean over seeds in {units}; {'; '.join(said)}"
 
 
 def alt_rows(study: Study) -> str:
     """Return the alternative text of an exploratory study's figure; the tables below it have every value."""
     return (
-        f"Differences of {count(len(study.against), 'row')} from {study.treatment} with 95% intervals, in accuracy on "
-        f"the {study.split} images and in robust area; the values are in the tables below"
+        f"Differences of {count(len(study.against), 'row')} from {study.treatment} with 95% intervals, in "
+        f"{series(map(study.short, panels([study])))} on the {study.split} images; the values are in the tables below"
     )
 
 

@@ -19,7 +19,7 @@ from benchmark.report.figures.trend import trend_figure
 from benchmark.report.html import page
 from benchmark.report.pages import TRENDS, Site, all_pages, page_of, trend_path
 from benchmark.report.tables import plain
-from benchmark.report.words import BREAK, SHORT_NAMES, short_title
+from benchmark.report.words import BREAK, short_title
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.files import write_text
 
@@ -94,7 +94,7 @@ def drawings(study: Study) -> dict[str, str]:
 
 def _trend_drawings(site: Site, studies: Sequence[Study]) -> dict[Path, str]:
     return {
-        trend_path(site, number, endpoint): trend_figure(found, f"gain in {SHORT_NAMES[endpoint]}, points")
+        trend_path(site, number, endpoint): trend_figure(found, f"gain in {group[0].short(endpoint)}, points")
         for number, group in enumerate(doses(studies))
         for endpoint in TRENDS
         if (found := trends(group, endpoint))

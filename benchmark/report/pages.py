@@ -23,7 +23,7 @@ from benchmark.records.autoattack import FILE as AUTOATTACK
 from benchmark.records.autoattack import read_rows
 from benchmark.records.schema import CrosscheckRow
 from benchmark.report import answer, attack_tables, description, published_table, tables, words
-from benchmark.report.words import code, count, escape, name_of, p_text, seed_list, signed
+from benchmark.report.words import code, count, escape, p_text, seed_list, signed
 from benchmark.settings.preset import Endpoint
 
 TRENDS: tuple[Endpoint, ...] = ("clean", "area")  # the endpoints of the page of training sizes
@@ -125,7 +125,7 @@ def _training_size(site: Site, studies: Sequence[Study]) -> str:
     groups = []
     for number, group in enumerate(doses(studies)):
         data, network = group[0].any_record["data"]["name"], group[0].any_record["model"]["name"]
-        names = {endpoint: words.SHORT_NAMES[endpoint] for endpoint in TRENDS}
+        names = {endpoint: group[0].short(endpoint) for endpoint in TRENDS}
         groups.append(
             {
                 "title": f"{escape(data_set(data).title)}, network {code(network)}",
@@ -203,7 +203,8 @@ def _warnings(study: Study) -> list[str]:
             "anything about a method or a data set."
         )
     if to_come := study.to_come(study.against):
-        found.append(f"Interim: {count(to_come, 'named run')} still to come; nothing is decided in their families.")
+        runs = f"{count(to_come, 'run')} named in the preset"
+        found.append(f"Interim: {runs} still to come; nothing is decided in their families.")
     if len(study.seeds) < MIN_PAIRS_TO_TEST and not study.exploratory:
         found.append(f"Described, not tested: {count(len(study.seeds), 'seed')} cannot carry a test.")
     if mixed := description.mixed_devices(study):
@@ -226,6 +227,7 @@ def _study(site: Site, study: Study, studies: Sequence[Study], judged: Sequence[
         claims=answer.claims_table(study, judged),
         unnamed=_unnamed(study),
         tested=len(study.seeds) >= MIN_PAIRS_TO_TEST,
+        endpoints=words.series(map(study.short, study.endpoints)),
         left_out=_left_out(study),
         alts={name: _alt(study, name) for name in ("accuracy", "robustness", "differences", "cost")},
         attacked=study.any_record["settings"]["evaluation"]["images"],
@@ -342,7 +344,7 @@ def _contrasts_in_short(study: Study, endpoint: Endpoint) -> str:
     rows = len(study.against)
     after = {arm: row for arm, row in found.items() if row.sure}
     before = {arm: row for arm, row in found.items() if arm not in after and row.t.p is not None and row.t.p < ALPHA}
-    text = f"{words.capital(name_of(study, endpoint))}: BH p < {p_text(ALPHA)} in {len(after)} of {count(rows, 'row')}"
+    text = f"{words.capital(study.short(endpoint))}: BH p < {p_text(ALPHA)} in {len(after)} of {count(rows, 'row')}"
     text += f" ({_rows(after)})" if after else ""
     text += f"; p < {p_text(ALPHA)}, but not BH p, in {len(before)}" + (f" ({_rows(before)})" if before else "")
     spreads = [(row.n, row.freedom, row.t.sd) for row in found.values() if row.t.sd is not None]

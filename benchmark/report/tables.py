@@ -20,15 +20,14 @@ from benchmark.analysis.verdicts import outcome
 from benchmark.records.schema import Record
 from benchmark.report.words import (
     BREAK,
-    SHORT_NAMES,
     TIE,
     code,
     comparison_cell,
     escape,
+    heading,
     interval,
     mean_and_sd,
     mean_text,
-    name_of,
     no_comparison,
     p_text,
     sd_text,
@@ -128,7 +127,7 @@ def differences_table(study: Study) -> Table:
             for endpoint, pair in pairs.items()
         ]
         rows.append([code(arm), *_family(study, arm), *cells])
-    headers = [name_of(study, endpoint) for endpoint in study.endpoints]
+    headers = [heading(study, endpoint) for endpoint in study.endpoints]
     return Table(["against", *_family(study), *headers], rows, words=["family", *headers])
 
 
@@ -146,7 +145,7 @@ def more_tests_table(study: Study) -> Table:
     for arm in study.against:
         cells = [_more_tests(study, endpoint, arm, pairs[arm]) for endpoint, pairs in found.items()]
         rows.append([code(arm), *cells])
-    headers = [name_of(study, endpoint) for endpoint in study.endpoints]
+    headers = [heading(study, endpoint) for endpoint in study.endpoints]
     return Table(["against", *headers], rows, words=headers)
 
 
@@ -323,11 +322,11 @@ def lengths_table(studies: Sequence[Study], endpoint: Endpoint) -> Table:
                 epochs = study.any_record["settings"]["recipe"]["epochs"]
                 cells = [f"{found.images:,}", str(epochs), str(len(seeds)), _gain_text(found.test)]
                 rows.append([code(study.preset), code(arm), *cells])
-    return Table(["study", "from", "images", "epochs", "seeds", _name_of_gain(endpoint)], rows, words=["from"])
-
-
-def _name_of_gain(endpoint: Endpoint) -> str:
-    return f"gain in {SHORT_NAMES.get(endpoint, endpoint)}"
+    return Table(
+        ["study", "from", "images", "epochs", "seeds", *(f"gain in {study.short(endpoint)}" for study in studies[:1])],
+        rows,
+        words=["from"],
+    )
 
 
 def _gain_text(test: PairedT) -> str:
@@ -345,7 +344,7 @@ def self_table(study: Study) -> Table | None:
     if not arms:
         return None
     rows = [[code(arm), *(cell for pairs in found.values() for cell in _self_cells(pairs.get(arm)))] for arm in arms]
-    headers = [f"{name_of(study, endpoint)}{of}" for endpoint in TRIED for of in ("", ", p", ", Holm p", ", Welch p")]
+    headers = [f"{study.short(endpoint)}{of}" for endpoint in TRIED for of in ("", ", p", ", Holm p", ", Welch p")]
     return Table(["arm", *headers], rows)
 
 

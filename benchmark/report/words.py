@@ -17,7 +17,6 @@ _PREFIXES = ((15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k"))
 BREAK = "<br>"  # a line break within a cell
 TIE = "\N{NO-BREAK SPACE}"  # keeps a number with its unit in a narrow column
 COUNTED = {"train_flops": "FLOPs", "train_gradients": "gradient samples"}
-SHORT_NAMES = {"clean": "accuracy", "area": "robust area", "learning": "learning curve"}  # the others: Study.title
 
 
 # Names and texts.
@@ -144,10 +143,9 @@ def direction(pair: Comparison) -> str:
     return text + (f", {count(ties, 'tie')}" if ties else "")
 
 
-def name_of(study: Study, endpoint: Any) -> str:
-    """Return an endpoint's short name in a study."""
-    short = {"eps": f"accuracy at {study.analysis['eps']:g}/255"} | SHORT_NAMES
-    return short.get(endpoint) or study.title(endpoint)
+def heading(study: Study, endpoint: Any) -> str:
+    """Return the heading of comparisons on an endpoint: its short name, and its direction if lower is better."""
+    return study.short(endpoint) + ("" if ENDPOINTS[endpoint].more_is_better else ", lower is better")
 
 
 def comparison_cell(pair: Comparison, interim: bool) -> str:
@@ -156,7 +154,7 @@ def comparison_cell(pair: Comparison, interim: bool) -> str:
     if interim or kind == "description only":
         return f"{_amount(pair)} ({count(pair.n, 'seed')})"
     if kind == "constant differences":
-        return f"{_amount(pair)} in each seed{BREAK}{kind}"
+        return f"{_amount(pair)} in each seed{BREAK}{kind}, not tested"
     decided = f"**{kind}**" if kind.startswith(("higher", "lower", "equivalent")) else kind
     return f"{_amount(pair)}{TIE}{span(pair)}{BREAK}p{TIE}{p_text(pair.holm)}, {decided}"
 
@@ -203,7 +201,7 @@ def reason_text(reason: Reason, treatment: str) -> str:
         "equal compute": "at equal compute all arms spend the same",
         "elsewhere": f"{names} decide it together",
         "no record": f"interim: no record yet of {names}",
-        "interim": f"interim: {count(reason.number, 'named run')} still to come",
+        "interim": f"interim: {count(reason.number, 'run')} named in the preset still to come",
         "few seeds": f"{count(reason.number, 'seed')} cannot carry a test",
         "diverged": f"{count(reason.number, 'run')} of {code(treatment)} diverged",
         "control": "nothing shows that these attacks can recognise a robust network (see the positive control)",
@@ -229,7 +227,7 @@ def finding_cell(finding: Finding, study: Study) -> str:
         return f"{text}:{BREAK}{reason_text(finding.reason, study.treatment)}"
     own = finding._replace(evidence=tuple(e for e in finding.evidence if e.study.preset == study.preset))
     if weakest := own.weakest:
-        measured = "" if weakest.endpoint == "clean" else f"{name_of(weakest.study, weakest.endpoint)}: "
+        measured = "" if weakest.endpoint == "clean" else f"{weakest.study.short(weakest.endpoint)}: "
         return f"{text}{BREAK}{measured}{evidence_text(weakest)}"
     return f"{text}{BREAK}{BREAK.join(map(spent_text, finding.spent))}" if finding.spent else text
 

@@ -113,6 +113,7 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> None:
         "training loss of the last epoch",
         "nats",
         lambda study: np.array([[run["epochs"][-1]["train_loss"] for run in study.done(arm)] for arm in study.arms]),
+        "loss ({split})",
         more_is_better=False,
     )
     monkeypatch.setitem(ENDPOINTS, "loss", losses)
@@ -134,10 +135,17 @@ def test_a_study_of_new_rows_runs_and_is_reported(fresh: Path, say: Say) -> None
     values = dict(zip(study.arms, study.values("loss"), strict=True))
     assert values["calm"].tolist() == [record["epochs"][-1]["train_loss"]]
     assert say("report").code == 0
+    page = (fresh / "results" / "mine" / "README.md").read_text(encoding="utf-8")
+    assert re.search(r"^\| against +\| accuracy +\| loss \(test\), lower is better \|$", page, re.MULTILINE)
+    assert "Named\nare accuracy and loss (test); everything else in this table is descriptive." in page
+    figure = (fresh / "results" / "mine" / "figures" / "differences.svg").read_text(encoding="utf-8")
+    assert "loss (test), nats" in figure
+    assert "robust area" not in figure
     page = (fresh / "results" / "checks.md").read_text(encoding="utf-8")
     assert "a mean below 0.9" in page
     assert "check 99: the 20 images are dark" in page
-    for kind, name in (("datasets", "stripes"), ("models", "tiny"), ("attacks", "darken"), ("methods", "calm")):
+    kinds = {"datasets": "stripes", "models": "tiny", "attacks": "darken", "methods": "calm"}
+    for kind, name in (kinds | {"endpoints": "loss", "checks": "grey"}).items():
         assert re.search(rf"^{name} ", say("list", kind).out, re.MULTILINE)
 
 
@@ -145,6 +153,7 @@ def test_a_launcher_is_one_row(fresh: Path, say: Say, monkeypatch: pytest.Monkey
     asked: list[object] = []
     row = Launcher(lambda _options: asked.append("checked"), lambda todo, _context: asked.append(len(todo)), "counts")
     monkeypatch.setitem(LAUNCHERS, "counting", row)
+    assert re.search(r"^counting +counts$", say("list", "launchers").out, re.MULTILINE)
     say("run", "smoke", "--launcher", "counting", "--arms", "erm", "--seeds", "0,1")
     assert asked == ["checked", 2]
     assert not list(fresh.rglob("seed-*.json"))

@@ -1,4 +1,4 @@
-"""The figure of differences as SVG text: on two endpoints, each arm's mean, 95% interval and every seed.
+"""The figure of differences as SVG text: on the first two endpoints, each arm's mean, 95% interval and every seed.
 
 For studies that test: the treatment minus each compared arm, with the margin of equivalence shaded. For an
 exploratory study: each row minus the default.
@@ -14,7 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from benchmark.analysis.comparisons import comparisons
-from benchmark.analysis.exploratory import contrasts
+from benchmark.analysis.endpoints import ENDPOINTS, POINTS
+from benchmark.analysis.exploratory import DECIDE, contrasts
 from benchmark.analysis.paired import MIN_PAIRS_TO_TEST, Floats
 from benchmark.analysis.study import Study
 from benchmark.analysis.verdicts import outcome
@@ -23,8 +24,7 @@ from benchmark.settings.preset import Endpoint
 
 ABOVE, BELOW = COLOURS[0], COLOURS[1]
 _LETTERS = 20  # of a row's name on one line
-_PANELS: tuple[tuple[Endpoint, str, float], ...] = (("clean", "accuracy", 0.37), ("area", "robust area", 0.70))
-_PANEL = 0.28  # width of a panel, as a share of the figure
+_LEFT, _PANEL = (0.37, 0.70), 0.28  # left edges and width of the panels, as shares of the figure
 _ABOVE_ROWS, _BELOW_ROWS = 0.35, 0.75  # inches for the titles, and for ticks and the label
 _HEADING = 0.4  # inches for the title of a group
 PITCH, _DENSE = 1.5, 1.1  # height of a row, in lines of its name; of an exploratory study's many rows
@@ -33,13 +33,19 @@ _SQUEEZE = 2.0  # unless the frame is at most this many times as wide with them
 
 
 class Row(NamedTuple):
-    """A difference in points: mean, interval (None: undefined), the values of the seeds, and whether it is decided."""
+    """A difference: mean, interval (None: undefined), the values of the seeds, and whether it is decided."""
 
     mean: float
     low: float | None
     high: float | None
     each: Floats
     sure: bool
+
+
+def panels(studies: Sequence[Study]) -> tuple[Endpoint, ...]:
+    """Return the endpoints that a figure draws: the first two that its studies name, or those of an ablation's rule."""
+    named = [endpoint for study in studies for endpoint in (DECIDE if study.exploratory else study.endpoints)]
+    return tuple(dict.fromkeys(named))[: len(_LEFT)]
 
 
 def rows(study: Study, endpoint: Endpoint) -> dict[str, Row | None]:
@@ -68,10 +74,10 @@ def rows(study: Study, endpoint: Endpoint) -> dict[str, Row | None]:
 
 
 def differences_figure(study: Study) -> str:
-    """Draw every difference of a study: mean, 95% interval and each seed, in accuracy and in robust area."""
+    """Draw every difference of a study: mean, 95% interval and each seed, on its `panels`."""
     margin = 0.0 if study.exploratory else float(study.analysis["margin"])
     arm = study.treatment
-    label = f"row minus {arm}, points" if study.exploratory else f"{arm} minus row, points"
+    label = f"row minus {arm}" if study.exploratory else f"{arm} minus row"
     return _figure([("", study, study.against)], margin, label, _DENSE if study.exploratory else PITCH)
 
 
@@ -79,7 +85,7 @@ def answer_figure(studies: Sequence[tuple[str, Study]]) -> str:
     """Draw the differences of several studies from the arms of the claims, each study below its title."""
     margins = {float(study.analysis["margin"]) for _, study in studies}
     treatments = {study.treatment for _, study in studies}
-    label = f"{treatments.pop() if len(treatments) == 1 else 'treatment'} minus row, points"
+    label = f"{treatments.pop() if len(treatments) == 1 else 'treatment'} minus row"
     groups = [(title, study, study.families[0]) for title, study in studies]
     return _figure(groups, margins.pop() if len(margins) == 1 else 0.0, label, _DENSE)
 
@@ -90,12 +96,15 @@ def _figure(groups: Sequence[tuple[str, Study, Sequence[str]]], margin: float, l
     heights = [pitch * ROW * np.array([1.0 + name.count("\n") for name in group]) for group in names]
     heading = _HEADING if len(groups) > 1 else 0.0
     whole = _ABOVE_ROWS + sum(float(h.sum()) + heading for h in heights) + _BELOW_ROWS
+    shown = panels([study for _, study, _ in groups])
+    units = {ENDPOINTS[endpoint].unit for endpoint in shown}
     with canvas(whole) as figure:
-        for endpoint, title, left in _PANELS:
+        for endpoint, left in zip(shown, _LEFT, strict=False):  # there may be one
+            band = margin if ENDPOINTS[endpoint].unit == POINTS else 0.0
             found = [rows(study, endpoint) for _, study, _ in groups]
             limits = frame(
                 [row for of, (_, _, arms) in zip(found, groups, strict=True) for arm in arms if (row := of[arm])],
-                margin,
+                band,
             )
             top = whole - _ABOVE_ROWS
             for index, (group, h) in enumerate(zip(names, heights, strict=True)):
@@ -107,17 +116,19 @@ def _figure(groups: Sequence[tuple[str, Study, Sequence[str]]], margin: float, l
                 _draw_panel(
                     axes,
                     [(float(p), found[index][arm]) for p, arm in zip(places, groups[index][2], strict=True)],
-                    margin,
+                    band,
                 )
                 axes.set_ylim(-total, 0)
-                axes.set_yticks(places, group if endpoint == "clean" else [""] * len(group), linespacing=1.0)
+                axes.set_yticks(places, group if left == _LEFT[0] else [""] * len(group), linespacing=1.0)
                 axes.tick_params(axis="y", length=0)
                 if index < len(groups) - 1:
                     axes.tick_params(axis="x", labelbottom=False)
-                if heading and endpoint == "clean":
+                if heading and left == _LEFT[0]:
                     figure.text(0.01, (top + 0.06) / whole, groups[index][0], va="bottom", weight="bold")
                 top -= total
+            title = groups[0][1].short(endpoint) + ("" if len(units) == 1 else f", {ENDPOINTS[endpoint].unit}")
             figure.text(left, (whole - _ABOVE_ROWS + 0.06) / whole, title, va="bottom")
+        label = f"{label}, {units.pop()}" if len(units) == 1 else label
         figure.text(0.98, 0.1 / whole, label, ha="right", va="bottom")
         return svg(figure)
 
@@ -167,7 +178,8 @@ def _draw_far(axes: Axes, row: Row, place: float) -> None:
     edge, inwards, side = (low, 1, "left") if below else (high, -1, "right")
     moved = ScaledTranslation(7 * inwards / 72, 0, axes.figure.dpi_scale_trans)  # 7 points
     axes.plot(edge, place, transform=axes.transData + moved, **_dot(row))
-    text = f"\N{LEFTWARDS ARROW} {row.mean:.1f}" if below else f"+{row.mean:.1f} \N{RIGHTWARDS ARROW}"
+    mean = f"{row.mean:+.1f}" if abs(row.mean) >= 1 else f"{row.mean:+.2g}"
+    text = f"\N{LEFTWARDS ARROW} {mean}" if below else f"{mean} \N{RIGHTWARDS ARROW}"
     _note(axes, place, edge, text, _colour(row), side, 14)
 
 

@@ -1,12 +1,14 @@
 """Records of one study as arrays; what does not belong together is refused, with the list of what differs."""
 
 import copy
+import re
 from typing import Any
 
 import numpy as np
 import planted
 import pytest
 
+from benchmark.analysis.endpoints import ENDPOINTS, Measure
 from benchmark.analysis.study import load_study
 from benchmark.records.schema import Record
 from benchmark.runtime.errors import RunError, UsageError
@@ -36,6 +38,30 @@ def test_endpoints_are_counts_of_the_bits() -> None:
     assert study.values("eps")[0].tolist() == [10.0] * 5
     # 0.25 x 70 + 0.25 x 50 + 0.5 x 25 + 1 x 5 = 47.5, over 2
     assert study.values("area")[0] == pytest.approx(np.full(5, 23.75))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            lambda study: study.each(lambda record: record["calibration"]["EC"]),
+            "endpoint 'odd' failed on the record planted/mixup/seed-0.json: KeyError: 'EC'.",
+        ),
+        (
+            lambda study: study.each(lambda _: "high"),
+            "endpoint 'odd' failed on the record planted/mixup/seed-0.json: Value",
+        ),
+        (lambda study: study.no_such_attribute, "endpoint 'odd' failed on the study planted: AttributeError"),
+        (lambda study: study.clean[0], "3 arms and 5 seeds of the study planted; it returned an array of shape (5,)"),
+    ],
+)
+def test_an_error_in_the_function_of_an_endpoint_names_endpoint_and_record(
+    monkeypatch: pytest.MonkeyPatch, values: Any, message: str
+) -> None:
+    records = planted.study(COUNTS)
+    monkeypatch.setitem(ENDPOINTS, "odd", Measure("odd", "points", values))
+    with pytest.raises(RunError, match=re.escape(message)):
+        load_study("planted", [planted.completed(record) for record in records]).values("odd")
 
 
 def test_robust_needs_every_attack_to_fail() -> None:

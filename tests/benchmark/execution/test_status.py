@@ -18,6 +18,7 @@ from benchmark.execution.lock import RunLock
 from benchmark.execution.log import failure
 from benchmark.execution.paths import Folders, RunPaths
 from benchmark.execution.status import ANEW, BEGUN, begin, is_pending, mark, mark_for_repetition, status, statuses
+from benchmark.records.consistency import binding
 from benchmark.records.store import write_record
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.plan import Run
@@ -191,6 +192,38 @@ def test_a_worker_of_a_command_leaves_no_markers(trained: list[tuple[str, int]])
     trained.clear()
     assert run(*ONE, "--force", "--worker-of", str(os.getppid())) == 0
     assert trained == []
+
+
+@pytest.mark.usefixtures("fresh")
+def test_finished_runs_of_another_analysis_are_refused_whatever_is_left_to_do(
+    trained: list[tuple[str, int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*ONE) == 0
+    trained.clear()
+    changes = {
+        'endpoints=["clean"]': "analysis.endpoints: [",
+        "margin=9.0": "analysis.margin: ",
+        "eps=4.0": "analysis.eps: 16.0 -> 4.0",
+        'against=["erm"]': "analysis.against: [",
+    }
+    for setting, listed in changes.items():
+        for arms in ("erm", "erm,mixup"):  # nothing to do; one run to do
+            capsys.readouterr()
+            assert run(*ONE, "--arms", arms, f"--set=analysis.{setting}") == 2
+            said = capsys.readouterr()
+            assert listed in said.err
+            assert "--results DIR, or repeat all runs with --force" in said.err
+            assert "to do" not in said.out
+    assert trained == []
+    assert run(*ONE, '--set=title="Another title"') == 0
+    assert run(*ONE, "--set=analysis.margin=9.0", "--force") == 0
+    assert read(path_of("erm", 0))["analysis"]["margin"] == 9.0
+
+
+def test_the_endpoints_of_an_exploratory_study_bind_no_run() -> None:
+    analysis = {"title": "A", "endpoints": ["clean"], "margin": 0.5}
+    assert binding(analysis | {"exploratory": False}) == {"endpoints": ["clean"], "margin": 0.5, "exploratory": False}
+    assert binding(analysis | {"exploratory": True}) == {"margin": 0.5, "exploratory": True}
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounts a read-only folder")

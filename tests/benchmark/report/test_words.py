@@ -92,7 +92,7 @@ def test_comparisons_as_cells() -> None:
     assert comparison_cell(clear, interim=False).replace("\xa0", " ") == "+1.00 [+0.80, +1.20]<br>p .0001, **higher**"
     assert comparison_cell(clear, interim=True) == "+1.00 (5 seeds)"
     assert comparison_cell(few, interim=False) == "+1.00 (3 seeds)"
-    assert comparison_cell(same, interim=False) == "+1.00 in each seed<br>constant differences"
+    assert comparison_cell(same, interim=False) == "+1.00 in each seed<br>constant differences, not tested"
     open_ = comparison_cell(compared(1.0, -1.2, 0.3, -0.4, 0.6), interim=False)
     assert open_.endswith(", not resolved")
 
@@ -116,7 +116,7 @@ def test_reasons_for_no_comparison() -> None:
 
 
 def test_reasons_for_no_judgement() -> None:
-    assert reason_text(Reason("interim", number=2), "sba") == "interim: 2 named runs still to come"
+    assert reason_text(Reason("interim", number=2), "sba") == "interim: 2 runs named in the preset still to come"
     assert reason_text(Reason("diverged", number=1), "sba") == "1 run of `sba` diverged"
     assert reason_text(Reason("unnamed", ("mixup", "images")), "sba") == (
         "the study did not name `mixup` and `images` beforehand"

@@ -14,6 +14,7 @@ from matplotlib.markers import CARETLEFT, CARETRIGHT
 from matplotlib.patches import Rectangle
 from scipy import stats
 
+from benchmark.analysis.endpoints import ENDPOINTS
 from benchmark.analysis.study import Study, load_study
 from benchmark.report.figures.differences import ABOVE, BELOW, PITCH, Row, answer_figure, differences_figure, frame
 from benchmark.report.figures.drawing import COLOURS, INK, ROW
@@ -193,3 +194,26 @@ def test_studies_of_the_answer_stand_below_one_another_on_one_scale() -> None:
     assert first.get_xlim() == second.get_xlim()
     assert first.get_position().y0 > second.get_position().y1
     assert len(area) == 2
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "titles", "label"),
+    [
+        (["clean", "area", "eps"], ["accuracy", "robust area"], "sba minus row, points"),
+        (["eps", "learning"], ["accuracy at 1/255", "learning curve"], "sba minus row, points"),
+        (
+            ["clean", "seconds"],
+            ["accuracy, points", "seconds of training until 70% accuracy, seconds"],
+            "sba minus row",
+        ),
+        (["area"], ["robust area"], "sba minus row, points"),
+    ],
+)
+def test_the_panels_are_the_first_two_endpoints_that_the_study_names(
+    endpoints: list[str], titles: list[str], label: str
+) -> None:
+    figure = drawn(differences_figure, planted_study(COUNTS, endpoints=endpoints, margin=3.0))
+    assert [text.get_text() for text in figure.texts] == [*titles, label]
+    units = [ENDPOINTS[endpoint].unit for endpoint in endpoints[:2]]
+    bands = [any(isinstance(patch, Rectangle) for patch in axes.patches) for axes in figure.axes]
+    assert bands == [unit == "points" for unit in units]  # the margin is in points
