@@ -136,7 +136,7 @@ def test_a_study_of_new_rows_runs_and_is_reported(fresh: Path, say: Say) -> None
     assert values["calm"].tolist() == [record["epochs"][-1]["train_loss"]]
     assert say("report").code == 0
     page = (fresh / "results" / "mine" / "README.md").read_text(encoding="utf-8")
-    assert re.search(r"^\| against +\| accuracy +\| loss \(test\), lower is better \|$", page, re.MULTILINE)
+    assert re.search(r"^\| against +\| accuracy +\| loss \(test\), lower is better +\|$", page, re.MULTILINE)
     assert "Named\nare accuracy and loss (test); everything else in this table is descriptive." in page
     figure = (fresh / "results" / "mine" / "figures" / "differences.svg").read_text(encoding="utf-8")
     assert "loss (test), nats" in figure
