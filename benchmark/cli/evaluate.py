@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from benchmark.analysis.study import load_study
 from benchmark.data.load import Data, data_roots, load_data
-from benchmark.evaluation.evaluate import evaluate
+from benchmark.evaluation.evaluate import attacked_images, evaluate, evaluated_split
 from benchmark.evaluation.external_models import (
     FAILS,
     TrainedRun,
@@ -18,7 +18,7 @@ from benchmark.evaluation.external_models import (
     refuse_other_weights,
     refuse_unfit,
 )
-from benchmark.evaluation.joint import refuse_too_few_classes
+from benchmark.evaluation.joint import suite_checks
 from benchmark.execution.progress import Attacking, evaluation_bar
 from benchmark.execution.record import add_evaluation, untrained_record
 from benchmark.records.schema import Record
@@ -26,7 +26,7 @@ from benchmark.records.store import read_record, record_path, write_record
 from benchmark.report.pages import network_page
 from benchmark.runtime.console import printable
 from benchmark.runtime.environment import choose_device
-from benchmark.runtime.errors import RunError, UsageError
+from benchmark.runtime.errors import RunError, UsageError, refuse_together
 from benchmark.runtime.memory import keep_freed_memory, peak_memory
 from benchmark.runtime.user_code import own_words
 from benchmark.settings.load import load_preset
@@ -51,7 +51,11 @@ def evaluate_network(options: argparse.Namespace) -> int:
     if weights and run:
         compare_with_record(options.results, options.checkpoint, weights, run)
     data = load_data(preset.data, data_roots(options.data_root))
-    refuse_too_few_classes(preset.evaluation, data.classes)
+    checks = [
+        lambda: attacked_images(preset, evaluated_split(preset, data)),
+        *suite_checks(preset.evaluation, data.classes),
+    ]
+    refuse_together(f"preset {preset.name} cannot be evaluated on {data.name}", checks)
     model = network(preset, data, options.model, weights)
     name = run.get("arm") or printable((options.model or options.checkpoint.stem).rpartition(":")[2])
     own = options.model is None and run.get("preset") == preset.name

@@ -3,7 +3,7 @@
 import contextlib
 import copy
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from benchmark.evaluation.image_draws import Draws, ImageStreams, isolated_gener
 from benchmark.networks.build import state_hash
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.torchvision import ensure_importable
-from benchmark.settings.names import load, look_up
+from benchmark.settings.names import load
 from benchmark.settings.preset import Attack
 
 TOLERANCE = 1e-5  # of eps, and 1/10 of it of the pixels' range: float32 rounding of clean + delta
@@ -152,18 +152,28 @@ def make_attack(attack: Attack, model: nn.Module, radius: Radius, classes: int, 
         seed: of the draws that all images of a batch share.
 
     Raises:
-        UsageError: the attack does not know the norm, or needs more classes.
+        UsageError: the attack does not know the norm, or needs more classes; its row in `ATTACKS` names no class, or
+            options that the class does not take.
     """
     ensure_importable()
     refuse_impossible(attack, radius.norm, classes)
     row, setting = ATTACKS[attack.name], Setting(attack.steps, radius.norm, radius.pixels, classes, seed)
-    made: Any
-    if by_reference(attack.name, radius.norm) and row.l2:
-        target, options = row.l2
-        made = load(target)(model, eps=radius.pixels, **options(setting)).perturb
-    else:
-        made = look_up(attack.name, ATTACKS)(model, eps=radius.pixels, **row.options(setting))
+    reference = row.l2 if by_reference(attack.name, radius.norm) else None
+    target, options = reference or (row.target, row.options)
+    try:
+        made = load(target)(model, eps=radius.pixels, **options(setting))
+        made = made.perturb if reference else made
+    except Exception as error:  # the row may name anybody's class
+        raise _wrong_row(attack.name, f"{target} in {radius.norm}: {type(error).__name__}: {error}") from error
+    if not callable(made):
+        raise _wrong_row(attack.name, f"{target} is not callable with (images, labels)")
     return cast("Callable[..., Tensor]", made)
+
+
+def _wrong_row(name: str, reason: str) -> UsageError:
+    return UsageError(
+        f"attack {name} cannot be made ({reason}). Correct ATTACKS[{name!r}] in benchmark/evaluation/catalogue.py."
+    )
 
 
 def by_reference(name: str, norm: Norm) -> bool:
@@ -214,7 +224,8 @@ def perturb(
     distance = largest_distance(adversarial - images, radius.norm)
     inside = distance <= radius.pixels * (1 + TOLERANCE) + TOLERANCE / 10
     if not (inside and adversarial.min() >= 0 and adversarial.max() <= 1):
-        raise RuntimeError(f"attack {attack.name} left the ball {radius}: |delta| = {distance} in [0, 1].")
+        hint = " An attack without an L2 form has linf_only=True in its row of ATTACKS." if radius.norm == "L2" else ""
+        raise RuntimeError(f"attack {attack.name} left the ball {radius}: |delta| = {distance} in [0, 1].{hint}")
     return adversarial
 
 

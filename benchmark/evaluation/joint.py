@@ -5,10 +5,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.data.seeds import stream_seed
-from benchmark.evaluation.attacks import FrozenModel, Radius, perturb, predict, refuse_impossible
+from benchmark.evaluation.attacks import FrozenModel, Radius, make_attack, perturb, predict, refuse_impossible
 from benchmark.evaluation.catalogue import ATTACKS
 from benchmark.evaluation.image_draws import Draws, draws
 from benchmark.records.outcomes import pack_bits, unpack_bits
@@ -178,14 +178,31 @@ def joint_curves(outcomes: Sequence[AttackOutcome], n: int) -> dict[str, dict[fl
     return curves
 
 
-def refuse_too_few_classes(settings: Evaluation, classes: int) -> None:
-    """Refuse a suite that cannot be made on so many classes, before anything is trained.
+def suite_checks(
+    settings: Evaluation, classes: int, network: Callable[[], nn.Module] | None = None
+) -> list[Callable[[], None]]:
+    """Return a check for each attack of a suite and norm, to be called before anything is trained.
 
-    Raises:
-        UsageError: names the attack or check.
+    Each raises UsageError if its attack needs another norm or more classes and, where a `network` is given, if the
+    attack's row in `ATTACKS` does not make one.
+
+    Args:
+        settings: the suite.
+        classes: number of classes.
+        network: returns the network to attack.
     """
-    for radius, attack in suite(settings):
-        refuse_impossible(attack, radius.norm, classes)
+    attacks = {(radius.norm, attack): radius for radius, attack in suite(settings)}
+    checks = [partial(_refuse_attack, attack, radius, classes, network) for (_, attack), radius in attacks.items()]
+    return [*checks, partial(_refuse_checks, settings, classes)]
+
+
+def _refuse_attack(attack: Attack, radius: Radius, classes: int, network: Callable[[], nn.Module] | None) -> None:
+    refuse_impossible(attack, radius.norm, classes)
+    if network:
+        make_attack(attack, network(), radius, classes, seed=0)
+
+
+def _refuse_checks(settings: Evaluation, classes: int) -> None:
     if settings.checks and classes < ATTACKS["apgd_t"].classes:
         raise UsageError(
             f"evaluation.checks runs the reference AutoAttack, which needs {ATTACKS['apgd_t'].classes} classes; there "

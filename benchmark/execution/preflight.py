@@ -1,19 +1,21 @@
 """Checks before the first run, for errors that would end a study after hours or make its records incomparable."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import torch
 
 from benchmark.data.load import Data, to_float
+from benchmark.evaluation.attacks import FrozenModel
 from benchmark.evaluation.evaluate import attacked_images, evaluated_split
-from benchmark.evaluation.joint import refuse_too_few_classes
+from benchmark.evaluation.joint import suite_checks
 from benchmark.execution.paths import Folders, RunPaths
 from benchmark.execution.record import analysis_of
 from benchmark.records.consistency import binding, differences, named
 from benchmark.records.store import read_record, read_study
 from benchmark.runtime.distributed import Group
-from benchmark.runtime.errors import UsageError, shorten
+from benchmark.runtime.errors import UsageError, refuse_together, shorten
 from benchmark.settings.plan import Run
 from benchmark.settings.preset import Recipe
 from benchmark.training.compile import compiles
@@ -24,16 +26,22 @@ TRIAL_IMAGES, TRIAL_STEPS = 4, 12
 
 
 def refuse_early(runs: Sequence[Run], data: Data, device: torch.device) -> None:
-    """Try one training step of each kind of arm (`_kind`), and compare settings with the data.
+    """Compare settings with the data, make each attack, and try one training step of each kind of arm (`_kind`).
 
     Raises:
-        UsageError: a batch larger than the data, more attacked images than there are, fewer classes than an attack
-            needs, a network that does not take the images, a method that does not fit the network.
+        UsageError: all of these at once: a batch larger than the data, more attacked images than there are, fewer
+            classes than an attack needs, a row of `ATTACKS` that makes no attack; or a network that does not take the
+            images, a method that does not fit the network.
     """
+    preset = runs[0].preset
+    network = functools.cache(lambda: FrozenModel(start(runs[0], data, device).model, preset.evaluation.batch_size))
+    checks = [
+        lambda: attacked_images(preset, evaluated_split(preset, data)),
+        lambda: steps_per_epoch(runs[0], data),
+        *suite_checks(preset.evaluation, data.classes, network),
+    ]
+    refuse_together(f"preset {preset.name} cannot be run on {data.name}", checks)
     for run in {_kind(run): run for run in runs}.values():
-        attacked_images(run.preset, evaluated_split(run.preset, data))
-        steps_per_epoch(run, data)
-        refuse_too_few_classes(run.preset.evaluation, data.classes)
         state = start(run, data, device)
         few = data.train.pick(range(min(TRIAL_IMAGES, len(data.train.labels))), device)
         images, labels = to_float(few.images), few.labels

@@ -1,7 +1,7 @@
 """Errors for users: one message, one exit code, never a traceback."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 LISTED = 40  # names, at most, that a message lists
 
@@ -28,6 +28,22 @@ class RunError(BenchmarkError):
     """A run that failed or diverged, or a check that found differences (exit code 1)."""
 
     exit_code = 1
+
+
+def refuse_together(heading: str, checks: Iterable[Callable[[], object]]) -> None:
+    """Do all checks, and refuse once with the message of each that failed.
+
+    Raises:
+        UsageError: the heading, then one line for each different message.
+    """
+    found = dict[str, None]()
+    for check in checks:
+        try:
+            check()
+        except UsageError as error:
+            found[str(error)] = None
+    if found:
+        raise UsageError(f"{heading}:" + "".join(f"\n  {message}" for message in found))
 
 
 def shorten(text: str, limit: int = 200) -> str:

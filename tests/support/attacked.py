@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from benchmark.data.load import Data, load_data, to_float
 from benchmark.data.seeds import stream
 from benchmark.evaluation.attacks import FrozenModel, Radius, make_attack, perturb, predict
-from benchmark.evaluation.catalogue import Norm
+from benchmark.evaluation.catalogue import ATTACKS, Norm
 from benchmark.evaluation.image_draws import draws
 from benchmark.evaluation.joint import AttackedSet, attack_jointly
 from benchmark.networks.build import build_model
@@ -24,9 +24,10 @@ from benchmark.settings.preset import Attack, Evaluation
 from benchmark.training.schedule import learning_rate
 from benchmark.training.state import make_optimizer, start
 
-STEPS = {"fgsm": 1, "pgd": 3, "apgd_ce": 3, "apgd_dlr": 3, "apgd_t": 2, "fab_t": 2, "square": 10}
-LINF: list[tuple[str, Norm]] = [(name, "Linf") for name in STEPS]
-EVERY: list[tuple[str, Norm]] = [*LINF, *[(name, "L2") for name in list(STEPS)[2:]]]
+FEW_STEPS = 3  # of an attack that has no other number in STEPS
+STEPS = {"fgsm": 1, "apgd_t": 2, "fab_t": 2, "square": 10}
+LINF: list[tuple[str, Norm]] = [(name, "Linf") for name in ATTACKS]
+EVERY: list[tuple[str, Norm]] = [*LINF, *[(name, "L2") for name, row in ATTACKS.items() if not row.linf_only]]
 RADIUS: dict[Norm, Radius] = {"Linf": Radius("Linf", 16.0), "L2": Radius("L2", 0.5)}
 SHARED_DRAWS = [("apgd_t", "Linf"), ("apgd_t", "L2"), ("square", "L2")]
 SCALE_FREE = {"apgd_dlr", "apgd_t"}
@@ -82,7 +83,7 @@ def attacked_set(
 
 
 def attack_of(name: str, steps: int | None = None) -> Attack:
-    return Attack(name=name, steps=steps or STEPS[name])
+    return Attack(name=name, steps=steps or STEPS.get(name, FEW_STEPS))
 
 
 def made_of(attack: Attack, model: nn.Module, norm: Norm, classes: int = 10) -> Any:

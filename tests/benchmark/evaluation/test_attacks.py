@@ -11,7 +11,6 @@ import pytest
 import torch
 from around import Around
 from attacked import (
-    EVERY,
     IMAGES,
     RADIUS,
     SCALE_FREE,
@@ -494,8 +493,3 @@ def test_a_transfer_attack_moves_images_even_where_it_does_not_fool_its_own_netw
     assert PGD.name == "pgd"
     found = run_check("transfer", case(of_zeros, radius=radius, surrogate=lambda: surrogate))
     assert found["figures"]["transfer"] < found["figures"]["white box"] - 0.2
-
-
-def test_rows_name_every_attack_in_the_norms_that_it_has() -> None:
-    in_l2 = {name for name, norm in EVERY if norm == "L2"}
-    assert {name for name, row in ATTACKS.items() if not row.linf_only} == in_l2

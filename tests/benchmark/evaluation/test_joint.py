@@ -1,5 +1,6 @@
 """Joint evaluation: robust means correct without attack and under every attack; nothing else is attacked."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from attacked import (
     SHARED_DRAWS,
     attack_of,
     attacked_set,
+    colours,
     every_attack,
     jointly,
     left,
@@ -18,12 +20,12 @@ from attacked import (
 from torch import Tensor, nn
 
 from benchmark.evaluation import joint
-from benchmark.evaluation.attacks import Radius, perturb
-from benchmark.evaluation.catalogue import Norm
-from benchmark.evaluation.joint import AttackedSet, refuse_too_few_classes, survivors
+from benchmark.evaluation.attacks import FrozenModel, Radius, perturb
+from benchmark.evaluation.catalogue import ATTACKS, AttackRow, Norm
+from benchmark.evaluation.joint import AttackedSet, suite_checks, survivors
 from benchmark.networks.build import weights_hash
-from benchmark.runtime.errors import DataError, UsageError
-from benchmark.settings.preset import Attack, Checks
+from benchmark.runtime.errors import DataError, UsageError, refuse_together
+from benchmark.settings.preset import Attack, Checks, Evaluation
 
 OWN_DRAWS = [name for name, norm in EVERY if norm == "Linf" and (name, norm) not in SHARED_DRAWS]
 
@@ -134,14 +136,57 @@ def test_images_that_are_not_in_0_to_1_are_refused(scale: float, shift: float, w
         jointly(written._replace(images=written.images * scale + shift), suite("fgsm"))
 
 
-def test_a_suite_with_an_impossible_attack_is_refused_before_anything_is_trained() -> None:
-    with pytest.raises(UsageError, match="attack pgd is for Linf only"):
-        refuse_too_few_classes(suite("fgsm", l2_eps=(0.5,), l2_attacks=(attack_of("pgd"),)), 10)
+def refused(settings: Evaluation, classes: int, network: Callable[[], nn.Module] | None = None) -> list[str]:
+    """The messages of the checks of a suite."""
+    try:
+        refuse_together("refused", suite_checks(settings, classes, network))
+    except UsageError as error:
+        return [line.strip() for line in str(error).splitlines()[1:]]
+    return []
+
+
+def test_all_impossible_attacks_of_a_suite_are_refused_at_once_before_anything_is_trained() -> None:
+    assert "attack pgd is for Linf only" in refused(suite("fgsm", l2_eps=(0.5,), l2_attacks=(attack_of("pgd"),)), 10)[0]
     for name, classes in (("apgd_t", 4), ("apgd_dlr", 3)):
-        with pytest.raises(UsageError, match=f"attack {name} compares the {classes} largest logits"):
-            refuse_too_few_classes(suite("fgsm", name), classes - 1)
-        refuse_too_few_classes(suite("fgsm", name), classes)
+        assert f"attack {name} compares the {classes} largest logits" in refused(suite("fgsm", name), classes - 1)[0]
+        assert not refused(suite("fgsm", name), classes)
     checked = suite("fgsm", checks=Checks(images=8, square_queries=10, repeated=8, long_steps=10))
-    with pytest.raises(UsageError, match=r"needs 4 classes; there are 3\. Leave \[evaluation\.checks\] out"):
-        refuse_too_few_classes(checked, 3)
-    refuse_too_few_classes(checked, 4)
+    assert "needs 4 classes; there are 3. Leave [evaluation.checks] out" in refused(checked, 3)[0]
+    assert not refused(checked, 4)
+    several = suite("apgd_t", "fgsm", "apgd_dlr", eps=(8.0, 16.0), l2_eps=(0.5,), l2_attacks=(attack_of("pgd"),))
+    assert [message.split()[1] for message in refused(several, 2)] == ["apgd_t", "apgd_dlr", "pgd"]
+
+
+WRONG_ROWS = [
+    (AttackRow("torchattacks:NoSuchAttack", "x"), "NoSuchAttack"),
+    (AttackRow("no_such_package:Attack", "x"), "No module named 'no_such_package'"),
+    (AttackRow("torchattacks:MIFGSM", "x", lambda s: {"step": s.steps}), "unexpected keyword argument 'step'"),
+    (AttackRow("torchattacks:MIFGSM", "x", lambda s: {"steps": s.iterations}), "no attribute 'iterations'"),  # type: ignore[attr-defined]
+    (AttackRow("builtins:dict", "x"), "'FrozenModel' object is not iterable"),
+    (AttackRow(f"{__name__}:NotCallable", "x"), "not callable with (images, labels)"),
+]
+
+
+class NotCallable:
+    """A class that forgot its `__call__`."""
+
+    def __init__(self, _model: nn.Module, eps: float) -> None:
+        self.eps = eps
+
+
+@pytest.mark.parametrize(("row", "reason"), WRONG_ROWS, ids=[reason for _, reason in WRONG_ROWS])
+def test_a_row_that_makes_no_attack_is_refused_with_its_name_before_anything_is_trained(
+    row: AttackRow, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ATTACKS, "mine", row)
+    model, _ = colours(2)
+    (message,) = refused(suite("fgsm", "mine"), 10, lambda: FrozenModel(model))
+    for part in ("attack mine cannot be made", row.target, reason, "ATTACKS['mine'] in benchmark/evaluation/catalogue"):
+        assert part in message
+
+
+def test_every_row_makes_its_attack_in_its_norms() -> None:
+    model, _ = colours(2)
+    names = [name for name, norm in EVERY if norm == "L2"]
+    both = suite(*ATTACKS, l2_eps=(0.5,), l2_attacks=tuple(map(attack_of, names)))
+    assert refused(both, 10, lambda: FrozenModel(model)) == []

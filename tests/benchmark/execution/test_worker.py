@@ -9,6 +9,7 @@ import torch
 from benchmark.cli import main
 from benchmark.data.load import Data
 from benchmark.data.synthetic import write_image_folder
+from benchmark.evaluation.catalogue import ATTACKS, AttackRow
 from benchmark.execution import run as one_run
 from benchmark.records.store import read_record, write_record
 from benchmark.settings.plan import Run
@@ -69,6 +70,43 @@ def test_an_attack_that_needs_three_classes_is_refused_on_two(
     no_training(monkeypatch)
     assert main([*ONE, "--set", f"data.dataset={folder}"]) == 2
     assert "attack apgd_dlr compares the 3 largest logits, but there are only 2 classes" in capsys.readouterr().err
+
+
+def test_all_settings_that_do_not_fit_the_data_are_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = write_image_folder(tmp_path / "two" / "classes", 2, train=80, test=20, pixels=8)
+    no_training(monkeypatch)
+    line = [*ONE, "--set", f"data.dataset={folder}", "--set", "recipe.batch_size=100", "--set", "evaluation.images=30"]
+    assert main(line) == 2
+    said = capsys.readouterr().err
+    assert "preset smoke cannot be run on " in said
+    for part in (
+        "evaluation.images = 30",
+        "recipe.batch_size = 100",
+        "attack apgd_dlr compares",
+        "AutoAttack, which needs 4",
+    ):
+        assert said.count(part) == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (AttackRow("torchattacks:MIFGSN", "x", linf_only=True), "MIFGSN"),
+        (AttackRow("torchattacks:MIFGSM", "x", lambda s: {"step": s.steps}, linf_only=True), "keyword argument 'step'"),
+    ],
+    ids=["class", "option"],
+)
+def test_a_wrong_row_of_an_attack_is_refused_before_training(
+    row: AttackRow, reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(ATTACKS, "mifgsm", row)
+    no_training(monkeypatch)
+    assert main([*ONE, "--set", 'evaluation.attacks=[{name="mifgsm", steps=2}]']) == 2
+    said = capsys.readouterr().err
+    for part in ("preset smoke", "attack mifgsm cannot be made", reason, "ATTACKS['mifgsm']"):
+        assert part in said
 
 
 def test_a_layer_inside_a_skip_connection_is_refused_before_training(
