@@ -5,6 +5,7 @@ import contextlib
 import functools
 import io
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,12 +13,13 @@ import torch
 
 from benchmark.data.load import Data, data_roots, load_data
 from benchmark.data.synthetic import write_synthetic
+from benchmark.evaluation.catalogue import scale_warning
 from benchmark.execution.events import refuse_without_tensorboard
 from benchmark.execution.launchers import LAUNCHERS
 from benchmark.execution.launchers.context import Context
 from benchmark.execution.paths import Folders, RunPaths
 from benchmark.execution.preflight import refuse_other_analysis
-from benchmark.execution.status import is_pending, mark_for_repetition
+from benchmark.execution.status import Status, is_pending, mark_for_repetition, status
 from benchmark.execution.worker import summarize, tidy_after_kills
 from benchmark.runtime.distributed import Group, joined
 from benchmark.runtime.environment import choose_device
@@ -29,6 +31,8 @@ from benchmark.settings.load import family_member, load_preset
 from benchmark.settings.plan import Run, make_plan, part
 from benchmark.settings.preset import Preset
 from benchmark.settings.variants import SMOKE_FOLDER, ablate, at_equal_compute, shrink, trials_preset
+
+ENDINGS: tuple[Status, ...] = ("diverged", "failed")  # of runs that are neither done nor started again
 
 
 def run_preset(options: argparse.Namespace) -> None:
@@ -53,11 +57,12 @@ def run_preset(options: argparse.Namespace) -> None:
         plan, folders = group.agree(lambda: planned(options, device))
         todo = group.agree(lambda: _pending(plan, folders, options) if group.leads else [])
         todo = [plan[number] for number in group.share([plan.index(run) for run in todo])]
-        if not options.worker_of:
-            done = len(plan) - len(todo)
+        if group.leads and not options.worker_of:
             together = f" x {group.size} processes" if group.size > 1 else ""
             name = plan[0].preset.name if plan else options.preset
-            print(f"{name}: {len(plan)} runs, {done} done, {len(todo)} to do, on {device}{together}.", flush=True)
+            print(f"{name}: {_counts(plan, todo, folders)}, on {device}{together}.", flush=True)
+            if todo and (warning := _scale_warning(todo[0].preset)):
+                print(f"Warning: {warning}", flush=True)
         if todo:
             with stoppable(options.worker_of or 0) as stop:
                 load = functools.cache(lambda: _load_in_turn(options, todo[0].preset, group))
@@ -106,6 +111,21 @@ def _pending(plan: Sequence[Run], folders: Folders, options: argparse.Namespace)
     if todo:
         check_writable(folders.results, folders.runs)
     return todo
+
+
+def _scale_warning(preset: Preset) -> str | None:
+    suite = preset.evaluation
+    linf, l2 = ([attack.name for attack in attacks] for attacks in (suite.attacks, suite.l2_attacks))
+    return scale_warning({"Linf": linf, "L2": l2})
+
+
+def _counts(plan: Sequence[Run], todo: Sequence[Run], folders: Folders) -> str:
+    """Return as text the number of runs that are done, that ended otherwise (`ENDINGS`) and that are to be started."""
+    started = {(run.arm, run.seed) for run in todo}
+    ended = Counter(status(run, RunPaths(run, folders)) for run in plan if (run.arm, run.seed) not in started)
+    others = {ending: ended[ending] for ending in ENDINGS if ended[ending]}
+    counts = {"done": len(plan) - len(todo) - sum(others.values()), **others, "to do": len(todo)}
+    return ", ".join([f"{len(plan)} runs", *(f"{number} {name}" for name, number in counts.items())])
 
 
 def _load(options: argparse.Namespace, preset: Preset, first: bool = True) -> Data:

@@ -12,14 +12,16 @@ class Dataset(NamedTuple):
         target: "module:name" of the function that finds it, (data roots, `DataSettings`) -> `Source` or the path of an
             image folder.
         source: its origin, in one line.
-        train_images: number of training images.
-        folder: its path below a data root; empty if it comes with a dependency.
+        train_images: number of training images of the whole data set, by which durations are estimated before the data
+            is there; of a streamed folder with `test_images`, a copy with another number is refused.
+        folder: its path below a data root; empty if it comes with a dependency. Of an image folder found by
+            `NAMED_FOLDER`, the path of its training images, "<folder>/train".
         synthetic: "module:name" of a function that writes made-up images in its official format, (data root, training
             images, test images, pixels) -> None; empty if there is none.
         title: its official name; empty for the name of its folder.
         test_images: number of test images of a streamed folder that is refused unless it is complete; else 0.
-        size: approximate size on disk, for the message that it is missing.
-        instructions: how to get it, for the same message.
+        size: approximate size on disk, for the message that it is missing; empty if it is unknown.
+        instructions: how to get it, in whole sentences, for the same message; may be empty.
     """
 
     target: str

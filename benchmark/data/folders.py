@@ -271,9 +271,15 @@ def named_folder(roots: Sequence[Path], settings: DataSettings) -> Path:
 
     Raises:
         DataError: it is below none of them.
+        UsageError: the row's `folder` does not end in /train.
     """
     row = DATASETS[settings.dataset]
     place = Path(row.folder).parent
+    if Path(row.folder) != place / "train" or place == Path():
+        raise UsageError(
+            f"DATASETS[{settings.dataset!r}] in benchmark/data/catalogue.py: folder = {row.folder!r} must be the path "
+            "of its training images below a data root, '<folder>/train'."
+        )
     for root in roots:
         if (root / row.folder).is_dir():
             return root / place
@@ -281,11 +287,13 @@ def named_folder(roots: Sequence[Path], settings: DataSettings) -> Path:
 
 
 def missing_data(title: str, folder: str, size: str, roots: Sequence[Path], instructions: str) -> DataError:
-    """Return the message for missing data: where it was looked for, how to get it and its size."""
+    """Return the message for missing data: where it was looked for, how to get it and its size, if they are known."""
     places = "".join(f"\n  {root / folder}" for root in roots)
+    named = f"{title} ({size})" if size else title
+    step = f"{instructions} Then name" if instructions else "Name"
     return DataError(
-        f"{title} ({size}) was not found. Looked for:{places}\n{instructions} "
-        "Then name the folder that holds it with --data-root DIR or the environment variable SBA_DATA_ROOT."
+        f"{named} was not found. Looked for:{places}\n{step} the folder that holds it with --data-root DIR or the "
+        "environment variable SBA_DATA_ROOT."
     )
 
 

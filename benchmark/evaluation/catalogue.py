@@ -1,7 +1,7 @@
 """The attacks that presets may name, and the sanity checks of every evaluation; importing it loads no torch."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 Norm = Literal["Linf", "L2"]
@@ -45,6 +45,8 @@ class AttackRow(NamedTuple):
         classes: number of classes that it needs, as many as its loss compares logits.
         linf_only: it has no L2 form, or one that depends on the batch size (torchattacks' PGDL2).
         any_step: it succeeds with any of its steps, not with the last alone.
+        scale_free: its results do not change with the scale of the logits; large logits hide a network's gradient
+            from other attacks.
     """
 
     target: str
@@ -54,6 +56,7 @@ class AttackRow(NamedTuple):
     classes: int = 2
     linf_only: bool = False
     any_step: bool = False
+    scale_free: bool = False
 
 
 ATTACKS = {
@@ -77,6 +80,7 @@ ATTACKS = {
         lambda s: {**s.shared, "steps": s.steps, "loss": "dlr"},
         classes=3,
         any_step=True,
+        scale_free=True,
     ),
     # In L2, torchattacks' APGD-T moves a whole batch by the first image's step, and its Square measures a window over
     # all channels at once, where the reference takes each image's step and each channel.
@@ -89,11 +93,13 @@ ATTACKS = {
             lambda s: {**s.shared, "n_iter": s.steps, "n_target_classes": s.targets, "logger": _QUIET},
         ),
         classes=4,
+        scale_free=True,
     ),
     "fab_t": AttackRow(
         "torchattacks:FAB",
         "Croce and Hein, ICML 2020, arXiv:1907.02044, minimal perturbation, 9 targets",
         lambda s: {**s.shared, "steps": s.steps, "n_classes": s.targets + 1, "multi_targeted": True},
+        scale_free=True,
     ),
     "square": AttackRow(
         "torchattacks:Square",
@@ -103,8 +109,24 @@ ATTACKS = {
             "pyautoattack.square:SquareAttack",
             lambda s: {**s.shared, "n_queries": s.steps, "resc_schedule": False, "p_init": 0.8},
         ),
+        scale_free=True,
     ),
 }
+
+
+def scale_warning(attacks: Mapping[Norm, Iterable[str]]) -> str | None:
+    """Return a warning if no attack of some norm is scale-free (see `AttackRow`), for `attacks`: norm -> names.
+
+    A norm without attacks is not tested, and not warned of.
+    """
+    known = [name for name, row in ATTACKS.items() if row.scale_free]
+    lacking = [norm for norm, names in attacks.items() if (found := set(names)) and not found & set(known)]
+    if not lacking:
+        return None
+    return (
+        f"No scale-free attack in {' and '.join(lacking)}: a network with large logits may only appear robust. Add "
+        f"one of {', '.join(known)} to the preset's attacks."
+    )
 
 
 class Column(NamedTuple):

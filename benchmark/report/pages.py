@@ -207,6 +207,8 @@ def _warnings(study: Study) -> list[str]:
         found.append(f"Interim: {runs} still to come; nothing is decided in their families.")
     if len(study.seeds) < MIN_PAIRS_TO_TEST and not study.exploratory:
         found.append(f"Described, not tested: {count(len(study.seeds), 'seed')} cannot carry a test.")
+    if weak := description.weak_suite(study):
+        found.append(weak)
     if mixed := description.mixed_devices(study):
         found.append(mixed)
     control = positive_control(study)

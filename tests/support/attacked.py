@@ -30,7 +30,7 @@ LINF: list[tuple[str, Norm]] = [(name, "Linf") for name in ATTACKS]
 EVERY: list[tuple[str, Norm]] = [*LINF, *[(name, "L2") for name, row in ATTACKS.items() if not row.linf_only]]
 RADIUS: dict[Norm, Radius] = {"Linf": Radius("Linf", 16.0), "L2": Radius("L2", 0.5)}
 SHARED_DRAWS = [("apgd_t", "Linf"), ("apgd_t", "L2"), ("square", "L2")]
-SCALE_FREE = {"apgd_dlr", "apgd_t"}
+SCALE_FREE = {name for name, row in ATTACKS.items() if row.scale_free}
 IMAGES = 96
 CPU = torch.device("cpu")
 every_attack = pytest.mark.parametrize(("name", "norm"), EVERY, ids=[f"{name}-{norm}" for name, norm in EVERY])

@@ -11,6 +11,7 @@ import torch
 from photos import decoded
 
 from benchmark.data import folders
+from benchmark.data.catalogue import DATASETS, NAMED_FOLDER, Dataset
 from benchmark.data.folders import list_folder
 from benchmark.data.load import load_data
 from benchmark.data.streamed import Files
@@ -155,6 +156,34 @@ def test_images_that_do_not_fit_into_memory_are_refused(monkeypatch: pytest.Monk
     monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**20}.__getitem__)  # 4.3 GB
     with pytest.raises(UsageError, match=r"28 images of 8192 x .* take 6 GB.* 4 GB of memory.*data.streamed = true"):
         load_data(settings(f"./{photos}", pixels=8192, streamed=False), [])
+
+
+@pytest.mark.parametrize("folder", ["birds", "birds/training", "train", ""])
+def test_a_row_whose_folder_does_not_end_in_train_is_refused(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DATASETS, "birds", Dataset(NAMED_FOLDER, "made up", train_images=20, folder=folder))
+    with pytest.raises(UsageError, match=rf"DATASETS\['birds'\] .*folder = '{folder}' must be .*'<folder>/train'"):
+        load_data(settings("birds"), [Path("mine")])
+
+
+@pytest.mark.parametrize(
+    ("row", "first", "last"),
+    [
+        ({}, "birds was not found.", "Name the folder that holds it"),
+        ({"size": "1 GB"}, "birds (1 GB) was not found.", "Name the folder that holds it"),
+        ({"instructions": "Ask Ann."}, "birds was not found.", "Ask Ann. Then name the folder that holds it"),
+    ],
+)
+def test_missing_data_of_a_row_without_size_or_instructions(
+    row: dict[str, str], first: str, last: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DATASETS, "birds", Dataset(NAMED_FOLDER, "x", train_images=20, folder="birds/train", **row))
+    with pytest.raises(DataError) as raised:
+        load_data(settings("birds"), [Path("mine")])
+    lines = str(raised.value).splitlines()
+    assert lines[0].startswith(first)
+    assert lines[1] == "  mine/birds"
+    assert lines[2].startswith(last)
+    assert "--data-root DIR" in lines[2]
 
 
 def test_tiny_imagenet_can_be_streamed_from_a_data_root() -> None:

@@ -49,9 +49,12 @@ def test_a_run_that_failed_is_named_with_its_log_and_is_begun_again_from_its_che
     assert read(path_of("mixup", 0))["status"] == "done"
     assert not path_of("erm", 0).exists()
     trained.clear()
-    assert run(*ONE) == 1
-    assert "attack pgd left the ball" in capsys.readouterr().err
+    assert run("--arms", "erm,mixup", "--seeds", "0") == 1
+    said = capsys.readouterr()
+    assert "smoke: 2 runs, 1 done, 1 failed, 0 to do" in said.out
+    assert "attack pgd left the ball" in said.err
     assert run(*ONE, "--retry-failed") == 0
+    assert "smoke: 1 runs, 0 done, 1 to do" in capsys.readouterr().out
     assert trained == []  # its training was done
     assert without_times(read(path_of("erm", 0))) == without_times(study.records["erm", 0])
     assert not list(Path("runs").rglob("*.failed"))

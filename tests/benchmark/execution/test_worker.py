@@ -79,7 +79,8 @@ def test_all_settings_that_do_not_fit_the_data_are_refused_at_once(
     no_training(monkeypatch)
     line = [*ONE, "--set", f"data.dataset={folder}", "--set", "recipe.batch_size=100", "--set", "evaluation.images=30"]
     assert main(line) == 2
-    said = capsys.readouterr().err
+    out, said = capsys.readouterr()
+    assert "scale-free" not in out
     assert "preset smoke cannot be run on " in said
     for part in (
         "evaluation.images = 30",
@@ -104,7 +105,8 @@ def test_a_wrong_row_of_an_attack_is_refused_before_training(
     monkeypatch.setitem(ATTACKS, "mifgsm", row)
     no_training(monkeypatch)
     assert main([*ONE, "--set", 'evaluation.attacks=[{name="mifgsm", steps=2}]']) == 2
-    said = capsys.readouterr().err
+    out, said = capsys.readouterr()
+    assert "Warning: No scale-free attack in Linf:" in out
     for part in ("preset smoke", "attack mifgsm cannot be made", reason, "ATTACKS['mifgsm']"):
         assert part in said
 

@@ -17,6 +17,7 @@ from benchmark.report.description import (
     mixed_devices,
     ran,
     training,
+    weak_suite,
 )
 
 
@@ -54,6 +55,25 @@ def test_seeds_of_mixed_devices_are_named_as_such() -> None:
     said = mixed_devices(load_study("planted", records))
     assert said is not None
     assert said.startswith("Mixed devices: the runs of seed 1 are from cpu and cuda.")
+
+
+@pytest.mark.parametrize(
+    ("linf", "l2", "norms"),
+    [
+        (["fgsm", "apgd_dlr"], [], None),
+        (["fgsm", "pgd"], [], "in Linf:"),
+        (["square"], ["apgd_ce"], "in L2:"),
+        (["pgd"], ["apgd_ce"], "in Linf and L2:"),
+        (["of_a_row_that_is_gone"], ["fab_t"], "in Linf:"),
+    ],
+)
+def test_a_norm_without_a_scale_free_attack_is_warned_of(linf: list[str], l2: list[str], norms: str | None) -> None:
+    records = two_seeds()
+    for record in records:
+        for key, names in (("attacks", linf), ("l2_attacks", l2)):
+            record["settings"]["evaluation"][key] = [{"name": name, "steps": 1} for name in names]
+    said = weak_suite(load_study("planted", records))
+    assert (said is None) if norms is None else (said is not None and f"No scale-free attack {norms}" in said)
 
 
 def test_runs_that_the_costly_checks_are_limited_to_are_counted() -> None:
