@@ -86,7 +86,7 @@ def test_all_settings_that_do_not_fit_the_data_are_refused_at_once(
         "evaluation.images = 30",
         "recipe.batch_size = 100",
         "attack apgd_dlr compares",
-        "AutoAttack, which needs 4",
+        "attack apgd_t compares",
     ):
         assert said.count(part) == 1
 
