@@ -123,9 +123,9 @@ def _counts(plan: Sequence[Run], todo: Sequence[Run], folders: Folders) -> str:
     """Return as text the number of runs that are done, that ended otherwise (`ENDINGS`) and that are to be started."""
     started = {(run.arm, run.seed) for run in todo}
     ended = Counter(status(run, RunPaths(run, folders)) for run in plan if (run.arm, run.seed) not in started)
-    others = {ending: ended[ending] for ending in ENDINGS if ended[ending]}
-    counts = {"done": len(plan) - len(todo) - sum(others.values()), **others, "to do": len(todo)}
-    return ", ".join([f"{len(plan)} runs", *(f"{number} {name}" for name, number in counts.items())])
+    done = len(plan) - len(todo) - sum(ended[ending] for ending in ENDINGS)
+    others = [f"{ended[ending]} {ending}" for ending in ENDINGS if ended[ending]]
+    return ", ".join([f"{len(plan)} runs", f"{done} done", *others, f"{len(todo)} to do"])
 
 
 def _load(options: argparse.Namespace, preset: Preset, first: bool = True) -> Data:

@@ -176,7 +176,10 @@ def test_a_row_whose_folder_does_not_end_in_train_is_refused(folder: str, monkey
 def test_missing_data_of_a_row_without_size_or_instructions(
     row: dict[str, str], first: str, last: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(DATASETS, "birds", Dataset(NAMED_FOLDER, "x", train_images=20, folder="birds/train", **row))
+    birds = Dataset(NAMED_FOLDER, "x", train_images=20, folder="birds/train")
+    monkeypatch.setitem(
+        DATASETS, "birds", birds._replace(size=row.get("size", ""), instructions=row.get("instructions", ""))
+    )
     with pytest.raises(DataError) as raised:
         load_data(settings("birds"), [Path("mine")])
     lines = str(raised.value).splitlines()
