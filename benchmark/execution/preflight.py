@@ -106,13 +106,15 @@ def refuse_foreign(runs: Sequence[Run], data: Data, folders: Folders, device: to
             )
 
 
-def refuse_other_analysis(done: Sequence[Run], folders: Folders) -> None:
+def refuse_other_analysis(finished: Sequence[Run], folders: Folders) -> None:
     """Raise UsageError if the record of a finished run names another analysis than the preset does now.
 
     Reports read the analysis of the records, so a change of the preset would have no effect.
     """
-    for run in done:
+    for run in finished:
         path = RunPaths(run, folders).record
+        if not path.exists():  # a failed run, not repeated unless asked for
+            continue
         if changes := differences(binding(named(read_record(path))), binding(analysis_of(run)), "analysis"):
             listed = "\n".join(f"  {line}" for line in changes)
             raise UsageError(
