@@ -82,7 +82,10 @@ def write_whole(
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        _remove_old_leftovers(path, temporary.stat().st_mtime)
+            now = os.fstat(
+                file.fileno()
+            ).st_mtime  # of the open file: a worker that took over may have removed its name
+        _remove_old_leftovers(path, now)
         check()
         try:
             if previous is not None and path.is_file():

@@ -132,6 +132,6 @@ def fuzz(count: int, folder: Path, seed: int = 0) -> tuple[Counter[str], list[st
 
 
 if __name__ == "__main__":
-    tally, strange = fuzz(int(sys.argv[1]), Path(tempfile.mkdtemp(prefix="image-fuzz-")))
+    tally, strange = fuzz(int(sys.argv[1]) if len(sys.argv) > 1 else 4000, Path(tempfile.mkdtemp(prefix="image-fuzz-")))
     print(dict(tally), *strange, sep="\n")
     sys.exit(bool(strange))

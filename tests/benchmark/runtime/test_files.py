@@ -50,6 +50,36 @@ def test_a_write_removes_old_leftovers_of_killed_writers(tmp_path: Path) -> None
     assert sorted(tmp_path.iterdir()) == sorted([path, new, other])
 
 
+@pytest.mark.parametrize("checks", [0, 1])
+def test_a_writer_whose_temporary_file_was_removed_in_a_pause_reports_what_its_check_finds(
+    checks: int, tmp_path: Path
+) -> None:
+    """Another worker takes over while the first is paused, in its writing or after its first look at the lock."""
+    path, looks = tmp_path / "file", []
+    write_text(path, "old")
+
+    def taken_over() -> None:
+        (temporary,) = tmp_path.glob(".file.*.tmp")
+        temporary.unlink()
+
+    def write(file: BinaryIO) -> None:
+        file.write(b"new")
+        if not checks:
+            taken_over()
+
+    def check() -> None:
+        looks.append("look")
+        if len(looks) <= checks:
+            taken_over()
+        else:
+            raise PermissionError("the lock is lost")
+
+    with pytest.raises(PermissionError, match="the lock is lost"):
+        write_whole(path, write, check=check)
+    assert len(looks) == checks + 1
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("file", "old")]
+
+
 def test_tensors_come_back(tmp_path: Path) -> None:
     write_whole(tmp_path / "t", lambda file: torch.save({"a": torch.arange(3), "b": "text"}, file))
     values = load_tensors(tmp_path / "t")
