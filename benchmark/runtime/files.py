@@ -82,9 +82,8 @@ def write_whole(
             write(file)
             file.flush()
             os.fsync(file.fileno())
-            now = os.fstat(
-                file.fileno()
-            ).st_mtime  # of the open file: a worker that took over may have removed its name
+            # Of the open file: a worker that took over in a pause may have removed its name.
+            now = os.fstat(file.fileno()).st_mtime
         _remove_old_leftovers(path, now)
         check()
         try:
