@@ -260,6 +260,8 @@ def test_a_run_that_is_repeated_may_write_beside_its_old_record(
 ) -> None:
     one = make_run("erm", 0, "recipe.epochs=1")
     workers.execute([one], worker(digits, folders))
+    with pytest.raises(LostError, match="another worker has finished it"):
+        attempt(one, worker(digits, folders)).check()
     mark(RunPaths(one, folders))
     attempt(one, worker(digits, folders)).check()
 

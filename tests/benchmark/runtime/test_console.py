@@ -83,17 +83,21 @@ def test_a_signal_handler_that_prints_into_a_line_that_is_being_printed_loses_it
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "stderr", Broken(RuntimeError("reentrant call inside <_io.BufferedWriter>")))
-    with outputs():
+    with outputs() as output:
         print("stopping after this step.", file=sys.stderr)
+        print_line("the next line")
+    assert output.error is None
 
 
 def test_a_process_without_any_output_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
-    with outputs():
+    with outputs() as output:
         print_line("nobody reads this")
         Transfer("a file").close()
         print("nor this", file=sys.stderr)
+    assert output.error is None
+    assert (sys.stdout, sys.stderr) == (None, None)
 
 
 LIST = (sys.executable, "-m", "benchmark", "list", "presets")
