@@ -154,7 +154,9 @@ def judge(study: Study, claim: Claim, studies: Sequence[Study] = ()) -> Finding:
     reason = _reason_to_abstain(study, claim)
     if reason and reason.kind in ("unnamed", "absent", "other arm"):
         return Finding("not tested", reason)
-    evidence = _evidence(study, claim)
+    evidence = tuple(
+        compared(study, endpoint, arm) for endpoint in claim.decides for arm in _deciding_arms(study, claim)
+    )
     if reason:
         return Finding("not tested" if reason.kind == "few seeds" else "not resolved", reason, evidence)
     return Finding(_judgement(e.standing for e in evidence), None, evidence)
@@ -240,15 +242,10 @@ def positive_control(study: Study) -> Control | None:
     return Control(kept, float(others.max()), bool(kept.min() > CONTROL_KEEPS and others.max() < OTHERS_KEEP))
 
 
-def _evidence(study: Study, claim: Claim) -> tuple[Evidence, ...]:
-    found = []
-    for endpoint in claim.decides:
-        pairs = comparisons(study, endpoint)
-        found += [
-            Evidence(study, endpoint, arm, pairs[arm], _standing(study, endpoint, arm, pairs[arm]))
-            for arm in _deciding_arms(study, claim)
-        ]
-    return tuple(found)
+def compared(study: Study, endpoint: Endpoint, arm: str) -> Evidence:
+    """Return the comparison of the treatment with one arm that the study named, and which of them is better."""
+    pair = comparisons(study, endpoint)[arm]
+    return Evidence(study, endpoint, arm, pair, _standing(study, endpoint, arm, pair))
 
 
 def _standing(study: Study, endpoint: Endpoint, arm: str, pair: Comparison | None) -> Standing:

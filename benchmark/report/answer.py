@@ -58,12 +58,12 @@ def answer(studies: Sequence[Study], link: Link) -> Answer:
     """Return the answer of all studies.
 
     The table shows the studies that judge a claim, or will and have a complete seed. A study of a copy of an official
-    data set, such as CIFAR-10 saved as JPEG, is left out as soon as a study of the official one is in it.
+    data set, such as CIFAR-10 saved as JPEG, is left out as soon as a study of the official one has judged a claim.
     """
     testing = sorted((study for study in studies if not study.exploratory), key=_order)
     judged = findings(testing)
     able = [study for study in testing if _judges(study, judged)]
-    official = {study.any_record["data"]["name"] for study in able}
+    official = {study.any_record["data"]["name"] for study in able if _has_judged(study, judged)}
     copies = [study for study in able if _original(study) in official]
     shown = [study for study in able if study not in copies]
     rows = [
@@ -101,6 +101,10 @@ def _judges(study: Study, judged: _Judged) -> bool:
     return len(study.seeds) >= MIN_PAIRS_TO_TEST and whole and tests
 
 
+def _has_judged(study: Study, judged: _Judged) -> bool:
+    return any(of[study.preset].judgement != "not tested" and not of[study.preset].interim for _, of in judged)
+
+
 def _original(study: Study) -> str | None:
     return data_set(study.any_record["data"]["name"]).version_of
 
@@ -111,18 +115,19 @@ def _sentence(claim: Claim, of: dict[str, Finding], shown: Sequence[Study]) -> s
     for study in shown:
         finding = of[study.preset]
         judgement = "interim" if finding.interim else finding.judgement
-        said.setdefault(judgement, []).append(_brief(study, shown))
+        said.setdefault(judgement, []).append(where(study, shown))
     parts = [f"{word if word == 'interim' else f'**{word}**'} {series(said[word])}" for word in _ORDER if word in said]
     source = "we ask" if claim.source == OURS else claim.source
     return f"**{capital(claim.name)}** ({source}). {claim.says} {capital('; '.join(parts) or 'not tested')}."
 
 
-def _brief(study: Study, shown: Sequence[Study]) -> str:
+def where(study: Study, shown: Sequence[Study]) -> str:
     """Name a study among others: "on CIFAR-10 with 10,000 images (`fast`)", the network only where needed."""
 
     def words_of(other: Study) -> str:
         data = other.any_record["data"]
-        return f"on {data_set(data['name']).title} with {data['train_images']:,} images"
+        compute = " at equal compute" if other.any_record["settings"].get("compute") else ""
+        return f"on {data_set(data['name']).title} with {data['train_images']:,} images{compute}"
 
     alike = [other for other in shown if words_of(other) == words_of(study)]
     return words_of(study) + (f" ({code(study.any_record['model']['name'])})" if len(alike) > 1 else "")

@@ -49,6 +49,14 @@ def test_copies_are_the_answer_while_there_is_nothing_official() -> None:
     assert alone.below == []
 
 
+def test_copies_are_the_answer_until_a_study_of_the_official_images_is_complete() -> None:
+    official = planted_site.study("official", "Official", FEW)
+    copy = planted_site.study("copy", "Copy", FEW, data={"name": "cifar10_jpeg"})
+    begun = [record for record in official if record["seed"] < 2]
+    assert [study.preset for study in found(*begun, *copy).studies] == ["official", "copy"]
+    assert [study.preset for study in found(*official, *copy).studies] == ["official"]
+
+
 def test_nothing_at_all() -> None:
     nothing = found()
     assert (nothing.studies, nothing.table, nothing.below) == ([], None, [])

@@ -110,17 +110,24 @@ def test_figures_may_differ_in_last_bits_alone() -> None:
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_the_readme_beside_it_gets_the_answer_between_its_markers(tmp_path: Path) -> None:
-    results, output, readme = tmp_path / "results", tmp_path / "RESULTS.md", tmp_path / "README.md"
+@pytest.mark.parametrize("part", ["answer", "list"])
+def test_a_readme_gets_its_part_between_the_markers(tmp_path: Path, part: str) -> None:
+    results, output = tmp_path / "results", tmp_path / "RESULTS.md"
+    readme = tmp_path / {"answer": "README.md", "list": "sba/README.md"}[part]
+    begin, end = BEGIN.format(part), END.format(part)
     planted.write(results, planted_site.study("planted", "Planted", NAMED))
-    readme.write_text(f"# Mine\n\nBefore.\n\n{BEGIN}\nold\n{END}\n\nAfter.\n")
+    readme.parent.mkdir(exist_ok=True)
+    readme.write_text(f"# Mine\n\nBefore.\n\n{begin}\nold\n{end}\n\nAfter.\n")
     assert any("README.md differs" in problem for problem in check_report(results, output))
     write_report(results, output)
-    before, answer, after = re.split(f"{re.escape(BEGIN)}|{re.escape(END)}", readme.read_text())
+    before, inside, after = re.split(f"{re.escape(begin)}|{re.escape(end)}", readme.read_text())
     assert (before, after) == ("# Mine\n\nBefore.\n\n", "\n\nAfter.\n")
-    assert "| **generalization** | **supported**" in answer
-    assert "(results/planted/README.md)" in answer
-    assert answer.strip() in output.read_text()
+    if part == "list":
+        assert inside.startswith("\n\n- **More accuracy on clean images**: **yes**, +")
+    else:
+        assert "| **generalization** | **supported**" in inside
+        assert "(results/planted/README.md)" in inside
+        assert inside.strip() in output.read_text()
     assert check_report(results, output) == []
     readme.write_text("# Without markers\n")
     assert readme not in render(results, output)
