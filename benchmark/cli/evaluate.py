@@ -23,7 +23,7 @@ from benchmark.execution.progress import Attacking, evaluation_bar
 from benchmark.execution.record import add_evaluation, untrained_record
 from benchmark.records.schema import Record
 from benchmark.records.store import read_record, record_path, write_record
-from benchmark.report.pages import network_page
+from benchmark.report.pages import page_of
 from benchmark.runtime.console import printable
 from benchmark.runtime.environment import choose_device
 from benchmark.runtime.errors import RunError, UsageError, refuse_together
@@ -60,7 +60,7 @@ def evaluate_network(options: argparse.Namespace) -> int:
     name = run.get("arm") or printable((options.model or options.checkpoint.stem).rpartition(":")[2])
     own = options.model is None and run.get("preset") == preset.name
     record = evaluate_one(preset, name, run.get("seed", 0), model, data, device, own)
-    print(network_page(load_study(record["preset"], [record])), end="")
+    print(page_of("network", study=load_study(record["preset"], [record])), end="")
     if options.output:
         write_record(options.output, record)
         print(f"\nRecord: {options.output}")

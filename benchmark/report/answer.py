@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
-from benchmark.analysis.claims import OURS, Claim, Finding, findings
+from benchmark.analysis.claims import OURS, Claim, Finding, findings, load_claims
 from benchmark.analysis.comparisons import comparisons
 from benchmark.analysis.endpoints import ENDPOINTS, POINTS
 from benchmark.analysis.paired import MIN_PAIRS_TO_TEST
@@ -15,6 +15,7 @@ from benchmark.report.figures.differences import panels
 from benchmark.report.tables import Table
 from benchmark.report.words import (
     BREAK,
+    COUNTED,
     capital,
     code,
     comparison_cell,
@@ -241,37 +242,29 @@ def alt(studies: Sequence[Study]) -> str:
     return f"{treatment} minus each other arm, mean over seeds in {units}; {'; '.join(said)}"
 
 
-def alt_rows(study: Study) -> str:
-    """Return the alternative text of an exploratory study's figure; the tables below it have every value."""
-    return (
-        f"Differences of {count(len(study.against), 'row')} from {study.treatment} with 95% intervals, in "
-        f"{series(map(study.short, panels([study])))} on the {study.split} images; the values are in the tables below"
-    )
+def chosen_on(studies: Sequence[Study], shown: Sequence[Study]) -> tuple[set[str], set[str], set[str]]:
+    """Return the data sets on which the settings of the studies shown were chosen, those on which nothing was chosen,
+    and those of the latter whose photographs the former have as lossy copies.
+    """
+    frozen = {study: frozen_from(study, studies) for study in shown}
+    sources = {of.any_record["data"]["name"] for found in frozen.values() for of in found}
+    same = [study for study, found in frozen.items() if any(same_recipe(study, of) for of in found)]
+    fresh = {study.any_record["data"]["name"] for study in same} - sources
+    return sources, fresh, {original for source in sources if (original := data_set(source).version_of) in fresh}
 
 
-def chosen_caveat(studies: Sequence[Study], shown: Sequence[Study]) -> str:
-    """Return the caveat about the data on which the settings of the studies in the answer were chosen."""
-    sources = {of.any_record["data"]["name"] for study in shown for of in frozen_from(study, studies)}
-    if not sources:
-        return "Where settings were chosen on images of the same data set, that may favour an arm."
-    fresh = {
-        study.any_record["data"]["name"]
-        for study in shown
-        if any(same_recipe(study, of) for of in frozen_from(study, studies))
-    } - sources
-    text = (
-        f"The settings of SBA were chosen on held-out training images of {_titles(sources)}, which may favour it "
-        "there; the other arms keep their published defaults."
-    )
-    if fresh:
-        text += f" On {_titles(fresh)} nothing was chosen: those studies are confirmatory."
-    if same := {original for source in sources if (original := data_set(source).version_of) in fresh}:
-        text += (
-            f" But {_titles(sources)} has lossy copies of the photographs of {_titles(same)}: there only the trainings "
-            "are new."
-        )
-    return text
+def titles(names: Collection[str]) -> str:
+    """Return the titles of data sets as a list in words."""
+    return series(sorted(data_set(name).title for name in names))
 
 
-def _titles(names: Collection[str | None]) -> str:
-    return series(sorted(data_set(name).title for name in names if name))
+def claim_list() -> Table:
+    """Return every claim with its source, endpoints and compared arms."""
+    rows = []
+    for claim in load_claims():
+        decides = ", ".join([*claim.decides, *(COUNTED[name] for name in claim.counts)])
+        arms = [*map(code, claim.against), *(f"{code(arm)} where named" for arm in claim.also)]
+        source = "we ask it" if claim.source == OURS else claim.source
+        rows.append([claim.name, claim.says, source, decides, ", ".join(arms)])
+    headers = ["claim", "statement, in our words", "source", "endpoints", "against"]
+    return Table(headers, rows, words=headers)

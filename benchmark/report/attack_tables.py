@@ -11,17 +11,12 @@ from benchmark.analysis.endpoints import area_under_curve, median_minimal_eps
 from benchmark.analysis.paired import Floats
 from benchmark.analysis.study import Study
 from benchmark.evaluation.catalogue import SANITY_CHECKS, Column
-from benchmark.records.autoattack import QUERIES, STEPS
 from benchmark.records.outcomes import attacks_at, unpack_bits
 from benchmark.records.schema import AutoAttackRow, CrosscheckRow, Record
 from benchmark.report.tables import Table
 from benchmark.report.words import code, count, mean_and_sd, mean_text
 from benchmark.runtime.errors import RunError
 
-AUTOATTACK_NOTE = (
-    f"AutoAttack standard (pyautoattack, its authors' code: {STEPS} steps, {QUERIES:,} queries of Square) on the first "
-    "of the attacked images, from the checkpoints of the first seeds. Too few seeds for a test."
-)
 _Count = Literal["images", "ours", "theirs", "disagreements"]
 _COUNTS: tuple[_Count, ...] = ("images", "ours", "theirs", "disagreements")
 

@@ -17,7 +17,7 @@ from benchmark.report.figures.curves import accuracy_figure, robustness_figure
 from benchmark.report.figures.differences import answer_figure, differences_figure
 from benchmark.report.figures.trend import trend_figure
 from benchmark.report.html import page
-from benchmark.report.pages import TRENDS, Site, all_pages, page_of, trend_path
+from benchmark.report.pages import TRENDS, Site, all_pages, page_of
 from benchmark.report.tables import plain
 from benchmark.report.words import BREAK, short_title
 from benchmark.report.worth import worth
@@ -98,8 +98,8 @@ def drawings(study: Study) -> dict[str, str]:
 
 def _trend_drawings(site: Site, studies: Sequence[Study]) -> dict[Path, str]:
     return {
-        trend_path(site, number, endpoint): trend_figure(found, f"gain in {group[0].short(endpoint)}, points")
-        for number, group in enumerate(doses(studies))
+        site.trend(number, endpoint): trend_figure(found, f"gain in {group[0].short(endpoint)}, points")
+        for number, group in enumerate(doses(studies), 1)
         for endpoint in TRENDS
         if (found := trends(group, endpoint))
     }

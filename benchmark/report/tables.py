@@ -1,9 +1,9 @@
 """Tables of a study from its records: accuracy, differences, convergence, cost, self-comparison, environment."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, median
 
 import numpy as np
 from tabulate import tabulate
@@ -12,7 +12,14 @@ from benchmark.analysis.bootstrap import MIN_SEEDS
 from benchmark.analysis.comparisons import bootstrap_interval, comparisons
 from benchmark.analysis.endpoints import images_to, reached
 from benchmark.analysis.exploratory import Contrast, contrasts
-from benchmark.analysis.paired import MIN_PAIRS_TO_TEST, Comparison, Floats, PairedT
+from benchmark.analysis.paired import (
+    ALPHA,
+    MIN_PAIRS_TO_TEST,
+    Comparison,
+    Floats,
+    PairedT,
+    detectable_difference,
+)
 from benchmark.analysis.self_comparison import TRIED, self_comparison
 from benchmark.analysis.study import Study
 from benchmark.analysis.trend import Trend, gain
@@ -21,8 +28,10 @@ from benchmark.records.schema import Record
 from benchmark.report.words import (
     BREAK,
     TIE,
+    capital,
     code,
     comparison_cell,
+    count,
     escape,
     heading,
     interval,
@@ -96,6 +105,11 @@ def seeds_table(study: Study) -> Table:
         best = f"{fmean(bests):.2f}" if bests else "-"
         rows.append([code(arm), *_seed_cells(study, arm, values), best])
     return Table(["arm", *_seed_headers(study), "best epoch"], rows)
+
+
+def means(study: Study, endpoint: Endpoint) -> str:
+    """Return each arm with its mean over seeds: "a 80.12, b 80.05"."""
+    return ", ".join(f"{arm} {mean_text(row)}" for arm, row in zip(study.arms, study.values(endpoint), strict=True))
 
 
 def _seed_headers(study: Study) -> list[str]:
@@ -211,6 +225,38 @@ def _contrast_cells(contrast: Contrast | None) -> list[str]:
         return ["-"] * 5
     t = contrast.t
     return [signed(t.difference), interval(t.low, t.high), *map(p_text, (t.p, contrast.bh, contrast.paired))]
+
+
+def contrasts_in_short(study: Study, endpoint: Endpoint) -> str:
+    """Return the rows with small p, with and without BH correction, and the smallest detectable differences."""
+    found = {arm: row for arm, row in contrasts(study, endpoint).items() if row is not None}
+    rows = len(study.against)
+    after = {arm: row for arm, row in found.items() if row.sure}
+    before = {arm: row for arm, row in found.items() if arm not in after and row.t.p is not None and row.t.p < ALPHA}
+    text = f"{capital(study.short(endpoint))}: BH p < {p_text(ALPHA)} in {len(after)} of {count(rows, 'row')}"
+    text += f" ({rows_in_short(after)})" if after else ""
+    text += f"; p < {p_text(ALPHA)}, but not BH p, in {len(before)}" + (f" ({rows_in_short(before)})" if before else "")
+    spreads = [(row.n, row.freedom, row.t.sd) for row in found.values() if row.t.sd is not None]
+    if not spreads:
+        return f"{text}. No row could be tested: that takes two seeds in it and in the default, and different values."
+    alone, strictest = (
+        median(sd * (detectable_difference(n, family, freedom) or 0.0) for n, freedom, sd in spreads)
+        for family in (1, rows)
+    )
+    return (
+        f"{text}. Smallest detectable difference: {_points(alone)} points for one row by itself (p), "
+        f"{_points(strictest)} points for the only one of {rows} rows that differs (BH p)."
+    )
+
+
+def _points(value: float) -> str:
+    """Format a detectable difference, which is meaningless above 100 points."""
+    return f"{value:.2f}" if value <= 100 else "more than 100"
+
+
+def rows_in_short(found: Mapping[str, Contrast]) -> str:
+    """Return rows with their differences: "`a` +0.48, `b` -0.10"."""
+    return ", ".join(f"{code(arm)} {signed(row.t.difference)}" for arm, row in found.items())
 
 
 # Convergence and cost.
@@ -352,6 +398,13 @@ def _self_cells(pair: Comparison | None) -> list[str]:
     if pair is None:
         return ["-"] * 4
     return [f"{signed(pair.difference)} {span(pair)}".strip(), *map(p_text, (pair.p, pair.holm, pair.welch))]
+
+
+def false_alarms(study: Study) -> str:
+    """Return the number of significant differences in `self_table`, as a sentence."""
+    found = [pair for endpoint in TRIED for pair in self_comparison(study, endpoint).values()]
+    alarms = sum(pair.holm is not None and pair.holm < ALPHA for pair in found)
+    return f"**{count(alarms, 'false alarm')} among {len(found)} tests.**" if alarms else "There is none."
 
 
 def environment_table(studies: Sequence[Study]) -> Table:

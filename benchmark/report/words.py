@@ -1,7 +1,7 @@
 """Numbers, names, comparisons and claims in the report's notation."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,11 @@ def value_text(value: Any, digits: int = 12) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(value_text(item, digits) for item in value)}]"
     return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
+def settings_list(settings: Mapping[str, Any], without: str = "") -> list[str]:
+    """Format settings as "key = value", escaped, without one of them."""
+    return [escape(f"{key} = {value_text(value)}") for key, value in settings.items() if key != without]
 
 
 # Numbers.
@@ -132,15 +137,6 @@ def _amount(pair: Comparison) -> str:
     """Format a mean difference, with its unit unless it is in points."""
     unit = {POINTS: "", "thousand images": f"{TIE}k", "seconds": f"{TIE}s"}.get(pair.unit, f"{TIE}{pair.unit}")
     return f"{signed(pair.difference)}{unit}"
-
-
-def direction(pair: Comparison) -> str:
-    """Format the number of seeds whose difference has the sign of the mean: "higher in 5/5"."""
-    ties = pair.n - pair.wins - pair.losses
-    if ties == pair.n:
-        return f"equal in {pair.n}/{pair.n}"
-    text = f"lower in {pair.losses}/{pair.n}" if pair.difference < 0 else f"higher in {pair.wins}/{pair.n}"
-    return text + (f", {count(ties, 'tie')}" if ties else "")
 
 
 def heading(study: Study, endpoint: Any) -> str:

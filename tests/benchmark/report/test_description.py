@@ -1,5 +1,6 @@
 """What a study is said to be, and what its settings come from."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import planted
@@ -9,35 +10,30 @@ from attacked_records import rows
 
 from benchmark.analysis.study import Study, load_study
 from benchmark.records.schema import Record
-from benchmark.report.description import (
-    arms_table,
-    checks,
-    chosen,
-    first_images,
-    mixed_devices,
-    ran,
-    training,
-    weak_suite,
-)
+from benchmark.report.description import arms_table, mixed_devices, ran, weak_suite
+from benchmark.report.pages import environment
 
 
-def settings(streamed: bool | None) -> dict[str, Any]:
-    """Settings as records have them; older ones do not say whether images are streamed."""
-    data = {} if streamed is None else {"streamed": streamed}
-    return {"data": data, "recipe": {"epochs": 2, "padding": 4, "flip": True}}
-
-
-def test_the_standard_augmentation_that_is_named_is_the_one_that_was_used() -> None:
-    assert training(settings(streamed=None)) == "Training: epochs = 2, padding = 4, flip = true."
-    assert training(settings(streamed=False)) == training(settings(streamed=None))
-    said = training(settings(streamed=True))
-    assert "padding" not in said
-    assert "flip = true" in said
-    assert "random resized crops, 8% to 100% of the area" in said
+def setup(study: Study, word: str, others: Sequence[Study] = ()) -> list[str]:
+    """The lines of a study's setup that have a word."""
+    parts: Any = environment.get_template("parts.md.j2").module
+    return [line.removeprefix("- ") for line in str(parts.setup(study, others)).splitlines() if word in line]
 
 
 def two_seeds() -> list[Record]:
     return planted.study({"sba": [870, 871], "standard": [858, 859]})
+
+
+@pytest.mark.parametrize("data", [{}, {"streamed": False}, {"streamed": True}])
+def test_the_standard_augmentation_that_is_named_is_the_one_that_was_used(data: dict[str, bool]) -> None:
+    records = two_seeds()
+    for record in records:
+        record["settings"] |= {"recipe": {"epochs": 2, "padding": 4, "flip": True}}
+        record["settings"]["data"] = {"pixels": 32, **data}  # older records do not say whether images are streamed
+    used = "epochs = 2, padding = 4, flip = true."
+    if data.get("streamed"):
+        used = "epochs = 2, flip = true; standard augmentation: random resized crops, 8% to 100% of the area."
+    assert setup(load_study("planted", records), "Training") == [f"Training: {used}"]
 
 
 def test_seeds_of_mixed_devices_are_named_as_such() -> None:
@@ -78,22 +74,22 @@ def test_a_norm_without_a_scale_free_attack_is_warned_of(linf: list[str], l2: li
 
 def test_runs_that_the_costly_checks_are_limited_to_are_counted() -> None:
     records = two_seeds()
-    assert checks(load_study("planted", records)) == []
+    assert setup(load_study("planted", records), "Costly") == []
     for record in records:
         record["settings"]["evaluation"]["checks"] = {"seeds": [0, 1]}
         if record["seed"] == 0:
             record["checks"] = planted.costly_checks(0)
-    (said,) = checks(load_study("planted", records))
+    (said,) = setup(load_study("planted", records), "Costly")
     assert said.startswith("Costly sanity checks: of seeds 0, 1 alone, so far in 2 of 4 runs; a flag in one")
 
 
 def test_the_old_normalisation_is_said_where_it_was_used() -> None:
     records = two_seeds()
-    (said,) = first_images(load_study("planted", records))
+    (said,) = setup(load_study("planted", records), "Normalisation")
     assert "the first 5,000 training images" in said
     for record in records:
         record["settings"]["numerics"] = 2
-    assert first_images(load_study("planted", records)) == []
+    assert setup(load_study("planted", records), "Normalisation") == []
 
 
 def test_arms_of_the_treatments_method_are_told_by_what_differs() -> None:
@@ -146,7 +142,7 @@ CONFIRMS = "Confirmatory: nothing was chosen on these images. The settings of `s
 def test_a_study_is_confirmatory_unless_its_images_or_recipe_were_those_of_the_choice(
     study: Study, start: str, end: str
 ) -> None:
-    (line,) = chosen(study, [ABLATION])
+    (line,) = setup(study, "hosen", [ABLATION])
     assert line.startswith(start)
     assert end in line
 
@@ -157,4 +153,5 @@ def test_nothing_is_said_of_settings_that_no_study_chose(other: str) -> None:
     if other == "other settings":
         for record in study.records.values():
             record["settings"]["arm"] |= {"settings": planted_site.SBA | {"noise": 0.1}}
-    assert chosen(ABLATION if other == "itself" else study, [] if other == "no ablation" else [ABLATION]) == []
+    others = [] if other == "no ablation" else [ABLATION]
+    assert setup(ABLATION if other == "itself" else study, "hosen", others) == []

@@ -14,7 +14,6 @@ from benchmark.report.words import (
     code,
     comparison_cell,
     count,
-    direction,
     escape,
     no_comparison,
     p_equals,
@@ -95,12 +94,6 @@ def test_comparisons_as_cells() -> None:
     assert comparison_cell(same, interim=False) == "+1.00 in each seed<br>constant differences, not tested"
     open_ = comparison_cell(compared(1.0, -1.2, 0.3, -0.4, 0.6), interim=False)
     assert open_.endswith(", not resolved")
-
-
-def test_directions_count_ties() -> None:
-    assert direction(compared(0.0, 1.0, 1.1, 0.0, 0.9)) == "higher in 3/5, 2 ties"
-    assert direction(compared(-1.0, -1.1, -0.9)) == "lower in 3/3"
-    assert direction(compared(0.0, 0.0)) == "equal in 2/2"
 
 
 def test_reasons_for_no_comparison() -> None:
