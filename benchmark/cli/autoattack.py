@@ -1,6 +1,8 @@
 """The command `autoattack`: AutoAttack standard on trained runs, from their checkpoints."""
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
 from benchmark.data.load import data_roots, load_data
 from benchmark.evaluation.crosscheck import load_attacked_set
@@ -14,33 +16,31 @@ from benchmark.runtime.errors import UsageError
 from benchmark.runtime.files import check_writable
 from benchmark.settings.load import family_member, load_preset
 from benchmark.settings.plan import Run, make_plan
+from benchmark.settings.preset import Preset
 
 
-def autoattack(options: argparse.Namespace) -> None:
+def main(options: argparse.Namespace) -> None:
     """Attack the selected runs, and add a row for each run and eps to autoattack.json.
 
     Existing rows with the same weights and images are not repeated.
 
     Raises:
-        UsageError: a run has no finished record, no checkpoint, one with other weights, or was not attacked at an eps.
+        UsageError: see `finished_runs` and `load_attacked_set`; a run was not attacked at an eps.
     """
     device = choose_device(options.device)
     preset = load_preset(family_member(options.preset, device.type), tuple(options.set))
-    plan = make_plan(preset, options.arms, options.seeds)
-    folders = Folders(options.results, options.runs)
-    check_writable(folders.results, folders.runs)
-    records = {(run.arm, run.seed): finished_record(run, folders) for run in plan}
-    path, lock = folders.results / preset.name / FILE, folders.runs / preset.name / f"{FILE}.lock"
+    runs = finished_runs(preset, options, options.seeds)
+    check_writable(options.results, options.runs)
+    path, lock = options.results / preset.name / FILE, options.runs / preset.name / f"{FILE}.lock"
     known = {key(row) for row in read_rows(path)}
     data = load_data(preset.data, data_roots(options.data_root)).to(device)
     eps, images = options.eps or [preset.analysis.eps], min(options.images, preset.evaluation.images)
-    for run in plan:
-        record = records[run.arm, run.seed]
+    for run, record, checkpoint in runs:
         hashed = record.get("final_weights_hash", "")
         left = [value for value in eps if (run.arm, run.seed, value, images, hashed) not in known]
         if not left:
             continue
-        attacked = load_attacked_set(run, record, RunPaths(run, folders).checkpoint, data, device, images)
+        attacked = load_attacked_set(run, record, checkpoint, data, device, images)
         for row in attack(run, record, attacked, data, left):
             add_row(path, row, lock)
             print(
@@ -48,16 +48,25 @@ def autoattack(options: argparse.Namespace) -> None:
                 f"are correct, {row['suite']} under the study's attacks, {row['robust']} under AutoAttack",
                 flush=True,
             )
-    print(f"AutoAttack standard on {len(plan)} runs: {path}.")
+    print(f"AutoAttack standard on {len(runs)} runs: {path}.")
 
 
-def finished_record(run: Run, folders: Folders) -> Record:
-    """Return the record of a finished run; UsageError if there is none with these settings."""
-    path = RunPaths(run, folders).record
-    record = read_record(path) if path.is_file() else None
-    if record is None or record["settings_hash"] != run.identity or record["status"] != "done":
-        raise UsageError(
-            f"there is no finished record of these settings in {path}. Run it first: python -m benchmark run "
-            f"{run.preset.name} --arms {run.arm} --seeds {run.seed}."
-        )
-    return record
+def finished_runs(
+    preset: Preset, options: argparse.Namespace, seeds: Sequence[int] | None
+) -> list[tuple[Run, Record, Path]]:
+    """Return the runs of the arms in the options at some seeds (None: all), each with its record and checkpoint's path.
+
+    Raises:
+        UsageError: a run has no finished record with these settings.
+    """
+    found = []
+    for run in make_plan(preset, options.arms, seeds):
+        paths = RunPaths(run, Folders(options.results, options.runs))
+        record = read_record(paths.record) if paths.record.is_file() else None
+        if record is None or record["settings_hash"] != run.identity or record["status"] != "done":
+            raise UsageError(
+                f"there is no finished record of these settings in {paths.record}. Run it first: python -m benchmark "
+                f"run {run.preset.name} --arms {run.arm} --seeds {run.seed}."
+            )
+        found.append((run, record, paths.checkpoint))
+    return found

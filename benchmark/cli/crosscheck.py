@@ -2,19 +2,17 @@
 
 import argparse
 
-from benchmark.cli.autoattack import finished_record
+from benchmark.cli.autoattack import finished_runs
 from benchmark.data.load import data_roots, load_data
 from benchmark.evaluation.crosscheck import FILE, compare, load_attacked_set, write_crosscheck
-from benchmark.execution.paths import Folders, RunPaths
 from benchmark.records.schema import CrosscheckRow
 from benchmark.runtime.environment import choose_device
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.files import check_writable
 from benchmark.settings.load import family_member, load_preset
-from benchmark.settings.plan import make_plan
 
 
-def crosscheck(options: argparse.Namespace) -> int:
+def main(options: argparse.Namespace) -> int:
     """Compare every attack on every run that the options name, and write crosscheck.json; 1 if any image differs.
 
     Raises:
@@ -24,13 +22,10 @@ def crosscheck(options: argparse.Namespace) -> int:
     preset = load_preset(family_member(options.preset, device.type), tuple(options.set))
     if preset.evaluation.checks is None:
         raise UsageError(f"preset {preset.name} has no [evaluation.checks]; their `repeated` says how many images.")
-    plan = make_plan(preset, options.arms, options.seeds or preset.seeds[:1])
-    folders = Folders(options.results, options.runs)
+    runs = finished_runs(preset, options, options.seeds or preset.seeds[:1])
     check_writable(options.results)
-    records = [finished_record(run, folders) for run in plan]
     data, rows = load_data(preset.data, data_roots(options.data_root)).to(device), list[CrosscheckRow]()
-    for run, record in zip(plan, records, strict=True):
-        checkpoint = RunPaths(run, folders).checkpoint
+    for run, record, checkpoint in runs:
         attacked = load_attacked_set(run, record, checkpoint, data, device, preset.evaluation.checks.repeated)
         for row in compare(run, record, attacked):
             print(

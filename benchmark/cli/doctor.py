@@ -1,6 +1,7 @@
 """The command `doctor`: versions, devices, data, disk and estimated times; a failure is reported in its own line."""
 
 # Other imports are local: a package that does not load must cost one line, not the command.
+import argparse
 import os
 import platform
 import shutil
@@ -17,12 +18,9 @@ from benchmark.runtime.files import cache_folder
 PACKAGES = ("torch", "torchvision", "torchattacks", "numpy", "scipy")
 
 
-def doctor(data_root: Path | None) -> str:
-    """Return versions, devices, data, disk, operators, and each preset's estimated time on this machine.
-
-    Args:
-        data_root: searched first for the data.
-    """
+def main(options: argparse.Namespace) -> None:
+    """Print versions, devices, data, disk, operators, and each preset's estimated time on this machine."""
+    data_root = options.data_root
     lines: dict[str, Callable[[], str]] = {
         "python": platform.python_version,
         **{package: partial(version, package) for package in PACKAGES},
@@ -40,7 +38,7 @@ def doctor(data_root: Path | None) -> str:
     }
     width = max(map(len, lines))
     found = [f"{name:<{width}}  {_or_reason(find)}" for name, find in lines.items()]
-    return "\n".join([*found, "", _or_reason(_determinism), "", _or_reason(_times)])
+    print("\n".join([*found, "", _or_reason(_determinism), "", _or_reason(_times)]))
 
 
 def _or_reason(find: Callable[[], str]) -> str:

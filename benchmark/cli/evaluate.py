@@ -27,6 +27,7 @@ from benchmark.report.pages import page_of
 from benchmark.runtime.console import printable
 from benchmark.runtime.environment import choose_device
 from benchmark.runtime.errors import RunError, UsageError, refuse_together
+from benchmark.runtime.files import check_writable
 from benchmark.runtime.memory import keep_freed_memory, peak_memory
 from benchmark.runtime.user_code import own_words
 from benchmark.settings.load import load_preset
@@ -34,7 +35,7 @@ from benchmark.settings.preset import Preset
 from benchmark.training.surrogate import train_surrogate
 
 
-def evaluate_network(options: argparse.Namespace) -> int:
+def main(options: argparse.Namespace) -> None:
     """Load a network, evaluate it by its preset's suite and print accuracy, attacks, checks and flags.
 
     A network that no run of this program trained is evaluated in float32, a run's checkpoint in its run's precision.
@@ -42,14 +43,16 @@ def evaluate_network(options: argparse.Namespace) -> int:
     Raises:
         UsageError, DataError, RunError: see `external_models`, `data.load_data` and `evaluate.evaluate`.
     """
+    if options.output:
+        check_writable(options.output.parent)
     keep_freed_memory()
     if options.checkpoint is None and options.model is None:
         raise UsageError("evaluate needs a CHECKPOINT, or --model package.module:callable, or both.")
     device = choose_device(options.device)
     weights, run = load_weights(options.checkpoint) if options.checkpoint else (None, TrainedRun())
-    preset = load_preset(named_preset(options, run), tuple(options.set))
+    preset = load_preset(_named_preset(options, run), tuple(options.set))
     if weights and run:
-        compare_with_record(options.results, options.checkpoint, weights, run)
+        _compare_with_record(options.results, options.checkpoint, weights, run)
     data = load_data(preset.data, data_roots(options.data_root))
     checks = [
         lambda: attacked_images(preset, evaluated_split(preset, data)),
@@ -59,20 +62,14 @@ def evaluate_network(options: argparse.Namespace) -> int:
     model = network(preset, data, options.model, weights)
     name = run.get("arm") or printable((options.model or options.checkpoint.stem).rpartition(":")[2])
     own = options.model is None and run.get("preset") == preset.name
-    record = evaluate_one(preset, name, run.get("seed", 0), model, data, device, own)
+    record = _evaluate_one(preset, name, run.get("seed", 0), model, data, device, own)
     print(page_of("network", study=load_study(record["preset"], [record])), end="")
     if options.output:
         write_record(options.output, record)
         print(f"\nRecord: {options.output}")
-    return 0
 
 
-def named_preset(options: argparse.Namespace, run: TrainedRun) -> str:
-    """Return the preset that the user or the checkpoint names.
-
-    Raises:
-        UsageError: neither does.
-    """
+def _named_preset(options: argparse.Namespace, run: TrainedRun) -> str:
     if options.preset:
         return str(options.preset)
     if run:
@@ -83,13 +80,8 @@ def named_preset(options: argparse.Namespace, run: TrainedRun) -> str:
     )
 
 
-def compare_with_record(results: Path, checkpoint: Path, weights: Mapping[str, Tensor], run: TrainedRun) -> None:
-    """Refuse a run's checkpoint whose weights are not those of the run's record, if that is there.
-
-    Raises:
-        UsageError: see `refuse_other_weights`.
-        RunError: the record is damaged.
-    """
+def _compare_with_record(results: Path, checkpoint: Path, weights: Mapping[str, Tensor], run: TrainedRun) -> None:
+    """Refuse a run's checkpoint whose weights are not those of the run's record, if that is there."""
     path = record_path(results, run["preset"], run["arm"], run["seed"])
     if path.is_file():
         record = read_record(path)
@@ -97,25 +89,13 @@ def compare_with_record(results: Path, checkpoint: Path, weights: Mapping[str, T
             refuse_other_weights(checkpoint, weights, record)
 
 
-def evaluate_one(
+def _evaluate_one(
     preset: Preset, name: str, seed: int, model: nn.Module, data: Data, device: torch.device, own: bool
 ) -> Record:
-    """Return the record of one network that was not trained here; it is checked whichever seeds the preset checks.
+    """Return the record of one network; it is checked whichever seeds the preset checks.
 
-    All of the network's code runs once, to fit and describe it, before the first attack.
-
-    Args:
-        preset: gives data set and attacks.
-        name: of the network.
-        seed: of the draws.
-        model: from `network`.
-        data: the preset's.
-        device: to run on.
-        own: a run of this preset trained it, and it is evaluated in that run's precision; else in float32.
-
-    Raises:
-        UsageError: it does not fit the data set, or cannot be attacked or described.
-        RunError: its logits are not finite, it fails, or an attack changed its state.
+    If a run of this preset trained it (`own`), it is evaluated in that run's precision, else in float32. All of the
+    network's code runs once, to fit and describe it, before the first attack.
     """
     recipe = preset.recipe if own else preset.recipe.model_copy(update={"precision": "float32"})
     evaluation = preset.evaluation

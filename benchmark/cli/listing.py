@@ -3,6 +3,7 @@
 Imports are local, because the parser needs the names of the kinds and nothing else.
 """
 
+import argparse
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -69,3 +70,10 @@ KINDS: dict[str, Callable[[], Rows]] = {
     "claims": _claims,
     "launchers": _launchers,
 }
+
+
+def main(options: argparse.Namespace) -> None:
+    """Print the names of one kind, a line each."""
+    from tabulate import tabulate
+
+    print(tabulate(KINDS[options.kind](), tablefmt="plain", disable_numparse=True))

@@ -11,26 +11,20 @@ from benchmark.runtime.files import refuse_irregular
 from benchmark.settings.preset import MAX_SEEDS
 from benchmark.speed.lines import PARTS
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Options: TypeAlias = dict[str, dict[str, Any]]  # option -> arguments of argparse's add_argument
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands; the parsed `command` is a key of `benchmark.cli.COMMANDS`."""
+    """Return the parser of all commands; the parsed `command` is a key of `COMMANDS`."""
     top = argparse.ArgumentParser(prog="sba-benchmark", description="A benchmark of Stochastic Batch Augmentation.")
     commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    for add in (
-        _add_run,
-        _add_status,
-        _add_report,
-        _add_evaluate,
-        _add_crosscheck,
-        _add_autoattack,
-        _add_tune,
-        _add_list,
-        _add_speed,
-        _add_doctor,
-    ):
-        add(commands)
+    for name, (purpose, options) in COMMANDS.items():
+        command = commands.add_parser(name, help=purpose)
+        if name == "status":  # which plans runs like `run`
+            command.set_defaults(synthetic=False, tensorboard=False)
+        variants = command.add_mutually_exclusive_group() if _VARIANTS.keys() <= options.keys() else command
+        for option, settings in options.items():
+            (variants if option in _VARIANTS else command).add_argument(option, **settings)
     return top
 
 
@@ -110,160 +104,121 @@ def _output_file(text: str) -> Path:
     return path
 
 
-# Options that several commands share.
+# The options of every command.
 
-_DIR: dict[str, Any] = {"type": Path, "metavar": "DIR"}
-_SHARED: dict[str, dict[str, Any]] = {
-    "--arms": {"type": _names, "help": "only these arms: a,b"},
-    "--seeds": {"type": _seeds, "help": "only these seeds: 0,1,2 or 0-9"},
-    "--set": {"action": "append", "default": [], "metavar": "SECTION.KEY=VALUE", "help": "override one setting"},
-    "--data-root": _DIR | {"help": "searched first for the data"},
-    "--results": _DIR | {"default": Path("results"), "help": "records (default: results)"},
-    "--runs": _DIR | {"default": Path("runs"), "help": "checkpoints, logs (default: runs)"},
-    "--device": {"default": "auto", "help": "auto, cpu, cuda or cuda:1 (default: auto)"},
+
+def _flag(purpose: str) -> dict[str, Any]:
+    return {"action": "store_true", "help": purpose}
+
+
+def _folder(purpose: str, default: str | None = None) -> dict[str, Any]:
+    return {"type": Path, "metavar": "DIR", "help": purpose, "default": default and Path(default)}
+
+
+def _number(purpose: str, default: int) -> dict[str, Any]:
+    return {"type": _count, "metavar": "N", "help": purpose, "default": default}
+
+
+_ARMS: Options = {"--arms": {"type": _names, "help": "only these arms: a,b"}}
+_SEEDS: Options = {"--seeds": {"type": _seeds, "help": "only these seeds: 0,1,2 or 0-9"}}
+_SET: Options = {
+    "--set": {"action": "append", "default": [], "metavar": "SECTION.KEY=VALUE", "help": "override one setting"}
 }
-
-
-def _add_shared(command: argparse.ArgumentParser, *options: str) -> None:
-    for option in options:
-        command.add_argument(option, **_SHARED[option])
-
-
-def _add_selection(command: argparse.ArgumentParser) -> None:
-    """Add the options that select runs and their folders."""
-    command.add_argument("preset", help="a name from `list presets`, or path/to/mine.toml")
-    _add_shared(command, "--arms", "--seeds", "--set", "--runs", "--device")
-    command.add_argument("--shard", type=_shard, metavar="I/N", help="only the I-th of N parts, for job arrays: 1/8")
-    command.add_argument("--results", **_DIR, help="records (default: results, for smoke runs runs/smoke)")
-    command.add_argument(
-        "--smoke", action="store_true", help="shrink to a tiny subset and 2 seeds, with its own report"
-    )
-    variant = command.add_mutually_exclusive_group()
-    variant.add_argument("--ablation", action="store_true", help="instead of the arms: one arm for each reading of SBA")
-    variant.add_argument(
-        "--tuning",
-        action="store_true",
-        help="instead of the arms: the trials of an equal search for each (records: RUNS/tuning); see the command tune",
-    )
-    command.add_argument(
-        "--compute", action="store_true", help="compute mode: each arm spends the FLOPs that plain training spends"
-    )
-
-
-# Commands.
-
-
-def _add_run(commands: Commands) -> None:
-    run = commands.add_parser("run", help="train, evaluate and record every pending run of a preset")
-    _add_selection(run)
-    _add_shared(run, "--data-root")
-    run.add_argument("--synthetic", action="store_true", help="with --smoke: made-up images in the official format")
-    run.add_argument(
-        "--tensorboard", action="store_true", help="write event files to RUNS/tensorboard (needs the package)"
-    )
-    run.add_argument("--deterministic", action="store_true", help="use only operations of torch that are deterministic")
-    run.add_argument(
-        "--skip-corrupt",
-        type=_count,
-        default=0,
-        metavar="N",
-        help="replace up to N damaged image files, and list them in the record (default: none; streamed data only)",
-    )
-    run.add_argument("--force", action="store_true", help="repeat finished runs")
-    run.add_argument("--retry-failed", action="store_true", help="repeat runs that failed or diverged")
-    run.add_argument("--jobs", type=_count, default=1, metavar="N", help="runs at a time, in N processes (default: 1)")
-    run.add_argument(
-        "--processes",
-        type=_processes,
-        metavar="N|gpus",
-        help="processes that train each run together; gpus: one for each GPU",
-    )
-    run.add_argument(
-        "--launcher",
-        default="local",
-        metavar="NAME",
-        help="local, torchrun (as --processes gpus), or ray: each run is a task of a Ray cluster, --jobs of them on "
+_DATA: Options = {"--data-root": _folder("searched first for the data")}
+_RESULTS: Options = {"--results": _folder("records (default: results)", "results")}
+_RUNS: Options = {"--runs": _folder("checkpoints, logs (default: runs)", "runs")}
+_DEVICE: Options = {"--device": {"default": "auto", "help": "auto, cpu, cuda or cuda:1 (default: auto)"}}
+_TRAINED: Options = {"preset": {"help": "a preset whose runs have records and checkpoints"}}
+_VARIANTS: Options = {
+    "--ablation": _flag("instead of the arms: one arm for each reading of SBA"),
+    "--tuning": _flag(
+        "instead of the arms: the trials of an equal search for each (records: RUNS/tuning); see the command tune"
+    ),
+}
+_SELECTION: Options = {  # of runs and their folders
+    "preset": {"help": "a name from `list presets`, or path/to/mine.toml"},
+    **(_ARMS | _SEEDS | _SET | _RUNS | _DEVICE),
+    "--shard": {"type": _shard, "metavar": "I/N", "help": "only the I-th of N parts, for job arrays: 1/8"},
+    "--results": _folder("records (default: results, for smoke runs runs/smoke)"),
+    "--smoke": _flag("shrink to a tiny subset and 2 seeds, with its own report"),
+    **_VARIANTS,
+    "--compute": _flag("compute mode: each arm spends the FLOPs that plain training spends"),
+}
+_RUN: Options = {
+    "--synthetic": _flag("with --smoke: made-up images in the official format"),
+    "--tensorboard": _flag("write event files to RUNS/tensorboard (needs the package)"),
+    "--deterministic": _flag("use only operations of torch that are deterministic"),
+    "--skip-corrupt": _number(
+        "replace up to N damaged image files, and list them in the record (default: none; streamed data only)", 0
+    ),
+    "--force": _flag("repeat finished runs"),
+    "--retry-failed": _flag("repeat runs that failed or diverged"),
+    "--jobs": _number("runs at a time, in N processes (default: 1)", 1),
+    "--processes": {
+        "type": _processes,
+        "metavar": "N|gpus",
+        "help": "processes that train each run together; gpus: one for each GPU",
+    },
+    "--launcher": {
+        "default": "local",
+        "metavar": "NAME",
+        "help": "local, torchrun (as --processes gpus), or ray: each run is a task of a Ray cluster, --jobs of them on "
         "each GPU, or on each node without GPUs (default: local)",
-    )
-    run.add_argument(
-        "--ray-address", metavar="ADDRESS", help="of a Ray cluster (default: one of this machine is started)"
-    )
-    run.add_argument("--report", action="store_true", help="also write the report of the results folder")
-    run.add_argument("--checkpoint-steps", type=_count, default=500, metavar="N", help="also save every N steps")
-    run.add_argument("--worker-of", type=int, help=argparse.SUPPRESS)  # process id of the parent; set by --jobs
-
-
-def _add_status(commands: Commands) -> None:
-    status = commands.add_parser("status", help="done, running, pending, diverged, failed; and the time left")
-    status.set_defaults(synthetic=False, tensorboard=False)
-    _add_selection(status)
-
-
-def _add_report(commands: Commands) -> None:
-    report = commands.add_parser("report", help="write RESULTS.md and its figures from records")
-    _add_shared(report, "--results")
-    report.add_argument(
-        "--output", type=_output_file, metavar="FILE", help="default: RESULTS.md beside the records' folder"
-    )
-    report.add_argument("--html", action="store_true", help="also write RESULTS.html, a page that needs no other file")
-    report.add_argument("--csv", action="store_true", help="also write every table as CSV, in the folder tables")
-    report.add_argument("--latex", action="store_true", help="also write every table as LaTeX with booktabs, likewise")
-    report.add_argument("--check", action="store_true", help="change nothing; exit 1 where the files differ")
-
-
-def _add_evaluate(commands: Commands) -> None:
-    evaluate = commands.add_parser("evaluate", help="accuracy, attacks and sanity flags of one network, anyone's")
-    evaluate.add_argument("checkpoint", nargs="?", type=Path, help="a run's checkpoint, or a file with a state_dict")
-    evaluate.add_argument(
-        "--model", metavar="PACKAGE.MODULE:CALLABLE", help="returns the network; called without arguments"
-    )
-    evaluate.add_argument("--preset", help="its data set and attacks (default: the checkpoint's own)")
-    _add_shared(evaluate, "--set", "--data-root", "--results", "--device")
-    evaluate.add_argument("--output", type=_output_file, metavar="FILE", help="also write the record (JSON)")
-
-
-def _add_crosscheck(commands: Commands) -> None:
-    cross = commands.add_parser("crosscheck", help="our attacks beside pyautoattack's and foolbox's, on trained runs")
-    cross.add_argument("preset", help="a preset whose runs have records and checkpoints")
-    _add_shared(cross, "--arms", "--set", "--data-root", "--results", "--runs", "--device")
-    cross.add_argument("--seeds", type=_seeds, help="only these seeds: 0,1,2 or 0-9 (default: the first)")
-
-
-def _add_autoattack(commands: Commands) -> None:
-    strong = commands.add_parser("autoattack", help="AutoAttack standard (pyautoattack) on trained runs")
-    strong.add_argument("preset", help="a preset whose runs have records and checkpoints")
-    _add_shared(strong, *_SHARED)
-    strong.add_argument("--eps", type=_radii, help="Linf radii in 1/255: 0.5,1 (default: the preset's analysis.eps)")
-    strong.add_argument("--images", type=_count, default=500, metavar="N", help="at most, in one batch (default: 500)")
-
-
-def _add_tune(commands: Commands) -> None:
-    tune = commands.add_parser("tune", help="choose the best trial of each arm: their table and a preset, from records")
-    tune.add_argument("preset", help="a preset with a [tuning] table whose trials ran: run PRESET --tuning")
-    _add_shared(tune, "--set")
-    tune.add_argument(
-        "--trials", **_DIR, default=Path("runs/tuning"), help="the trials' records (default: runs/tuning)"
-    )
-    tune.add_argument("--results", **_DIR, default=Path("results"), help="for trials.json (default: results)")
-    tune.add_argument("--output", **_DIR, help="for the tuned preset (default: the folder of PRESET's file)")
-
-
-def _add_list(commands: Commands) -> None:
-    listing = commands.add_parser("list", help="the known names of one kind, one a line, each with its description")
-    listing.add_argument("kind", choices=tuple(KINDS))
-
-
-def _add_speed(commands: Commands) -> None:
-    speed = commands.add_parser("speed", help="measure training, start-up, memory and attacks beside their targets")
-    speed.add_argument("--checkpoint", type=Path, metavar="FILE", help="attack this run's network (default: digits)")
-    _add_shared(speed, "--device", "--data-root")
-    speed.add_argument("--output", **_DIR, default=Path("docs"), help="for speed.md and speed/*.json (default: docs)")
-    speed.add_argument(
-        "--parts", type=_parts, default=PARTS, help=f"measure only these parts, keep the others: {','.join(PARTS)}"
-    )
-    speed.add_argument("--page", action="store_true", help="measure nothing; write speed.md from speed/*.json again")
-
-
-def _add_doctor(commands: Commands) -> None:
-    doctor = commands.add_parser("doctor", help="versions, devices, data, disk, and each preset's time on this machine")
-    _add_shared(doctor, "--data-root")
+    },
+    "--ray-address": {"metavar": "ADDRESS", "help": "of a Ray cluster (default: one of this machine is started)"},
+    "--report": _flag("also write the report of the results folder"),
+    "--checkpoint-steps": _number("also save every N steps", 500),
+    "--worker-of": {"type": int, "help": argparse.SUPPRESS},  # process id of the parent; set by --jobs
+}
+_REPORT: Options = {
+    "--output": {"type": _output_file, "metavar": "FILE", "help": "default: RESULTS.md beside the records' folder"},
+    "--html": _flag("also write RESULTS.html, a page that needs no other file"),
+    "--csv": _flag("also write every table as CSV, in the folder tables"),
+    "--latex": _flag("also write every table as LaTeX with booktabs, likewise"),
+    "--check": _flag("change nothing; exit 1 where the files differ"),
+}
+_EVALUATE: Options = {
+    "checkpoint": {"nargs": "?", "type": Path, "help": "a run's checkpoint, or a file with a state_dict"},
+    "--model": {"metavar": "PACKAGE.MODULE:CALLABLE", "help": "returns the network; called without arguments"},
+    "--preset": {"help": "its data set and attacks (default: the checkpoint's own)"},
+    **(_SET | _DATA | _RESULTS | _DEVICE),
+    "--output": {"type": _output_file, "metavar": "FILE", "help": "also write the record (JSON)"},
+}
+_CROSSCHECK: Options = _TRAINED | _ARMS | _SET | _DATA | _RESULTS | _RUNS | _DEVICE
+_AUTOATTACK: Options = _TRAINED | _ARMS | _SEEDS | _SET | _DATA | _RESULTS | _RUNS | _DEVICE
+_TUNE: Options = {
+    "preset": {"help": "a preset with a [tuning] table whose trials ran: run PRESET --tuning"},
+    **_SET,
+    "--trials": _folder("the trials' records (default: runs/tuning)", "runs/tuning"),
+    "--results": _folder("for trials.json (default: results)", "results"),
+    "--output": _folder("for the tuned preset (default: the folder of PRESET's file)"),
+}
+_SPEED: Options = {
+    "--checkpoint": {"type": Path, "metavar": "FILE", "help": "attack this run's network (default: digits)"},
+    **(_DEVICE | _DATA),
+    "--output": _folder("for speed.md and speed/*.json (default: docs)", "docs"),
+    "--parts": {
+        "type": _parts,
+        "default": PARTS,
+        "help": f"measure only these parts, keep the others: {','.join(PARTS)}",
+    },
+    "--page": _flag("measure nothing; write speed.md from speed/*.json again"),
+}
+_ONE_SEED: Options = {"--seeds": {"type": _seeds, "help": "only these seeds: 0,1,2 or 0-9 (default: the first)"}}
+_STRONG: Options = {
+    "--eps": {"type": _radii, "help": "Linf radii in 1/255: 0.5,1 (default: the preset's analysis.eps)"},
+    "--images": _number("at most, in one batch (default: 500)", 500),
+}
+_KIND: Options = {"kind": {"choices": tuple(KINDS)}}
+COMMANDS: dict[str, tuple[str, Options]] = {  # command -> its help and options
+    "run": ("train, evaluate and record every pending run of a preset", _SELECTION | _DATA | _RUN),
+    "status": ("done, running, pending, diverged, failed; and the time left", _SELECTION),
+    "report": ("write RESULTS.md and its figures from records", _RESULTS | _REPORT),
+    "evaluate": ("accuracy, attacks and sanity flags of one network, anyone's", _EVALUATE),
+    "crosscheck": ("our attacks beside pyautoattack's and foolbox's, on trained runs", _CROSSCHECK | _ONE_SEED),
+    "autoattack": ("AutoAttack standard (pyautoattack) on trained runs", _AUTOATTACK | _STRONG),
+    "tune": ("choose the best trial of each arm: their table and a preset, from records", _TUNE),
+    "list": ("the known names of one kind, one a line, each with its description", _KIND),
+    "speed": ("measure training, start-up, memory and attacks beside their targets", _SPEED),
+    "doctor": ("versions, devices, data, disk, and each preset's time on this machine", _DATA),
+}

@@ -22,7 +22,7 @@ from benchmark.execution.preflight import refuse_other_analysis
 from benchmark.execution.status import Status, is_pending, mark_for_repetition, status
 from benchmark.execution.worker import summarize, tidy_after_kills
 from benchmark.runtime.distributed import Group, joined
-from benchmark.runtime.environment import choose_device
+from benchmark.runtime.environment import DETERMINISTIC, choose_device, deterministic
 from benchmark.runtime.errors import UsageError, nearest
 from benchmark.runtime.files import check_writable
 from benchmark.runtime.memory import keep_freed_memory
@@ -35,16 +35,15 @@ from benchmark.settings.variants import SMOKE_FOLDER, ablate, at_equal_compute, 
 ENDINGS: tuple[Status, ...] = ("diverged", "failed")  # of runs that are neither done nor started again
 
 
-def run_preset(options: argparse.Namespace) -> None:
+def main(options: argparse.Namespace) -> None:
     """Compute the pending runs of a preset, in this process or in several workers, and print the tables.
-
-    Args:
-        options: of the command line; `line` is its arguments, for the workers.
 
     Raises:
         BenchmarkError: wrong settings, missing data; a run failed or diverged.
         Stopped: by a signal.
     """
+    if options.deterministic and not options.worker_of:
+        print(DETERMINISTIC, flush=True)
     launcher = LAUNCHERS[_launcher_name(options)]
     launcher.check(options)
     if options.tensorboard:
@@ -52,7 +51,11 @@ def run_preset(options: argparse.Namespace) -> None:
     if options.synthetic and not options.smoke:
         raise UsageError("--synthetic is for --smoke runs only; made-up images have no place in a study.")
     keep_freed_memory()
-    with joined() as group, contextlib.redirect_stdout(sys.stdout if group.leads else io.StringIO()):
+    with (
+        deterministic(options.deterministic),
+        joined() as group,
+        contextlib.redirect_stdout(sys.stdout if group.leads else io.StringIO()),
+    ):
         device = group.agree(lambda: choose_device(options.device))
         plan, folders = group.agree(lambda: planned(options, device))
         todo = group.agree(lambda: _pending(plan, folders, options) if group.leads else [])
@@ -146,19 +149,36 @@ def _load_in_turn(options: argparse.Namespace, preset: Preset, group: Group) -> 
 def _conclude(plan: Sequence[Run], folders: Folders, options: argparse.Namespace) -> None:
     """Print the tables of the existing records, write the report if asked to, and summarize the runs."""
     # Imported here: statistics and figures take a second, and workers print no tables.
-    from benchmark.cli.printed import print_table, write
+    from benchmark.cli.report import write
 
     results = folders.results
     if options.tuning:
         print(f"Choose the best trial of each arm by: python -m benchmark tune {options.preset} --trials {results}")
     elif any(RunPaths(run, folders).record.is_file() for run in plan):
-        print_table(results, plan[0].preset.name)
+        _print_tables(results, plan[0].preset.name)
         if options.smoke:
             write(results, results / "RESULTS.md" if options.results else SMOKE_FOLDER / "RESULTS.md")
     if options.report and not (options.smoke or options.tuning):
-        write(results, None)
+        write(results)
     tidy_after_kills(plan, folders)
     summarize(plan, folders)
+
+
+def _print_tables(results: Path, preset: str) -> None:
+    """Print a study's accuracies, differences of the first endpoint and robust accuracies."""
+    from benchmark.analysis.endpoints import ENDPOINTS
+    from benchmark.analysis.study import load_study
+    from benchmark.records.store import read_study
+    from benchmark.report.attack_tables import robustness_table
+    from benchmark.report.tables import comparison_table, contrast_table, seeds_table
+
+    study = load_study(preset, read_study(results, preset))
+    print(f"\nAccuracy after the last epoch, %\n\n{seeds_table(study).text()}")
+    compared = f"Each row minus {study.treatment}" if study.exploratory else f"{study.treatment} against each arm"
+    first = study.endpoints[0]
+    differences = contrast_table(study, first) if study.exploratory else comparison_table(study, first)
+    print(f"\n{compared}: {study.title(first)}, {ENDPOINTS[first].unit}\n\n{differences.text()}")
+    print(f"\nAccuracy under these attacks at Linf eps (1/255), %\n\n{robustness_table(study).text()}\n")
 
 
 def _chosen_preset(options: argparse.Namespace, device: torch.device) -> Preset:

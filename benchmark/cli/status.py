@@ -18,8 +18,8 @@ from benchmark.settings.plan import Run
 States = dict[tuple[str, int], Status]
 
 
-def status(options: argparse.Namespace) -> str:
-    """Return a table of the runs by arm and seed, the last log lines of running ones, and an estimate of the time left.
+def main(options: argparse.Namespace) -> None:
+    """Print a table of the runs by arm and seed, the last log lines of running ones, and an estimate of the time left.
 
     Nothing is changed, not even a damaged record.
 
@@ -36,7 +36,7 @@ def status(options: argparse.Namespace) -> str:
     table = tabulate(rows, ["arm", *(f"seed {seed}" for seed in seeds)], tablefmt="plain")
     counts = [f"{n} {kind}" for kind in STATUSES if (n := list(states.values()).count(kind))]
     parts = [f"{name}: {len(plan)} runs, {', '.join(counts)}.", table, *_details(plan, folders, states)]
-    return "\n\n".join([*parts, _time_left(plan, folders, states)])
+    print("\n\n".join([*parts, _time_left(plan, folders, states)]))
 
 
 def _details(plan: Sequence[Run], folders: Folders, states: States) -> list[str]:

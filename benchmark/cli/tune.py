@@ -20,7 +20,7 @@ _HEADER = """\
 """
 
 
-def tune(options: argparse.Namespace) -> None:
+def main(options: argparse.Namespace) -> None:
     """Write the table of the trials and the tuned preset, and print the best trials.
 
     Raises:

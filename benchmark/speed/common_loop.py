@@ -59,15 +59,14 @@ def common_lines(device: torch.device) -> Iterator[Line]:
         here = small or device.type == "cuda"
         for source in ("PNG files", "arrays in memory"):
             what = f"{preset.model.name}, {source}, batch {preset.recipe.batch_size}"
-            rates = measure(run_of(preset, "erm"), source, device) if here else []
-            figures = {}
-            if rates:
-                figures = {
-                    "our loop, images/s": median(ours for ours, _ in rates),
-                    "common loop, images/s": median(theirs for _, theirs in rates),
-                    "workers of its DataLoader": float(cores()),
-                }
-            yield make_line(_PART, what, [ours / theirs for ours, theirs in rates], figures, target=target, here=here)
+            if not here:
+                yield make_line(_PART, what, [], {}, target=target, here=False)
+                continue
+            rates = measure(run_of(preset, "erm"), source, device)
+            ours, theirs = (median(of_loop) for of_loop in zip(*rates, strict=True))
+            figures = {"our loop, images/s": ours, "common loop, images/s": theirs}
+            figures["workers of its DataLoader"] = float(cores())
+            yield make_line(_PART, what, [a / b for a, b in rates], figures, target=target)
 
 
 def measure(run: Run, source: str, device: torch.device) -> list[tuple[float, float]]:

@@ -49,10 +49,7 @@ class _Cost(NamedTuple):
 def attack_lines(device: torch.device, checkpoint: Path | None, data_root: Path | None) -> Iterator[Line]:
     """Yield the cost of a suite, joint over attack by attack, and the share of outcomes that differ; one round.
 
-    Args:
-        device: where it runs.
-        checkpoint: of a run whose preset is in the package; None trains a network on digits instead.
-        data_root: searched first for the checkpoint's data.
+    `checkpoint` is of a run whose preset is in the package; None trains a network on digits instead.
 
     Raises:
         UsageError, DataError: see `load_weights`, `network` and `load_data`.
@@ -130,12 +127,7 @@ def evaluation_lines(device: torch.device, checkpoint: Path | None, data_root: P
     """Yield the line of evaluation over training; without a checkpoint nothing is measured.
 
     One epoch is trained, and the network evaluated once at a checked seed. The costly checks are weighted by the share
-    of the study's seeds that are checked.
-
-    Args:
-        device: where it runs.
-        checkpoint: of a run whose preset is in the package and has an arm `standard`.
-        data_root: searched first for the checkpoint's data.
+    of the study's seeds that are checked. The checkpoint's preset is in the package and has an arm `standard`.
 
     Raises:
         UsageError, DataError: see `load_weights` and `load_data`; the preset has no arm `standard`.

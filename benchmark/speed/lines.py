@@ -26,28 +26,16 @@ class Target(NamedTuple):
 
 
 class Line(TypedDict):
-    """One line of the table, plain JSON values.
-
-    Attributes:
-        part: heading of related lines, such as "training loop".
-        what: the comparison, in words.
-        ratio: the median of the rounds; None if not measured here.
-        predicted: the ratio that FLOPs predict, or None.
-        judged: median, minimum and maximum over the rounds of ratio / predicted (of the ratio without a prediction);
-            empty if nothing was measured.
-        target: in words, empty without one.
-        verdict: of the median in `judged`.
-        figures: the absolute values behind the ratio; each name ends in its unit.
-    """
+    """One line of the table, plain JSON values; a part is a heading of related lines, such as "training loop"."""
 
     part: str
-    what: str
-    ratio: float | None
-    predicted: float | None
-    judged: list[float]
-    target: str
-    verdict: Verdict
-    figures: dict[str, float]
+    what: str  # the comparison, in words
+    ratio: float | None  # the median of the rounds; None if not measured here
+    predicted: float | None  # the ratio that FLOPs predict
+    judged: list[float]  # median, minimum and maximum over the rounds of ratio / predicted; empty if not measured here
+    target: str  # in words, empty without one
+    verdict: Verdict  # of the median in `judged`
+    figures: dict[str, float]  # the absolute values behind the ratio; each name ends in its unit
 
 
 def make_line(
@@ -60,22 +48,14 @@ def make_line(
     target: Target | None = None,
     here: bool = True,
 ) -> Line:
-    """Return a line.
+    """Return a line from the ratio and, if any, the predicted ratio of each round; see `Line`.
 
-    Args:
-        part: see `Line`, like `what` and `figures`.
-        what: see `Line`.
-        ratios: one of each round; empty if nothing was measured here.
-        figures: see `Line`.
-        predicted: the ratio of each round that FLOPs predict, if any.
-        target: of ratio / predicted.
-        here: whether the target applies to this device.
+    The target is that of ratio / predicted. Nothing is judged without a ratio, or where it does not apply (`here`).
     """
-    expected = predicted or [1.0] * len(ratios)
-    judged = [ratio / share for ratio, share in zip(ratios, expected, strict=True)]
+    judged = [ratio / share for ratio, share in zip(ratios, predicted or [1.0] * len(ratios), strict=True)]
     verdict: Verdict = ""
     if target is not None:
-        met = target.is_met(median(judged)) if judged else False
+        met = bool(judged) and target.is_met(median(judged))
         verdict = "not judged here" if not (here and judged) else "met" if met else "missed"
     return Line(
         part=part,

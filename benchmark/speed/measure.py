@@ -22,12 +22,7 @@ from benchmark.speed.throughput import loop_lines
 def measure(
     device: torch.device, parts: Sequence[str], checkpoint: Path | None, data_root: Path | None
 ) -> Iterator[Measured]:
-    """Measure parts of a device; print each line and yield all lines so far after it.
-
-    Args:
-        parts: of `PARTS`.
-        checkpoint: see `attack_lines`.
-        data_root: see `attack_lines`.
+    """Measure `parts` of a device; print each line and yield all lines so far after it.
 
     Raises:
         UsageError, DataError: see `attack_lines`.

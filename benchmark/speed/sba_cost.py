@@ -15,12 +15,12 @@ from benchmark.settings.load import load_preset
 from benchmark.settings.plan import Run, make_plan
 from benchmark.settings.preset import Preset
 from benchmark.speed.lines import Line, Target, make_line
-from benchmark.speed.throughput import as_data, in_turns, random_images
-from benchmark.training.compile import compiles, warm_up
+from benchmark.speed.throughput import begin, in_turns, random_images
+from benchmark.training.compile import compiles
 from benchmark.training.loop import train_step
-from benchmark.training.state import State, start
+from benchmark.training.state import State
 
-_COPIES, _SHARES = (1, 2, 4), (0.25, 0.5, 1.0)
+_COPIES, _SHARES = {"1 copy": 1, "2 copies": 2, "4 copies": 4}, (0.25, 0.5, 1.0)
 TURNS, STEPS = 5, 4
 _PART, _TARGET = "SBA's cost", Target(1.10, at_least=False)
 
@@ -53,20 +53,16 @@ def cost_lines(device: torch.device) -> Iterator[Line]:
     assert preset.ablation is not None
     used = preset.arms["sba"].settings["layers"]
     compiled = compiles(preset.recipe, device)
-    cases: list[tuple[str, dict[str, object]]] = [
-        (
-            f"every step, behind {layer}, {copies} {'copy' if copies == 1 else 'copies'}",
-            {"layers": [layer], "copies": copies, "p": 1.0},
-        )
+    cases: dict[str, dict[str, object]] = {
+        f"every step, behind {layer}, {number}": {"layers": [layer], "copies": copies, "p": 1.0}
         for layer in (used if compiled else (INPUT, *preset.ablation.all_layers))
-        for copies in (_COPIES[:1] if compiled else _COPIES)
-    ]
-    drawn = ", ".join(used)
-    cases += [
-        (f"a share of {p} of the steps, behind one of {drawn}", {"p": p, "scheduler": "every_nth"}) for p in _SHARES
-    ]
+        for number, copies in list(_COPIES.items())[: 1 if compiled else None]
+    }
+    for p in _SHARES:
+        what = f"a share of {p} of the steps, behind one of {', '.join(used)}"
+        cases[what] = {"p": p, "scheduler": "every_nth"}
     pair = begin_pair(preset, device)
-    for what, changes in cases:
+    for what, changes in cases.items():
         turns = cost(pair, changes)
         yield make_line(
             _PART,
@@ -80,13 +76,8 @@ def cost_lines(device: torch.device) -> Iterator[Line]:
 
 def begin_pair(preset: Preset, device: torch.device) -> _Pair:
     """Return the states of both before their first step, compiled if the recipe says so."""
-    plain, sba = (_plan(preset, method) for method in ("erm", "sba"))
-    batch = random_images(preset.recipe.batch_size, device)
-    states = [start(run, as_data(batch), device) for run in (plain, sba)]
-    if compiles(preset.recipe, device):
-        for run, state in zip((plain, sba), states, strict=True):
-            warm_up(run, state, batch)
-    return _Pair(preset, device, (plain, states[0]), (sba, states[1]))
+    plain, sba = ((run, begin(run, device)[0]) for run in (_plan(preset, "erm"), _plan(preset, "sba")))
+    return _Pair(preset, device, plain, sba)
 
 
 def _plan(preset: Preset, method: str, changes: Mapping[str, object] | None = None) -> Run:

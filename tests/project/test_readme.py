@@ -16,7 +16,7 @@ from benchmark.analysis.exploratory import Contrast, contrasts
 from benchmark.analysis.paired import ALPHA
 from benchmark.analysis.study import Study, load_study
 from benchmark.analysis.verdicts import outcome
-from benchmark.cli import COMMANDS as COMMAND_FUNCTIONS
+from benchmark.cli.options import COMMANDS as COMMAND_FUNCTIONS
 from benchmark.cli.options import parser
 from benchmark.records.outcomes import robust_curve
 from benchmark.records.store import read_study
