@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -110,6 +110,7 @@ class Row(NamedTuple):
     differs: tuple[Difference, ...] | None
 
 
+@cache
 def load_published(file: Path) -> Published:
     """Return the published figures in the order of a TOML file.
 
@@ -118,26 +119,19 @@ def load_published(file: Path) -> Published:
             a name that the file does not explain; the message names the figure and the key.
     """
     try:
-        return _parsed(file, file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {file}: {error}.") from error
-
-
-@cache
-def _parsed(file: Path, text: str) -> Published:
-    try:
-        found = Published.model_validate_json(json.dumps(tomllib.loads(text), default=str))
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        found = Published.model_validate_json(json.dumps(values, default=str))
     except ValidationError as error:
         problems = [f"  {'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors(include_url=False)]
         raise UsageError(f"{file}: values that are not allowed:\n" + "\n".join(problems)) from error
-    except tomllib.TOMLDecodeError as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"cannot read {file}: {error}.") from error
     for name, figure in found.figures.items():
         for key in ("source", "dataset", "network"):
-            names = getattr(found, f"{key}s")
-            if getattr(figure, key) not in names:
-                problem = f"figures.{name}.{key} = {getattr(figure, key)!r}"
-                raise UsageError(f"{file}: {problem}: not in [{key}s]; {nearest(getattr(figure, key), names)}")
+            value, names = getattr(figure, key), getattr(found, f"{key}s")
+            if value not in names:
+                problem = f"figures.{name}.{key} = {value!r}: not in [{key}s]; {nearest(value, names)}"
+                raise UsageError(f"{file}: {problem}")
     return found
 
 
@@ -169,9 +163,9 @@ def _row(figure: Figure, studies: Sequence[Study]) -> Row:
         name = study.any_record["data"]["name"]
         if figure.dataset in (name, data_set(name).version_of):
             arms = [arm for arm in study.arms if _trains(study, arm, figure)]
-            found = {arm: differences(figure, study, arm) for arm in arms}
+            found = {arm: tuple(differences(figure, study, arm)) for arm in arms}
             matching += [_own(figure, study, arm) for arm in arms if not found[arm]]
-            differing += found.values() if arms else [differences(figure, study, None)]
+            differing += found.values() if arms else [tuple(differences(figure, study, None))]
     return Row(figure, tuple(matching), min(differing, key=len, default=None))
 
 
@@ -180,27 +174,44 @@ def _trains(study: Study, arm: str, figure: Figure) -> bool:
     return spec is not None and spec["method"] == figure.method and figure.augmentation in (None, spec["augmentation"])
 
 
-def differences(figure: Figure, study: Study, arm: str | None) -> tuple[Difference, ...]:
-    """Return every difference between a figure and an arm of a study (None: the study has no arm of that method)."""
+def differences(figure: Figure, study: Study, arm: str | None) -> Iterator[Difference]:
+    """Yield every difference between a figure and an arm of a study (None: the study has no arm of that method)."""
     name, network = study.any_record["data"]["name"], study.any_record["model"]["name"]
+    settings, protocol, attack = study.any_record["settings"], figure.protocol, figure.attack
     spec = (study.arm_settings(arm) if arm else None) or {}
-    found = []
     if name != figure.dataset:
-        found.append(Difference("data set", data_set(name).title, data_set(figure.dataset).title))
+        yield Difference("data set", data_set(name).title, data_set(figure.dataset).title)
     if network != figure.network:
         names = published().networks
-        found.append(Difference("network", names.get(network, network), names[figure.network]))
+        yield Difference("network", names.get(network, network), names[figure.network])
     if arm is None:
-        found.append(Difference("no arm", figure.augmentation, figure.method))
+        yield Difference("no arm", figure.augmentation, figure.method)
     elif not study.done(arm):
-        found.append(Difference("no finished run", arm))
+        yield Difference("no finished run", arm)
     for key, value in figure.settings.items():
         if spec and spec["settings"].get(key) != value:
-            found.append(Difference(f"setting {key}", spec["settings"].get(key), value))
+            yield Difference(f"setting {key}", spec["settings"].get(key), value)
     for kind, (own, theirs) in _numbers(figure, data_set(figure.dataset), study, spec).items():
         if None not in (own, theirs) and own != theirs:
-            found.append(Difference(kind, own, theirs))
-    return (*found, *_protocol_differences(figure, study), *_attack_differences(figure, study))
+            yield Difference(kind, own, theirs)
+    if settings.get("compute"):
+        yield Difference("equal compute")
+    if protocol.reported == "best test epoch":
+        yield Difference("best test epoch")
+    needed = {
+        "augmentation": figure.augmentation,
+        "epochs": protocol.epochs,
+        "batch size": protocol.batch_size,
+        "weight decay": protocol.weight_decay,
+        "reported epoch": protocol.reported,
+    }
+    if missing := tuple(key for key, value in needed.items() if value is None):
+        yield Difference("not given", theirs=missing)
+    attacks = settings["evaluation"]["attacks"]
+    if attack and attacks != [step.model_dump() for step in attack.suite]:
+        yield Difference("attacks", attacks, attack.name)
+    if attack and attack.eps not in study.eps:
+        yield Difference("no attack at", theirs=attack.eps)
 
 
 def _numbers(figure: Figure, theirs: DataSet, study: Study, spec: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -217,35 +228,6 @@ def _numbers(figure: Figure, theirs: DataSet, study: Study, spec: dict[str, Any]
         "weight decay": (recipe.weight_decay, protocol.weight_decay),
         "crops padded by": (recipe.padding if padded else None, protocol.padding),
     }
-
-
-def _protocol_differences(figure: Figure, study: Study) -> list[Difference]:
-    """Return the other differences in protocol, and the keys that a match needs and the figure does not give."""
-    protocol = figure.protocol
-    needed = {
-        "augmentation": figure.augmentation,
-        "epochs": protocol.epochs,
-        "batch size": protocol.batch_size,
-        "weight decay": protocol.weight_decay,
-        "reported epoch": protocol.reported,
-    }
-    missing = tuple(key for key, value in needed.items() if value is None)
-    return [
-        *([Difference("equal compute")] if study.any_record["settings"].get("compute") else []),
-        *([Difference("best test epoch")] if protocol.reported == "best test epoch" else []),
-        *([Difference("not given", theirs=missing)] if missing else []),
-    ]
-
-
-def _attack_differences(figure: Figure, study: Study) -> list[Difference]:
-    attack, attacks = figure.attack, study.any_record["settings"]["evaluation"]["attacks"]
-    if attack is None:
-        return []
-    same = attacks == [step.model_dump() for step in attack.suite]
-    return [
-        *([] if same else [Difference("attacks", attacks, attack.name)]),
-        *([] if attack.eps in study.eps else [Difference("no attack at", theirs=attack.eps)]),
-    ]
 
 
 def _own(figure: Figure, study: Study, arm: str) -> Ours:

@@ -12,10 +12,8 @@ from benchmark.records.store import read_study, studies_in
 from benchmark.report.answer import answer
 from benchmark.report.attack_tables import read_crosschecks
 from benchmark.report.export import exported
-from benchmark.report.figures.cost import cost_figure
-from benchmark.report.figures.curves import accuracy_figure, robustness_figure
+from benchmark.report.figures.curves import accuracy_figure, cost_figure, robustness_figure, trend_figure
 from benchmark.report.figures.differences import answer_figure, differences_figure
-from benchmark.report.figures.trend import trend_figure
 from benchmark.report.html import page
 from benchmark.report.pages import TRENDS, Site, all_pages, page_of
 from benchmark.report.tables import plain

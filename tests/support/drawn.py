@@ -15,7 +15,7 @@ from matplotlib.transforms import Bbox
 
 from benchmark.analysis.study import Study, load_study
 from benchmark.records.schema import Record
-from benchmark.report.figures import cost, curves, differences, drawing
+from benchmark.report.figures import curves, differences, drawing
 
 
 def study_of(records: Sequence[Record], **analysis: Any) -> Study:
@@ -44,7 +44,7 @@ def drawn(draw: Callable[[Study], str], study: Study, look: Callable[[Figure], N
         return ""
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (curves, differences, cost):
+        for module in (curves, differences):
             patch.setattr(module, "svg", keep)
         draw(study)
     return kept[0]

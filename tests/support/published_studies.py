@@ -110,5 +110,6 @@ def planted_cell(folder: Path, patch: pytest.MonkeyPatch, text: str, found: Sequ
     file = folder / "planted.toml"
     file.write_text(text)
     patch.setattr(published, "FILE", file)
+    load_published.cache_clear()
     [row] = published_table([study(found)]).rows
     return row[-1]

@@ -1,4 +1,4 @@
-"""The figures of a study's curves: accuracy over epochs, and accuracy under attack over eps."""
+"""The figures of a study's curves, and of accuracy over training cost and over the number of training images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,9 +9,12 @@ from matplotlib.ticker import MaxNLocator
 from benchmark.analysis.endpoints import area_under_curve
 from benchmark.analysis.paired import Floats
 from benchmark.analysis.study import Study
+from benchmark.analysis.trend import Trend
 from benchmark.records.outcomes import learning_curve
 from benchmark.records.schema import Record
 from benchmark.report.figures.drawing import (
+    FAINT,
+    INK,
     draw,
     drawing,
     heights,
@@ -22,6 +25,10 @@ from benchmark.report.figures.drawing import (
     style,
     svg,
 )
+from benchmark.report.tables import flops, reference
+
+Ends = dict[str, tuple[float, float]]  # arm -> the point that its label leads to
+_NARROWEST = 0.2, 1.0  # width of the axes of the cost: smaller differences must look small
 
 
 def accuracy_figure(study: Study) -> str:
@@ -30,12 +37,12 @@ def accuracy_figure(study: Study) -> str:
     In compute mode runs end after different epochs: the mean is over the epochs that all runs of an arm have, then over
     their ends. A diverged run is a cross on the axis, at its last finished epoch.
     """
-    with drawing(study.arms) as (figure, axes):
-        ends: dict[str, tuple[float, float]] = {}
+    with drawing(study.arms, f"accuracy on the {study.split} images, %", "epoch") as (figure, axes):
+        ends: Ends = {}
         for index, arm in on_top(study.arms):
             runs = [_epochs_of(record) for record in study.done(arm)]
             if runs:
-                epochs, accuracy = mean_curve(runs)
+                epochs, accuracy = _mean_curve(runs)
                 draw(axes, runs, (epochs, accuracy), style(index))
                 ends[arm] = float(epochs[-1]), float(accuracy[-1])
             for seed in study.seeds_with(arm, "diverged"):
@@ -45,8 +52,6 @@ def accuracy_figure(study: Study) -> str:
                 axes.plot(last, 0, clip_on=False, **cross)
         axes.margins(x=0)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.set_title(f"accuracy on the {study.split} images, %", loc="left")
-        axes.set_xlabel("epoch")
         label_ends(axes, study.arms, ends)
         return svg(figure)
 
@@ -57,7 +62,7 @@ def _epochs_of(record: Record) -> tuple[Floats, Floats]:
     return images[1:] / images[1], accuracy[1:]
 
 
-def mean_curve(runs: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+def _mean_curve(runs: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
     """Return the mean over runs after every common epoch, and of their ends; x and y as in a run."""
     whole = min(len(accuracy) for _, accuracy in runs) - 1
     x = [*runs[0][0][:whole], np.mean([epochs[-1] for epochs, _ in runs])]
@@ -70,7 +75,8 @@ def robustness_figure(study: Study) -> str:
 
     At the largest eps all lines meet near 0, so the labels are at the top, in the order of the areas.
     """
-    with drawing(study.arms) as (figure, axes):
+    title, below = "accuracy under these attacks, %", "largest change of a pixel, in 1/255"
+    with drawing(study.arms, title, below) as (figure, axes):
         areas: dict[str, float] = {}
         for index, arm in on_top(study.arms):
             curves = study.robust[index]  # (seed, eps)
@@ -84,8 +90,68 @@ def robustness_figure(study: Study) -> str:
         axes.set_xticks(study.eps, [f"{value:g}" for value in study.eps])
         axes.set_xticks([], minor=True)
         axes.margins(x=0)
-        axes.set_title("accuracy under these attacks, %", loc="left")
-        axes.set_xlabel("largest change of a pixel, in 1/255")
         ordered = sorted(areas, key=lambda arm: areas[arm])
         label(axes, study.arms, ordered, spread([1.0] * len(ordered), heights(axes, ordered)))
+        return svg(figure)
+
+
+def cost_figure(study: Study) -> str:
+    """Draw last-epoch accuracy over training FLOPs relative to the reference arm: every run faint, the means strong.
+
+    The positive control is left out: on its scale the other arms would be one point. Nothing is drawn without a
+    finished run of the reference arm.
+    """
+    base = flops(study, reference(study))
+    shown = [arm for arm in study.arms if arm != study.positive_control and study.done(arm) and base]
+    spent = study.each(lambda record: record["cost"]["train_flops"]) / (base or np.nan)  # (arm, seed)
+    title = f"accuracy on the {study.split} images, %"
+    with drawing(shown or study.arms, title, "relative training FLOPs") as (figure, axes):
+        means: Ends = {}
+        for index, arm in on_top(study.arms):
+            if arm in shown:
+                x, y, look = spent[index], study.clean[index], style(index)
+                axes.plot(x, y, linestyle="", marker=look.marker, markersize=4, color=look.color, alpha=FAINT)
+                means[arm] = float(np.nanmean(x)), float(np.nanmean(y))
+                axes.plot(*means[arm], marker=look.marker, markersize=8, color=look.color)
+        axes.margins(0.08)
+        axes.set_xlim(_widened(axes.get_xlim(), _NARROWEST[0]))
+        axes.set_ylim(_widened(axes.get_ylim(), _NARROWEST[1]))
+        label_ends(axes, study.arms, means)
+        return svg(figure)
+
+
+def _widened(limits: tuple[float, float], width: float) -> tuple[float, float]:
+    """Return limits at least `width` apart, around the same centre."""
+    missing = max(0.0, width - (limits[1] - limits[0]))
+    return limits[0] - missing / 2, limits[1] + missing / 2
+
+
+def trend_figure(trends: Sequence[Trend], title: str) -> str:
+    """Draw trends of one endpoint, each against another arm: means, 95% intervals, single seeds and fitted lines.
+
+    Sizes are spread by their logarithm.
+    """
+    arms = [trend.arm for trend in trends]
+    sizes = sorted({gain.images for trend in trends for gain in trend.gains})
+    with drawing(arms, title, "training images") as (figure, axes):
+        ends: Ends = {}
+        for index, trend in enumerate(trends):
+            look = style(index)
+            shift = 1 + 0.04 * (index - (len(trends) - 1) / 2)  # beside one another, where sizes are the same
+            x = np.array([gain.images * shift for gain in trend.gains])
+            means = np.array([gain.test.difference for gain in trend.gains])
+            for place, gain in zip(x, trend.gains, strict=True):
+                if gain.test.low is not None and gain.test.high is not None:
+                    axes.plot([place, place], [gain.test.low, gain.test.high], color=look.color, linewidth=1.5)
+                axes.plot([place] * len(gain.each), gain.each, "_", color=look.color, alpha=FAINT, markersize=8)
+            axes.plot(x, means, linestyle="", marker=look.marker, markersize=7, color=look.color)
+            line = np.polyval(np.polyfit(np.log2(x), means, 1), np.log2(x))
+            axes.plot(x, line, **look.line)
+            ends[trend.arm] = float(x[-1]), float(line[-1])
+        axes.axhline(0, color=INK, linewidth=1.2)
+        axes.set_xscale("log")
+        axes.set_xticks(sizes, [f"{size / 1000:g}k" for size in sizes])
+        axes.set_xticks([], minor=True)
+        axes.yaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
+        label_ends(axes, arms, ends)
         return svg(figure)

@@ -12,8 +12,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -53,8 +52,7 @@ _SETTINGS: dict[Any, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Style:
+class Style(NamedTuple):
     """The line of an arm."""
 
     color: str
@@ -62,15 +60,16 @@ class Style:
     marker: str
     linewidth: float
 
+    @property
+    def line(self) -> dict[str, Any]:
+        """The properties of the line without its markers."""
+        return {"color": self.color, "linestyle": self.linestyle, "linewidth": self.linewidth}
+
 
 def style(index: int) -> Style:
     """Return the style of arm number `index`, 0 being the treatment; repeats after 360."""
-    return Style(
-        COLOURS[index % len(COLOURS)],
-        _DASHES[index % len(_DASHES)],
-        _MARKERS[index % len(_MARKERS)],
-        3.0 if index == 0 else 1.8,
-    )
+    dashes, marker = _DASHES[index % len(_DASHES)], _MARKERS[index % len(_MARKERS)]
+    return Style(COLOURS[index % len(COLOURS)], dashes, marker, 3.0 if index == 0 else 1.8)
 
 
 def on_top(arms: Sequence[str]) -> Iterator[tuple[int, str]]:
@@ -79,13 +78,15 @@ def on_top(arms: Sequence[str]) -> Iterator[tuple[int, str]]:
 
 
 @contextmanager
-def drawing(arms: Sequence[str]) -> Iterator[tuple[Figure, Axes]]:
-    """Give an empty figure, high enough for the arms' labels, and its axes, without pyplot."""
+def drawing(arms: Sequence[str], title: str, below: str) -> Iterator[tuple[Figure, Axes]]:
+    """Give an empty figure, high enough for the arms' labels, and its axes, titled and with a label below."""
     rows = sum(1 + wrap(arm).count("\n") for arm in arms)
     with canvas(max(_HEIGHT, rows * ROW / _BOX[3])) as figure:
         axes = figure.add_axes(_BOX)
         axes.yaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
         axes.grid(axis="y")
+        axes.set_title(title, loc="left")
+        axes.set_xlabel(below)
         yield figure, axes
 
 
@@ -104,16 +105,8 @@ def draw(axes: Axes, runs: Sequence[tuple[Floats, Floats]], mean: tuple[Floats, 
     """Draw one arm: a faint line (x and y, both (point,)) for each run, and a strong one for their mean."""
     for x, y in runs:  # below the means of all arms
         axes.plot(x, y, color=look.color, alpha=FAINT, linewidth=0.8, clip_on=False, zorder=1.9)
-    axes.plot(
-        *mean,
-        color=look.color,
-        linestyle=look.linestyle,
-        linewidth=look.linewidth,
-        marker=look.marker,
-        markersize=6,
-        markevery=max(1, len(mean[0]) // 10),
-        clip_on=False,
-    )
+    every = max(1, len(mean[0]) // 10)
+    axes.plot(*mean, **look.line, marker=look.marker, markersize=6, markevery=every, clip_on=False)
 
 
 def label_ends(axes: Axes, arms: Sequence[str], ends: dict[str, tuple[float, float]]) -> None:
@@ -131,11 +124,10 @@ def label(axes: Axes, arms: Sequence[str], ordered: Sequence[str], rows: Floats)
     """Write the arms' names to the right of the axes at heights `rows`, each with a sample of its line."""
     for arm, row in zip(ordered, rows, strict=True):
         look = style(arms.index(arm))
-        line: dict[str, Any] = {"color": look.color, "transform": axes.transAxes, "clip_on": False}
-        axes.plot([1.06, 1.18], [row, row], linestyle=look.linestyle, linewidth=look.linewidth, **line)
-        axes.plot([1.12], [row], marker=look.marker, markersize=6, **line)
-        place: dict[str, Any] = {"va": "center", "linespacing": 1.1, "transform": axes.transAxes}
-        axes.text(1.2, row, wrap(arm), color=look.color, **place)
+        place: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False}
+        axes.plot([1.06, 1.18], [row, row], **look.line, **place)
+        axes.plot([1.12], [row], marker=look.marker, markersize=6, color=look.color, **place)
+        axes.text(1.2, row, wrap(arm), color=look.color, va="center", linespacing=1.1, transform=axes.transAxes)
 
 
 def heights(axes: Axes, names: Sequence[str]) -> list[float]:

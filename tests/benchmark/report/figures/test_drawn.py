@@ -10,8 +10,7 @@ from matplotlib.colors import to_hex
 from matplotlib.text import Annotation
 
 from benchmark.analysis.study import Study
-from benchmark.report.figures.cost import cost_figure
-from benchmark.report.figures.curves import accuracy_figure, robustness_figure
+from benchmark.report.figures.curves import accuracy_figure, cost_figure, robustness_figure
 from benchmark.report.figures.drawing import style
 
 COUNTS = {"sba": [870, 874, 868], "standard": [858, 861, 857], "mixup": [864, 871]}

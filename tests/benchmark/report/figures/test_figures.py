@@ -14,8 +14,7 @@ import pytest
 from contrast import contrast
 
 from benchmark.analysis.study import Study, load_study
-from benchmark.report.figures.cost import cost_figure
-from benchmark.report.figures.curves import accuracy_figure, robustness_figure
+from benchmark.report.figures.curves import accuracy_figure, cost_figure, robustness_figure
 from benchmark.report.figures.differences import differences_figure
 from benchmark.report.figures.drawing import COLOURS, INK, spread, style, wrap
 

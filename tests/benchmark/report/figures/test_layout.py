@@ -9,8 +9,7 @@ from drawn import boxes, drawn, planted_study, study_of, texts
 from matplotlib.figure import Figure
 
 from benchmark.analysis.study import Study
-from benchmark.report.figures.cost import cost_figure
-from benchmark.report.figures.curves import accuracy_figure, robustness_figure
+from benchmark.report.figures.curves import accuracy_figure, cost_figure, robustness_figure
 from benchmark.report.figures.differences import differences_figure
 from benchmark.report.figures.drawing import WIDTH
 
