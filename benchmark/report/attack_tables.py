@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Literal
 
 import numpy as np
@@ -11,8 +12,8 @@ from benchmark.analysis.endpoints import area_under_curve, median_minimal_eps
 from benchmark.analysis.paired import Floats
 from benchmark.analysis.study import Study
 from benchmark.evaluation.catalogue import SANITY_CHECKS, Column
-from benchmark.records.outcomes import attacks_at, unpack_bits
-from benchmark.records.schema import AutoAttackRow, CrosscheckRow, Record
+from benchmark.records.outcomes import unpack_bits
+from benchmark.records.schema import AttackOutcome, AutoAttackRow, CrosscheckRow, Record, Robustness
 from benchmark.report.tables import Table
 from benchmark.report.words import code, count, mean_and_sd, mean_text
 from benchmark.runtime.errors import RunError
@@ -44,73 +45,62 @@ def _median_text(eps: Floats, curves: Floats) -> str:
 
 def attack_table(study: Study) -> Table:
     """Return joint accuracy after each attack at the named eps, in attack order, and two signs of masking."""
+    found = {arm: _attacked(study, arm) for arm in study.arms}
     eps = float(study.analysis["eps"])
-    first = next((record for record in study.records.values() if record["robustness"]), None)
-    names = [f"{a['attack']} ({a['steps']})" for a in attacks_at(first, "Linf", eps)] if first else []
+    first = next((run for runs in found.values() for run in runs), None)
+    names = [f"{attack['attack']} ({attack['steps']})" for attack in _at(first, eps)] if first else []
     rows = []
-    for arm in study.arms:
-        runs = _attacked(study, arm)
-        left = np.array([_after_attacks(record, eps) for record in runs]).reshape(len(runs), len(names) + 1)
-        signs = np.array([_masking_signs(record) for record in runs]).reshape(len(runs), 2)
-        cells = [mean_text(column, 1) for column in left.T]
-        rows.append([code(arm), *cells, mean_text(100 * signs[:, 0], 1), mean_text(signs[:, 1])])
+    for arm, runs in found.items():
+        left = np.array([_after_attacks(run, eps) for run in runs]).reshape(len(runs), len(names) + 1)
+        zeros, margins = (np.array([run[key] for run in runs]) for key in ("zero_gradient_share", "median_margin"))
+        cells = [*(mean_text(column, 1) for column in left.T), mean_text(100 * zeros, 1), mean_text(margins)]
+        rows.append([code(arm), *cells])
     return Table(["arm", "no attack", *names, "zero gradients, %", "median margin"], rows)
 
 
-def _attacked(study: Study, arm: str) -> list[Record]:
-    return [record for record in study.done(arm) if record["robustness"]]
+def _at(robustness: Robustness, eps: float) -> list[AttackOutcome]:
+    return [attack for attack in robustness["attacks"] if (attack["norm"], attack["eps"]) == ("Linf", eps)]
 
 
-def _after_attacks(record: Record, eps: float) -> list[float]:
+def _after_attacks(robustness: Robustness, eps: float) -> Floats:
     """Return the points left without attack and after each Linf attack at eps, in attack order."""
-    robustness = record["robustness"]
-    if robustness is None:
-        return []
-    n = robustness["n"]
-    outcomes = [robustness["clean"], *[attack["correct"] for attack in attacks_at(record, "Linf", eps)]]
-    bits = np.logical_and.accumulate([unpack_bits(text, n) for text in outcomes])
-    return [100.0 * int(row.sum()) / n for row in bits]
+    outcomes = [robustness["clean"], *(attack["correct"] for attack in _at(robustness, eps))]
+    bits = np.logical_and.accumulate([unpack_bits(text, robustness["n"]) for text in outcomes])
+    return np.asarray(100.0 * bits.sum(axis=1) / robustness["n"])
 
 
-def _masking_signs(record: Record) -> tuple[float, float]:
-    robustness = record["robustness"]
-    return (np.nan, np.nan) if robustness is None else (robustness["zero_gradient_share"], robustness["median_margin"])
+def _attacked(study: Study, arm: str) -> list[Robustness]:
+    return [record["robustness"] for record in study.done(arm) if record["robustness"]]
 
 
 def undisturbed_table(study: Study) -> Table | None:
     """Return accuracy under noise and corruptions (means over severities), and calibration; None without records."""
-    attacks = [record["robustness"] for record in study.records.values() if record["robustness"]]
-    kinds = list(dict.fromkeys(row["kind"] for found in attacks for row in found["corruptions"]))
+    found = {arm: _attacked(study, arm) for arm in study.arms}
+    kinds = list(dict.fromkeys(row["kind"] for runs in found.values() for run in runs for row in run["corruptions"]))
     calibrated = any(record["calibration"] for record in study.records.values())
     headers, rows = ["arm"], [[code(arm)] for arm in study.arms]
     if kinds:
         headers += [f"noise {study.eps[-1]:g}/255", *(kind.replace("_", " ") for kind in kinds), "mean (sd)"]
-        for row, arm in zip(rows, study.arms, strict=True):
-            runs = _attacked(study, arm)
-            noise = np.array([_noise_accuracy(run) for run in runs])
-            accuracy = np.array([[_corrupted_accuracy(run, kind) for kind in kinds] for run in runs])
-            accuracy = accuracy.reshape(len(runs), len(kinds))
-            row += [mean_text(noise, 1), *(mean_text(c, 1) for c in accuracy.T), mean_and_sd(accuracy.mean(axis=1))]
+        for row, runs in zip(rows, found.values(), strict=True):
+            noise = [100 * run["noise"]["correct"] / run["n"] for run in runs if run["noise"]]
+            accuracy = np.array([[_corrupted(run, kind) for kind in kinds] for run in runs]).reshape(
+                len(runs), len(kinds)
+            )
+            row += [mean_text(np.array(noise), 1), *(mean_text(of_kind, 1) for of_kind in accuracy.T)]
+            row.append(mean_and_sd(accuracy.mean(axis=1)))
     if calibrated:
         headers += ["ECE, % (sd)", "NLL, nats (sd)"]
         for row, arm in zip(rows, study.arms, strict=True):
-            found = [run["calibration"] for run in study.done(arm) if run["calibration"]]
-            ece, nll = (np.array([100 * c["ece"] for c in found]), np.array([c["nll"] for c in found]))
-            row += [mean_and_sd(ece), mean_and_sd(nll)]
+            calibration = [run["calibration"] for run in study.done(arm) if run["calibration"]]
+            row += [mean_and_sd(100 * np.array([c["ece"] for c in calibration]))]
+            row += [mean_and_sd(np.array([c["nll"] for c in calibration]))]
     return Table(headers, rows) if kinds or calibrated else None
 
 
-def _noise_accuracy(record: Record) -> float:
-    robustness = record["robustness"]
-    if robustness is None or not robustness["noise"]:
-        return np.nan
-    return 100.0 * robustness["noise"]["correct"] / robustness["n"]
-
-
-def _corrupted_accuracy(record: Record, kind: str) -> float:
-    robustness = record["robustness"]
-    found = [row["correct"] for row in robustness["corruptions"] if row["kind"] == kind] if robustness else []
-    return 100.0 * float(np.mean(found)) / robustness["n"] if robustness and found else np.nan
+def _corrupted(robustness: Robustness, kind: str) -> float:
+    """Return the accuracy under a corruption in %, mean over its severities; nan where it was not made."""
+    counts = [row["correct"] for row in robustness["corruptions"] if row["kind"] == kind]
+    return 100.0 * fmean(counts) / robustness["n"] if counts else np.nan
 
 
 def checked(run: Record) -> bool:
@@ -129,7 +119,7 @@ def checks_table(study: Study) -> Table:
     """Return how many runs of each arm had the costly checks and raised flags, and the figures of the checks."""
     rows = []
     for arm in study.arms:
-        runs = _attacked(study, arm)
+        runs = [record for record in study.done(arm) if record["robustness"]]
         cells = [_figure_text(runs, name, column) for name, column in check_columns()]
         flagged = sum(bool(run["flags"]) for run in runs)
         rows.append([code(arm), f"{sum(map(checked, runs))}/{len(runs)}", f"{flagged}/{len(runs)}", *cells])
@@ -142,9 +132,7 @@ def _figure_text(runs: Sequence[Record], name: str, column: Column) -> str:
     checks = [check["figures"] for run in runs for check in run["checks"] if check["name"] == name]
     found = [figures for figures in checks if needed <= figures.keys()]
     values = np.array([figures[column.figure] for figures in found])
-    if not found:
-        return "-"
-    if column.percent:
+    if column.percent or not found:
         return mean_text(100 * values, 1)
     return f"{values.mean():.1f} of {max(figures['images'] for figures in found):.0f}"
 
@@ -175,19 +163,11 @@ def read_crosschecks(results: Path) -> dict[str, list[CrosscheckRow]]:
 
 def crosscheck_table(rows: Sequence[CrosscheckRow]) -> Table:
     """Return the outcomes of other packages on the same networks at the same settings and draws."""
-    groups: dict[tuple[str, str, int, str], list[CrosscheckRow]] = {}
+    groups: dict[tuple[str, str, str, str], list[CrosscheckRow]] = {}
     for row in rows:
-        groups.setdefault((row["package"], row["attack"], row["steps"], row["norm"]), []).append(row)
+        groups.setdefault((row["package"], code(row["attack"]), str(row["steps"]), row["norm"]), []).append(row)
     lines = [
-        [
-            package,
-            code(attack),
-            str(steps),
-            norm,
-            str(len(of)),
-            *(f"{sum(row[key] for row in of):,}" for key in _COUNTS),
-        ]
-        for (package, attack, steps, norm), of in groups.items()
+        [*group, str(len(of)), *(f"{sum(row[key] for row in of):,}" for key in _COUNTS)] for group, of in groups.items()
     ]
     headers = ["against", "attack", "steps", "norm", "networks", "images", "robust, ours", "robust, theirs", "differ"]
     return Table(headers, lines, words=["attack", "norm"])

@@ -1,9 +1,11 @@
 """Tables of a study from its records: accuracy, differences, convergence, cost, self-comparison, environment."""
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
+from typing import Literal
 
 import numpy as np
 from tabulate import tabulate
@@ -47,6 +49,7 @@ from benchmark.report.words import (
 from benchmark.settings.preset import Endpoint
 
 COMPUTE = "_compute"  # suffix of a preset at equal compute
+_Spent = Literal["train_flops", "train_gradients", "peak_memory_bytes", "train_seconds"]
 
 
 @dataclass(frozen=True)
@@ -132,35 +135,29 @@ def _seed_cells(study: Study, arm: str, values: Floats) -> list[str]:
 
 def differences_table(study: Study) -> Table:
     """Return the treatment minus each named arm on every endpoint: difference, interval, Holm p, outcome."""
-    found = {endpoint: comparisons(study, endpoint) for endpoint in study.endpoints}
-    rows = []
-    for arm in study.against:
-        pairs = {endpoint: pair[arm] for endpoint, pair in found.items()}
-        cells = [
-            comparison_cell(pair, study.interim(arm)) if pair else no_comparison(study, endpoint, arm)
-            for endpoint, pair in pairs.items()
-        ]
-        rows.append([code(arm), *_family(study, arm), *cells])
-    headers = [heading(study, endpoint) for endpoint in study.endpoints]
-    return Table(["against", *_family(study), *headers], rows, words=["family", *headers])
 
+    def cell(endpoint: Endpoint, arm: str, pair: Comparison | None) -> str:
+        return comparison_cell(pair, study.interim(arm)) if pair else no_comparison(study, endpoint, arm)
 
-def _family(study: Study, arm: str | None = None) -> list[str]:
-    """Return the cell of an arm's family, or its header for None; empty in a study of one family."""
+    table = _by_endpoint(study, cell)
     if len(study.families) < 2:
-        return []
-    return ["family" if arm is None else "claims" if arm in study.families[0] else "relatives"]
+        return table
+    of = ["claims" if arm in study.families[0] else "relatives" for arm in study.against]
+    rows = [[arm, family, *cells] for family, (arm, *cells) in zip(of, table.rows, strict=True)]
+    return Table(["against", "family", *table.words], rows, words=["family", *table.words])
+
+
+def _by_endpoint(study: Study, cell: Callable[[Endpoint, str, Comparison | None], str]) -> Table:
+    """Return a table of the named arms, with a column for each endpoint."""
+    found = {endpoint: comparisons(study, endpoint) for endpoint in study.endpoints}
+    rows = [[code(arm), *(cell(endpoint, arm, found[endpoint][arm]) for endpoint in found)] for arm in study.against]
+    headers = [heading(study, endpoint) for endpoint in study.endpoints]
+    return Table(["against", *headers], rows, words=headers)
 
 
 def more_tests_table(study: Study) -> Table:
     """Return p of the t test, the exact and Welch's test, equivalence and detectable difference of each comparison."""
-    found = {endpoint: comparisons(study, endpoint) for endpoint in study.endpoints}
-    rows = []
-    for arm in study.against:
-        cells = [_more_tests(study, endpoint, arm, pairs[arm]) for endpoint, pairs in found.items()]
-        rows.append([code(arm), *cells])
-    headers = [heading(study, endpoint) for endpoint in study.endpoints]
-    return Table(["against", *headers], rows, words=headers)
+    return _by_endpoint(study, functools.partial(_more_tests, study))
 
 
 def _more_tests(study: Study, endpoint: Endpoint, arm: str, pair: Comparison | None) -> str:
@@ -269,19 +266,19 @@ def cost_table(study: Study) -> Table:
     """
     levels = [float(level) for level in study.analysis["levels"]]
     base = study.done(reference(study))
-    counts: dict[str, tuple[Callable[[Record], float], Callable[[float], str]]] = {
-        "FLOPs": (lambda run: run["cost"]["train_flops"], si),
-        "gradient samples": (lambda run: run["cost"]["train_gradients"], si),
-        "peak memory": (lambda run: run["cost"]["peak_memory_bytes"], lambda value: f"{value / 2**20:,.0f} MiB"),
-        "seconds": (lambda run: run["cost"]["train_seconds"], lambda value: f"{value:,.0f}"),
+    counts: dict[str, tuple[_Spent, Callable[[float], str]]] = {
+        "FLOPs": ("train_flops", si),
+        "gradient samples": ("train_gradients", si),
+        "peak memory": ("peak_memory_bytes", lambda value: f"{value / 2**20:,.0f} MiB"),
+        "seconds": ("train_seconds", lambda value: f"{value:,.0f}"),
     }
     rows = []
     for arm, areas in zip(study.arms, study.values("learning"), strict=True):
         runs = study.done(arm)
         learned = [mean_and_sd(areas), *(_level_text(runs, level) for level in levels)]
         spent = []
-        for measure, write in counts.values():
-            values, bases = [measure(run) for run in runs], [measure(run) for run in base]
+        for key, write in counts.values():
+            values, bases = ([run["cost"][key] for run in of] for of in (runs, base))
             relative = f" ({fmean(values) / fmean(bases):.2f}x)" if values and any(bases) else ""
             spent.append(write(fmean(values)) + relative if values else "-")
         rows.append([code(arm), *learned, *spent, f"{100 * fmean(map(augmented, runs)):.0f}%" if runs else "-"])
@@ -344,17 +341,11 @@ def compute_table(study: Study, other: Study) -> Table:
 def trend_table(trends: Sequence[Trend]) -> Table:
     """Return the gain at every size, and the slope in points per doubling of the images with its interval and tests."""
     sizes = [f"{gain.images:,} images" for gain in trends[0].gains]
-    rows = [
-        [
-            code(trend.arm),
-            str(len(trend.seeds)),
-            *(_gain_text(gain.test) for gain in trend.gains),
-            _gain_text(trend.slope),
-            p_text(trend.slope.p),
-            p_text(trend.exact),
-        ]
-        for trend in trends
-    ]
+    rows = []
+    for trend in trends:
+        differences = [_gain_text(test) for test in (*(gain.test for gain in trend.gains), trend.slope)]
+        tests = map(p_text, (trend.slope.p, trend.exact))
+        rows.append([code(trend.arm), str(len(trend.seeds)), *differences, *tests])
     return Table(["from", "seeds", *sizes, "slope a doubling", "p", "exact p"], rows)
 
 
@@ -368,11 +359,8 @@ def lengths_table(studies: Sequence[Study], endpoint: Endpoint) -> Table:
                 epochs = study.any_record["settings"]["recipe"]["epochs"]
                 cells = [f"{found.images:,}", str(epochs), str(len(seeds)), _gain_text(found.test)]
                 rows.append([code(study.preset), code(arm), *cells])
-    return Table(
-        ["study", "from", "images", "epochs", "seeds", *(f"gain in {study.short(endpoint)}" for study in studies[:1])],
-        rows,
-        words=["from"],
-    )
+    gains = [f"gain in {study.short(endpoint)}" for study in studies[:1]]
+    return Table(["study", "from", "images", "epochs", "seeds", *gains], rows, words=["from"])
 
 
 def _gain_text(test: PairedT) -> str:
