@@ -38,21 +38,13 @@ _ORDER = ("supported", "equivalent", "contradicted", "not resolved", "interim")
 
 
 class Answer(NamedTuple):
-    """The answer of all studies.
+    """The answer of all studies."""
 
-    Attributes:
-        studies: the columns of the table.
-        table: judgements, claim by study.
-        sentences: one for each claim.
-        below: lines about studies outside the table.
-        groups: title -> the studies of a kind, for the list of pages.
-    """
-
-    studies: list[Study]
-    table: Table | None
-    sentences: list[str]
-    below: list[str]
-    groups: dict[str, list[Study]]
+    studies: list[Study]  # the columns of the table
+    table: Table | None  # judgements, claim by study
+    sentences: list[str]  # one for each claim
+    below: list[str]  # lines about studies outside the table
+    groups: dict[str, list[Study]]  # title -> the studies of a kind, for the list of pages
 
 
 def answer(studies: Sequence[Study], link: Link) -> Answer:
@@ -161,40 +153,34 @@ def _copies(copies: Sequence[Study], shown: Sequence[Study], judged: _Judged, li
 
 
 def _agreement(study: Study, twin: Study, judged: _Judged, link: Link) -> str:
-    both = [
-        (claim.name, of[study.preset].judgement == of[twin.preset].judgement)
-        for claim, of in judged
-        if "not tested" not in (of[study.preset].judgement, of[twin.preset].judgement) and not of[twin.preset].interim
-    ]
-    said = {
-        word: [name for name, same in both if same is (word == "agrees on")] for word in ("agrees on", "differs on")
-    }
+    said: dict[str, list[str]] = {"agrees on": [], "differs on": []}
+    for claim, of in judged:
+        ours, theirs = of[study.preset], of[twin.preset]
+        if "not tested" not in (ours.judgement, theirs.judgement) and not theirs.interim:
+            said["agrees on" if ours.judgement == theirs.judgement else "differs on"].append(claim.name)
     parts = [f"{word} {series(names)}" for word, names in said.items() if names]
-    return (
-        f" Its twin on the official images, [{code(twin.preset)}]({link(twin.preset)}), {series(parts)}."
-        if parts
-        else ""
-    )
+    linked = f"[{code(twin.preset)}]({link(twin.preset)})"
+    return f" Its twin on the official images, {linked}, {series(parts)}." if parts else ""
 
 
 def _same_but_data(study: Study, other: Study) -> bool:
     """Return whether `study`, of a copy, and `other`, of its original, share network, recipe and number of images."""
-    data, others = study.any_record, other.any_record
+    copy, official = study.any_record, other.any_record
     return (
-        other.any_record["data"]["name"] == _original(study)
-        and data["data"]["train_images"] == others["data"]["train_images"]
-        and data["model"]["name"] == others["model"]["name"]
-        and all(others["settings"]["recipe"].get(key) == value for key, value in data["settings"]["recipe"].items())
+        official["data"]["name"] == _original(study)
+        and official["data"]["train_images"] == copy["data"]["train_images"]
+        and official["model"]["name"] == copy["model"]["name"]
+        and copy["settings"]["recipe"].items() <= official["settings"]["recipe"].items()
     )
 
 
 def claims_table(study: Study, judged: Sequence[tuple[str, Finding]]) -> Table:
     """Return a study's judgement of each claim that it tests, with every comparison that decides; empty without any."""
-    rows = []
-    for name, finding in judged:
-        if finding.judgement == "not tested":
-            continue
-        rows.append([name, judgement_text(finding), BREAK.join(_grounds(finding, study)) or "-"])
+    rows = [
+        [name, judgement_text(finding), BREAK.join(_grounds(finding, study)) or "-"]
+        for name, finding in judged
+        if finding.judgement != "not tested"
+    ]
     headers = ["claim", "judgement", "on what"]
     return Table(headers, rows, words=headers)
 
@@ -208,10 +194,9 @@ def _grounds(finding: Finding, study: Study) -> list[str]:
         by_endpoint.setdefault(evidence.study.short(evidence.endpoint) + where, []).append(evidence_text(evidence))
     lines += [f"{endpoint}: {', '.join(said)}" for endpoint, said in by_endpoint.items()]
     lines += map(spent_text, finding.spent)
-    lines += [
-        f"beside it: accuracy differs by {signed(spent.accuracy)} from {code(spent.arm)}, which was not tested"
-        for spent in finding.spent
-    ]
+    for spent in finding.spent:
+        difference = f"{signed(spent.accuracy)} from {code(spent.arm)}"
+        lines.append(f"beside it: accuracy differs by {difference}, which was not tested")
     if finding.apart:
         lines.append(f"the two gains differ by {signed(finding.apart[0])} (Welch p {p_equals(finding.apart[1])})")
     return [*lines, *_flags(finding, study)]

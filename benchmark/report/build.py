@@ -35,11 +35,8 @@ def render(results: Path, output: Path, forms: Collection[Form] = ()) -> dict[Pa
     These are `output`, a page for each study and the pages that they share below `results`, the figures, and beside
     `output` README.md and sba/README.md where they have the markers of their generated part.
 
-    Args:
-        results: the folder of the records.
-        output: RESULTS.md.
-        forms: further files beside `output`: "html" is the whole report as one page, "csv" and "latex" are the tables,
-            in the folder tables.
+    Of the further `forms`, "html" is the whole report as one page, "csv" and "latex" are the tables, in the folder
+    tables.
 
     Raises:
         RunError: a record is damaged.

@@ -14,44 +14,19 @@ from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
+from benchmark.report.pages import environment
 from benchmark.report.words import BREAK
 from benchmark.runtime.errors import UsageError
 
 STYLE = Path(__file__).with_name("page.css")
-# The policy precedes everything it governs and allows the one style by its hash: texts of records cannot bring in
-# scripts, style attributes, images or connections.
-_PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src '{style_hash}'; base-uri 'none'; \
-form-action 'none'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>Results of the SBA benchmark</title>
-<style>{style}</style>
-</head>
-<body>
-<nav aria-label="Contents">
-<ul>
-{contents}</ul>
-</nav>
-<main>
-{body}</main>
-</body>
-</html>
-"""
 _FOLD = re.compile(r"<details><summary>[\w ,:]+</summary>|</details>")  # as the templates write them
 
 
 def page(pages: Mapping[Path, str], figures: Mapping[Path, str]) -> str:
-    """Return the pages of a report as one self-contained HTML page, one section each; deterministic.
+    """Return `pages`, path -> Markdown, with `figures`, path -> SVG text, as one self-contained HTML page.
 
-    Args:
-        pages: path -> Markdown; HTML in it is shown as text, except folds and line breaks in cells. Links between pages
-            become links within the page.
-        figures: path -> SVG text.
+    HTML in them is shown as text, except folds and line breaks in cells. Links between pages become links within the
+    page, which has a section for each.
 
     Raises:
         UsageError: a page shows an image that is not among the figures.
@@ -70,12 +45,11 @@ def page(pages: Mapping[Path, str], figures: Mapping[Path, str]) -> str:
         _prepare_tables(tokens)
         anchor = anchors[os.path.normpath(path)]
         title = next(inline for opened, inline in pairwise(tokens) if opened.type == "heading_open")
-        contents.append(
-            f'<li><a href="#{anchor}">{writer.renderInline(title.children or [], reader.options, {})}</a></li>\n'
-        )
-        body.append(f'<section id="{anchor}">\n{writer.render(tokens, reader.options, {})}</section>\n')
+        contents.append((anchor, writer.renderInline(title.children or [], reader.options, {})))
+        body.append((anchor, writer.render(tokens, reader.options, {})))
     style = STYLE.read_text(encoding="utf-8")
-    return _PAGE.format(style_hash=source_hash(style), style=style, contents="".join(contents), body="".join(body))
+    template = environment.get_template("page.html.j2")
+    return template.render(style_hash=source_hash(style), style=style, contents=contents, sections=body) + "\n"
 
 
 def source_hash(text: str) -> str:
