@@ -2,9 +2,8 @@
 
 `study.py` arranges the records of a preset as arrays (arm x seed); `endpoints.py` has `ENDPOINTS`, the quantities of a
 run that may be tested; `paired.py`, `exploratory.py` and `bootstrap.py` are statistics on arrays; `comparisons.py`
-applies them to a study, `verdicts.py` names the outcome; `claims.py` and claims.toml state the claims and their rules,
-`published.py` and published.toml the figures of papers, `self_comparison.py` compares arms with themselves, `trend.py`
-gains over training images.
+applies them to a study and names the outcomes; `claims.py` and claims.toml state the claims and their rules,
+`published.py` and published.toml the figures of papers, `trend.py` gains over training images, `trials.py` a search.
 
 To add an endpoint, write a function study -> (arm, seed) values and add a row to `ENDPOINTS`; presets then name it in
 `analysis.endpoints`. To add a claim, write a table in claims.toml.

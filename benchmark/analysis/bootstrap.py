@@ -31,14 +31,8 @@ def two_level_interval(
     Sources: Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8 (both levels); Efron and
     Tibshirani, An Introduction to the Bootstrap, 1993, chapters 13 and 14 (percentile, BCa).
 
-    Args:
-        treatment: (seed, image), which images are right.
-        control: (seed, image), the same seeds and images in the same order.
-        generator: the source of all draws.
-        resamples: number of bootstrap samples, at least 1.
-
-    Returns:
-        The ends, low and high; None with fewer than 10 seeds.
+    `treatment` and `control` are (seed, image), true where right, of the same seeds and images in the same order. All
+    draws are from `generator`. Returns the ends, low and high; None with fewer than 10 seeds.
 
     Raises:
         ValueError: the shapes differ, are not (seed, image), or hold no image.

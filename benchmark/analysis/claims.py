@@ -9,11 +9,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import TypeAdapter
 
-from benchmark.analysis.comparisons import comparisons
+from benchmark.analysis.comparisons import comparisons, outcome
 from benchmark.analysis.endpoints import ENDPOINTS
 from benchmark.analysis.paired import ALPHA, MIN_PAIRS_TO_TEST, Comparison, Floats, welch_p
 from benchmark.analysis.study import Study
-from benchmark.analysis.verdicts import outcome
 from benchmark.settings.preset import Endpoint, Settings
 
 FILE = Path(__file__).with_name("claims.toml")

@@ -1,17 +1,29 @@
-"""The treatment of a study against each arm that it named, on one endpoint."""
+"""Comparisons of a study's arms on one endpoint, with their outcomes; and every arm against itself."""
 
+from typing import Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from benchmark.analysis.bootstrap import MIN_SEEDS, two_level_interval
 from benchmark.analysis.endpoints import ENDPOINTS
-from benchmark.analysis.paired import Comparison, compare, correct
+from benchmark.analysis.paired import ALPHA, MIN_PAIRS_TO_TEST, Comparison, compare, correct
 from benchmark.analysis.study import Study
 from benchmark.records.outcomes import unpack_bits
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.preset import Endpoint
 
+TRIED: tuple[Endpoint, ...] = ("clean", "area")  # the endpoints of the comparison of every arm with itself
+Outcome = Literal[
+    "description only",
+    "constant differences",
+    "higher",
+    "lower",
+    "higher, within margin",
+    "lower, within margin",
+    "equivalent",
+    "not resolved",
+]
 _made: WeakKeyDictionary[Study, dict[Endpoint, dict[str, Comparison | None]]] = WeakKeyDictionary()
 
 
@@ -40,22 +52,45 @@ def comparisons(study: Study, endpoint: Endpoint) -> dict[str, Comparison | None
 
 
 def _compare_families(study: Study, endpoint: Endpoint) -> dict[str, Comparison | None]:
-    values = study.values(endpoint)
+    values, measure = study.values(endpoint), ENDPOINTS[endpoint]
     treatment = values[study.arms.index(study.treatment)]
-    unit = ENDPOINTS[endpoint].unit
-    margin = float(study.analysis["margin"]) if ENDPOINTS[endpoint].margin else None
+    margin = float(study.analysis["margin"]) if measure.margin else None
     corrected: dict[str, Comparison | None] = {}
     for family in study.families:
         found: list[Comparison | None] = []
         for arm in family:
             control = values[study.arms.index(arm)]
             both = np.isfinite(treatment) & np.isfinite(control)
-            if not both.any() or (ENDPOINTS[endpoint].undefined and both.sum() < len(study.shared_seeds(arm))):
-                found.append(None)
-            else:
-                found.append(compare(treatment[both], control[both], margin, len(family), unit))
+            able = both.any() and not (measure.undefined and both.sum() < len(study.shared_seeds(arm)))
+            found.append(compare(treatment[both], control[both], margin, len(family), measure.unit) if able else None)
         corrected |= zip(family, correct(found), strict=True)
     return corrected
+
+
+def outcome(comparison: Comparison) -> Outcome:
+    """Return the outcome of a comparison whose Holm values `paired.correct` has set, by rules fixed before any run.
+
+    The first rule that applies decides:
+
+    1. 3 paired seeds or fewer: described, never tested.
+    2. Constant differences: there is no t test, and the outcome is "constant differences".
+    3. Holm p < .05: higher or lower. If the equivalence test passes as well, the difference is there, and smaller than
+       the margin.
+    4. The equivalence test passes (its p after Holm < .05): equivalent within the margin.
+    5. Everything else: not resolved. This includes an interval that excludes 0 on its own but not after Holm. It is
+       never called "no difference".
+    """
+    c = comparison
+    if c.n < MIN_PAIRS_TO_TEST:
+        return "description only"
+    if c.constant:
+        return "constant differences"
+    equivalent = c.tost_holm is not None and c.tost_holm < ALPHA
+    if c.holm is not None and c.holm < ALPHA:
+        if c.difference > 0:
+            return "higher, within margin" if equivalent else "higher"
+        return "lower, within margin" if equivalent else "lower"
+    return "equivalent" if equivalent else "not resolved"
 
 
 def bootstrap_interval(study: Study, arm: str) -> tuple[float, float] | None:
@@ -70,3 +105,20 @@ def bootstrap_interval(study: Study, arm: str) -> tuple[float, float] | None:
     outcomes = [unpack_bits(run["clean"]["correct"], run["clean"]["n"]) for run in runs if run["clean"]]
     treatment, control = np.array(outcomes, dtype=bool).reshape(2, len(runs) // 2, -1)  # each (seed, image)
     return two_level_interval(treatment, control, np.random.default_rng(0))
+
+
+def self_comparison(study: Study, endpoint: Endpoint) -> dict[str, Comparison]:
+    """Compare every arm with itself (A/A): a significant difference would be a false alarm.
+
+    The first half of an arm's finished seeds plays the treatment and the second half the control, paired in order, with
+    Holm over the arms: the test that decides the verdicts, on real runs whose true difference is 0. Such pairs share no
+    random stream. Returns arm -> comparison, of the arms with enough seeds for a test (4 pairs).
+    """
+    found, margin = {}, float(study.analysis["margin"])
+    for arm, values in zip(study.arms, study.values(endpoint), strict=True):
+        finished = values[np.isfinite(values)]
+        half = len(finished) // 2
+        if half >= MIN_PAIRS_TO_TEST:
+            found[arm] = compare(finished[:half], finished[half : 2 * half], margin, len(study.arms))
+    corrected = correct(list(found.values()))
+    return {arm: pair for arm, pair in zip(found, corrected, strict=True) if pair}

@@ -16,40 +16,25 @@ POINTS = "points"
 
 
 class Measure(NamedTuple):
-    """An endpoint.
+    """An endpoint. In title and short name, {split}, {eps}, {level} and {largest}, the largest eps, are the study's."""
 
-    Attributes:
-        title: its name in a report; {split}, {eps}, {level} and {largest}, the largest eps, are those of the study.
-        unit: of its values, which reports print with two decimals.
-        values: a study -> (arm, seed), nan where a run has no value; `Study.each` makes it from a function of a record.
-        short: its name above a column or a panel, in which the same is filled in; without one, the title.
-        more_is_better: the direction.
-        attacked: whether attacks take part.
-        margin: whether the margin of equivalence, in points of accuracy, applies; not to the area over eps, whose size
-            depends on the largest eps.
-        undefined: whether a finished run may have no value, because it never reached the accuracy.
-    """
-
-    title: str
-    unit: str
-    values: "Callable[[Study], Floats]"
-    short: str = ""
+    title: str  # its name in a report
+    unit: str  # of its values, which reports print with two decimals
+    values: "Callable[[Study], Floats]"  # study -> (arm, seed), nan where a run has no value; see `Study.each`
+    short: str = ""  # its name above a column or a panel; without one, the title
     more_is_better: bool = True
-    attacked: bool = False
+    attacked: bool = False  # whether attacks take part
+    # Whether the margin of equivalence, in points of accuracy, applies; not to the area over eps, whose size depends on
+    # the largest eps.
     margin: bool = False
-    undefined: bool = False
+    undefined: bool = False  # whether a finished run may have no value, because it never reached the accuracy
 
 
 def area_under_curve(eps: Floats, accuracy: Floats) -> Floats:
     """Return the mean accuracy over eps from 0 to the largest: the trapezoid rule in eps, divided by the largest eps.
 
-    Args:
-        eps: (eps,), rising from 0, in any unit (it cancels).
-        accuracy: (..., eps) in points; nan gives nan.
-
-    Returns:
-        (...), in points: 100 is robust everywhere; the value depends on the grid, so compare within one grid
-        only.
+    `eps` is (eps,), rising from 0, in any unit; `accuracy` (..., eps) in points, where nan gives nan. The result, (...)
+    in points, is 100 where a network is robust everywhere; it depends on the grid, so compare within one grid only.
 
     Raises:
         ValueError: eps does not rise from 0.
@@ -62,14 +47,9 @@ def area_under_curve(eps: Floats, accuracy: Floats) -> Floats:
 def median_minimal_eps(eps: Floats, accuracy: Floats) -> Floats:
     """Return the median, over the images that are right without attack, of the smallest eps that fools the network.
 
-    It is where the curve crosses half of its value at 0, linearly between the two eps around it.
-
-    Args:
-        eps: (eps,), rising from 0.
-        accuracy: (..., eps) in points; nan gives nan.
-
-    Returns:
-        (...), in the unit of eps; infinite where more than half of those images are still right at the largest eps.
+    It is where the curve, `accuracy` (..., eps) in points, crosses half of its value at 0, linearly between the two eps
+    around it. Returns (...) in the unit of `eps`, (eps,) rising from 0; infinite where more than half of those images
+    are still right at the largest eps, nan where the curve has a nan.
     """
     curves = np.asarray(accuracy, dtype=np.float64).reshape(-1, len(eps))
     found = np.full(len(curves), np.nan)

@@ -207,14 +207,10 @@ def detectable_difference(n: int, family: int = 1, freedom: int | None = None) -
 
 
 def compare(treatment: Floats, control: Floats, margin: float | None, family: int, unit: str = "points") -> Comparison:
-    """Run every test of one comparison, before Holm.
+    """Run every test of one comparison, before Holm; `treatment` and `control` are (seed,), the same seeds in order.
 
-    Args:
-        treatment: (seed,) in `unit`.
-        control: (seed,), the same seeds in the same order.
-        margin: equivalence margin in `unit`; None tests no equivalence.
-        family: number of comparisons that the preset names, which sets the level of the detectable difference.
-        unit: of the values, for the report.
+    Values and the `margin` of equivalence, None for no test of it, are in `unit`. `family`, the number of comparisons
+    that the preset names, sets the level of the detectable difference.
     """
     t = paired_t(treatment, control)
     difference = differences(treatment, control)

@@ -79,12 +79,11 @@ def collect(preset: Preset, results: Path) -> Trials:
         recipe=space["recipe"],
         arms=space["arms"],
         environment=records[0]["environment"],
-        rows=[row_of(trials[record["arm"]], record) for record in records],
+        rows=[_row_of(trials[record["arm"]], record) for record in records],
     )
 
 
-def row_of(trial: Trial, record: Record) -> TrialRow:
-    """Return a trial's row from its record."""
+def _row_of(trial: Trial, record: Record) -> TrialRow:
     last = record["last_epoch"]
     return TrialRow(
         arm=trial.arm,
@@ -108,9 +107,7 @@ def accuracies(rows: Sequence[TrialRow]) -> dict[tuple[str, int], float | None]:
 
 def best(rows: Sequence[TrialRow]) -> list[Trial]:
     """Return the trial of each arm with the highest accuracy, the first of equals.
-
-    Raises:
-        RunError: every trial of an arm diverged.
+    Raises RunError if every trial of an arm diverged.
     """
     scores, chosen = accuracies(rows), list[Trial]()
     for arm in dict.fromkeys(row["arm"] for row in rows):
@@ -129,22 +126,14 @@ def trials_path(preset: Preset, results: Path) -> Path:
 
 
 def write_trials(path: Path, trials: Trials) -> None:
-    """Write a search as JSON, a line for each trial.
-
-    Raises:
-        OSError: what writing raised.
-    """
+    """Write a search as JSON, a line for each trial; raises OSError like `write_text`."""
     fields = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in trials.items() if key != "rows"]
     rows = ",\n  ".join(json.dumps(row) for row in trials["rows"])
     write_text(path, "{\n" + ",\n".join([*fields, f'"rows": [\n  {rows}]']) + "\n}\n")
 
 
 def read_trials(path: Path) -> Trials:
-    """Read a search.
-
-    Raises:
-        RunError: the file is damaged.
-    """
+    """Read a search; raises RunError if the file is damaged."""
     try:
         trials = json.loads(path.read_text(encoding="utf-8"))
         if missing := Trials.__required_keys__ - trials.keys():

@@ -11,7 +11,7 @@ import numpy as np
 from tabulate import tabulate
 
 from benchmark.analysis.bootstrap import MIN_SEEDS
-from benchmark.analysis.comparisons import bootstrap_interval, comparisons
+from benchmark.analysis.comparisons import TRIED, bootstrap_interval, comparisons, outcome, self_comparison
 from benchmark.analysis.endpoints import images_to, reached
 from benchmark.analysis.exploratory import Contrast, contrasts
 from benchmark.analysis.paired import (
@@ -22,10 +22,8 @@ from benchmark.analysis.paired import (
     PairedT,
     detectable_difference,
 )
-from benchmark.analysis.self_comparison import TRIED, self_comparison
 from benchmark.analysis.study import Study
 from benchmark.analysis.trend import Trend, gain
-from benchmark.analysis.verdicts import outcome
 from benchmark.records.schema import Record
 from benchmark.report.words import (
     BREAK,

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from benchmark.analysis.claims import Evidence, Finding, Reason, Spent
+from benchmark.analysis.comparisons import outcome
 from benchmark.analysis.endpoints import ENDPOINTS, POINTS
 from benchmark.analysis.paired import MIN_PAIRS_TO_TEST, Comparison, Floats
 from benchmark.analysis.published import data_set
 from benchmark.analysis.study import Study
-from benchmark.analysis.verdicts import outcome
 
 _PREFIXES = ((15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k"))
 BREAK = "<br>"  # a line break within a cell

@@ -11,11 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmark.analysis.comparisons import comparisons
+from benchmark.analysis.comparisons import comparisons, outcome
 from benchmark.analysis.exploratory import Contrast, contrasts
 from benchmark.analysis.paired import ALPHA
 from benchmark.analysis.study import Study, load_study
-from benchmark.analysis.verdicts import outcome
 from benchmark.cli.options import COMMANDS as COMMAND_FUNCTIONS
 from benchmark.cli.options import parser
 from benchmark.records.outcomes import robust_curve

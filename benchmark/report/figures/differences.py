@@ -13,12 +13,11 @@ from matplotlib.markers import CARETLEFT, CARETRIGHT
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
-from benchmark.analysis.comparisons import comparisons
+from benchmark.analysis.comparisons import comparisons, outcome
 from benchmark.analysis.endpoints import ENDPOINTS, POINTS
 from benchmark.analysis.exploratory import DECIDE, contrasts
 from benchmark.analysis.paired import MIN_PAIRS_TO_TEST, Floats
 from benchmark.analysis.study import Study
-from benchmark.analysis.verdicts import outcome
 from benchmark.report.figures.drawing import COLOURS, INK, ROW, canvas, svg, wrap
 from benchmark.settings.preset import Endpoint
 

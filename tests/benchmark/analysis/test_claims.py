@@ -19,8 +19,8 @@ from benchmark.analysis.claims import (
     load_claims,
     positive_control,
 )
+from benchmark.analysis.comparisons import outcome
 from benchmark.analysis.study import Study, load_study
-from benchmark.analysis.verdicts import outcome
 from benchmark.records.schema import Record
 
 Counts = dict[str, Sequence[int]]

@@ -5,7 +5,7 @@ import planted
 import pytest
 from scipy import stats
 
-from benchmark.analysis.self_comparison import self_comparison
+from benchmark.analysis.comparisons import self_comparison
 from benchmark.analysis.study import Study, load_study
 
 EIGHT = {"sba": [870, 872, 868, 871, 869, 873, 866, 870], "standard": [858, 861, 857, 862, 857, 860, 855, 859]}

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from benchmark.analysis.comparisons import outcome
 from benchmark.analysis.paired import Comparison, compare, correct
-from benchmark.analysis.verdicts import outcome
 
 
 def compared(*differences: float, base: float = 80.0, family: int = 1) -> Comparison:
