@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean, median
 from threading import Barrier
@@ -88,19 +89,14 @@ def _epoch_lines(name: str, device: torch.device) -> Iterator[Line]:
 
 def recipe_line(records: Path = _RECORDS) -> Line:
     """Return the points that the short recipe loses over those that it may lose, from the records in a folder."""
-    accuracies = [
-        [
-            100 * record["last_epoch"]["accuracy"]
-            for record in read_study(records, name)
-            if record["arm"] == _ARM and record["last_epoch"]
-        ]
-        for name in _STUDIES
-    ]
-    figures = {f"{name}, %": mean(of_seeds) for name, of_seeds in zip(_STUDIES, accuracies, strict=True) if of_seeds}
-    figures |= {f"{name}, seeds": float(len(seeds)) for name, seeds in zip(_STUDIES, accuracies, strict=True) if seeds}
-    lost = [(mean(accuracies[0]) - mean(accuracies[1])) / _POINTS] if all(accuracies) else []
+    means, seeds = dict[str, float](), dict[str, float]()
+    for name in _STUDIES:
+        ends = [record["last_epoch"] for record in read_study(records, name) if record["arm"] == _ARM]
+        if accuracies := [100 * end["accuracy"] for end in ends if end]:
+            means[f"{name}, %"], seeds[f"{name}, seeds"] = mean(accuracies), float(len(accuracies))
+    lost = [(first - second) / _POINTS for first, second in pairwise(means.values())]
     what = f"{_ARM}: accuracy of {_STUDIES[0]} minus that of {_STUDIES[1]}, over {_POINTS} points"
-    return make_line(_RECIPE, what, lost, figures, target=_AT_MOST)
+    return make_line(_RECIPE, what, lost, means | seeds, target=_AT_MOST)
 
 
 def _started(run: Run, train: Split, device: torch.device) -> tuple[State, float]:
@@ -146,24 +142,15 @@ def kernel_seconds(work: Callable[[], object], device: torch.device) -> dict[str
 
 
 def kind(kernel: str) -> str:
-    """Return the kind of work of a kernel, a key of `KINDS`, by its name.
-
-    Example:
-        >>> kind("sm90_xmma_fprop_implicit_gemm_bf16bf16_bf16f32_f32_nhwckrsc_nhwc_tilesize128x128x64")
-        'convolution'
-        >>> kind("triton_poi_fused_convolution_native_batch_norm_relu_3")
-        'elementwise'
-    """
+    """Return the kind of work of a kernel, a key of `KINDS`, by its name."""
     return next((name for name, pattern in KINDS.items() if re.search(pattern, kernel, re.IGNORECASE)), _OTHERS)
 
 
 def shares(seconds: Mapping[str, float], wall: float) -> dict[str, float]:
     """Return each kind's share of the time, and the idle share; they add up to 1.
 
-    Args:
-        seconds: of each kernel, as `kernel_seconds` returns them.
-        wall: seconds of the same work without the profiler, which slows down the host but not the kernels; nothing is
-            idle where the kernels take longer.
+    `seconds` are those of each kernel, `wall` those of the same work without the profiler, which slows down the host
+    but not the kernels; nothing is idle where the kernels take longer.
     """
     sums = dict.fromkeys((*KINDS, _IDLE), 0.0)
     for kernel, spent in seconds.items():
@@ -206,9 +193,7 @@ def waiting_line(device: torch.device) -> Line:
 
 def epoch_without_waiting(run: Run, state: State, train: Images, device: torch.device) -> None:
     """Train an epoch in which torch refuses every synchronization, except before the first and after the last step.
-
-    Raises:
-        RuntimeError: "called a synchronizing CUDA operation".
+    Raises RuntimeError "called a synchronizing CUDA operation".
     """
     last = len(train.labels) // run.preset.recipe.batch_size
 
@@ -236,9 +221,7 @@ def jobs_lines(device: torch.device) -> Iterator[Line]:
 
 def rate_of(jobs: int, device: torch.device) -> float:
     """Return the sum of images/s of N processes that start at the same time.
-
-    Raises:
-        BrokenBarrierError, BrokenProcessPool: one of them failed before it was warm.
+    Raises BrokenBarrierError or BrokenProcessPool if one of them failed before it was warm.
     """
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
     barrier, small = context.Barrier(jobs), studies(device)[0]

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark.cli import main
+from benchmark.cli import main, speed
 from benchmark.runtime.errors import RunError
-from benchmark.speed import measure as speed
 from benchmark.speed.lines import PARTS, Line, Target, make_line
 from benchmark.speed.page import SCHEMA, Measured, file_name, page, read_measured, tables, write_measured, write_page
 
