@@ -32,10 +32,8 @@ def two_level_interval(
     Tibshirani, An Introduction to the Bootstrap, 1993, chapters 13 and 14 (percentile, BCa).
 
     `treatment` and `control` are (seed, image), true where right, of the same seeds and images in the same order. All
-    draws are from `generator`. Returns the ends, low and high; None with fewer than 10 seeds.
-
-    Raises:
-        ValueError: the shapes differ, are not (seed, image), or hold no image.
+    draws are from `generator`. Returns the ends, low and high; None with fewer than 10 seeds. Raises ValueError if the
+    shapes differ, are not (seed, image), or hold no image.
     """
     if treatment.shape != control.shape or treatment.ndim != 2 or not treatment.size:
         raise ValueError(f"outcomes need one shape (seed, image), got {treatment.shape} and {control.shape}")

@@ -35,9 +35,7 @@ def area_under_curve(eps: Floats, accuracy: Floats) -> Floats:
 
     `eps` is (eps,), rising from 0, in any unit; `accuracy` (..., eps) in points, where nan gives nan. The result, (...)
     in points, is 100 where a network is robust everywhere; it depends on the grid, so compare within one grid only.
-
-    Raises:
-        ValueError: eps does not rise from 0.
+    Raises ValueError if eps does not rise from 0.
     """
     if len(eps) < 2 or eps[0] != 0 or (np.diff(eps) <= 0).any():
         raise ValueError(f"eps must rise from 0, got {eps.tolist()}")

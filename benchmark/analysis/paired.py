@@ -88,9 +88,7 @@ class Comparison:
 
 def differences(treatment: Floats, control: Floats) -> Floats:
     """Return treatment - control, both (seed,), free of rounding noise.
-
-    Raises:
-        ValueError: the shapes differ, there is no seed, or a value is not finite.
+    Raises ValueError if the shapes differ, there is no seed, or a value is not finite.
     """
     if treatment.shape != control.shape or treatment.ndim != 1 or not len(treatment):
         raise ValueError(f"paired arrays need one shape (seed,), got {treatment.shape} and {control.shape}")

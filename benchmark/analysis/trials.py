@@ -47,9 +47,7 @@ class Trials(TypedDict):
 
 def collect(preset: Preset, results: Path) -> Trials:
     """Return the search of a preset from the records of its trials in `results`.
-
-    Raises:
-        UsageError: the preset has no `tuning` table; a trial has no record, or one of other settings.
+    Raises UsageError if the preset has no `tuning` table, or a trial has no record, or one of other settings.
     """
     tuning, study = tuning_of(preset), trials_preset(preset)
     trials = {trial.name: trial for trial in search(preset)}
