@@ -56,7 +56,7 @@ def _defence(study: Study) -> str:
         return ""
     kept = f"{mean_text(ours, 1)}% at Linf {study.eps[-1]:g}/255"
     control = study.positive_control
-    if control and np.isfinite(last[control]).any():
+    if control in last and np.isfinite(last[control]).any():  # it may have no run yet
         kept += f" ({code(control)}: {mean_text(last[control], 1)}%)"
     return f"**{'yes' if np.nanmean(ours) > CONTROL_KEEPS else 'no'}**, {kept}"
 
