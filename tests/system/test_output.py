@@ -29,7 +29,7 @@ def test_a_run_whose_output_cannot_be_written_is_made(output: str, fresh: Path, 
 
         done = subprocess.run(
             ONE,
-            env=os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"},
+            env=os.environ | {"PYTHONPATH": str(PROJECT)},
             stdout=stdout,
             preexec_fn=close,
             check=False,
