@@ -94,8 +94,7 @@ def test_every_nth_step_is_exactly_every_nth(n: int) -> None:
     assert augmented(steps, scheduler="every_nth", p=1 / n) == expected
 
 
-@pytest.mark.parametrize("p", [0.3, 0.6, 0.99])
-@pytest.mark.parametrize("warmup_steps", [0, 30])
+@pytest.mark.parametrize(("p", "warmup_steps"), [(0.3, 0), (0.6, 30), (0.99, 30)])
 @pytest.mark.parametrize("ramp", ["constant", *RAMPS])
 def test_every_nth_keeps_its_share_at_every_step(ramp: str, warmup_steps: int, p: float) -> None:
     ramp_steps = 0 if ramp == "constant" else 150

@@ -8,8 +8,8 @@ import copy
 import functools
 import sys
 import threading
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -145,6 +145,19 @@ class ComplexWeights(Around):
         return super().forward(torch.fft.irfft2(torch.fft.rfft2(images) * self.filter, s=images.shape[-2:]))
 
 
+def odd(**methods: Any) -> nn.Module:
+    """The plain network in a wrapper with these methods."""
+    network: nn.Module = type("Odd", (Around,), methods)(plain())
+    return network
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def method(*_arguments: Any, **_named: Any) -> None:
+        raise error
+
+    return method
+
+
 class ReturnsNothing(Around):
     """Overridden methods that return nothing, where torch's return the network."""
 
@@ -156,19 +169,6 @@ class ReturnsNothing(Around):
 
     def float(self) -> None:  # type: ignore[override]
         super().float()
-
-
-class ExtraState(Around):
-    def get_extra_state(self) -> dict[str, str]:
-        return {"version": "3"}
-
-    def set_extra_state(self, state: Any) -> None:
-        pass
-
-
-class OptionalArgument(Around):
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:  # noqa: ARG002
-        return super().forward(images)
 
 
 class PlainList(nn.Module):
@@ -197,22 +197,8 @@ def blacken(images: Tensor) -> Tensor:
 
 def weight_norm() -> nn.Module:
     network = plain()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecated, and still in use
-        nn.utils.weight_norm(network[4])  # type: ignore[index]
+    nn.utils.weight_norm(network[4])  # type: ignore[index]  # deprecated, and still in use
     return network
-
-
-def scripted() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return torch.jit.script(plain())
-
-
-def traced() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return torch.jit.trace(plain(), torch.rand(2, 1, 8, 8))
 
 
 def attention() -> nn.Module:
@@ -302,66 +288,22 @@ class WithoutInit(nn.Module):
         self.layer = nn.Linear(64, 10)
 
 
-class TwoArguments(Around):
-    def forward(self, images: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
-        return super().forward(images * mask)
+def holds_lock() -> nn.Module:
+    network = plain()
+    network.lock = threading.Lock()  # type: ignore[assignment]
+    return network
 
 
-class Recursive(Around):
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self(images)
-        return logits
+class Under(Around):
+    """Computes its logits in a context."""
 
-
-class Unhashable(Around):
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-class RefusesMode(Around):
-    def train(self, mode: bool = True) -> "RefusesMode":
-        raise NotImplementedError("calling train() is not supported")
-
-
-class RefusesState(Around):
-    def state_dict(self, *_arguments: Any, **_named: Any) -> Any:
-        raise PermissionError("the weights are confidential")
-
-
-class HoldsLock(Around):
-    def __init__(self) -> None:
+    def __init__(self, context: Callable[[], AbstractContextManager[Any]]) -> None:
         super().__init__(plain())
-        self.lock = threading.Lock()
+        self.context = context
 
-
-class RefusesCopies(Around):
-    def __deepcopy__(self, _memo: Any) -> nn.Module:
-        raise TypeError("there can be only one")
-
-
-class WithoutGradient(Around):
-    @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images)
-
-
-class InferenceMode(Around):
-    def forward(self, images: Tensor) -> Tensor:
-        with torch.inference_mode():
+        with self.context():
             return super().forward(images)
-
-
-class Autocast(Around):
-    def forward(self, images: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, torch.bfloat16):
-            return super().forward(images)
-
-
-class ThroughNumPy(Around):
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(torch.from_numpy(images.detach().cpu().numpy() ** 2))
 
 
 class ShrinksWeights(Around):
@@ -411,9 +353,7 @@ def nan_where_moved(images: Tensor, gradient: Tensor) -> Tensor:
 
 
 def quantized() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return torch.ao.quantization.quantize_dynamic(plain(), {nn.Linear}, dtype=torch.qint8)
+    return torch.ao.quantization.quantize_dynamic(plain(), {nn.Linear}, dtype=torch.qint8)
 
 
 def not_finite() -> nn.Module:
@@ -447,51 +387,6 @@ class NotFiniteWhereBright(Around):
         return super().forward(images) / (~bright).float()[:, None]
 
 
-def without_flag() -> Iterator[tuple[str, Callable[[], object]]]:
-    """Yield name and maker of every network that must be evaluated without a flag."""
-    yield from {
-        "plain": plain,
-        "linear": linear,
-        "dropout": lambda: trained(lambda: nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(64, 10))),
-        "layer_norm": lambda: trained(lambda: sequence(nn.LayerNorm((8, 8, 8)))),
-        "group_norm": lambda: trained(lambda: sequence(nn.GroupNorm(2, 8))),
-        "instance_norm": lambda: trained(lambda: sequence(nn.InstanceNorm2d(8))),
-        "attention": attention,
-        "lazy": lazy,
-        "half": lambda: plain().half(),
-        "bfloat16": lambda: plain().bfloat16(),
-        "double": lambda: plain().double(),
-        "mixed_precision": mixed_precision,
-        "double_logits": lambda: After(lambda logits: logits.double()),
-        "log_probabilities": lambda: After(lambda logits: logits.log_softmax(1)),
-        "logits_about_100": lambda: After(large_offset),
-        "normalizes_in_place": lambda: Before(in_place),
-        "writes_into_images": lambda: Before(blacken),
-        "resizes": lambda: Before(lambda images: F.interpolate(F.interpolate(images, scale_factor=2), size=8)),
-        "one_image_at_a_time": lambda: After(lambda logits: torch.cat(list(logits.split(1)))),
-        "buffers_alone": lambda: Buffers(registered=True),
-        "no_state": lambda: Buffers(registered=False),
-        "sparse_weights": SparseWeights,
-        "complex_weights": ComplexWeights,
-        "frozen": lambda: plain().requires_grad_(False),
-        "channels_last": lambda: plain().to(memory_format=torch.channels_last),  # type: ignore[call-overload]
-        "returns_nothing": lambda: ReturnsNothing(plain()),
-        "extra_state": lambda: ExtraState(plain()),
-        "optional_argument": lambda: OptionalArgument(plain()),
-        "data_parallel": lambda: nn.DataParallel(plain()),
-        "compiled": lambda: torch.compile(plain(), backend="eager"),
-        "scripted": scripted,
-        "traced": traced,
-        "spectral_norm": lambda: trained(
-            lambda: nn.Sequential(nn.Flatten(), parametrizations.spectral_norm(nn.Linear(64, 10)), Times(8.0))
-        ),
-        "weight_norm": weight_norm,
-        "own_backward": lambda: OwnBackward(lambda _images, gradient: gradient),
-        "members_in_a_list": lambda: PlainList(plain().requires_grad_(False), plain()),
-        "in_training_mode": in_training_mode,
-    }.items()
-
-
 class Times(nn.Module):
     def __init__(self, factor: float) -> None:
         super().__init__()
@@ -499,6 +394,49 @@ class Times(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         return values * self.factor
+
+
+EVALUATED: dict[str, Callable[[], object]] = {
+    "plain": plain,
+    "linear": linear,
+    "dropout": lambda: trained(lambda: nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(64, 10))),
+    "layer_norm": lambda: trained(lambda: sequence(nn.LayerNorm((8, 8, 8)))),
+    "group_norm": lambda: trained(lambda: sequence(nn.GroupNorm(2, 8))),
+    "instance_norm": lambda: trained(lambda: sequence(nn.InstanceNorm2d(8))),
+    "attention": attention,
+    "lazy": lazy,
+    "half": lambda: plain().half(),
+    "bfloat16": lambda: plain().bfloat16(),
+    "double": lambda: plain().double(),
+    "mixed_precision": mixed_precision,
+    "double_logits": lambda: After(lambda logits: logits.double()),
+    "log_probabilities": lambda: After(lambda logits: logits.log_softmax(1)),
+    "logits_about_100": lambda: After(large_offset),
+    "normalizes_in_place": lambda: Before(in_place),
+    "writes_into_images": lambda: Before(blacken),
+    "resizes": lambda: Before(lambda images: F.interpolate(F.interpolate(images, scale_factor=2), size=8)),
+    "one_image_at_a_time": lambda: After(lambda logits: torch.cat(list(logits.split(1)))),
+    "buffers_alone": lambda: Buffers(registered=True),
+    "no_state": lambda: Buffers(registered=False),
+    "sparse_weights": SparseWeights,
+    "complex_weights": ComplexWeights,
+    "frozen": lambda: plain().requires_grad_(False),
+    "channels_last": lambda: plain().to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+    "returns_nothing": lambda: ReturnsNothing(plain()),
+    "extra_state": lambda: odd(get_extra_state=lambda _self: {"version": "3"}, set_extra_state=lambda *_: None),
+    "optional_argument": lambda: odd(forward=lambda self, images, _labels=None: self.model(images)),
+    "data_parallel": lambda: nn.DataParallel(plain()),
+    "compiled": lambda: torch.compile(plain(), backend="eager"),
+    "scripted": lambda: torch.jit.script(plain()),
+    "traced": lambda: torch.jit.trace(plain(), torch.rand(2, 1, 8, 8)),
+    "spectral_norm": lambda: trained(
+        lambda: nn.Sequential(nn.Flatten(), parametrizations.spectral_norm(nn.Linear(64, 10)), Times(8.0))
+    ),
+    "weight_norm": weight_norm,
+    "own_backward": lambda: OwnBackward(lambda _images, gradient: gradient),
+    "members_in_a_list": lambda: PlainList(plain().requires_grad_(False), plain()),
+    "in_training_mode": in_training_mode,
+}
 
 
 FLAGGED: dict[str, tuple[Callable[[], object], str]] = {
@@ -541,12 +479,15 @@ REFUSED: dict[str, tuple[Callable[..., object], str]] = {
     "not_finite_where_bright": (lambda: NotFiniteWhereBright(plain()), "logits are not finite for"),
     "whole_numbers": (lambda: After(lambda logits: logits.long()), "returns torch.int64"),
     "complex_logits": (lambda: After(lambda logits: logits + 0j), "returns torch.complex64"),
-    "autocast": (lambda: Autocast(plain()), "returns torch.bfloat16"),
+    "autocast": (lambda: Under(lambda: torch.autocast("cpu", torch.bfloat16)), "returns torch.bfloat16"),
     "casts_images": (lambda: Before(lambda images: images.half()), "fails on images of 1 x 8 x 8: RuntimeError"),
     "one_hot_answers": (lambda: After(one_hot), "no gradient with respect to the images"),
-    "no_grad": (lambda: WithoutGradient(plain()), "no gradient with respect to the images"),
-    "inference_mode": (lambda: InferenceMode(plain()), "no gradient with respect to the images"),
-    "numpy": (lambda: ThroughNumPy(plain()), "no gradient with respect to the images"),
+    "no_grad": (lambda: Under(torch.no_grad), "no gradient with respect to the images"),
+    "inference_mode": (lambda: Under(torch.inference_mode), "no gradient with respect to the images"),
+    "numpy": (
+        lambda: Before(lambda images: torch.from_numpy(images.detach().numpy() ** 2)),
+        "no gradient with respect to the images",
+    ),
     "quantized": (quantized, "no gradient with respect to the images"),
     "infinite_gradient": (lambda: Before(lambda images: images.sqrt()), "is not finite"),
     "failing_backward": (lambda: OwnBackward(not_implemented), "backward is not implemented"),
@@ -558,7 +499,10 @@ REFUSED: dict[str, tuple[Callable[..., object], str]] = {
     ),
     "fixed_batch": (lambda: Before(lambda images: images.view(500, 1, 8, 8)), "fails on images of 1 x 8 x 8"),
     "on_no_device": (lambda: plain().to("meta"), "the network"),
-    "two_arguments": (lambda: TwoArguments(plain()), "missing 1 required positional argument: 'mask'"),
+    "two_arguments": (
+        lambda: odd(forward=lambda self, images, mask: self.model(images * mask)),
+        "missing 1 required positional argument: 'mask'",
+    ),
     "needs_an_argument": (needs_an_argument, "missing 1 required positional argument: 'width'"),
     "number": (lambda: 3, "returned int; it must return a torch.nn.Module"),
     "class": (lambda: Around, "returned type; it must return a torch.nn.Module"),
@@ -567,12 +511,21 @@ REFUSED: dict[str, tuple[Callable[..., object], str]] = {
     "exits_at_once": (sys.exit, "SystemExit"),
     "without_init": (WithoutInit, "AttributeError: cannot assign module before Module.__init__() call"),
     "without_forward": (without_forward, "NotImplementedError"),
-    "recursive": (lambda: Recursive(plain()), "RecursionError"),
-    "unhashable": (lambda: Unhashable(plain()), "TypeError: unhashable type"),
-    "refuses_mode": (lambda: RefusesMode(plain()), "calling train() is not supported"),
-    "refuses_state": (lambda: RefusesState(plain()), "PermissionError: the weights are confidential"),
-    "holds_lock": (HoldsLock, "cannot be copied: TypeError: cannot pickle '_thread.lock' object"),
-    "refuses_copies": (lambda: RefusesCopies(plain()), "cannot be copied: TypeError: there can be only one"),
+    "recursive": (lambda: odd(forward=lambda self, images: self(images)), "RecursionError"),
+    "unhashable": (lambda: odd(__eq__=lambda self, other: self is other, __hash__=None), "TypeError: unhashable type"),
+    "refuses_mode": (
+        lambda: odd(train=raising(NotImplementedError("calling train() is not supported"))),
+        "calling train() is not supported",
+    ),
+    "refuses_state": (
+        lambda: odd(state_dict=raising(PermissionError("the weights are confidential"))),
+        "PermissionError: the weights are confidential",
+    ),
+    "holds_lock": (holds_lock, "cannot be copied: TypeError: cannot pickle '_thread.lock' object"),
+    "refuses_copies": (
+        lambda: odd(__deepcopy__=raising(TypeError("there can be only one"))),
+        "cannot be copied: TypeError: there can be only one",
+    ),
     "too_large": (lambda: Before(lambda images: images + torch.zeros(2**45)), "RuntimeError"),
     "raises": (lambda: Raises(ValueError("no such layer")), "ValueError: no such layer"),
     "raises_in_attack": (lambda: Raises(KeyError("block7"), 40), "KeyError: 'block7'"),
@@ -583,7 +536,7 @@ REFUSED: dict[str, tuple[Callable[..., object], str]] = {
 }
 
 NETWORKS: dict[str, Row] = {
-    **{name: Row(make, "evaluated") for name, make in without_flag()},
+    **{name: Row(make, "evaluated") for name, make in EVALUATED.items()},
     **{name: Row(make, "flagged", words) for name, (make, words) in FLAGGED.items()},
     **{name: Row(make, "refused", words) for name, (make, words) in REFUSED.items()},
 }

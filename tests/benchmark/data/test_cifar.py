@@ -166,17 +166,20 @@ def pngs(monkeypatch: pytest.MonkeyPatch) -> tuple[Cifar, Path]:
     return own, write_pngs(source, Path("pngs") / "cifar10-png")
 
 
-@BOTH
 @pytest.mark.parametrize(
-    ("folder", "rename"),
-    [("{0}-png", str), ("CIFAR-{1}-images", str.title), ("{0}", lambda name: f"group/{name}".replace("_", " "))],
+    ("cifar", "folder", "rename"),
+    [
+        (CIFAR10, "cifar10-png", str),
+        (CIFAR10, "CIFAR-10-images", str.title),
+        (CIFAR100, "cifar100", lambda name: f"group/{name.title()}".replace("_", " ")),
+    ],
     ids=["png", "images", "groups"],
 )
 def test_both_forms_give_the_same_data(
     cifar: Cifar, folder: str, rename: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own, source = made_up(cifar, monkeypatch)
-    write_pngs(source, Path("pngs") / folder.format(cifar.name, len(cifar.classes)), rename)
+    write_pngs(source, Path("pngs") / folder, rename)
     first, second = load(cifar.name, Path("official"), synthetic=True), load(cifar.name, Path("pngs"))
     assert first.fingerprint == second.fingerprint == own.digest[:16]
     assert second.note is None

@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -327,20 +327,6 @@ def test_classes_that_only_look_the_same_are_shown_as_such(photos: Path, harm: s
         list_folder(photos)
 
 
-@pytest.fixture
-def deep(photos: Path) -> Iterator[Path]:
-    """The image folder with an image inside 1,200 folders inside one another, and removed without recursion."""
-    place = os.open(photos / "train" / "class001", os.O_RDONLY)
-    for _ in range(1200):
-        place = folder_inside(place, "d")
-    content = (photos / "train" / "class000" / "00000.jpg").read_bytes()
-    with os.fdopen(os.open("deep.jpg", os.O_WRONLY | os.O_CREAT, dir_fd=place), "wb") as file:
-        file.write(content)
-    os.close(place)
-    yield photos
-    subprocess.run(["rm", "-r", photos / "train" / "class001"], check=True)
-
-
 def folder_inside(place: int, name: str) -> int:
     os.mkdir(name, dir_fd=place)
     inner = os.open(name, os.O_RDONLY, dir_fd=place)
@@ -348,14 +334,21 @@ def folder_inside(place: int, name: str) -> int:
     return inner
 
 
-def test_an_image_inside_twelve_hundred_folders_is_read(deep: Path) -> None:
-    assert len(both_loaders(deep)) == 21
-
-
-def test_a_path_that_is_too_long_is_explained(deep: Path) -> None:
-    place = os.open(deep / "train" / "class001", os.O_RDONLY)
-    for _ in range(20):
-        place = folder_inside(place, "x" * 220)
+def test_an_image_inside_twelve_hundred_folders_is_read_and_a_path_that_is_too_long_explained(photos: Path) -> None:
+    content, one = (photos / "train" / "class000" / "00000.jpg").read_bytes(), photos / "train" / "class001"
+    place = os.open(one, os.O_RDONLY)
+    for _ in range(1200):
+        place = folder_inside(place, "d")
+    with os.fdopen(os.open("deep.jpg", os.O_WRONLY | os.O_CREAT, dir_fd=place), "wb") as file:
+        file.write(content)
     os.close(place)
-    with pytest.raises(DataError, match=r"cannot be listed: .*too long"):
-        list_folder(deep)
+    try:
+        assert len(both_loaders(photos)) == 21
+        place = os.open(one, os.O_RDONLY)
+        for _ in range(20):
+            place = folder_inside(place, "x" * 220)
+        os.close(place)
+        with pytest.raises(DataError, match=r"cannot be listed: .*too long"):
+            list_folder(photos)
+    finally:
+        subprocess.run(["rm", "-r", one], check=True)  # pytest removes folders by recursion

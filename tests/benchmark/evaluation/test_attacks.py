@@ -11,7 +11,6 @@ import pytest
 import torch
 from around import Around
 from attacked import (
-    IMAGES,
     RADIUS,
     SCALE_FREE,
     attack_of,
@@ -51,9 +50,9 @@ FAR = Radius("Linf", 24.0)
 def test_an_attack_leaves_modes_weights_gradients_and_graphs_as_they_were(name: str, norm: Norm) -> None:
     model, images = colours(12)
     wrapped = Around(model)  # a fresh wrapper's own flag says training
-    modes, frozen = [module.training for module in wrapped.modules()], FrozenModel(wrapped)
+    modes, frozen = [module.training for module in wrapped.modules()], FrozenModel(wrapped, 12)
     weights = weights_hash(frozen)
-    moved = attacked(frozen, name, norm, images, predict(model, images, 12))
+    moved = attacked(frozen, name, norm, images)
     assert weights_hash(frozen) == weights
     assert not any(module.training for module in frozen.modules())
     assert [module.training for module in wrapped.modules()] == modes == [True, *[False] * (len(modes) - 1)]
@@ -99,15 +98,6 @@ def test_an_attack_that_leaves_the_ball_is_void(monkeypatch: pytest.MonkeyPatch)
         attacked(FrozenModel(model), "fgsm", "Linf", images)
 
 
-@pytest.mark.parametrize("name", ["fgsm", "pgd", "apgd_ce", "apgd_dlr"])
-def test_adversarial_images_fool_more_than_the_images_themselves(name: str, written: AttackedSet) -> None:
-    moved = perturb(
-        written.model, attack_of(name), FAR, written.images, written.labels, draws(1, IMAGES), written.classes
-    )
-    right = predict(written.model, moved, 32) == written.labels
-    assert int(right.sum()) < int(written.clean.sum()) - 20
-
-
 # 2. Logit scale.
 
 
@@ -121,17 +111,17 @@ def test_louder_logits_hide_from_pgd_and_not_from_a_joint_suite_with_a_scale_fre
     Untargeted DLR leaves a gap: what only cross-entropy had fooled survives again. Targeted DLR closes it, but for a
     few images whose draws differ: it draws anew for the survivors of PGD, which are others.
     """
-    steps = {"pgd": 20, "apgd_dlr": 20, "apgd_t": 8}
-    found: dict[str, list[int]] = {name: [] for name in steps}
+    found: dict[str, list[int]] = {"pgd": [], "apgd_dlr": [], "apgd_t": []}
     for scale in (1.0, 100.0):
-        for name, so_far in found.items():
-            tried = dict.fromkeys([attack_of("pgd", 20), attack_of(name, steps[name])])
-            outcomes = jointly(scaled(written, scale), suite(eps=(24.0,), attacks=tuple(tried)))
-            so_far.append(int(left(outcomes[-1]).sum()))
-    hidden = found["pgd"][1] - found["pgd"][0]
+        for name, steps in (("apgd_dlr", 20), ("apgd_t", 8)):
+            tried = (attack_of("pgd", 20), attack_of(name, steps))
+            before, after = jointly(scaled(written, scale), suite(eps=(24.0,), attacks=tried))
+            found["pgd"].append(int(left(before).sum()))
+            found[name].append(int(left(after).sum()))
+    hidden = found["pgd"][2] - found["pgd"][0]
     assert hidden > 25
     dlr = int(survivors(written, written.clean, FAR, attack_of("apgd_dlr", 20)).sum())
-    assert found["apgd_dlr"][1] <= dlr + 3 < found["pgd"][1] - hidden / 3
+    assert found["apgd_dlr"][1] <= dlr + 3 < found["pgd"][2] - hidden / 3
     assert abs(found["apgd_t"][1] - found["apgd_t"][0]) <= hidden / 3
 
 
@@ -222,7 +212,7 @@ def test_outcomes_depend_on_the_seed_alone_and_no_generator_is_moved(
     name: str, norm: Norm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, images = colours(12)
-    frozen, found = FrozenModel(model), []
+    frozen, found = FrozenModel(model, 12), []
     for noise in (1, 2):
         torch.manual_seed(noise)
         np.random.seed(noise)
@@ -240,15 +230,15 @@ def test_draws_that_all_images_share_come_from_the_seed_as_well(monkeypatch: pyt
     found = []
     for noise in (1, 2):
         torch.manual_seed(noise)
-        found.append(attacked(FrozenModel(model), "pgd", "Linf", images))
+        found.append(attacked(FrozenModel(model, 12), "pgd", "Linf", images))
     assert torch.equal(*found)
 
 
 @pytest.mark.parametrize("name", ["pgd", "apgd_ce", "apgd_dlr", "square"])
 def test_attacks_with_random_starts_depend_on_the_seed_of_the_evaluation(name: str, written: AttackedSet) -> None:
+    of_32 = written.images[:32], written.labels[:32]
     one, two = (
-        perturb(written.model, attack_of(name), FAR, written.images[:8], written.labels[:8], draws(seed, 8), 10)
-        for seed in (1, 2)
+        perturb(written.model, attack_of(name), Radius("Linf", 48.0), *of_32, draws(seed, 32), 10) for seed in (1, 2)
     )
     assert not torch.equal(one, two)
 
@@ -266,10 +256,14 @@ OWN_DRAWS: list[tuple[str, Norm]] = [
 def test_the_start_of_an_image_is_its_own_whatever_else_is_in_the_batch(
     name: str, norm: Norm, written: AttackedSet
 ) -> None:
+    right = written.part(written.clean.nonzero().squeeze(1)[:32])  # what is attacked: APGD draws for no other image
+    far = Radius(norm, 64.0 if norm == "Linf" else 1.0)  # a moved image shows its start, one not fooled is returned
     seeds, found, some = draws(11, 32), [], list(range(1, 32, 2))
     for rows in (list(range(32)), some):
-        x, y = written.images[rows], written.labels[rows]
-        found.append(perturb(written.model, attack_of(name), RADIUS[norm], x, y, seeds.rows(rows), 10))
+        x, y = right.images[rows], right.labels[rows]
+        found.append(perturb(written.model, attack_of(name), far, x, y, seeds.rows(rows), 10))
+    moved = (found[1] - right.images[some]).flatten(1).any(1)
+    assert int(moved.sum()) >= 12
     close = (found[0][some] - found[1]).abs().amax((1, 2, 3)) < 1e-3
     assert int(close.sum()) >= 12  # of 16: a sign may flip where a gradient is all but zero
 
@@ -313,24 +307,17 @@ def test_no_attack_normalises_whatever_the_name_of_the_network(
 
     monkeypatch.setattr(torchattacks.attack.Attack, "set_normalization_used", never)
     model, images = colours(4)
-    plain, named = (attacked(FrozenModel(net), name, norm, images) for net in (model, RobModel(model)))
+    plain, named = (attacked(FrozenModel(net, 4), name, norm, images) for net in (model, RobModel(model)))
     assert torch.equal(plain, named)
 
 
 # 8. The number of classes.
 
 
-@pytest.mark.parametrize(("name", "classes"), [("apgd_t", 3), ("apgd_dlr", 2)])
-def test_too_few_classes_are_refused_with_the_way_out(name: str, classes: int) -> None:
-    text = f"attack {name} compares the {classes + 1} largest logits, but there are only {classes} classes; leave it"
-    with pytest.raises(UsageError, match=text):
-        make_attack(attack_of(name), nn.Identity(), RADIUS["Linf"], classes, seed=0)
-
-
 @pytest.mark.parametrize(("classes", "targets"), [(4, 3), (10, 9), (100, 9)])
 def test_targeted_attacks_try_nine_classes_or_as_many_as_there_are(classes: int, targets: int) -> None:
     model, images = colours(4, classes)
-    frozen = FrozenModel(model)
+    frozen = FrozenModel(model, 4)
     for name in ("apgd_t", "fab_t"):
         for norm in RADIUS:
             assert made_of(attack_of(name), frozen, norm, classes).n_target_classes == targets
@@ -340,7 +327,7 @@ def test_targeted_attacks_try_nine_classes_or_as_many_as_there_are(classes: int,
 @pytest.mark.parametrize("name", ["fgsm", "pgd", "apgd_ce", "fab_t", "square"])
 def test_two_classes_can_be_attacked(name: str) -> None:
     model, images = colours(32, classes=2)
-    frozen = FrozenModel(model)
+    frozen = FrozenModel(model, 32)
     moved = attacked(frozen, name, "Linf", images, classes=2)
     before, after = (predict(frozen, x, 8) for x in (images, moved))
     assert before.max() == 1
@@ -354,7 +341,7 @@ def test_two_classes_can_be_attacked(name: str) -> None:
 def test_a_bfloat16_channels_last_network_is_attacked_in_float32_and_contiguous_images(name: str, norm: Norm) -> None:
     model, images = colours(12)
     half = model.to(dtype=torch.bfloat16, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    frozen = FrozenModel(half)
+    frozen = FrozenModel(half, 12)
     assert {value.dtype for value in frozen.state_dict().values() if value.is_floating_point()} == {torch.float32}
     assert frozen(images).dtype == torch.float32
     moved = attacked(frozen, name, norm, images)
@@ -427,11 +414,11 @@ def test_a_network_always_gets_batches_of_one_size_so_that_logits_do_not_depend_
 
 @pytest.mark.parametrize("norm", ["Linf", "L2"])
 @pytest.mark.parametrize("name", [name for name, row in ATTACKS.items() if row.any_step])
-@pytest.mark.parametrize("eps", [5.0, 20.0, 127.0])
+@pytest.mark.parametrize("eps", [24.0, 127.0])
 def test_a_fooled_image_is_not_computed_again_and_every_outcome_is_as_if_it_were(
     name: str, norm: Norm, eps: float, written: AttackedSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    attack, n, radius = attack_of(name, 20), 48, Radius(norm, eps if norm == "Linf" else eps * 8 / 255)
+    attack, n, radius = attack_of(name, 20), 24, Radius(norm, eps if norm == "Linf" else eps * 8 / 255)
     images, labels = written.images[:n], written.labels[:n].clone()
     labels[5] = (labels[5] + 1) % 10  # wrong from the start
     found, spent = [], []

@@ -17,14 +17,15 @@ from benchmark.evaluation.joint import AttackedSet
 
 ONE = (
     "smoke",
-    "--set=recipe.epochs=3",
-    "--set=evaluation.images=32",
+    "--set=data.train_images=640",
+    "--set=recipe.epochs=4",
+    "--set=evaluation.images=16",
     "--set=evaluation.batch_size=16",
     "--set=evaluation.eps=[8.0, 16.0]",
     '--set=evaluation.attacks=[{name = "apgd_dlr", steps = 3}]',
     "--set=evaluation.l2_eps=[0.5, 1.0]",
     '--set=evaluation.l2_attacks=[{name = "apgd_dlr", steps = 3}]',
-    "--set=evaluation.checks={images = 8, square_queries = 10, repeated = 32, long_steps = 4, "
+    "--set=evaluation.checks={images = 8, square_queries = 10, repeated = 8, long_steps = 4, "
     "reference_steps = 3, reference_queries = 10, seeds = [1]}",
     "--arms=erm",
     "--seeds=0",
@@ -67,7 +68,7 @@ def test_torchattacks_pyautoattack_and_foolbox_agree_image_by_image(say: Say, fi
     l2 = {("pyautoattack", name, "L2") for name in ("apgd_ce", "apgd_dlr", "fab_t")}
     assert made == linf | l2 | {("foolbox", "fgsm", "Linf"), ("foolbox", "pgd", "Linf")}
     differing = [row["disagreements"] for row in rows]
-    assert max(differing) <= 1  # an image on the boundary, of 32
+    assert max(differing) <= 1  # an image on the boundary, of 16
     assert sum(differing) <= 3
     assert all(row["ours"] < row["images"] for row in rows if row["attack"] != "square")
     assert said.code == (1 if any(differing) else 0)

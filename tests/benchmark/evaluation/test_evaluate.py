@@ -161,7 +161,7 @@ def test_evaluation_in_the_middle_of_training_changes_nothing(make_run: Callable
         state = start(run, digits, torch.device("cpu"))
         train_epoch(run, state, digits.train)
         if look:
-            evaluate(run.preset, 0, state.model, digits, no_surrogate, silent)
+            evaluated(state.model, digits, no_surrogate, silent)
         train_epoch(run, state, digits.train)
         hashes.append(weights_hash(state.model))
     assert hashes[0] == hashes[1]

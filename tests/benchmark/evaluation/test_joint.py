@@ -148,7 +148,10 @@ def refused(settings: Evaluation, classes: int, network: Callable[[], nn.Module]
 def test_all_impossible_attacks_of_a_suite_are_refused_at_once_before_anything_is_trained() -> None:
     assert "attack pgd is for Linf only" in refused(suite("fgsm", l2_eps=(0.5,), l2_attacks=(attack_of("pgd"),)), 10)[0]
     for name, classes in (("apgd_t", 4), ("apgd_dlr", 3)):
-        assert f"attack {name} compares the {classes} largest logits" in refused(suite("fgsm", name), classes - 1)[0]
+        text = (
+            f"attack {name} compares the {classes} largest logits, but there are only {classes - 1} classes; leave it"
+        )
+        assert text in refused(suite("fgsm", name), classes - 1)[0]
         assert not refused(suite("fgsm", name), classes)
     checked = suite("fgsm", checks=Checks(images=8, square_queries=10, repeated=8, long_steps=10))
     assert "needs 4 classes; there are 3. Leave [evaluation.checks] out" in refused(checked, 3)[0]

@@ -60,7 +60,8 @@ def test_a_round_is_the_images_of_a_turn_over_its_seconds_and_the_order_turns(cl
     assert (rounds[1].loop, rounds[1].limit) == (16 / 4, 16 / 3)
 
 
-def test_the_prediction_follows_the_layers_that_were_drawn(clock: list[str]) -> None:
+def test_the_prediction_follows_the_layers_that_were_drawn(clock: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throughput, "ROUNDS", 2)
     changes = ("arms.sba.settings.p=1.0", "arms.sba.settings.layers=['block2']", "arms.sba.settings.copies=2")
     preset = load_preset("cifar10_cpu", (*SMALL, *changes))
     run = throughput.run_of(preset, "sba")

@@ -65,8 +65,8 @@ def test_plain_training_is_the_same_to_the_last_bit_in_both_modes(make_run: Make
 def test_no_arm_spends_more_than_plain_training_but_for_its_last_step(
     arm: str, make_run: MakeRun, digits: Data
 ) -> None:
-    plain = whole(make_run("erm", 0, "recipe.epochs=4"), digits)
-    run = at_compute(make_run(arm, 0, "recipe.epochs=4"))
+    plain = whole(make_run("erm", 0, "recipe.epochs=3"), digits)
+    run = at_compute(make_run(arm, 0, "recipe.epochs=3"))
     state = whole(run, digits)
     allowed, ours = (training_cost(s, digits, CPU)["train_flops"] for s in (plain, state))
     image = to_float(pixels_of(digits.train)[:1])
@@ -109,7 +109,8 @@ def test_an_epoch_that_is_cut_short_says_so(make_run: MakeRun, digits: Data) -> 
 def test_going_on_from_a_checkpoint_ends_where_the_whole_training_does(
     make_run: MakeRun, digits: Data, tmp_path: Path
 ) -> None:
-    run = at_compute(make_run("sba", 0, "recipe.epochs=4"))
+    one_attack = ('evaluation.attacks=[{name = "apgd_dlr", steps = 1}]', "evaluation.eps=[16.0]")
+    run = at_compute(make_run("sba", 0, "recipe.epochs=3", *one_attack))
     uncut, cut = Folders(tmp_path / "a", tmp_path / "a"), Folders(tmp_path / "b", tmp_path / "b")
     execute([run], worker(digits, uncut))
     with pytest.MonkeyPatch.context() as patch:
