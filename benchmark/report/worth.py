@@ -54,6 +54,8 @@ def _defence(study: Study) -> str:
     ours = last[study.treatment]
     if not np.isfinite(ours).any():
         return ""
+    if study.to_come([]):
+        return "interim"
     kept = f"{mean_text(ours, 1)}% at Linf {study.eps[-1]:g}/255"
     control = study.positive_control
     if control in last and np.isfinite(last[control]).any():  # it may have no run yet
