@@ -31,9 +31,17 @@ def two_level_interval(
     Sources: Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8 (both levels); Efron and
     Tibshirani, An Introduction to the Bootstrap, 1993, chapters 13 and 14 (percentile, BCa).
 
-    `treatment` and `control` are (seed, image), true where right, of the same seeds and images in the same order. All
-    draws are from `generator`. Returns the ends, low and high; None with fewer than 10 seeds. Raises ValueError if the
-    shapes differ, are not (seed, image), or hold no image.
+    Args:
+        treatment: (seed, image), which images are right.
+        control: (seed, image), the same seeds and images in the same order.
+        generator: the source of all draws.
+        resamples: number of bootstrap samples, at least 1.
+
+    Returns:
+        The ends, low and high; None with fewer than 10 seeds.
+
+    Raises:
+        ValueError: the shapes differ, are not (seed, image), or hold no image.
     """
     if treatment.shape != control.shape or treatment.ndim != 2 or not treatment.size:
         raise ValueError(f"outcomes need one shape (seed, image), got {treatment.shape} and {control.shape}")

@@ -30,10 +30,13 @@ _made: WeakKeyDictionary[Study, dict[Endpoint, dict[str, Comparison | None]]] = 
 def comparisons(study: Study, endpoint: Endpoint) -> dict[str, Comparison | None]:
     """Compare the treatment with each named arm over the seeds that both finished; Holm within each family.
 
-    Returns control arm -> comparison, or None where no seed is finished in both, or a run never reached the accuracy
-    that its images or seconds are counted to: leaving it out would flatter its arm. Raises ValueError for an
-    exploratory study, where nothing is decided (see `exploratory.contrasts`), and UsageError if the preset did not name
-    this endpoint before the runs.
+    Returns:
+        control arm -> comparison, or None where no seed is finished in both, or a run never reached the accuracy that
+        its images or seconds are counted to: leaving it out would flatter its arm.
+
+    Raises:
+        ValueError: the study is exploratory, where nothing is decided; see `exploratory.contrasts`.
+        UsageError: the preset did not name this endpoint before the runs.
     """
     if study.exploratory:
         raise ValueError(f"study {study.preset} is exploratory: it has contrasts and no verdicts")

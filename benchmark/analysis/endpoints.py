@@ -33,9 +33,16 @@ class Measure(NamedTuple):
 def area_under_curve(eps: Floats, accuracy: Floats) -> Floats:
     """Return the mean accuracy over eps from 0 to the largest: the trapezoid rule in eps, divided by the largest eps.
 
-    `eps` is (eps,), rising from 0, in any unit; `accuracy` (..., eps) in points, where nan gives nan. The result, (...)
-    in points, is 100 where a network is robust everywhere; it depends on the grid, so compare within one grid only.
-    Raises ValueError if eps does not rise from 0.
+    Args:
+        eps: (eps,), rising from 0, in any unit (it cancels).
+        accuracy: (..., eps) in points; nan gives nan.
+
+    Returns:
+        (...), in points: 100 is robust everywhere; the value depends on the grid, so compare within one grid
+        only.
+
+    Raises:
+        ValueError: eps does not rise from 0.
     """
     if len(eps) < 2 or eps[0] != 0 or (np.diff(eps) <= 0).any():
         raise ValueError(f"eps must rise from 0, got {eps.tolist()}")
@@ -45,9 +52,14 @@ def area_under_curve(eps: Floats, accuracy: Floats) -> Floats:
 def median_minimal_eps(eps: Floats, accuracy: Floats) -> Floats:
     """Return the median, over the images that are right without attack, of the smallest eps that fools the network.
 
-    It is where the curve, `accuracy` (..., eps) in points, crosses half of its value at 0, linearly between the two eps
-    around it. Returns (...) in the unit of `eps`, (eps,) rising from 0; infinite where more than half of those images
-    are still right at the largest eps, nan where the curve has a nan.
+    It is where the curve crosses half of its value at 0, linearly between the two eps around it.
+
+    Args:
+        eps: (eps,), rising from 0.
+        accuracy: (..., eps) in points; nan gives nan.
+
+    Returns:
+        (...), in the unit of eps; infinite where more than half of those images are still right at the largest eps.
     """
     curves = np.asarray(accuracy, dtype=np.float64).reshape(-1, len(eps))
     found = np.full(len(curves), np.nan)

@@ -37,8 +37,9 @@ def block_t(values: Floats, reference: int) -> tuple[list[PairedT | None], int]:
     test of one row has seeds - 1; the price is the assumption that rows spread alike. Least squares, so values may be
     missing. Source: randomised complete block design, e.g. Montgomery, Design and Analysis of Experiments, chapter 4.
 
-    `values` is (row, seed) in points, nan where a run is missing; `reference` the index of the row that the others are
-    compared with.
+    Args:
+        values: (row, seed) in points; nan where a run is missing.
+        reference: index of the row that the others are compared with.
 
     Returns:
         For each row its difference from the reference (that of the means where nothing is missing), the sd of a

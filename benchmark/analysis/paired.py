@@ -88,7 +88,9 @@ class Comparison:
 
 def differences(treatment: Floats, control: Floats) -> Floats:
     """Return treatment - control, both (seed,), free of rounding noise.
-    Raises ValueError if the shapes differ, there is no seed, or a value is not finite.
+
+    Raises:
+        ValueError: the shapes differ, there is no seed, or a value is not finite.
     """
     if treatment.shape != control.shape or treatment.ndim != 1 or not len(treatment):
         raise ValueError(f"paired arrays need one shape (seed,), got {treatment.shape} and {control.shape}")
@@ -205,10 +207,14 @@ def detectable_difference(n: int, family: int = 1, freedom: int | None = None) -
 
 
 def compare(treatment: Floats, control: Floats, margin: float | None, family: int, unit: str = "points") -> Comparison:
-    """Run every test of one comparison, before Holm; `treatment` and `control` are (seed,), the same seeds in order.
+    """Run every test of one comparison, before Holm.
 
-    Values and the `margin` of equivalence, None for no test of it, are in `unit`. `family`, the number of comparisons
-    that the preset names, sets the level of the detectable difference.
+    Args:
+        treatment: (seed,) in `unit`.
+        control: (seed,), the same seeds in the same order.
+        margin: equivalence margin in `unit`; None tests no equivalence.
+        family: number of comparisons that the preset names, which sets the level of the detectable difference.
+        unit: of the values, for the report.
     """
     t = paired_t(treatment, control)
     difference = differences(treatment, control)

@@ -113,8 +113,10 @@ class Row(NamedTuple):
 @cache
 def load_published(file: Path) -> Published:
     """Return the published figures in the order of a TOML file.
-    Raises UsageError, which names the figure and the key, if the file cannot be read, or a figure has an unknown or
-    missing key, a value that is not allowed or a name that the file does not explain.
+
+    Raises:
+        UsageError: the file cannot be read, or a figure has an unknown or missing key, a value that is not allowed or
+            a name that the file does not explain; the message names the figure and the key.
     """
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))

@@ -139,8 +139,10 @@ class Study:
 
     def values(self, endpoint: Endpoint) -> Floats:
         """Return an endpoint as (arm, seed), in its unit; nan where a run has no value. See `ENDPOINTS`.
-        Raises RunError, which names the endpoint and, if `each` called its function, the record, if the function raises
-        an error, or does not return one number for each arm and seed.
+
+        Raises:
+            RunError: the endpoint's function raises an error, or does not return one number for each arm and seed; the
+                message names the endpoint and, if `each` called the function, the record.
         """
         try:
             values = np.asarray(ENDPOINTS[endpoint].values(self), dtype=np.float64)
@@ -177,8 +179,11 @@ def _cause(error: Exception) -> str:
 
 def load_study(preset: str, records: list[Record]) -> Study:
     """Arrange one preset's records as a study.
-    Raises UsageError for no record, records that mix data, settings, versions or devices or break pairing (the message
-    lists the differences), or an eps named that no attack used; RunError for damaged or incomplete outcomes.
+
+    Raises:
+        UsageError: no record, records that mix data, settings, versions or devices or break pairing (the message
+            lists what differs), or an eps named that no attack used.
+        RunError: a record whose outcomes are damaged or incomplete.
     """
     if not records:
         raise UsageError(f"study {preset} has no records. Run: python -m benchmark run {preset}")

@@ -47,7 +47,9 @@ class Trials(TypedDict):
 
 def collect(preset: Preset, results: Path) -> Trials:
     """Return the search of a preset from the records of its trials in `results`.
-    Raises UsageError if the preset has no `tuning` table, or a trial has no record, or one of other settings.
+
+    Raises:
+        UsageError: the preset has no `tuning` table; a trial has no record, or one of other settings.
     """
     tuning, study = tuning_of(preset), trials_preset(preset)
     trials = {trial.name: trial for trial in search(preset)}
@@ -105,7 +107,9 @@ def accuracies(rows: Sequence[TrialRow]) -> dict[tuple[str, int], float | None]:
 
 def best(rows: Sequence[TrialRow]) -> list[Trial]:
     """Return the trial of each arm with the highest accuracy, the first of equals.
-    Raises RunError if every trial of an arm diverged.
+
+    Raises:
+        RunError: every trial of an arm diverged.
     """
     scores, chosen = accuracies(rows), list[Trial]()
     for arm in dict.fromkeys(row["arm"] for row in rows):
@@ -124,14 +128,22 @@ def trials_path(preset: Preset, results: Path) -> Path:
 
 
 def write_trials(path: Path, trials: Trials) -> None:
-    """Write a search as JSON, a line for each trial; raises OSError like `write_text`."""
+    """Write a search as JSON, a line for each trial.
+
+    Raises:
+        OSError: what writing raised.
+    """
     fields = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in trials.items() if key != "rows"]
     rows = ",\n  ".join(json.dumps(row) for row in trials["rows"])
     write_text(path, "{\n" + ",\n".join([*fields, f'"rows": [\n  {rows}]']) + "\n}\n")
 
 
 def read_trials(path: Path) -> Trials:
-    """Read a search; raises RunError if the file is damaged."""
+    """Read a search.
+
+    Raises:
+        RunError: the file is damaged.
+    """
     try:
         trials = json.loads(path.read_text(encoding="utf-8"))
         if missing := Trials.__required_keys__ - trials.keys():

@@ -23,6 +23,9 @@ def main(options: argparse.Namespace) -> None:
     """Attack the selected runs, and add a row for each run and eps to autoattack.json.
 
     Existing rows with the same weights and images are not repeated.
+
+    Raises:
+        UsageError: see `finished_runs` and `load_attacked_set`; a run was not attacked at an eps.
     """
     device = choose_device(options.device)
     preset = load_preset(family_member(options.preset, device.type), tuple(options.set))
@@ -52,7 +55,9 @@ def finished_runs(
     preset: Preset, options: argparse.Namespace, seeds: Sequence[int] | None
 ) -> list[tuple[Run, Record, Path]]:
     """Return the runs of the arms in the options at some seeds (None: all), each with its record and checkpoint's path.
-    Raises UsageError if a run has no finished record with these settings.
+
+    Raises:
+        UsageError: a run has no finished record with these settings.
     """
     found = []
     for run in make_plan(preset, options.arms, seeds):

@@ -13,7 +13,11 @@ from benchmark.settings.load import family_member, load_preset
 
 
 def main(options: argparse.Namespace) -> int:
-    """Compare every attack on every run that the options name, and write crosscheck.json; 1 if any image differs."""
+    """Compare every attack on every run that the options name, and write crosscheck.json; 1 if any image differs.
+
+    Raises:
+        UsageError: a run has no finished record or no checkpoint, or the preset makes no costly checks.
+    """
     device = choose_device(options.device)
     preset = load_preset(family_member(options.preset, device.type), tuple(options.set))
     if preset.evaluation.checks is None:

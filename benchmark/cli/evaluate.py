@@ -39,6 +39,9 @@ def main(options: argparse.Namespace) -> None:
     """Load a network, evaluate it by its preset's suite and print accuracy, attacks, checks and flags.
 
     A network that no run of this program trained is evaluated in float32, a run's checkpoint in its run's precision.
+
+    Raises:
+        UsageError, DataError, RunError: see `external_models`, `data.load_data` and `evaluate.evaluate`.
     """
     if options.output:
         check_writable(options.output.parent)

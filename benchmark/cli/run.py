@@ -36,7 +36,12 @@ ENDINGS: tuple[Status, ...] = ("diverged", "failed")  # of runs that are neither
 
 
 def main(options: argparse.Namespace) -> None:
-    """Compute the pending runs of a preset, in this process or in several workers, and print the tables."""
+    """Compute the pending runs of a preset, in this process or in several workers, and print the tables.
+
+    Raises:
+        BenchmarkError: wrong settings, missing data; a run failed or diverged.
+        Stopped: by a signal.
+    """
     if options.deterministic and not options.worker_of:
         print(DETERMINISTIC, flush=True)
     launcher = LAUNCHERS[_launcher_name(options)]

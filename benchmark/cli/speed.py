@@ -22,7 +22,12 @@ from benchmark.speed.throughput import loop_lines
 
 
 def main(options: argparse.Namespace) -> None:
-    """Measure this machine unless only the page is asked for, and write the page."""
+    """Measure this machine unless only the page is asked for, and write the page.
+
+    Raises:
+        UsageError, DataError: see `attack_lines`.
+        RunError: a process of the command line failed.
+    """
     check_writable(options.output)
     if not options.page:
         for measured in measure(choose_device(options.device), options.parts, options.checkpoint, options.data_root):

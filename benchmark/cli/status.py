@@ -22,6 +22,10 @@ def main(options: argparse.Namespace) -> None:
     """Print a table of the runs by arm and seed, the last log lines of running ones, and an estimate of the time left.
 
     Nothing is changed, not even a damaged record.
+
+    Raises:
+        UsageError: see `make_plan`.
+        RunError: a file beside the records has the name of no record.
     """
     plan, folders = planned(options, choose_device(options.device))
     name = plan[0].preset.name if plan else options.preset

@@ -21,7 +21,12 @@ _HEADER = """\
 
 
 def main(options: argparse.Namespace) -> None:
-    """Write the table of the trials and the tuned preset, and print the best trials."""
+    """Write the table of the trials and the tuned preset, and print the best trials.
+
+    Raises:
+        UsageError: trials are missing, or a file cannot be written.
+        RunError: every trial of an arm diverged.
+    """
     preset = load_preset(options.preset, tuple(options.set))
     trials = collect(preset, options.trials)
     tuned = tuned_preset(preset, best(trials["rows"]))

@@ -118,7 +118,10 @@ def find(cifar: Cifar, roots: Sequence[Path], settings: DataSettings) -> Source:
 
     The images of a split come in canonical order, by their SHA-256 (see `canonical`), so that both forms give the same
     tensors.
-    Raises DataError if there is no such data, or other data under its name, and UsageError if `data.pixels` is not 32.
+
+    Raises:
+        DataError: no such data, or other data under its name.
+        UsageError: `data.pixels` is not 32.
     """
     if settings.pixels != PIXELS:
         raise UsageError(
@@ -265,7 +268,9 @@ def image_folder_in(root: Path, cifar: Cifar) -> Path | None:
 
 def _lossless(cifar: Cifar, folder: Path) -> Source:
     """Return an image folder, checked now for number and names of its images, and for their content when it is read.
-    Raises DataError, with counts, for other classes, missing or too many images, and images that are no PNGs.
+
+    Raises:
+        DataError: other classes, images missing or too many, images that are no PNGs; each with counts.
     """
     files = _pngs(cifar, folder)
     counts = [
@@ -301,7 +306,9 @@ def _refused(cifar: Cifar, folder: Path, reason: str) -> DataError:
 
 def _pngs(cifar: Cifar, folder: Path) -> dict[str, list[tuple[File, int]]]:
     """Return the PNGs of each split with their labels; an image's class is the folder that contains it.
-    Raises DataError, with counts, for images that are no PNGs and for classes of other names.
+
+    Raises:
+        DataError: images that are no PNGs, and classes of other names; with counts.
     """
     labels = {name: label for label, name in enumerate(cifar.classes)}
     found, strange, others = dict[str, list[tuple[File, int]]](), list[str](), list[str]()

@@ -33,7 +33,9 @@ def read_rgb(path: Path) -> Image.Image:
 
     Grey-scale, palette and CMYK images are converted; transparency is dropped; 16-bit grey levels are divided by 257,
     which maps 65,535 to 255. 32-bit integers and floating-point numbers have no fixed white and are refused.
-    Raises UnreadableImageError if the file is missing, empty, damaged, of another format or has such pixels.
+
+    Raises:
+        UnreadableImageError: the file is missing, empty, damaged, of another format or has such pixels.
     """
     try:
         with Image.open(path, formats=sorted(set(FORMATS.values()))) as file:

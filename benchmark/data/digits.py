@@ -19,7 +19,9 @@ def digits(_roots: Sequence[Path], settings: DataSettings) -> Source:
 
     The first 1,297 images are the training split, the last 500 the test split. Grey levels 0..16 become 0..255.
     Source: UCI "Optical Recognition of Handwritten Digits".
-    Raises UsageError if `data.pixels` is not 8.
+
+    Raises:
+        UsageError: `data.pixels` is not 8.
     """
     from sklearn.datasets import load_digits  # imported here: only this data set needs it
 

@@ -35,7 +35,9 @@ class DownloadError(Exception):
 
 def source_of(url: str) -> str:
     """Return the URL to download from: the official one, or the same file in the folder that SBA_DATA_MIRROR names.
-    Raises DataError if SBA_DATA_MIRROR is no http or https URL of a folder.
+
+    Raises:
+        DataError: SBA_DATA_MIRROR is no http or https URL of a folder.
     """
     mirror = os.environ.get(MIRROR)
     if not mirror:
@@ -60,14 +62,16 @@ def without_secrets(text: str) -> str:
 
 def fetch(url: str, md5: str, size: int, archive: Path) -> None:
     """Download a file, unless it is there with the right checksum.
-    Raises DownloadError if every try failed, or the server has no such file or a larger one, and OSError if the folder
-    cannot be written or is full.
 
     Args:
         url: http or https.
         md5: its official checksum, 32 hex digits.
         size: its official size in bytes; no byte more is accepted.
         archive: where it is written, only complete and checked. Its folder must exist.
+
+    Raises:
+        DownloadError: every try failed, or the server has no such file or a larger one.
+        OSError: the folder cannot be written, or is full.
     """
     name, tries = archive.name, count(1)
     if archive.is_file() and pooch.file_hash(str(archive), alg="md5") == md5:
@@ -190,8 +194,10 @@ def unpack(archive: Path, folder: Path) -> None:
     """Unpack a tar archive's folder of this name; afterwards it is complete or absent.
 
     The archive is kept: it may be the user's own, and it restores damaged files without a network.
-    Raises DownloadError if the archive is damaged or would write outside its folder, and OSError if the disk is full or
-    cannot be written, or the archive holds no such folder.
+
+    Raises:
+        DownloadError: the archive is damaged, or would write outside its folder.
+        OSError: the disk is full or cannot be written, or the archive holds no such folder.
     """
     with scratch_folder(folder.parent, folder.name) as work:
         try:

@@ -66,8 +66,9 @@ def list_folder(folder: Path) -> Listing:
 
     It asks for each file's size and time and opens none, half a second of processor time for 100,000 files on a local
     disk. The number of entries that are left out is printed.
-    Raises DataError for missing folders, a class without images, a folder in two places, and different classes in both
-    splits.
+
+    Raises:
+        DataError: no such folders, a class without images, a folder in two places, or different classes in both splits.
     """
     second = "test" if (folder / "test").is_dir() else "val"
     tree = scan(folder, ("train", second), tuple(FORMATS))
@@ -126,8 +127,9 @@ def scan(folder: Path, splits: Sequence[str], endings: tuple[str, ...]) -> Tree:
 
     Names that begin with "." or "__MACOSX" are left out, as are dead links and entries that are neither files nor
     folders. Links to files and folders are followed, but no folder is read twice.
-    Raises DataError for a split that cannot be read, and for a split or class that is the same folder as another,
-    through a link.
+
+    Raises:
+        DataError: a split that cannot be read; a split or class that is the same folder as another, through a link.
     """
     left_out, known = Counter[str](), dict[Identity, str]()
     classes = list[tuple[str, str]]()
@@ -266,7 +268,10 @@ def _follow(walk: _Walk, part: _Found, seen: set[Identity]) -> None:
 
 def named_folder(roots: Sequence[Path], settings: DataSettings) -> Path:
     """Find the image folder of a data set whose row in `DATASETS` has its name, below the data roots.
-    Raises DataError if it is below none of them, UsageError if the row's `folder` does not end in /train.
+
+    Raises:
+        DataError: it is below none of them.
+        UsageError: the row's `folder` does not end in /train.
     """
     row = DATASETS[settings.dataset]
     place = Path(row.folder).parent
@@ -296,8 +301,10 @@ def image_folder(folder: Path, pixels: int) -> Source:
     """Find any image folder: train/<class>/* and test/<class>/* (or val/<class>/*); see `list_folder`.
 
     Images become RGB, their shorter side `pixels`, the centre cut out where they are not square.
-    Raises DataError for missing folders, different classes in both splits and unreadable images, and UsageError if the
-    images do not fit into this machine's memory.
+
+    Raises:
+        DataError: no such folders, different classes in both splits, or an unreadable image (which file).
+        UsageError: the images do not fit into this machine's memory.
     """
     listing = list_folder(folder)
     images = len(listing.train[0]) + len(listing.test[0])
@@ -322,7 +329,11 @@ def _decode(folder: Path, paths: Names, labels: Tensor, pixels: int) -> Split:
 
 
 def decode_image(path: Path, pixels: int) -> np.ndarray:
-    """Return one image file as (pixels, pixels, 3) uint8 RGB. Raises DataError if it is no readable image."""
+    """Return one image file as (pixels, pixels, 3) uint8 RGB.
+
+    Raises:
+        DataError: the file is no readable image.
+    """
     try:
         image = read_rgb(path)
     except UnreadableImageError as error:

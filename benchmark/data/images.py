@@ -48,7 +48,9 @@ class Images(Protocol):
 
     def add_damaged(self, files: dict[str, str]) -> None:
         """Add the damaged files that another process found.
-        Raises DataError if together they are more than may be skipped.
+
+        Raises:
+            DataError: together they are more than may be skipped.
         """
 
     def subset(self, indices: Tensor) -> Self:

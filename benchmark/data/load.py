@@ -61,7 +61,9 @@ class Data:
 
 def data_roots(named: Path | None) -> list[Path]:
     """Return the folders in which data is looked for, in order: --data-root, SBA_DATA_ROOT, ./data, the user cache.
-    Raises DataError if the folder that the user named does not exist.
+
+    Raises:
+        DataError: the folder that the user named does not exist.
     """
     variable = os.environ.get("SBA_DATA_ROOT")
     chosen = {"--data-root": named, "SBA_DATA_ROOT": Path(variable) if variable else None}
@@ -76,8 +78,10 @@ def load_data(settings: DataSettings, roots: Sequence[Path], may_skip: int = 0) 
     """Load a data set: from the decoded cache if its files are unchanged, else by decoding them.
 
     Streamed, its files are only listed; `may_skip` damaged ones may then be replaced by others.
-    Raises DataError for missing or damaged data, and UsageError for fewer images than the settings ask for, or images
-    that do not fit into memory or cannot be streamed.
+
+    Raises:
+        DataError: missing or damaged data.
+        UsageError: fewer images than the settings ask for; images that do not fit into memory, or cannot be streamed.
     """
     if "/" in settings.dataset:
         found: Source | Path = Path(settings.dataset)

@@ -18,7 +18,9 @@ def load_plain(content: bytes) -> Any:
 
     An array is returned as an object that `numpy.asarray` converts. Any other class or function that the pickle names
     is refused and never called.
-    Raises UnsafePickleError, also for a damaged pickle.
+
+    Raises:
+        UnsafePickleError: it names something else, or is no whole pickle.
     """
     try:
         return _Plain(io.BytesIO(content), encoding="latin1").load()

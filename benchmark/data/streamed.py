@@ -42,7 +42,9 @@ class Skipped:
 
     def add(self, folder: Path, damaged: Iterable[tuple[str, str]]) -> None:
         """Add the (path, reason) of damaged files, and print a line for each new one.
-        Raises DataError, which names all of them, if they are more than may be skipped.
+
+        Raises:
+            DataError: they are more than may be skipped; it names all of them.
         """
         for path, reason in damaged:
             if path not in self.files:

@@ -18,7 +18,9 @@ COMPLETE = ".whole.json"  # in a made-up ImageNet that was written to the end: i
 
 def write_synthetic(settings: DataSettings, root: Path) -> Path:
     """Write made-up images in the official format of a data set below a data root, and return the root.
-    Raises UsageError if the data set has no official format: it is embedded, or the user's own folder.
+
+    Raises:
+        UsageError: the data set has no official format: it is embedded, or the user's own folder.
     """
     row = DATASETS.get(settings.dataset)
     if row is None or not row.synthetic:

@@ -110,7 +110,9 @@ class _UntilFooled(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits of the clean batch (N, C, H, W) at the first call, of the n attacked images after it.
-        Raises _AllFooledError if no attacked image is left.
+
+        Raises:
+            _AllFooledError: no attacked image is left.
         """
         if self.attacked is None:
             logits: Tensor = self.model(images)
@@ -141,8 +143,6 @@ class _UntilFooled(nn.Module):
 
 def make_attack(attack: Attack, model: nn.Module, radius: Radius, classes: int, seed: int) -> Callable[..., Tensor]:
     """Return an attack, called as (images, labels), with the options of its row.
-    Raises UsageError if the attack does not know the norm or needs more classes, or if its row in `ATTACKS` names no
-    class, or options that the class does not take.
 
     Args:
         attack: name and steps; for Square the steps are queries.
@@ -150,6 +150,10 @@ def make_attack(attack: Attack, model: nn.Module, radius: Radius, classes: int, 
         radius: of the ball.
         classes: number of classes.
         seed: of the draws that all images of a batch share.
+
+    Raises:
+        UsageError: the attack does not know the norm, or needs more classes; its row in `ATTACKS` names no class, or
+            options that the class does not take.
     """
     ensure_importable()
     refuse_impossible(attack, radius.norm, classes)
@@ -178,7 +182,11 @@ def by_reference(name: str, norm: Norm) -> bool:
 
 
 def refuse_impossible(attack: Attack, norm: Norm, classes: int) -> None:
-    """Refuse an attack that does not exist in this norm or on so few classes."""
+    """Refuse an attack that does not exist in this norm or on so few classes.
+
+    Raises:
+        UsageError: with the way out.
+    """
     name, row = attack.name, ATTACKS[attack.name]
     if norm != "Linf" and row.linf_only:
         raise UsageError(f"attack {name} is for Linf only; in {norm} take apgd_ce or apgd_dlr.")
@@ -195,8 +203,6 @@ def perturb(
     """Return adversarial images for one batch, checked to be in the ball and in [0, 1].
 
     Every draw comes from `draws`; the global generators are left as they were.
-    Raises RuntimeError if the attack changed the network's weights, buffers or modes, or left the ball: a defect of the
-    attack or of the network, so no robustness figure may come from it.
 
     Args:
         model: a `FrozenModel`.
@@ -204,6 +210,10 @@ def perturb(
         images: (N, C, H, W) float32 in [0, 1].
         labels: (N,) true classes.
         draws: with one seed for each image.
+
+    Raises:
+        RuntimeError: the attack changed the network's weights, buffers or modes, or left the ball. This is a defect
+            of the attack or of the network: no robustness figure may come from it.
     """
     before, modes = state_hash(model), [module.training for module in model.modules()]
     with isolated_generators(), ImageStreams(draws.images):
@@ -239,7 +249,9 @@ def largest_distance(delta: Tensor, norm: Norm) -> float:
 @torch.no_grad()
 def predict(model: nn.Module, images: Tensor, batch_size: int) -> Tensor:
     """Return the (N,) predicted classes of float images (N, C, H, W), `batch_size` of them at once.
-    Raises FloatingPointError if logits are not finite.
+
+    Raises:
+        FloatingPointError: logits are not finite.
     """
     classes = []
     for batch in images.split(batch_size):

@@ -97,13 +97,16 @@ CACHE_BYTES = 2**31  # the corrupted images of one data set are kept in memory u
 
 
 def corrupt(images: NDArray[np.uint8], kind: str, severity: int, generator: np.random.Generator) -> NDArray[np.uint8]:
-    """Return corrupted images of the same shape. Raises ValueError for another severity.
+    """Return corrupted images of the same shape.
 
     Args:
         images: (N, C, H, W) bytes, of one channel or three.
         kind: a key of `KINDS`.
         severity: 1 to 5.
         generator: draws the noise.
+
+    Raises:
+        ValueError: another severity.
     """
     if severity not in SEVERITIES:
         raise ValueError(f"severity = {severity}: allowed are 1 to 5.")

@@ -63,7 +63,9 @@ def load_attacked_set(
     run: Run, record: Record, checkpoint: Path, data: Data, device: torch.device, images: int
 ) -> AttackedSet:
     """Return a run's trained network with the first of its attacked images.
-    Raises UsageError if there is no checkpoint of these settings, or its weights are not those of the record.
+
+    Raises:
+        UsageError: there is no checkpoint of these settings, or its weights are not those of the record.
     """
     if not checkpoint.is_file():
         raise UsageError(
@@ -102,7 +104,11 @@ def _row(run: Run, attacked: AttackedSet, ball: Radius, attack: Attack, package:
 
 
 def foolbox_survivors(attacked: AttackedSet, ball: Radius, attack: Attack) -> Tensor:
-    """Return which images, (N,) booleans, foolbox's FGSM or PGD left correct, with our step size and random start."""
+    """Return which images, (N,) booleans, foolbox's FGSM or PGD left correct, with our step size and random start.
+
+    Raises:
+        UsageError: foolbox is not installed.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # foolbox 3.3.4 imports an old name of scipy's

@@ -48,7 +48,9 @@ def clean_logits(recipe: Recipe, model: nn.Module, split: Images, part: range | 
     """Return (n, classes) logits, in eval mode and the training's precision, as float32, and the (n,) labels.
 
     `part` are the images of the split, all by default. The mode of every module is restored.
-    Raises FloatingPointError if they are not finite.
+
+    Raises:
+        FloatingPointError: logits are not finite.
     """
     device = device_of(model)
     batches = split.batches(range(len(split.labels)) if part is None else part, CLEAN_BATCH, device)
@@ -62,7 +64,9 @@ def clean_logits(recipe: Recipe, model: nn.Module, split: Images, part: range | 
 
 def accuracy(recipe: Recipe, model: nn.Module, split: Images, group: Group = ALONE) -> float:
     """Return the share of the split's images that are classified correctly, in [0, 1]; a group divides them.
-    Raises FloatingPointError if logits are not finite, in any process.
+
+    Raises:
+        FloatingPointError: logits are not finite, in any process.
     """
     mine = range(len(split.labels))[group.rank :: group.size]
     right, problem = 0, ""
@@ -78,7 +82,9 @@ def accuracy(recipe: Recipe, model: nn.Module, split: Images, group: Group = ALO
 
 def attacked_images(preset: Preset, split: Images) -> list[int]:
     """Return the indices of the attacked images, the same for every arm and seed; every prefix is class-stratified.
-    Raises UsageError if the split has fewer than the preset attacks.
+
+    Raises:
+        UsageError: the split has fewer images than the preset attacks.
     """
     data, wanted = preset.data, preset.evaluation.images
     if wanted > len(split.labels):
@@ -114,8 +120,6 @@ def evaluate(
     """Evaluate a network: clean accuracy and calibration on the whole split, all else on the attacked images.
 
     Corruptions, noise and the costly checks run for the seeds that the preset's checks name (`Evaluation.is_checked`).
-    Raises FloatingPointError if the network's logits are not finite, DataError or UsageError as `attack_jointly` and
-    `attacked_images`, and RuntimeError if an attack changed the network or left the ball.
 
     Args:
         preset: gives attacks, data set and precision.
@@ -125,6 +129,11 @@ def evaluate(
         surrogate: returns the network of the transfer attack; called only where the costly checks run.
         progress: called with the current part and the share done; an exception it raises ends the evaluation.
         cache: computes the costly parts, or returns them from an earlier start.
+
+    Raises:
+        FloatingPointError: the network's logits are not finite.
+        DataError, UsageError: see `attack_jointly`, `attacked_images`.
+        RuntimeError: an attack changed the network or left the ball.
     """
     settings, split = preset.evaluation, evaluated_split(preset, data)
     logits, labels = clean_logits(preset.recipe, model, split)

@@ -41,7 +41,9 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], TrainedRun]:
     """Return the state_dict in a file, and the run that wrote it.
 
     The file holds a state_dict, or a dictionary with one under "model", "state_dict" or "model_state_dict".
-    Raises UsageError if there is no such file, or it is damaged, of another kind, or needs code to be loaded.
+
+    Raises:
+        UsageError: no such file, damaged, of another kind, or one that needs code to be loaded.
     """
     if not path.is_file():
         raise UsageError(f"there is no file {path}; a run's checkpoint is in runs/<preset>/<arm>/.")
@@ -57,7 +59,9 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], TrainedRun]:
 
 def _run_of(values: dict[str, Any], path: Path) -> TrainedRun:
     """Return the run that a checkpoint names; a "run" without our keys is another tool's.
-    Raises UsageError if one of these keys has a wrong value.
+
+    Raises:
+        UsageError: one of these keys has a wrong value.
     """
     run, keys = values.get("run"), ("preset", "arm", "seed")
     if not isinstance(run, dict) or not all(key in run for key in keys):
@@ -74,7 +78,11 @@ def _run_of(values: dict[str, Any], path: Path) -> TrainedRun:
 
 
 def refuse_other_weights(checkpoint: Path, weights: Mapping[str, Tensor], record: Record) -> None:
-    """Compare the weights in a run's checkpoint with the hash of those that its record evaluated."""
+    """Compare the weights in a run's checkpoint with the hash of those that its record evaluated.
+
+    Raises:
+        UsageError: they differ, or the record has no hash.
+    """
     recorded, found = record.get("final_weights_hash", ""), state_dict_hash(weights)
     if found != recorded:
         raise UsageError(
@@ -114,7 +122,6 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 def network(preset: Preset, data: Data, model: str | None, weights: Mapping[str, Tensor] | None) -> nn.Module:
     """Return the network to evaluate: the preset's own, or the one that `model` returns, with the weights if given.
-    Raises UsageError if the callable or the weights do not fit.
 
     Args:
         preset: names the network where `model` does not.
@@ -122,6 +129,9 @@ def network(preset: Preset, data: Data, model: str | None, weights: Mapping[str,
         model: "package.module:callable"; called without arguments, it returns a torch.nn.Module that takes images
             (N, C, H, W) in [0, 1] and returns logits (N, classes).
         weights: a state_dict.
+
+    Raises:
+        UsageError: the callable or the weights do not fit.
     """
     if model is None:
         built, name = build_model(preset.model.name, data.sample, data.classes, 0), preset.model.name
@@ -137,7 +147,9 @@ def network(preset: Preset, data: Data, model: str | None, weights: Mapping[str,
 
 def _call(name: str) -> nn.Module:
     """Import "package.module:callable", also from the working folder, call it and return its network.
-    Raises UsageError if it cannot be imported or called, or returns something else.
+
+    Raises:
+        UsageError: it cannot be imported or called, or returns something else.
     """
     module, colon, attribute = name.partition(":")
     if not (module and colon and attribute):
@@ -157,7 +169,9 @@ def load_into(model: nn.Module, weights: Mapping[str, Tensor], name: str) -> Non
     Where all names of one side are those of the other behind the same prefix, as wrappers add it ("module." of
     DataParallel, "_orig_mod." of torch.compile, "model." or "net." of a LightningModule), the prefix is left out or
     added, and a line on the standard error names it.
-    Raises UsageError if names, shapes or kinds of numbers differ: the file is of another architecture.
+
+    Raises:
+        UsageError: names, shapes or kinds of numbers differ: the file is of another architecture.
     """
     with own_words(UsageError, f"the checkpoint cannot be loaded into {name!r}"):
         own = model.state_dict()
@@ -226,12 +240,15 @@ def _listed(names: Sequence[object]) -> str:
 
 def refuse_unfit(model: nn.Module, data: Data, device: torch.device) -> None:
     """Refuse a network that does not return logits (N, classes) of the data set's images, or hides their gradient.
-    Raises UsageError if the network fails on them or returns something else, RunError if its logits are not finite.
 
     Args:
         model: on the device.
         data: gives the first test images.
         device: to run on.
+
+    Raises:
+        UsageError: the network fails on them, or returns something else.
+        RunError: its logits are not finite.
     """
     images = to_float(data.test.pick(range(min(2, len(data.test.labels))), device).images)
     with own_words(UsageError, f"the network fails on images of {shape(images[0])}"), eval_mode(model), torch.no_grad():

@@ -70,7 +70,9 @@ def attack_jointly(
     FAB-T and Square in Linf an image's outcome does not depend on the others, and joint evaluation finds the same as
     these attacks one by one on all images. APGD-T and Square in L2 draw anew for the survivors in a batch: there about
     one outcome in a hundred changes with the others.
-    Raises DataError for images outside [0, 1].
+
+    Raises:
+        DataError: images outside [0, 1].
     """
     _refuse_out_of_range(attacked.images)
     steps = suite(settings)
@@ -209,7 +211,11 @@ def _refuse_checks(settings: Evaluation, classes: int) -> None:
 
 
 def _refuse_out_of_range(images: Tensor) -> None:
-    """Refuse images that are not in [0, 1]."""
+    """Refuse images that are not in [0, 1].
+
+    Raises:
+        DataError: with the range found.
+    """
     if not (images.min() >= 0 and images.max() <= 1):
         low, high = float(images.min()), float(images.max())
         raise DataError(

@@ -40,7 +40,9 @@ class Journal:
 
     def __call__(self, name: str, compute: Callable[[], T]) -> T:
         """Return the part of this name; `compute` returns a value that JSON represents without loss.
-        Raises UsageError if the folder cannot be written.
+
+        Raises:
+            UsageError: the folder cannot be written.
         """
         if name not in self.parts:
             began = time.perf_counter()

@@ -73,7 +73,11 @@ class Case(NamedTuple):
 
     @property
     def spend(self) -> Checks:
-        """The settings of costly checks. Raises UsageError if the preset has none."""
+        """The settings of costly checks.
+
+        Raises:
+            UsageError: the preset has none.
+        """
         if self.settings.checks is None:
             raise UsageError("this sanity check needs [evaluation.checks].")
         return self.settings.checks

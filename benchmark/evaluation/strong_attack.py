@@ -26,13 +26,15 @@ def attack(
     run: Run, record: Record, attacked: AttackedSet, data: Data, eps: Sequence[float]
 ) -> Iterator[AutoAttackRow]:
     """Yield a row for each eps; all images are attacked in one batch.
-    Raises UsageError if the study did not attack at an eps.
 
     Args:
         run, record: of a trained network.
         attacked: the network, with the first of its attacked images.
         data: the run's data set.
         eps: Linf radii, in 1/255, at which the study attacked.
+
+    Raises:
+        UsageError: the study did not attack at an eps.
     """
     images = len(attacked.labels)
     chosen = attacked_images(run.preset, evaluated_split(run.preset, data))
@@ -57,7 +59,11 @@ def attack(
 
 
 def _suite_survivors(record: Record, eps: float) -> NDArray[np.bool_]:
-    """Return which attacked images, (n,) in the split's order, the study's own attacks left correct at an Linf eps."""
+    """Return which attacked images, (n,) in the split's order, the study's own attacks left correct at an Linf eps.
+
+    Raises:
+        UsageError: it did not attack there.
+    """
     outcomes = attacks_at(record, "Linf", eps)
     if not outcomes or not record["robustness"]:
         raise UsageError(f"{record['preset']} made no attack at eps = {eps:g}/255; give one of its own by --eps.")

@@ -46,7 +46,9 @@ class RunLock:
 
         A dead holder's lock is taken over: at once if it was a process of this machine, else when its file has not
         changed for a minute, for which the same object must be polled.
-        Raises UsageError if the folder cannot be written.
+
+        Raises:
+            UsageError: the folder cannot be written.
         """
         with writing_to(self.path.parent):
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -65,7 +65,9 @@ def mark_failed(paths: RunPaths, reason: str, trace: str, check: Callable[[], ob
     """Write the failure of a run, so that it is started again only by --retry-failed, and its traceback.
 
     `check` is called before, and may raise.
-    Raises UsageError if the folder cannot be written.
+
+    Raises:
+        UsageError: the folder cannot be written.
     """
     check()
     with writing_to(paths.failure.parent):

@@ -27,9 +27,11 @@ TRIAL_IMAGES, TRIAL_STEPS = 4, 12
 
 def refuse_early(runs: Sequence[Run], data: Data, device: torch.device) -> None:
     """Compare settings with the data, make each attack, and try one training step of each kind of arm (`_kind`).
-    Raises UsageError for all of these at once: a batch larger than the data, more attacked images than there are, fewer
-    classes than an attack needs, a row of `ATTACKS` that makes no attack; or for a network that does not take the
-    images, or a method that does not fit the network.
+
+    Raises:
+        UsageError: all of these at once: a batch larger than the data, more attacked images than there are, fewer
+            classes than an attack needs, a row of `ATTACKS` that makes no attack; or a network that does not take the
+            images, a method that does not fit the network.
     """
     preset = runs[0].preset
     network = functools.cache(lambda: FrozenModel(start(runs[0], data, device).model, preset.evaluation.batch_size))
@@ -75,7 +77,9 @@ def refuse_indivisible(recipe: Recipe, processes: int) -> None:
 
 def refuse_foreign(runs: Sequence[Run], data: Data, folders: Folders, device: torch.device, group: Group) -> None:
     """Refuse runs that could not be compared with the records in their folder.
-    Raises UsageError if data, torch version, kind of device, compilation or the preset's analysis differ.
+
+    Raises:
+        UsageError: data, torch version, kind of device, compilation or the preset's analysis differ.
     """
     run = runs[0]
     here = {

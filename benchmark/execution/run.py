@@ -99,7 +99,9 @@ def finish_run(attempt: Attempt, surrogate: Surrogate) -> str:
 
 def _failed(attempt: Attempt, error: Exception) -> str:
     """Write why a run failed and return it as text.
-    Raises RunError if other processes train the run too, and cannot go on, or if the device no longer works.
+
+    Raises:
+        RunError: other processes train the run too, and cannot go on; or the device no longer works.
     """
     reason = str(error).partition("\n")[0] or type(error).__name__
     try:
@@ -188,7 +190,10 @@ class Checkpoints(Callback):
 
     def on_step(self, steps: int) -> None:
         """Save every N steps, and stop if any of the processes was asked to.
-        Raises DivergedError if a loss or a weight is not finite, and Stopped, after saving, if a stop was asked for.
+
+        Raises:
+            DivergedError: a loss or a weight is not finite.
+            Stopped: a stop was asked for; the state is saved.
         """
         stop = self.worker.stop
         asked = self.worker.group.any(stop.asked)

@@ -24,7 +24,9 @@ ANEW, BEGUN = "from the first step\n", "begun\n"  # contents of the marker
 
 def status(run: Run, paths: RunPaths) -> Status:
     """Return the status of a run by its record and failure; never "running".
-    Raises RunError if its record has another schema.
+
+    Raises:
+        RunError: its record has another schema.
     """
     if not paths.repeat.is_file() and paths.record.is_file():
         try:
@@ -45,7 +47,10 @@ def statuses(plan: Sequence[Run], folders: Folders) -> list[Status]:
 
 def is_pending(run: Run, paths: RunPaths) -> bool:
     """Return whether a run is to be started; a damaged record is renamed, with a message, and its run repeated.
-    Raises UsageError if the record was made with other settings: overwriting it silently would mix studies.
+
+    Raises:
+        UsageError: the record was made with other settings; overwriting it silently would mix studies.
+        RunError: it has another schema.
     """
     now = status(run, paths)
     if now == "other settings":
@@ -80,7 +85,11 @@ def mark(paths: RunPaths, text: str = ANEW) -> None:
 
 
 def mark_for_repetition(plan: Sequence[Run], folders: Folders, everything: bool) -> None:
-    """Mark all runs of a plan, or those that diverged, and remove failures; runs that failed continue."""
+    """Mark all runs of a plan, or those that diverged, and remove failures; runs that failed continue.
+
+    Raises:
+        UsageError: a folder cannot be written.
+    """
     for run in plan:
         paths = RunPaths(run, folders)
         if everything or status(run, paths) == "diverged":
@@ -90,7 +99,11 @@ def mark_for_repetition(plan: Sequence[Run], folders: Folders, everything: bool)
 
 
 def begin(paths: RunPaths) -> None:
-    """Remove the state of a run that is to be repeated from its first step, once."""
+    """Remove the state of a run that is to be repeated from its first step, once.
+
+    Raises:
+        UsageError: a folder cannot be written.
+    """
     with writing_to(paths.repeat.parent):
         if paths.repeat.is_file() and paths.repeat.read_text(encoding="utf-8", errors="replace") != BEGUN:
             for path in (paths.checkpoint, paths.previous, paths.journal):
@@ -99,7 +112,11 @@ def begin(paths: RunPaths) -> None:
 
 
 def tidy(paths: RunPaths) -> None:
-    """Remove the temporary files of a run that has a record; the last checkpoint stays, for `evaluate`."""
+    """Remove the temporary files of a run that has a record; the last checkpoint stays, for `evaluate`.
+
+    Raises:
+        UsageError: a folder cannot be written.
+    """
     with writing_to(paths.checkpoint.parent):
         paths.journal.unlink(missing_ok=True)
         paths.previous.unlink(missing_ok=True)

@@ -29,8 +29,10 @@ def execute(runs: Sequence[Run], worker: Worker) -> None:
 
     A run that fails is marked and the others go on. Runs held by other workers are waited for, to take them over if a
     worker dies.
-    Raises BenchmarkError for an error that the user must correct first, such as a full disk, and Stopped, after saving,
-    if a stop was asked for.
+
+    Raises:
+        BenchmarkError: an error that the user must correct first, such as a full disk.
+        Stopped: a stop was asked for; the state is saved.
     """
     if not runs:
         return
@@ -45,7 +47,9 @@ def execute(runs: Sequence[Run], worker: Worker) -> None:
 
 def follow(runs: Sequence[Run], worker: Worker) -> None:
     """Take part in the training of each run that process 0 of the group chooses.
-    Raises RunError for an error in this process, which the others only notice as its end.
+
+    Raises:
+        RunError: an error in this process, which the others only notice as its end.
     """
     try:
         with worker.stop.gently():
@@ -108,7 +112,9 @@ def tidy_after_kills(plan: Sequence[Run], folders: Folders) -> None:
 
 def summarize(plan: Sequence[Run], folders: Folders) -> None:
     """Print the number of done, diverged, failed and open runs of a plan.
-    Raises RunError if some diverged (their records are kept), failed (with the last lines of their logs) or are open.
+
+    Raises:
+        RunError: some diverged (their records are kept), failed (with the last lines of their logs) or are open.
     """
     lines, counts = list[str](), dict.fromkeys(("done", "diverged", "failed", "open"), 0)
     for run in plan:

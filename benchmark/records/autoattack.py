@@ -20,12 +20,14 @@ def key(row: AutoAttackRow) -> tuple[str, int, float, int, str]:
 
 def add_row(path: Path, row: AutoAttackRow, lock: Path) -> None:
     """Add a row to the file, replacing one of the same arm, seed and eps; several processes may do so at once.
-    Raises RunError if the existing file is damaged.
 
     Args:
         path: the file, which is made where it does not exist.
         row: the new row.
         lock: a file outside the results that only one process holds at a time.
+
+    Raises:
+        RunError: the existing file is damaged.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
@@ -36,7 +38,11 @@ def add_row(path: Path, row: AutoAttackRow, lock: Path) -> None:
 
 
 def read_rows(path: Path) -> list[AutoAttackRow]:
-    """Return the rows of a file, none where there is no file. Raises RunError if it is damaged."""
+    """Return the rows of a file, none where there is no file.
+
+    Raises:
+        RunError: it is damaged.
+    """
     if not path.is_file():
         return []
     try:

@@ -29,7 +29,9 @@ ROUNDED_IMAGES, ROUNDED_SHARE = 2, 0.002
 
 def contradictions(record: Record) -> Iterator[str]:
     """Yield one line for each value of a record that another one contradicts.
-    Raises ValueError for outcome bits whose number is not the record's number of images.
+
+    Raises:
+        ValueError: outcome bits whose number is not the record's number of images.
     """
     trained = bool(record["settings_hash"])
     if trained and record["settings_hash"] != identity(record["settings"], record["seed"]):

@@ -19,7 +19,9 @@ def pack_bits(correct: Sequence[bool] | NDArray[np.bool_]) -> str:
 
 def unpack_bits(text: str, n: int) -> NDArray[np.bool_]:
     """Return the (n,) booleans that `pack_bits` packed.
-    Raises ValueError if the text is no base64 of exactly n bits.
+
+    Raises:
+        ValueError: the text is no base64 of exactly n bits.
     """
     try:
         packed = np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8)
@@ -34,7 +36,9 @@ def unpack_bits(text: str, n: int) -> NDArray[np.bool_]:
 
 def clean_accuracy(record: Record) -> float:
     """Return the share of all evaluated images that are correct after the last epoch, in percentage points.
-    Raises ValueError if the record has no outcomes, or damaged ones.
+
+    Raises:
+        ValueError: the record has no outcomes, or damaged ones.
     """
     if record["clean"] is None:
         raise ValueError("a finished run has no outcome of the test images")
@@ -46,7 +50,6 @@ def robust_curve(record: Record, norm: str, eps: Floats) -> Floats:
     """Return the joint robust accuracy over eps in one norm, in percentage points of the attacked images.
 
     An image counts where it is correct without attack and under every attack of the norm at that eps.
-    Raises ValueError if there was no attack at one of the eps, or its outcomes are damaged.
 
     Args:
         record: of a finished run.
@@ -55,6 +58,9 @@ def robust_curve(record: Record, norm: str, eps: Floats) -> Floats:
 
     Returns:
         (eps,); nan where nothing was attacked.
+
+    Raises:
+        ValueError: there was no attack at one of the eps, or its outcomes are damaged.
     """
     if record["robustness"] is None:
         return np.full(len(eps), np.nan)

@@ -34,7 +34,9 @@ def record_path(results: Path, preset: str, arm: str, seed: int) -> Path:
 
 def write_record(path: Path, record: Record, check: Callable[[], object] = lambda: None) -> None:
     """Write a record whole or not at all; `check` is that of `benchmark.runtime.files.write_whole`.
-    Raises UsageError if it cannot be written.
+
+    Raises:
+        UsageError: it cannot be written.
     """
     with writing_to(path.parent):
         write_whole(path, lambda file: file.write(format_record(record).encode()), check=check)
@@ -44,7 +46,9 @@ def format_record(record: Record) -> str:
     """Return a record as JSON, a line for each field and for each entry of a list of tables: small, and good in diffs.
 
     The last field, sha256, is the checksum of the others.
-    Raises ValueError if a number is not finite.
+
+    Raises:
+        ValueError: a number is not finite.
     """
     lines = ",\n".join(
         f"{json.dumps(key)}: {_format_value(value)}" for key, value in (*record.items(), ("sha256", checksum(record)))
@@ -65,8 +69,10 @@ def _format_value(value: object) -> str:
 
 def read_record(path: Path) -> Record:
     """Read results/<preset>/<arm>/seed-<n>.json: a whole record, which agrees with itself and is of this run.
-    Raises DamagedRecordError, which names the problem, if it is no record, not the one that was written, or one of
-    another run, and RunError if it is of another schema.
+
+    Raises:
+        DamagedRecordError: it is no record, not the one that was written, or one of another run; the message names it.
+        RunError: it is of another schema.
     """
     try:
         record = _parsed(path)
@@ -122,7 +128,9 @@ def _is_sealed(record: dict[str, Any]) -> bool:
 
 def _upgraded(record: dict[str, Any]) -> dict[str, Any]:
     """Return a record of schema 1, which had only Linf attacks and no checks, as one of today's.
-    Raises ValueError if it has what schema 1 did not have.
+
+    Raises:
+        ValueError: it has what schema 1 did not have.
     """
     upgraded = record | {"schema": SCHEMA, "calibration": None, "checks": []}
     robustness = record.get("robustness")
@@ -136,14 +144,20 @@ def _upgraded(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_study(results: Path, preset: str) -> list[Record]:
-    """Read all records of a preset, sorted by arm and seed."""
+    """Read all records of a preset, sorted by arm and seed.
+
+    Raises:
+        RunError: a record is damaged, or a file has the name of none.
+    """
     records = [read_record(path) for path in record_files(results, preset)]
     return sorted(records, key=lambda record: (record["arm"], record["seed"]))
 
 
 def record_files(results: Path, preset: str) -> list[Path]:
     """Return the files of a preset's records, in no order.
-    Raises RunError if a JSON file beside them has the name of no record, as a copy that some other program made.
+
+    Raises:
+        RunError: a JSON file beside them has the name of no record, as a copy that some other program made.
     """
     files = [path for path in (results / preset).glob("*/*") if path.suffix.lower() == ".json" and path.name[0] != "."]
     strays = sorted(path for path in files if not RECORD_NAME.fullmatch(path.name))

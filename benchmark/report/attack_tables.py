@@ -147,7 +147,11 @@ def sanity_table() -> Table:
 
 
 def read_crosschecks(results: Path) -> dict[str, list[CrosscheckRow]]:
-    """Return preset -> rows of every results/<preset>/crosscheck.json; raises RunError if a file is damaged."""
+    """Return preset -> rows of every results/<preset>/crosscheck.json.
+
+    Raises:
+        RunError: a file is damaged.
+    """
     found = {}
     for path in sorted(results.glob("*/crosscheck.json")):
         try:

@@ -36,7 +36,11 @@ def render(results: Path, output: Path, forms: Collection[Form] = ()) -> dict[Pa
     `output` README.md and sba/README.md where they have the markers of their generated part.
 
     Of the further `forms`, "html" is the whole report as one page, "csv" and "latex" are the tables, in the folder
-    tables. Raises like `read_study` and `load_study`.
+    tables.
+
+    Raises:
+        RunError: a record is damaged.
+        UsageError: the records of one preset do not belong together; see `load_study`.
     """
     studies = [load_study(preset, read_study(results, preset)) for preset in studies_in(results)]
     site = Site(results, output)
@@ -102,7 +106,11 @@ def answer_drawing(studies: Sequence[Study]) -> str:
 
 
 def write_report(results: Path, output: Path, forms: Collection[Form] = ()) -> list[Path]:
-    """Write the files of `render` and return their paths; raises UsageError if one cannot be written."""
+    """Write what `render` returns and return the paths written.
+
+    Raises:
+        UsageError: a file cannot be written.
+    """
     files = render(results, output, forms)
     for path, text in files.items():
         try:

@@ -26,7 +26,10 @@ def page(pages: Mapping[Path, str], figures: Mapping[Path, str]) -> str:
     """Return `pages`, path -> Markdown, with `figures`, path -> SVG text, as one self-contained HTML page.
 
     HTML in them is shown as text, except folds and line breaks in cells. Links between pages become links within the
-    page, which has a section for each. Raises UsageError if a page shows an image that is not among the figures.
+    page, which has a section for each.
+
+    Raises:
+        UsageError: a page shows an image that is not among the figures.
     """
     reader = MarkdownIt("commonmark", {"html": False}).enable("table")
     writer = RendererHTML(reader)

@@ -84,7 +84,10 @@ class Group:
 
     def agree(self, work: Callable[[], Value]) -> Value:
         """Do work in all processes and continue only if none raised a BenchmarkError, which is reported once.
-        Raises the first BenchmarkError in process 0, SystemExit in the others.
+
+        Raises:
+            BenchmarkError: the first error, in process 0.
+            SystemExit: in the other processes.
         """
         if self.size == 1:
             return work()
@@ -149,7 +152,11 @@ def local_rank() -> int:
 
 @contextmanager
 def joined() -> Iterator[Group]:
-    """Yield the group of the processes that torchrun started, or `ALONE`. Raises RunError if another process ended."""
+    """Yield the group of the processes that torchrun started, or `ALONE`.
+
+    Raises:
+        RunError: another process ended.
+    """
     if not launched():
         yield ALONE
         return

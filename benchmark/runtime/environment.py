@@ -24,7 +24,9 @@ PACKAGES = ("torch", "torchvision", "torchattacks", "numpy", "scipy")
 
 def choose_device(name: str) -> torch.device:
     """Return the device for "auto", "cpu", "cuda" or "cuda:i", set to repeatable, full float32 arithmetic.
-    Raises UsageError for another name, or a GPU that does not exist.
+
+    Raises:
+        UsageError: another name, or a GPU that does not exist.
     """
     # The same seed gives the same record, and "float32" attacks are float32: no TF32, no kernels chosen by timing.
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
@@ -63,7 +65,9 @@ def answers(device: torch.device) -> bool:
 @contextmanager
 def deterministic(wanted: bool) -> Iterator[None]:
     """If wanted, allow torch only deterministic operations until the block ends; to be entered before CUDA starts.
-    Raises UsageError if torch has no deterministic form of an operation used in the block.
+
+    Raises:
+        UsageError: torch has no deterministic form of an operation used in the block.
     """
     before = torch.are_deterministic_algorithms_enabled()
     if wanted:

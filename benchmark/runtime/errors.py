@@ -32,7 +32,9 @@ class RunError(BenchmarkError):
 
 def refuse_together(heading: str, checks: Iterable[Callable[[], object]]) -> None:
     """Do all checks, and refuse once with the message of each that failed.
-    Raises UsageError with the heading, then one line for each different message.
+
+    Raises:
+        UsageError: the heading, then one line for each different message.
     """
     found = dict[str, None]()
     for check in checks:

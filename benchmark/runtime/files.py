@@ -38,7 +38,9 @@ class DamagedFileError(Exception):
 
 def refuse_irregular(path: Path) -> None:
     """Refuse a path of anything but a regular file: renaming a file to it would destroy it.
-    Raises OSError for a folder, a device, a pipe or a socket, or a link to one.
+
+    Raises:
+        OSError: it is a folder, a device, a pipe or a socket, or a link to one.
     """
     try:
         mode = path.stat().st_mode
@@ -59,7 +61,6 @@ def write_whole(
     check: Callable[[], object] = lambda: None,
 ) -> None:
     """Write a file atomically: a temporary one beside it is written, synced and renamed.
-    Raises OSError of writing, or if the path is no regular file; no temporary file is left.
 
     Args:
         path: the file; its folder is created. A link is followed.
@@ -67,6 +68,9 @@ def write_whole(
         previous: the old file is renamed to this; at every moment one of both is complete.
         check: called just before the file is renamed, and again if that fails because a file is missing; if it raises,
             the old file stays.
+
+    Raises:
+        OSError: of writing, or the path is no regular file; no temporary file is left.
     """
     refuse_irregular(path)
     path = path.resolve() if path.is_symlink() else path
@@ -135,7 +139,9 @@ def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
     """Yield a new folder ".NAME.*" in `parent`, removed with the block; those of killed processes are removed too.
 
     A folder in use is locked (flock), so only the folders of ended processes are removed.
-    Raises OSError if the folder cannot be created.
+
+    Raises:
+        OSError: the folder cannot be created.
     """
     with _locked(parent):  # otherwise another process could remove a new folder before it is locked
         for leftover in parent.glob(f".{glob.escape(name)}.*"):
@@ -211,7 +217,9 @@ def load_tensors(path: Path, mmap: bool = False) -> dict[str, Any]:
     """Load a dictionary of tensors and plain values that torch.save wrote, also before torch 1.6; never runs code.
 
     Memory is bounded by the file's size.
-    Raises DamagedFileError if the file is truncated, differs from its seal, or is no such dictionary.
+
+    Raises:
+        DamagedFileError: the file is truncated, differs from its seal, or is no such dictionary.
     """
     import torch
 
@@ -239,6 +247,9 @@ def _refuse_untrue_archive(path: Path) -> None:
 
     torch.save stores its entries as they are. A compressed archive, or one whose entries overlap, might unpack to a
     thousand times its size.
+
+    Raises:
+        DamagedFileError: with the sizes, or that the checksum differs.
     """
     with zipfile.ZipFile(path) as archive:
         seal, declared = archive.comment, sum(entry.file_size for entry in archive.infolist())

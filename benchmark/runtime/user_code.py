@@ -19,11 +19,13 @@ def own_words(kind: type[BenchmarkError], problem: str) -> Iterator[None]:
     """Turn anything that the user's code raises in the block, SystemExit too, into one message.
 
     Errors of this program, signals and Ctrl-C pass.
-    Raises `kind`: "<problem>: <type>: <text> (networks.py, line 12)."
 
     Args:
         kind: of the message, which gives the exit code.
         problem: the beginning of the message.
+
+    Raises:
+        kind: "<problem>: <type>: <text> (networks.py, line 12)."
     """
     try:
         yield

@@ -36,13 +36,15 @@ def family_member(name: str, device: str) -> str:
 
 def load_preset(name: str, overrides: tuple[str, ...] = (), shrunk: tuple[str, ...] = ()) -> Preset:
     """Load a preset of the package by name, or the user's own TOML file by path.
-    Raises UsageError for an unknown preset, a file that cannot be read or parsed, and an unknown key, wrong type or
-    value out of range, naming file, key, value and what is allowed.
 
     Args:
         name: a preset's name, or the path of a file that ends in .toml.
         overrides: the user's "section.key=value" texts (TOML values), which replace single settings.
         shrunk: texts of the same form of a smoke run; `overrides` take precedence.
+
+    Raises:
+        UsageError: unknown preset; a file that cannot be read or parsed; an unknown key, wrong type or value out
+            of range, naming file, key, value and what is allowed.
     """
     path = Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
     if not name.endswith(".toml") and name not in preset_names():
@@ -98,7 +100,9 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 def _parse(content: bytes) -> dict[str, Any]:
     """Parse TOML of a size that takes no time.
-    Raises ValueError or RecursionError if it is not UTF-8, no TOML, too large or too deep.
+
+    Raises:
+        ValueError, RecursionError: it is not UTF-8, no TOML, too large or too deep.
     """
     if len(content) > MAX_BYTES:
         raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
@@ -143,7 +147,9 @@ def _override(values: dict[str, Any], text: str) -> None:
 
 def check_plain(value: object, where: str, place: tuple[int | str, ...] = ()) -> None:
     """Refuse TOML values that no setting takes: dates, integers beyond 64 bits, texts of several lines, deep nesting.
-    Raises UsageError with `where` and the dotted key.
+
+    Raises:
+        UsageError: with `where` and the dotted key.
     """
     problem = ""
     if len(place) > MAX_DEPTH:

@@ -23,7 +23,9 @@ METHODS = {
 
 def methods() -> dict[str, Row]:
     """Return every method: ours and those that installed packages declare under `sba_benchmark.methods`.
-    Raises UsageError if a package declares a name that is taken.
+
+    Raises:
+        UsageError: a package declares a name that is taken.
     """
     rows = dict(METHODS)
     for entry in entry_points(group="sba_benchmark.methods"):

@@ -42,7 +42,11 @@ class Row(NamedTuple):
 
 
 def table(kind: str) -> Mapping[str, Any]:
-    """Return the table of a kind in `TABLES`, name -> row."""
+    """Return the table of a kind in `TABLES`, name -> row.
+
+    Raises:
+        UsageError: an installed package declares the name of another method.
+    """
     found = load(TABLES[kind])
     rows: Mapping[str, Any] = found() if callable(found) else found
     return rows
@@ -50,7 +54,9 @@ def table(kind: str) -> Mapping[str, Any]:
 
 def look_up(name: str, rows: Mapping[str, Entry]) -> Any:
     """Import and return the object that a name in `rows` refers to.
-    Raises UsageError if it cannot be imported, which may happen to a package that the user installed.
+
+    Raises:
+        UsageError: it cannot be imported, which may happen to a package that the user installed.
     """
     row = rows[name]
     try:

@@ -68,12 +68,14 @@ def identity(settings: dict[str, Any], seed: int) -> str:
 
 def make_plan(preset: Preset, arms: Sequence[str] | None, seeds: Sequence[int] | None) -> list[Run]:
     """Return the runs, seed by seed, so that an interrupted study has complete pairs.
-    Raises UsageError for an arm or seed that the preset does not have, or a setting that its method does not allow.
 
     Args:
         preset: the study.
         arms: names of the arms to run, None for all.
         seeds: seeds to run, None for the preset's.
+
+    Raises:
+        UsageError: an arm or seed that the preset does not have, or a setting that its method does not allow.
     """
     for name in arms or ():
         if name not in preset.arms:
@@ -103,8 +105,10 @@ def part(plan: Sequence[Run], shard: tuple[int, int] | None) -> list[Run]:
 
 def make_method(preset_name: str, arm_name: str, arm: Arm) -> Any:
     """Build an arm's method from its settings.
-    Raises UsageError if the method cannot be imported or is no dataclass, or if a setting is unknown, missing, of a
-    wrong type, out of range or no JSON value, so that no record could hold it.
+
+    Raises:
+        UsageError: the method cannot be imported or is no dataclass, or a setting is unknown, missing, of a wrong type,
+            out of range or no JSON value, so that no record could hold it.
     """
     # Reading the entry points of all packages is slow, and this is called for each arm.
     kind = look_up(arm.method, METHODS if arm.method in METHODS else methods())

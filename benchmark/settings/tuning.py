@@ -45,7 +45,9 @@ class Trial(NamedTuple):
 
 def tuning_of(preset: Preset) -> Tuning:
     """Return the preset's search.
-    Raises UsageError if it has none, or one without the treatment, as a preset may that extends another.
+
+    Raises:
+        UsageError: it has none, or one without the treatment, which can happen in a preset that extends another.
     """
     if preset.tuning is None:
         raise UsageError(f"preset {preset.name} has no [tuning] table; see the preset cifar10_10k_cpu for one.")
@@ -55,7 +57,11 @@ def tuning_of(preset: Preset) -> Tuning:
 
 
 def search(preset: Preset) -> list[Trial]:
-    """Return all trials: of each arm in turn, the points of one scrambled Sobol sequence in its search space."""
+    """Return all trials: of each arm in turn, the points of one scrambled Sobol sequence in its search space.
+
+    Raises:
+        UsageError: the preset has no `tuning` table.
+    """
     tuning, trials = tuning_of(preset), list[Trial]()
     shared = {name: getattr(tuning.recipe, name) for name in type(tuning.recipe).model_fields}
     points = sobol(tuning.trials, len(shared) + max(map(len, tuning.arms.values())))

@@ -90,7 +90,9 @@ def _with_few_steps(attack: Attack) -> str:
 
 def _derived(preset: Preset, name: str, title: str, **changes: object) -> Preset:
     """Return the preset with another name, its title with a prefix, and other changes.
-    Raises UsageError if the name is too long for a folder of results.
+
+    Raises:
+        UsageError: the name is too long for a folder of results.
     """
     if len(name) > MAX_NAME:
         raise UsageError(
@@ -106,7 +108,9 @@ def ablate(preset: Preset) -> Preset:
     Arms differ from the default in the reading that they are named after, and in what it needs (`readings`). Data,
     epochs, attacks and seeds are those of the preset's `ablation` table, the evaluated images those of the validation
     split.
-    Raises UsageError if the preset has no `ablation` table, or its treatment is not SBA.
+
+    Raises:
+        UsageError: the preset has no `ablation` table, or its treatment is not SBA.
     """
     small, arm = preset.ablation, preset.arms[preset.analysis.treatment]
     if small is None:
@@ -223,7 +227,11 @@ def at_equal_compute(preset: Preset) -> Preset:
 
 
 def trials_preset(preset: Preset) -> Preset:
-    """Return the study of the trials: an arm for each, on the validation split, exploratory, hardly attacked."""
+    """Return the study of the trials: an arm for each, on the validation split, exploratory, hardly attacked.
+
+    Raises:
+        UsageError: the preset has no `tuning` table.
+    """
     tuning = tuning_of(preset)
     evaluation = Evaluation(
         split="validation",

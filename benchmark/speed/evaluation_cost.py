@@ -50,7 +50,9 @@ def attack_lines(device: torch.device, checkpoint: Path | None, data_root: Path 
     """Yield the cost of a suite, joint over attack by attack, and the share of outcomes that differ; one round.
 
     `checkpoint` is of a run whose preset is in the package; None trains a network on digits instead.
-    Raises like `load_weights`, `network` and `load_data`.
+
+    Raises:
+        UsageError, DataError: see `load_weights`, `network` and `load_data`.
     """
     name, attacked, settings = _digits(device) if checkpoint is None else _trained(checkpoint, data_root, device)
     began = time.perf_counter()
@@ -125,8 +127,10 @@ def evaluation_lines(device: torch.device, checkpoint: Path | None, data_root: P
     """Yield the line of evaluation over training; without a checkpoint nothing is measured.
 
     One epoch is trained, and the network evaluated once at a checked seed. The costly checks are weighted by the share
-    of the study's seeds that are checked. Raises like `load_weights` and `load_data`, and UsageError if the preset has
-    no arm `standard`.
+    of the study's seeds that are checked. The checkpoint's preset is in the package and has an arm `standard`.
+
+    Raises:
+        UsageError, DataError: see `load_weights` and `load_data`; the preset has no arm `standard`.
     """
     if checkpoint is None:
         yield make_line(_EVALUATION, _OVER_TRAINING, [], {}, target=_LIMIT)

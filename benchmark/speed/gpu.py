@@ -142,7 +142,14 @@ def kernel_seconds(work: Callable[[], object], device: torch.device) -> dict[str
 
 
 def kind(kernel: str) -> str:
-    """Return the kind of work of a kernel, a key of `KINDS`, by its name."""
+    """Return the kind of work of a kernel, a key of `KINDS`, by its name.
+
+    Example:
+        >>> kind("sm90_xmma_fprop_implicit_gemm_bf16bf16_bf16f32_f32_nhwckrsc_nhwc_tilesize128x128x64")
+        'convolution'
+        >>> kind("triton_poi_fused_convolution_native_batch_norm_relu_3")
+        'elementwise'
+    """
     return next((name for name, pattern in KINDS.items() if re.search(pattern, kernel, re.IGNORECASE)), _OTHERS)
 
 
@@ -193,7 +200,9 @@ def waiting_line(device: torch.device) -> Line:
 
 def epoch_without_waiting(run: Run, state: State, train: Images, device: torch.device) -> None:
     """Train an epoch in which torch refuses every synchronization, except before the first and after the last step.
-    Raises RuntimeError "called a synchronizing CUDA operation".
+
+    Raises:
+        RuntimeError: "called a synchronizing CUDA operation".
     """
     last = len(train.labels) // run.preset.recipe.batch_size
 
@@ -221,7 +230,9 @@ def jobs_lines(device: torch.device) -> Iterator[Line]:
 
 def rate_of(jobs: int, device: torch.device) -> float:
     """Return the sum of images/s of N processes that start at the same time.
-    Raises BrokenBarrierError or BrokenProcessPool if one of them failed before it was warm.
+
+    Raises:
+        BrokenBarrierError, BrokenProcessPool: one of them failed before it was warm.
     """
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
     barrier, small = context.Barrier(jobs), studies(device)[0]

@@ -113,13 +113,21 @@ def write_page(folder: Path) -> Path:
 
 
 def page(folder: Path) -> str:
-    """Return the page of all machines whose files are in the folder; raises like `read_measured`."""
+    """Return the page of all machines whose files are in the folder.
+
+    Raises:
+        UsageError: a file cannot be read.
+    """
     measured = map(read_measured, sorted(folder.glob("*.json")))
     return page_of("speed", machines=[(machine["environment"]["device_name"], tables(machine)) for machine in measured])
 
 
 def read_measured(path: Path) -> Measured:
-    """Read the lines of a device; raises UsageError if the file cannot be read or has another schema."""
+    """Read the lines of a device.
+
+    Raises:
+        UsageError: the file cannot be read or has another schema.
+    """
     try:
         measured: Measured = json.loads(path.read_text(encoding="utf-8"))
         version = measured["schema"]

@@ -90,8 +90,10 @@ class Watched(NamedTuple):
 def watch(command: Sequence[str], folder: Path, done: Callable[[], bool] = lambda: False) -> Watched:
     """Run a command until it ends or `done` returns True; then it is killed.
 
-    `folder` is its working folder and has its cache of decoded images. Raises RunError, with the last 2,000 characters
-    of its output, if it failed.
+    `folder` is its working folder and has its cache of decoded images.
+
+    Raises:
+        RunError: it failed; with the last 2,000 characters of its output.
     """
     here = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))

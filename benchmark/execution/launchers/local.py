@@ -32,7 +32,10 @@ def check(options: Options) -> None:
 
 def run(todo: Sequence[Run], context: Context) -> None:
     """Compute the runs one after the other, or in --jobs N processes at once, which share the cores.
-    Raises BenchmarkError for an error that the user must correct first, Stopped if a stop was asked for.
+
+    Raises:
+        BenchmarkError: an error that the user must correct first.
+        Stopped: a stop was asked for.
     """
     jobs = min(context.options.jobs, len(todo))
     if jobs == 1:

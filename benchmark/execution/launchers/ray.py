@@ -50,8 +50,10 @@ def run(todo: Sequence[Run], context: Context) -> None:
 
     A run whose process or node dies is started again elsewhere, where it waits for the dead worker's lock to expire.
     With CUDA, --jobs runs share a GPU, else a node.
-    Raises BenchmarkError if there is no such cluster or no node that can take a run, or for an error that the user must
-    correct first; Stopped if a stop was asked for, when the processes of the tasks have ended.
+
+    Raises:
+        BenchmarkError: no such cluster, no node that can take a run, or an error that the user must correct first.
+        Stopped: a stop was asked for; the processes of the tasks have received SIGTERM and ended.
     """
     context.raise_early(todo)
     options, device = context.options, context.device.type
@@ -77,7 +79,9 @@ def run(todo: Sequence[Run], context: Context) -> None:
 @contextmanager
 def _cluster(address: str | None) -> Iterator[Any]:
     """Connect to a cluster, or start one on this machine, and yield Ray's module; its signal handlers are removed.
-    Raises UsageError if no cluster answers at the address, or one of another version of Ray or Python.
+
+    Raises:
+        UsageError: no cluster answers at the address, or one of another version of Ray or Python.
     """
     if address:
         _refuse_unreachable(address)
@@ -118,12 +122,14 @@ def share(nodes: Sequence[Mapping[str, Any]], jobs: int, device: str) -> tuple[i
     """Return each run's CPUs and GPUs: on CUDA 1/jobs of a GPU and of its CPUs; else 1/jobs of a node.
 
     All runs get those of the smallest node, so that they have the same number of threads.
-    Raises UsageError if no node can take a run.
 
     Args:
         nodes: `ray.nodes()`; nodes without a CPU, or on CUDA without a GPU, take no run.
         jobs: runs on a GPU, or on a node without one, at least 1.
         device: "cpu" or "cuda".
+
+    Raises:
+        UsageError: no node can take a run.
     """
     there = [node["Resources"] for node in nodes if node["Alive"]]
     needed = ("CPU", "GPU") if device == "cuda" else ("CPU",)
@@ -138,7 +144,6 @@ def share(nodes: Sequence[Mapping[str, Any]], jobs: int, device: str) -> tuple[i
 
 def take(command: Sequence[str], environment: Mapping[str, str], folder: str) -> tuple[int, str]:
     """Compute one run in a process of its own, as a worker of `--jobs` does; this is the Ray task.
-    Raises ChildProcessError if the process was ended by a signal not sent from here; the run can continue elsewhere.
 
     Args:
         command: arguments of the command line that select the run.
@@ -147,6 +152,9 @@ def take(command: Sequence[str], environment: Mapping[str, str], folder: str) ->
 
     Returns:
         The exit code and the output of the process.
+
+    Raises:
+        ChildProcessError: the process was ended by a signal not sent from here; the run can continue elsewhere.
     """
     line = [sys.executable, "-m", "benchmark", *command, "--worker-of", str(os.getpid())]
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
@@ -173,13 +181,16 @@ def take(command: Sequence[str], environment: Mapping[str, str], folder: str) ->
 
 def watch(ray: Any, tasks: dict[Any, Run], folders: Folders, stop: Stop) -> None:
     """Wait for tasks, and print their runs' logs, lost nodes and runs that are given up.
-    Raises BenchmarkError for an error of a run that the user must correct first, Stopped if a stop was asked for.
 
     Args:
         ray: the module.
         tasks: the run of each; those that end are removed.
         folders: of the study.
         stop: called at every poll.
+
+    Raises:
+        BenchmarkError: a run had an error that the user must correct first.
+        Stopped: a stop was asked for.
     """
     print_logs = follow([RunPaths(run, folders).log for run in tasks.values()], list(tasks.values()))
     lost = set[str]()

@@ -39,8 +39,10 @@ def _processes(options: Options, device: torch.device) -> int:
 
 def run(todo: Sequence[Run], context: Context) -> None:
     """Run `python -m benchmark COMMAND` in several processes of one job.
-    Raises BenchmarkError, with its exit code, if a process ended with an error, which it has printed; Stopped if a stop
-    was asked for, when the processes have saved and ended.
+
+    Raises:
+        BenchmarkError: a process ended with an error, which it has printed; with its exit code.
+        Stopped: a stop was asked for; the processes have saved and ended.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException  # takes a second
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
