@@ -1,6 +1,8 @@
 """Methods that arms may name: ours, a row each, and those of installed packages."""
 
-from importlib.metadata import entry_points
+import functools
+import sys
+from importlib.metadata import EntryPoint, entry_points
 
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.names import Row
@@ -28,7 +30,7 @@ def methods() -> dict[str, Row]:
         UsageError: a package declares a name that is taken.
     """
     rows = dict(METHODS)
-    for entry in entry_points(group="sba_benchmark.methods"):
+    for entry in declared(tuple(sys.path)):
         source = f"from package {entry.dist.name if entry.dist else '?'}"
         if entry.name in rows:
             taken = rows[entry.name].source
@@ -38,3 +40,9 @@ def methods() -> dict[str, Row]:
             )
         rows[entry.name] = Row(entry.value, source)
     return rows
+
+
+@functools.cache
+def declared(_path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """Return the methods of the packages on the import path, read once: that opens a file of every package."""
+    return tuple(entry_points(group="sba_benchmark.methods"))

@@ -1,8 +1,5 @@
 """A method from a package of somebody else: installed, it is listed, trained and recorded like ours."""
 
-import subprocess
-import sys
-import zipfile
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -49,6 +46,7 @@ data.train_images = 200
 recipe.epochs = 1
 evaluation.images = 16
 evaluation.eps = [16.0]
+evaluation.attacks = [{ name = "fgsm", steps = 1 }, { name = "apgd_dlr", steps = 1 }]
 
 [arms.damped]
 method = "damped"
@@ -59,24 +57,19 @@ settings = { penalty = 0.1 }
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install a wheel with three entry points, two of which are no method, into a folder."""
-    folder = tmp_path_factory.mktemp("theirs")
+    """A folder of packages, as pip fills it, with one of three entry points, two of which are no method."""
+    folder = tmp_path_factory.mktemp("site")
     info = "somebodys_methods-1.0.dist-info"
     files = {
         "somebodys_methods.py": METHOD,
         f"{info}/METADATA": "Metadata-Version: 2.1\nName: somebodys-methods\nVersion: 1.0\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: by hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{info}/entry_points.txt": "[sba_benchmark.methods]\ndamped = somebodys_methods:Damped\n"
         "broken = somebodys_methods:Missing\nplain = json:dumps\n",
     }
-    record = f"{info}/RECORD"
-    wheel = folder / "somebodys_methods-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        for name, text in (files | {record: "".join(f"{name},,\n" for name in (*files, record))}).items():
-            archive.writestr(name, text)
-    command = ["pip", "install", "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check"]
-    subprocess.run([sys.executable, "-m", *command, "--target", str(folder / "site"), str(wheel)], check=True)
-    return folder / "site"
+    for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
 
 
 @pytest.fixture
@@ -104,7 +97,7 @@ def test_an_installed_method_trains_from_a_preset_beside_ours(fresh: Path, say: 
 
 def test_a_package_that_takes_the_name_of_another_method_is_refused(monkeypatch: pytest.MonkeyPatch, say: Say) -> None:
     entry = EntryPoint("mixup", "theirs:Mixup", "sba_benchmark.methods")
-    monkeypatch.setattr(methods, "entry_points", lambda **_: [entry])
+    monkeypatch.setattr(methods, "declared", lambda _path: (entry,))
     said = say("list", "methods")
     assert said.code == 2
     assert "method 'mixup' from package ? has the name of another (Zhang et al." in said.error
