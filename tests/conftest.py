@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+import json
+import shutil
 import signal
 import tarfile
 from collections.abc import Callable, Iterator
@@ -9,12 +11,13 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
 from archive_server import Server, pack, serving
 from attacked import trained_digits, written_digits
+from once import once
 from sanity_nets import judged
 from saying import Said, Say
 from tiny_study import ARMS, SEEDS, Study, path_of, random_states, read, run, work_in
@@ -26,6 +29,7 @@ from benchmark.data.load import Data, load_data
 from benchmark.data.synthetic import write_cifar
 from benchmark.evaluation.joint import AttackedSet
 from benchmark.execution import run as one_run
+from benchmark.execution.paths import Folders
 from benchmark.runtime.torchvision import ensure_importable
 from benchmark.settings.load import load_preset
 from benchmark.settings.plan import Run, make_plan
@@ -38,7 +42,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-TINY = ("data.train_images=256", "recipe.epochs=2", "evaluation.images=32", "evaluation.batch_size=16")
+TINY = (
+    *("data.train_images=256", "recipe.epochs=2", "evaluation.images=32", "evaluation.batch_size=16"),
+    *("evaluation.eps=[16.0]", "evaluation.attacks=[{name='fgsm', steps=1}, {name='apgd_dlr', steps=1}]"),
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -93,22 +100,41 @@ def make_run() -> Callable[..., Run]:
 
 
 @pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    return Folders(tmp_path / "results", tmp_path / "runs")
+
+
+@pytest.fixture
 def cpu() -> torch.device:
     return torch.device("cpu")
 
 
-@pytest.fixture(scope="session")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """Four arms x two seeds, recorded once for all tests that only read."""
-    folder = tmp_path_factory.mktemp("study")
+def record_study(folder: Path) -> None:
+    """Run the tiny study; write its exit code and which global generators it left alone."""
     with pytest.MonkeyPatch.context() as patch:
         work_in(folder, folder / "cache", patch)
         import_module("sklearn.datasets")  # where rich is installed, it imports it, which draws a number
         before = random_states()
         code = run()
-        same = tuple(a == b for a, b in zip(before, random_states(), strict=True))
-        records = {(arm, seed): read(path_of(arm, seed)) for arm in ARMS for seed in SEEDS}
-    return Study(folder, records, code, cast("tuple[bool, bool, bool]", same))
+        same = [a == b for a, b in zip(before, random_states(), strict=True)]
+    (folder / "outcome").write_text(json.dumps([code, same]))
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Four arms x two seeds, recorded once for all tests that only read, in whichever process."""
+    folder = once(tmp_path_factory, "study", record_study)
+    code, same = json.loads((folder / "outcome").read_text())
+    records = {(arm, seed): read(path_of(arm, seed, folder / "results")) for arm in ARMS for seed in SEEDS}
+    return Study(folder, records, code, tuple(same))
+
+
+@pytest.fixture
+def finished(study: Study, fresh: Path) -> Path:
+    """A copy of the study's records and checkpoints, which a test may change."""
+    for name in ("results", "runs"):
+        shutil.copytree(study.folder / name, fresh / name)
+    return fresh
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from saying import ONE_RUN, TINY, Say
+from saying import ONE_RUN, Say
+from tiny_study import TINY
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 ARM = 'extends = "smoke"\n[arms."../outside"]\nmethod = "erm"\naugmentation = "none"\n'
@@ -18,10 +19,7 @@ ARM = 'extends = "smoke"\n[arms."../outside"]\nmethod = "erm"\naugmentation = "n
         (b"\xff\xfe\x00", ()),
         (None, ("directory",)),
         (ARM.encode(), ("arms", "'../outside'")),
-        *[
-            (f'extends = "smoke"\nname = "{name}"\n'.encode(), ("name", f"'{name}'"))
-            for name in ("../outside", "Upper Case", "", "a/b", ".hidden")
-        ],
+        (b'extends = "smoke"\nname = "../outside"\n', ("name", "'../outside'")),
     ],
 )
 def test_a_preset_that_cannot_be_used_is_named(content: bytes | None, parts: tuple[str, ...], say: Say) -> None:
@@ -72,10 +70,9 @@ def test_report_of_a_folder_that_is_not_there_names_it_and_writes_nothing(say: S
 
 
 @pytest.fixture
-def record(say: Say) -> Path:
-    """The record of a tiny run."""
-    assert say(*ONE_RUN, *TINY).code == 0
-    return Path("results/smoke/erm/seed-0.json")
+def record(finished: Path) -> Path:
+    """The record of a run that is done."""
+    return (finished / "results/smoke/erm/seed-0.json").relative_to(finished)
 
 
 def test_record_made_with_other_settings_names_what_differs(say: Say, record: Path) -> None:
@@ -114,7 +111,7 @@ def test_damaged_record_is_named_then_moved_aside_and_its_run_repeated(say: Say,
 def test_damaged_checkpoint_is_named_and_moved_aside_and_training_starts_anew(say: Say, record: Path) -> None:
     before = json.loads(record.read_text(encoding="utf-8"))
     record.unlink()
-    (checkpoint,) = Path("runs").rglob("*.pt")
+    (checkpoint,) = Path("runs/smoke/erm").glob("seed-0-*.pt")
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     said = say(*ONE_RUN, *TINY)
     assert said.code == 0

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import pytest
-from few_attacks import FEW_ATTACKS, FLOAT32
+from few_attacks import FEW_ATTACKS, FLOAT32, NO_CHECKS
 from tiny_study import read
 
 from benchmark.cli import main
 from benchmark.settings.variants import SMOKE_BATCH, SMOKE_EPOCHS
 
-FEW_IMAGES = ("--set", "data.train_images=200", "--set", "recipe.epochs=1")
-SHORT = ("--arms", "erm", "--seeds", "0", "--set", "evaluation.eps=[16.0]")
+FEW_IMAGES = ("--set=data.train_images=200", "--set=data.test_images=100", "--set=recipe.epochs=1")
+SHORT = ("--arms", "erm", "--seeds", "0", *NO_CHECKS, "--set=analysis.eps=1.0")
 
 
 @pytest.mark.usefixtures("no_figures")

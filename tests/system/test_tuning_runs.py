@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
+from few_attacks import NO_CHECKS
 from tiny_study import read
 
 from benchmark.analysis.trials import read_trials
 from benchmark.cli import main
 from benchmark.settings.load import load_preset
 
-SHORT = ("--set", "data.train_images=192", "--set", "recipe.epochs=1", "--set", "evaluation.images=8")
+SHORT = ("--set", "data.train_images=192", "--set", "recipe.epochs=1", *NO_CHECKS, "--set", "analysis.eps=1.0")
 TABLE = Path("results/smoke_tuned/trials.json")
 
 
@@ -53,9 +54,7 @@ def test_trials_are_resumed_chosen_from_and_run_as_a_study(capsys: pytest.Captur
     assert main(["tune", "smoke", *SHORT, "--output", "presets"]) == 0
     assert Path("presets/smoke_tuned.toml").read_bytes() == text
 
-    few = ["--set", "evaluation.eps=[16.0]", "--set", 'evaluation.attacks=[{name="fgsm", steps=1}]']
-    few += ["--arms", "mixup", "--seeds", "100"]
-    assert main(["run", "presets/smoke_tuned.toml", *few]) == 0
+    assert main(["run", "presets/smoke_tuned.toml", "--arms", "mixup", "--seeds", "100"]) == 0
     record = read(Path("results/smoke_tuned/mixup/seed-100.json"))
     assert record["settings"]["arm"]["recipe"] == tuned.arms["mixup"].recipe.model_dump()  # type: ignore[union-attr]
     assert record["data"]["test_images"] == 500

@@ -1,14 +1,13 @@
 """`autoattack`: AutoAttack standard on trained runs, image by image beside the study's own attacks."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from saying import Say
-from tiny_study import ATTACKED, ATTACKS, TINY, Study, read
+from tiny_study import ATTACKED, ATTACKS, TINY, read
 from torch import Tensor
 
 from benchmark.evaluation import strong_attack
@@ -20,14 +19,6 @@ from benchmark.settings.preset import Attack
 
 ONE = ("smoke", *TINY, "--arms", "erm", "--seeds", "1")
 FEW = ("--images", "16")
-
-
-@pytest.fixture
-def finished(study: Study, fresh: Path) -> Path:
-    """The records and checkpoints of a finished study, in a folder that a test may change."""
-    for name in ("results", "runs"):
-        shutil.copytree(study.folder / name, fresh / name)
-    return fresh
 
 
 @pytest.fixture

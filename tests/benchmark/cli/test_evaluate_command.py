@@ -34,26 +34,24 @@ def evaluated(say: Say, *arguments: str) -> Said:
     return say("evaluate", "--preset", "smoke", *SMALL, *arguments)
 
 
-def test_a_checkpoint_of_a_run_is_evaluated_as_in_its_record(say: Say, fresh: Path) -> None:
-    assert say("run", "smoke", "--arms", "sba", "--seeds", "1", *TINY).code == 0
-    checkpoint = next((fresh / "runs/smoke/sba").glob("*.pt"))
+def test_a_checkpoint_of_a_run_is_evaluated_as_in_its_record(say: Say, finished: Path) -> None:
+    checkpoint = next((finished / "runs/smoke/sba").glob("seed-1-*.pt"))
     said = say("evaluate", str(checkpoint), *TINY, "--output", "found.json")
     assert said.code == 0, said.error
-    record, found = read(fresh / "results/smoke/sba/seed-1.json"), read(fresh / "found.json")
+    record, found = read(finished / "results/smoke/sba/seed-1.json"), read(finished / "found.json")
     for part in ("clean", "robustness", "calibration", "checks", "flags", "final_weights_hash"):
         assert found[part] == record[part]
     assert "sba" in said.out
     assert "No check raised a flag" in said.out
 
 
-def test_a_checkpoint_of_another_epoch_than_its_record_is_refused(say: Say, fresh: Path) -> None:
-    assert say("run", "smoke", "--arms", "erm", "--seeds", "0", *TINY).code == 0
-    checkpoint = next((fresh / "runs/smoke/erm").glob("*.pt"))
+def test_a_checkpoint_of_another_epoch_than_its_record_is_refused(say: Say, finished: Path) -> None:
+    checkpoint = next((finished / "runs/smoke/erm").glob("seed-0-*.pt"))
     change_weights(checkpoint)
     said = say("evaluate", str(checkpoint), *SMALL)
     assert said.code == 2
     assert "erm seed 0: the checkpoint" in said.error
-    assert f"than the record's ({read(fresh / 'results/smoke/erm/seed-0.json')['final_weights_hash']})" in said.error
+    assert f"than the record's ({read(finished / 'results/smoke/erm/seed-0.json')['final_weights_hash']})" in said.error
     assert say("evaluate", str(checkpoint), *SMALL, "--results", "elsewhere").code == 0
 
 

@@ -4,12 +4,10 @@ from pathlib import Path
 from typing import cast
 from xml.etree import ElementTree
 
-import numpy as np
 import pytest
-from tiny_study import ARMS, TEST_IMAGES, Study, path_of, read
+from tiny_study import ARMS, Study, path_of
 
 from benchmark.cli import main
-from benchmark.records.outcomes import pack_bits
 from benchmark.records.schema import Record
 from benchmark.records.store import write_record
 
@@ -54,27 +52,5 @@ def test_it_is_the_same_every_time_and_a_check_changes_nothing(report: Path, wri
     before = {path: path.stat().st_mtime_ns for path in report.rglob("*") if path.is_file()}
     assert main(["report", "--check"]) == 0
     assert {path: path.stat().st_mtime_ns for path in report.rglob("*") if path.is_file()} == before
-
-
-@pytest.mark.parametrize("edited", ["RESULTS.md", "results/smoke/figures/accuracy.svg"])
-def test_a_check_names_an_edited_or_missing_file_and_keeps_it(
-    report: Path, edited: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = report / edited
-    changed = path.read_text(encoding="utf-8") + "<!-- One more word. -->\n"
-    path.write_text(changed, encoding="utf-8")
-    assert main(["report", "--check"]) == 1
-    assert path.name in capsys.readouterr().out
-    assert path.read_text(encoding="utf-8") == changed
-    path.unlink()
-    assert main(["report", "--check"]) == 1
-    assert not path.exists()
-
-
-@pytest.mark.usefixtures("report")
-def test_a_check_sees_that_a_record_changed() -> None:
-    record = read(path_of("sba", 0))
-    record["clean"]["correct"] = pack_bits(np.arange(TEST_IMAGES) < 250)
-    record["last_epoch"]["accuracy"] = record["epochs"][-1]["accuracy"] = 0.5
-    write_record(path_of("sba", 0), cast("Record", record))
+    Path("RESULTS.md").write_text("edited", encoding="utf-8")
     assert main(["report", "--check"]) == 1

@@ -37,11 +37,6 @@ class Told(Group):
         return 0  # type: ignore[return-value]
 
 
-@pytest.fixture
-def folders(tmp_path: Any) -> Folders:
-    return Folders(tmp_path / "results", tmp_path / "runs")
-
-
 def fail(error: Exception) -> Any:
     def failing(*_: object) -> None:
         raise error

@@ -7,11 +7,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from planted import completed, record
-from tiny_study import path_of, read, run
+from tiny_study import path_of, read, recorded, run
 
 from benchmark.execution import run as one_run
 from benchmark.execution.lock import RunLock
@@ -19,7 +17,6 @@ from benchmark.execution.log import failure
 from benchmark.execution.paths import Folders, RunPaths
 from benchmark.execution.status import ANEW, BEGUN, begin, is_pending, mark, mark_for_repetition, status, statuses
 from benchmark.records.consistency import binding
-from benchmark.records.store import write_record
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.plan import Run
 
@@ -31,19 +28,6 @@ ONE = (*QUICK, "--arms", "erm", "--seeds", "0")
 def with_pid(lock: str, number: int) -> str:
     """The text of a lock, held by another process of this machine."""
     return re.sub(r"(?m)^pid=.*$", f"pid={number}", lock)
-
-
-@pytest.fixture
-def folders(tmp_path: Path) -> Folders:
-    return Folders(tmp_path / "results", tmp_path / "runs")
-
-
-def recorded(one: Run, folders: Folders, **changes: Any) -> RunPaths:
-    """Write the record of a run."""
-    paths = RunPaths(one, folders)
-    entry: Any = record(one.arm, one.seed, 900, preset=one.preset.name, settings=one.settings, **changes)
-    write_record(paths.record, completed(entry))
-    return paths
 
 
 def test_all_files_of_a_run(make_run: MakeRun, folders: Folders) -> None:
@@ -147,19 +131,22 @@ def test_what_is_retried_is_what_diverged_or_failed(make_run: MakeRun, folders: 
 
 
 @pytest.mark.usefixtures("fresh")
-@pytest.mark.parametrize("hours", [-1, 1000])
-def test_force_repeats_once_whatever_the_clock_says(hours: int, trained: list[tuple[str, int]]) -> None:
+def test_force_repeats_once_whatever_the_clock_says(trained: list[tuple[str, int]]) -> None:
     """The clock of whoever wrote the record was behind or ahead."""
     assert run(*ONE) == 0
-    then = time.time() + 3600 * hours
-    for path in Path().rglob("seed-0*"):
-        os.utime(path, (then, then))
+    for hours in (-1, 1000):
+        then = time.time() + 3600 * hours
+        for path in Path().rglob("seed-0*"):
+            os.utime(path, (then, then))
+        trained.clear()
+        assert run(*ONE, "--force") == 0
+        assert trained == [("erm", 0)]
+        assert not list(Path().rglob("*.repeat"))
+        assert run(*ONE) == 0
+        assert trained == [("erm", 0)]
     trained.clear()
-    assert run(*ONE, "--force") == 0
-    assert trained == [("erm", 0)]
-    assert not list(Path().rglob("*.repeat"))
-    assert run(*ONE) == 0
-    assert trained == [("erm", 0)]
+    assert run(*ONE, "--force", "--worker-of", str(os.getppid())) == 0
+    assert trained == []  # a worker of a command leaves no markers
 
 
 @pytest.mark.usefixtures("fresh")
@@ -187,35 +174,25 @@ def test_an_interruption_forgets_no_repetition(
 
 
 @pytest.mark.usefixtures("fresh")
-def test_a_worker_of_a_command_leaves_no_markers(trained: list[tuple[str, int]]) -> None:
-    assert run(*ONE) == 0
-    trained.clear()
-    assert run(*ONE, "--force", "--worker-of", str(os.getppid())) == 0
-    assert trained == []
-
-
-@pytest.mark.usefixtures("fresh")
 def test_finished_runs_of_another_analysis_are_refused_whatever_is_left_to_do(
     trained: list[tuple[str, int]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(*ONE) == 0
     trained.clear()
-    changes = {
-        'endpoints=["clean"]': "analysis.endpoints: [",
-        "margin=9.0": "analysis.margin: ",
-        "eps=4.0": "analysis.eps: 16.0 -> 4.0",
-        'against=["erm"]': "analysis.against: [",
-    }
-    for setting, listed in changes.items():
-        for arms in ("erm", "erm,mixup"):  # nothing to do; one run to do
-            capsys.readouterr()
-            assert run(*ONE, "--arms", arms, f"--set=analysis.{setting}") == 2
-            said = capsys.readouterr()
-            assert listed in said.err
-            assert "--results DIR, or repeat all runs with --force" in said.err
-            assert "to do" not in said.out
-    assert trained == []
+    for setting, listed, arms in (  # of one arm nothing is to do, of both one run
+        ('endpoints=["clean"]', "analysis.endpoints: [", "erm"),
+        ("margin=9.0", "analysis.margin: ", "erm"),
+        ("eps=4.0", "analysis.eps: 16.0 -> 4.0", "erm,mixup"),
+        ('against=["erm"]', "analysis.against: [", "erm,mixup"),
+    ):
+        capsys.readouterr()
+        assert run(*ONE, "--arms", arms, f"--set=analysis.{setting}") == 2
+        said = capsys.readouterr()
+        assert listed in said.err
+        assert "--results DIR, or repeat all runs with --force" in said.err
+        assert "to do" not in said.out
     assert run(*ONE, '--set=title="Another title"') == 0
+    assert trained == []
     assert run(*ONE, "--set=analysis.margin=9.0", "--force") == 0
     assert read(path_of("erm", 0))["analysis"]["margin"] == 9.0
 

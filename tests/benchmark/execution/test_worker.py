@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from few_attacks import NO_CHECKS
 
 from benchmark.cli import main
 from benchmark.data.load import Data
@@ -16,7 +17,8 @@ from benchmark.settings.plan import Run
 from benchmark.training.state import start
 
 pytestmark = pytest.mark.usefixtures("fresh")
-ONE = ["run", "smoke", "--arms", "erm", "--seeds", "0", "--set", "recipe.epochs=1", "--set", "evaluation.images=16"]
+ONE = ["run", "smoke", "--arms", "erm", "--seeds", "0", "--set=recipe.epochs=1", "--set=evaluation.images=16"]
+FEW = (*NO_CHECKS, "--set=analysis.eps=1.0", "--set=data.train_images=128")
 SEED_1 = [*ONE[:5], "1", *ONE[6:]]
 RECORD = Path("results/smoke/erm/seed-0.json")
 
@@ -31,7 +33,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_records_made_under_other_conditions_are_refused_before_training(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(ONE) == 0
+    assert main([*ONE, *FEW]) == 0
     no_training(monkeypatch)
     for part, key, value in (
         ("data", "fingerprint", "other-pixels"),
@@ -42,24 +44,24 @@ def test_records_made_under_other_conditions_are_refused_before_training(
         before = record[part][key]  # type: ignore[literal-required]
         record[part][key] = value  # type: ignore[literal-required]
         write_record(RECORD, record)
-        assert main(SEED_1) == 2
+        assert main([*SEED_1, *FEW]) == 2
         said = capsys.readouterr().err
         assert value in said or value.removesuffix(".0") in said
         assert "--results DIR" in said
         record[part][key] = before  # type: ignore[literal-required]
         write_record(RECORD, record)
-    assert main([*SEED_1, "--set", "analysis.margin=9.0"]) == 2
+    assert main([*SEED_1, *FEW, "--set", "analysis.margin=9.0"]) == 2
     assert "analysis.margin: 1.0 -> 9.0" in capsys.readouterr().err
 
 
 def test_force_keeps_the_old_record_until_the_new_one_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert main(ONE) == 0
+    assert main([*ONE, *FEW]) == 0
     before = RECORD.read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr(one_run, "execute_run", lambda *_: (_ for _ in ()).throw(RuntimeError("broken")))
-        assert main([*ONE, "--force"]) == 1
+        assert main([*ONE, *FEW, "--force"]) == 1
     assert RECORD.read_bytes() == before
-    assert main([*ONE, "--force"]) == 0
+    assert main([*ONE, *FEW, "--force"]) == 0
     assert RECORD.read_bytes() != before  # at least its date
 
 

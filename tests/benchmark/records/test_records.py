@@ -20,7 +20,7 @@ from benchmark.records.store import (
     record_path,
     write_record,
 )
-from benchmark.runtime.errors import RunError, UsageError
+from benchmark.runtime.errors import UsageError
 
 
 @given(st.lists(st.booleans(), max_size=70))
@@ -93,14 +93,6 @@ def test_any_bit_that_turned_in_a_record_is_found(tmp_path: Path) -> None:
             assert read_record(path) == planted.record("sba", 0, 900)  # white space, or 1.0 for 1e0
         except DamagedRecordError:
             continue
-
-
-def test_a_record_of_another_schema_is_not_taken_for_a_damaged_one(tmp_path: Path) -> None:
-    path = tmp_path / "seed-0.json"
-    path.write_text('{"schema": 99}')
-    with pytest.raises(RunError, match=r"has schema 99; this version reads 1 and 2") as raised:
-        read_record(path)
-    assert not isinstance(raised.value, DamagedRecordError)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from attacked_records import COUNTS, rows
 
 from benchmark.analysis.study import Study, load_study
 from benchmark.records.schema import Record
-from benchmark.records.store import read_record, read_study, record_path
+from benchmark.records.store import DamagedRecordError, read_record, read_study, record_path
 from benchmark.report.attack_tables import robustness_table, undisturbed_table
 from benchmark.runtime.errors import RunError
 
@@ -79,7 +79,8 @@ def test_an_unknown_schema_is_refused_by_the_files_name(tmp_path: Path) -> None:
     later: dict[str, Any] = {**planted.record("sba", 3, 870), "schema": 3}
     path = write_raw(tmp_path, later)
     message = f"record {re.escape(str(path))} has schema 3; this version reads 1 and 2"
-    with pytest.raises(RunError, match=message):
+    with pytest.raises(RunError, match=message) as raised:
         read_record(path)
+    assert not isinstance(raised.value, DamagedRecordError)  # whose run would be repeated
     with pytest.raises(RunError, match=message):
         study(tmp_path)

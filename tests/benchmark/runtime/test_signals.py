@@ -1,5 +1,6 @@
 """Stopping: signals wait for the end of a step, the state is saved, and the exit code is the signal's."""
 
+import json
 import os
 import signal
 import sys
@@ -36,9 +37,9 @@ def test_a_signal_in_training_saves_the_step_and_the_same_command_ends_in_the_sa
     """Epochs have 6 steps; each start is interrupted in its fourth."""
     one = ("--arms", "sba", "--seeds", "0")
     starts = [
-        (signal.SIGINT, 130, "0/3 and 4 steps of the next"),
-        (signal.SIGTERM, 143, "1/3 and 2 steps of the next"),
-        (signal.SIGHUP, 129, "1/3 and 6 steps of the next"),
+        (signal.SIGINT, 130, "starts"),
+        (signal.SIGTERM, 143, "0/3 and 4 steps of the next"),
+        (signal.SIGHUP, 129, "1/3 and 2 steps of the next"),
     ]
     for sent, code, resumed in starts:
         before = signal.getsignal(sent)
@@ -48,12 +49,13 @@ def test_a_signal_in_training_saves_the_step_and_the_same_command_ends_in_the_sa
         said = capsys.readouterr()
         assert "stopping after this step" in said.err
         assert "the same command goes on" in said.err
+        assert resumed == "starts" or f"resuming after epoch {resumed}" in said.out
         assert signal.getsignal(sent) is before
         assert not list(Path("results").rglob("*"))[2:]  # no record, no lock
-        with monkeypatch.context() as patch:  # a second interrupt stops at once
-            patch.setattr(train, "train_step", signalled_at_step(1, signal.SIGINT, signal.SIGINT))
-            assert run(*one) == 130
-        assert f"resuming after epoch {resumed}" in capsys.readouterr().out
+    with monkeypatch.context() as patch:  # a second interrupt stops at once
+        patch.setattr(train, "train_step", signalled_at_step(1, signal.SIGINT, signal.SIGINT))
+        assert run(*one) == 130
+    assert "resuming after epoch 1/3 and 6 steps of the next" in capsys.readouterr().out
     assert run(*one) == 0
     assert without_times(read(path_of("sba", 0))) == without_times(study.records["sba", 0])
 
@@ -62,35 +64,29 @@ def test_a_signal_in_training_saves_the_step_and_the_same_command_ends_in_the_sa
 def test_attacks_that_were_finished_are_not_made_again(
     study: Study, monkeypatch: pytest.MonkeyPatch, trained: list[tuple[str, int]]
 ) -> None:
-    original, made = attacks.perturb, list[str]()
+    original, made = attacks.perturb, list[tuple[str, Any]]()
 
-    def counted(model: Any, attack: Any, *rest: Any) -> Any:
-        made.append(attack.name)
-        if len(made) == stop_at:
+    def counted(model: Any, attack: Any, radius: Any, *rest: Any) -> Any:
+        made.append((attack.name, radius))
+        if len(made) == 4:
             os.kill(os.getpid(), signal.SIGTERM)
-        return original(model, attack, *rest)
+        return original(model, attack, radius, *rest)
 
     monkeypatch.setattr("benchmark.evaluation.joint.perturb", counted)
-    stop_at = 0
-    assert run("--arms", "erm", "--seeds", "0") == 0
-    whole = len(made)
-    record = path_of("erm", 0)
-    assert without_times(read(record)) == without_times(study.records["erm", 0])
-    record.unlink()
-    trained.clear()
-    made.clear()
-    stop_at = 10
     assert run("--arms", "erm", "--seeds", "0") == 143
+    trained.clear()
     assert run("--arms", "erm", "--seeds", "0") == 0
     assert trained == []
-    assert whole <= len(made) <= whole + 2  # the attack that was broken off, of two batches, is made again
-    assert without_times(read(record)) == without_times(study.records["erm", 0])
+    assert len(set(made)) == len(made) - 1 > 4  # the attack that was broken off is made again
+    assert made[3] in made[4:]
+    assert without_times(read(path_of("erm", 0))) == without_times(study.records["erm", 0])
 
 
-@pytest.mark.usefixtures("fresh")
-def test_a_signal_in_the_middle_of_a_long_attack_stops_at_once(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_in_the_middle_of_a_long_attack_stops_at_once(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An attack may take longer than a batch system waits between SIGTERM and SIGKILL."""
-    original = attacks.perturb
+    original, record = attacks.perturb, finished / path_of("erm", 0)
+    kept = record.read_bytes()
+    record.unlink()  # its training is done
     for sent in (signal.SIGTERM, signal.SIGINT):
         with monkeypatch.context() as patch:
 
@@ -101,10 +97,10 @@ def test_a_signal_in_the_middle_of_a_long_attack_stops_at_once(study: Study, mon
 
             patch.setattr("benchmark.evaluation.joint.perturb", long)
             assert run("--arms", "erm", "--seeds", "0") == 128 + sent
-        assert not list(Path("results").rglob("seed-*"))  # no record, no lock
+        assert not list(record.parent.glob("seed-0*"))  # no record, no lock
         assert not list(Path("runs").rglob("*.failed"))
     assert run("--arms", "erm", "--seeds", "0") == 0
-    assert without_times(read(path_of("erm", 0))) == without_times(study.records["erm", 0])
+    assert without_times(read(record)) == without_times(json.loads(kept))
 
 
 def test_a_signal_outside_the_gentle_part_stops_at_once() -> None:

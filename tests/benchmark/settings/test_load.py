@@ -87,10 +87,10 @@ def test_any_text_after_set_is_a_value_or_a_short_message(text: str) -> None:
 
 
 def test_mutated_files_are_plans_or_readable_messages(tmp_path: Path) -> None:
-    found = fuzz(120, 0, tmp_path)
+    found = fuzz(60, 0, tmp_path)
     assert not found.defects
-    assert found.kinds["plan"] > 5
-    assert found.kinds["refused"] > 60
+    assert found.kinds["plan"] > 2
+    assert found.kinds["refused"] > 30
 
 
 def test_the_search_finds_what_it_looks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ Place = tuple[str | int, ...]
 SHARED = settings(
     deadline=None,
     derandomize=True,
-    max_examples=40,
+    max_examples=20,
     phases=[Phase.generate],  # shrinking a failure would take minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -380,7 +380,7 @@ def test_a_preset_is_the_same_after_a_file(tmp_path: Path, values: Values) -> No
 
 
 @given(values=presets())
-@settings(SHARED, max_examples=20)
+@settings(SHARED, max_examples=10)
 def test_a_smoke_run_and_compute_mode_of_any_preset_are_presets(tmp_path: Path, values: Values) -> None:
     preset = load(values | {"name": values["name"][:20]}, tmp_path)  # theirs are longer
     small = load_preset(str(tmp_path / "mine.toml"), (), shrink(preset))
