@@ -1,10 +1,13 @@
 """Mistakes on the command line: one message that says what, where and what is allowed, exit code 2, and nothing run."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from saying import ONE_RUN, TINY, Say, in_a_process
+from saying import ONE_RUN, PROJECT, TINY, Say, in_a_process
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 SMOKE, CUDA = ("run", "smoke"), ("cuda", "cuda:1")
@@ -20,6 +23,7 @@ MISTAKES: list[tuple[tuple[str, ...], tuple[str, ...]]] = [  # arguments, parts 
     ((*SMOKE, "--seeds", "0-99999999999"), ("at most 1000 seeds",)),
     ((*SMOKE, "--seeds", "7"), ("smoke", "0, 1, 2", "7")),
     ((*SMOKE, "--set", "arms.sba.settings.copys=3"), ("arms.sba.settings.copys", "'sba'", "'copies'?", "noise")),
+    ((*SMOKE, "--set", "arms.sba.settings.p=1.5"), ("arms.sba.settings", "p ", "1.5", "0 to 1")),
     ((*SMOKE, "--set", "recipe.epochs"), ("--set", "'recipe.epochs'", "recipe.epochs=5")),
     ((*SMOKE, "--set", "recipe.epochs=many"), ("smoke.toml", "recipe.epochs", "'many'", "integer")),
     ((*SMOKE, "--set", "seeds.0=5"), ("--set", "seeds", "section")),
@@ -59,3 +63,12 @@ def test_a_mistake_in_a_process_ends_with_2_and_no_traceback() -> None:
     assert said.code == 2
     assert said.has("error: ", "nowhere")
     assert "Traceback" not in said.error
+
+
+def test_a_reader_that_has_closed_the_pipe_sees_no_traceback() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "benchmark", "list", "attacks"]
+    done = subprocess.run(command, cwd=PROJECT, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")

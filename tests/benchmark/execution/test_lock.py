@@ -297,6 +297,27 @@ def test_the_lock_is_asked_just_before_a_file_takes_its_name(make_run: MakeRun, 
     assert not list(paths.checkpoint.parent.glob("*.tmp"))
 
 
+def test_a_pause_between_the_look_at_the_lock_and_the_rename_is_a_lost_lock(
+    make_run: MakeRun, digits: Data, folders: Folders
+) -> None:
+    """The worker that took over has removed the temporary file, as what a dead one left."""
+    from benchmark.training.state import start
+
+    one, paths, looks = make_run("erm"), RunPaths(make_run("erm"), folders), list[int]()
+    state = start(one, digits, worker(digits, folders).device)
+
+    def check() -> None:
+        looks.append(1)
+        if len(looks) == 2:
+            raise LostError("lost")
+        for leftover in paths.checkpoint.parent.glob(".*.tmp"):
+            leftover.unlink()
+
+    with pytest.raises(LostError):
+        save_checkpoint(paths.checkpoint, one, "key", state, check)
+    assert not list(paths.checkpoint.parent.iterdir())
+
+
 def test_two_threads_that_take_over_at_once_do_not_both_hold_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an exchange of names; whoever believes to hold the lock is asked before each write."""
     monkeypatch.setattr("filelock._soft.exchange_names", lambda *_: False)

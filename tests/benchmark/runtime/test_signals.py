@@ -57,6 +57,7 @@ def test_a_signal_in_training_saves_the_step_and_the_same_command_ends_in_the_sa
         assert run(*one) == 130
     assert "resuming after epoch 1/3 and 6 steps of the next" in capsys.readouterr().out
     assert run(*one) == 0
+    assert "resuming after epoch 1/3 and 6 steps of the next" in capsys.readouterr().out  # no step was taken since
     assert without_times(read(path_of("sba", 0))) == without_times(study.records["sba", 0])
 
 
