@@ -64,7 +64,7 @@ def main(options: argparse.Namespace) -> None:
             together = f" x {group.size} processes" if group.size > 1 else ""
             name = plan[0].preset.name if plan else options.preset
             print(f"{name}: {_counts(plan, todo, folders)}, on {device}{together}.", flush=True)
-            if todo and (warning := _scale_warning(todo[0].preset)):
+            if todo and (warning := scale_warning(todo[0].settings["evaluation"])):
                 print(f"Warning: {warning}", flush=True)
         if todo:
             with stoppable(options.worker_of or 0) as stop:
@@ -114,12 +114,6 @@ def _pending(plan: Sequence[Run], folders: Folders, options: argparse.Namespace)
     if todo:
         check_writable(folders.results, folders.runs)
     return todo
-
-
-def _scale_warning(preset: Preset) -> str | None:
-    suite = preset.evaluation
-    linf, l2 = ([attack.name for attack in attacks] for attacks in (suite.attacks, suite.l2_attacks))
-    return scale_warning({"Linf": linf, "L2": l2})
 
 
 def _counts(plan: Sequence[Run], todo: Sequence[Run], folders: Folders) -> str:

@@ -1,7 +1,7 @@
 """The attacks that presets may name, and the sanity checks of every evaluation; importing it loads no torch."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 Norm = Literal["Linf", "L2"]
@@ -114,13 +114,14 @@ ATTACKS = {
 }
 
 
-def scale_warning(attacks: Mapping[Norm, Iterable[str]]) -> str | None:
-    """Return a warning if no attack of some norm is scale-free (see `AttackRow`), for `attacks`: norm -> names.
-
-    A norm without attacks is not tested, and not warned of.
+def scale_warning(evaluation: Mapping[str, Any]) -> str | None:
+    """Return a warning if no attack of some norm is scale-free (see `AttackRow`), for the evaluation of a record's
+    settings. A norm without attacks is not tested, and not warned of.
     """
     known = [name for name, row in ATTACKS.items() if row.scale_free]
-    lacking = [norm for norm, names in attacks.items() if (found := set(names)) and not found & set(known)]
+    keys = {"Linf": "attacks", "L2": "l2_attacks"}
+    attacks = {norm: {attack["name"] for attack in evaluation.get(key, ())} for norm, key in keys.items()}
+    lacking = [norm for norm, names in attacks.items() if names and not names & set(known)]
     if not lacking:
         return None
     return (

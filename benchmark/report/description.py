@@ -6,7 +6,6 @@ from typing import Any
 
 from benchmark.analysis.study import Study
 from benchmark.analysis.trials import Trials, accuracies, best
-from benchmark.evaluation.catalogue import scale_warning
 from benchmark.records.consistency import device_kind
 from benchmark.report.tables import Table, augmented, flops
 from benchmark.report.words import code, count, escape, seed_list, series, settings_list, si, value_text
@@ -59,13 +58,6 @@ def mixed_devices(study: Study) -> str | None:
     return (
         f"Mixed devices: the runs of {seed_list(seeds)} are from {found}. There, arms differ in more than the method."
     )
-
-
-def weak_suite(study: Study) -> str | None:
-    """Return a warning where no attack of a norm is scale-free."""
-    suite = study.any_record["settings"]["evaluation"]
-    linf, l2 = ([attack["name"] for attack in suite.get(key, ())] for key in ("attacks", "l2_attacks"))
-    return scale_warning({"Linf": linf, "L2": l2})
 
 
 def arms_table(study: Study) -> Table:

@@ -18,6 +18,7 @@ from benchmark.analysis.study import Study
 from benchmark.analysis.trend import doses, longer, trends
 from benchmark.analysis.trials import FILE as TRIALS
 from benchmark.analysis.trials import read_trials
+from benchmark.evaluation.catalogue import scale_warning
 from benchmark.records.autoattack import FILE as AUTOATTACK
 from benchmark.records.autoattack import QUERIES, STEPS, read_rows
 from benchmark.records.schema import CrosscheckRow
@@ -113,8 +114,9 @@ def command(study: Study) -> str:
 _MODULES = (tables, attack_tables, description)
 _FUNCTIONS = (
     *(map, sum, answer.alt, answer.chosen_on, answer.claim_list, answer.titles, command, data_set, decide, doses),
-    *(longer, panels, positive_control, published, published_table, trends, words.capital, words.code, words.count),
-    *(words.escape, words.mean_text, words.seed_list, words.series, words.settings_list),
+    *(longer, panels, positive_control, published, published_table, scale_warning, trends),
+    *(words.capital, words.code, words.count, words.escape, words.mean_text, words.seed_list, words.series),
+    words.settings_list,
 )
 _CONSTANTS: dict[str, object] = {
     "ALPHA": ALPHA,

@@ -9,8 +9,9 @@ import pytest
 from attacked_records import rows
 
 from benchmark.analysis.study import Study, load_study
+from benchmark.evaluation.catalogue import scale_warning
 from benchmark.records.schema import Record
-from benchmark.report.description import arms_table, mixed_devices, ran, weak_suite
+from benchmark.report.description import arms_table, mixed_devices, ran
 from benchmark.report.pages import environment
 
 
@@ -68,7 +69,7 @@ def test_a_norm_without_a_scale_free_attack_is_warned_of(linf: list[str], l2: li
     for record in records:
         for key, names in (("attacks", linf), ("l2_attacks", l2)):
             record["settings"]["evaluation"][key] = [{"name": name, "steps": 1} for name in names]
-    said = weak_suite(load_study("planted", records))
+    said = scale_warning(load_study("planted", records).any_record["settings"]["evaluation"])
     assert (said is None) if norms is None else (said is not None and f"No scale-free attack {norms}" in said)
 
 
