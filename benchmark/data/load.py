@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmark.data.catalogue import DATASETS
-from benchmark.data.folders import image_folder, list_folder
+from benchmark.data.folders import Listing, image_folder, list_folder, refuse_incomplete
 from benchmark.data.images import Images, Source, Split
 from benchmark.data.seeds import stream
 from benchmark.data.streamed import Files, Skipped
@@ -84,14 +84,17 @@ def load_data(settings: DataSettings, roots: Sequence[Path], may_skip: int = 0) 
         UsageError: fewer images than the settings ask for; images that do not fit into memory, or cannot be streamed.
     """
     if "/" in settings.dataset:
-        found: Source | Path = Path(settings.dataset)
+        found: Source | Path | Listing = Path(settings.dataset)
     else:
         found = look_up(settings.dataset, DATASETS)(roots, settings)
+    if isinstance(found, Path):
+        found = list_folder(found)
+        refuse_incomplete(settings, found)
     if settings.streamed:
         return _streamed(found, settings, may_skip)
     if may_skip:
         raise UsageError(f"--skip-corrupt is for images that are streamed (data.streamed); {settings.dataset} is not.")
-    source = image_folder(found, settings.pixels) if isinstance(found, Path) else found
+    source = found if isinstance(found, Source) else image_folder(found, settings.pixels)
     train, test, fingerprint = _cached(source, settings.name)
     for split in (train, test):
         if split.images.dtype != torch.uint8:  # only bytes are certain to be in [0, 1] once divided by 255
@@ -113,25 +116,16 @@ def _note(source: Source, fingerprint: str) -> str | None:
     )
 
 
-def _streamed(found: Source | Path, settings: DataSettings, may_skip: int) -> Data:
-    if not isinstance(found, Path):
+def _streamed(found: Source | Listing, settings: DataSettings, may_skip: int) -> Data:
+    if isinstance(found, Source):
         raise UsageError(
             f"data.streamed = true is for folders of image files; {settings.dataset} is none, and fits into memory."
         )
-    listing = list_folder(found)
-    row = DATASETS.get(settings.dataset)
-    counts = len(listing.train[0]), len(listing.test[0])
-    if row and row.test_images and not settings.synthetic and counts != (row.train_images, row.test_images):
-        raise DataError(
-            f"{row.title} has {row.train_images:,} training and {row.test_images:,} validation images; here are "
-            f"{counts[0]:,} and {counts[1]:,}. Unpack the archives again, or name a part of it by its path: "
-            "data.dataset = './my/folder'."
-        )
     size = settings.pixels, settings.resize or settings.pixels
     skipped = Skipped(may_skip)
-    train, test = Files(found, *listing.train, *size, skipped), Files(found, *listing.test, *size, skipped)
+    train, test = (Files(found.folder, *split, *size, skipped) for split in (found.train, found.test))
     chosen = _chosen(settings, train, test)
-    return Data(settings.name, len(listing.classes), listing.fingerprint, settings.synthetic, *chosen)
+    return Data(settings.name, len(found.classes), found.fingerprint, settings.synthetic, *chosen)
 
 
 def _chosen(settings: DataSettings, train: Images, test: Images) -> tuple[Images, Images, Images]:

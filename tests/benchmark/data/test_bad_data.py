@@ -45,10 +45,10 @@ def test_missing_folders_say_where_to_get_them(preset: str, words: list[str], sa
 @pytest.mark.parametrize("content", [b"", b"not an image"], ids=["empty", "text"])
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_an_unreadable_image_is_named(split: str, content: bytes, say: Say) -> None:
-    write_image_folder(Path("data/cifar10-jpeg"), 10, 20, 10, 32)
-    broken = sorted(Path("data/cifar10-jpeg", split).rglob("*.jpg"))[3]
+    write_image_folder(Path("photos"), 10, 20, 10, 32)
+    broken = sorted(Path("photos", split).rglob("*.jpg"))[3]
     broken.write_bytes(content)
-    said = say(*JPEG)
+    said = say(*JPEG, "--set", "data.dataset=./photos")
     assert said.code == 3
     assert said.has(f"image {broken} cannot be read", "Restore or remove")
 

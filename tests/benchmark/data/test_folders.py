@@ -189,8 +189,10 @@ def test_missing_data_of_a_row_without_size_or_instructions(
     assert "--data-root DIR" in lines[2]
 
 
-def test_tiny_imagenet_can_be_streamed_from_a_data_root() -> None:
+def test_tiny_imagenet_can_be_streamed_from_a_data_root(monkeypatch: pytest.MonkeyPatch) -> None:
     write_image_folder(Path("mine/tiny-imagenet-100"), 100, train=200, test=100, pixels=16)
+    row = DATASETS["tiny_imagenet_100"]
+    monkeypatch.setitem(DATASETS, "tiny_imagenet_100", row._replace(train_images=200, test_images=100))
     found = load_data(settings("tiny_imagenet_100", train_images=100), [Path("nothing"), Path("mine")])
     assert isinstance(found.train, Files)
     assert (found.classes, torch.bincount(found.train.labels).tolist()) == (100, [1] * 100)
@@ -217,10 +219,23 @@ def test_smoke_runs_of_imagenet_have_made_up_images_for_all_its_classes() -> Non
     assert torch.bincount(data.test.labels).tolist() == [2] * 1000
 
 
-def test_a_part_of_imagenet_does_not_pass_for_the_whole() -> None:
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_part_of_a_named_data_set_does_not_pass_for_the_whole(
+    streamed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_imagenet(Path("mine/imagenet"), classes=3)
     with pytest.raises(DataError, match=r"ImageNet.*1,281,167 .* and 50,000 .*here are 6 and 6.*data\.dataset"):
-        load_data(settings("imagenet"), [Path("mine")])
+        load_data(settings("imagenet", streamed=streamed), [Path("mine")])
+    for train, test, complete in ((6, 6, True), (6, 0, True), (6, 7, False), (7, 6, False), (7, 0, False)):
+        row = Dataset(NAMED_FOLDER, "x", train_images=train, folder="imagenet/train", test_images=test)
+        monkeypatch.setitem(DATASETS, "mine", row)
+        if complete:
+            assert len(load_data(settings("mine", streamed=streamed), [Path("mine")]).train.labels) == 6
+        else:
+            with pytest.raises(
+                DataError, match=rf"mine has {train} training and {test or 6} test images; here are 6 and 6"
+            ):
+                load_data(settings("mine", streamed=streamed), [Path("mine")])
     assert load_data(settings("./mine/imagenet"), []).synthetic is False
 
 
