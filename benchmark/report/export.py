@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from benchmark.analysis.study import Study
-from benchmark.report import attack_tables, tables
+from benchmark.report import attack_tables, cost_tables, tables
 from benchmark.report.answer import answer
 from benchmark.report.description import arms_table, rows_table
 from benchmark.report.pages import CONTRASTED
@@ -35,7 +35,7 @@ def _study_tables(study: Study, studies: Sequence[Study]) -> dict[str, Table]:
     if study.exploratory:
         contrasts = {f"{endpoint}_differences": tables.contrast_table(study, endpoint) for endpoint in CONTRASTED}
         return {"rows": rows_table(study), **contrasts} | robustness
-    twin = tables.twin(study, studies)
+    twin = cost_tables.twin(study, studies)
     found: dict[str, Table | None] = {
         "arms": arms_table(study),
         "accuracy": tables.seeds_table(study),
@@ -43,8 +43,8 @@ def _study_tables(study: Study, studies: Sequence[Study]) -> dict[str, Table]:
         **robustness,
         "attacks": attack_tables.attack_table(study),
         "undisturbed": attack_tables.undisturbed_table(study),
-        "cost": tables.cost_table(study),
-        "equal_compute": tables.compute_table(study, twin) if twin else None,
+        "cost": cost_tables.cost_table(study),
+        "equal_compute": cost_tables.compute_table(study, twin) if twin else None,
         "self": tables.self_table(study),
         "checks": attack_tables.checks_table(study),
     }

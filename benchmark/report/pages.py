@@ -22,7 +22,7 @@ from benchmark.evaluation.catalogue import scale_warning
 from benchmark.records.autoattack import FILE as AUTOATTACK
 from benchmark.records.autoattack import QUERIES, STEPS, read_rows
 from benchmark.records.schema import CrosscheckRow
-from benchmark.report import answer, attack_tables, description, tables, words
+from benchmark.report import answer, attack_tables, cost_tables, description, tables, words
 from benchmark.report.figures.differences import panels
 from benchmark.report.published_table import published_table
 from benchmark.settings.preset import Endpoint
@@ -91,7 +91,7 @@ def all_pages(
             continue
         claims = answer.claims_table(study, [(claim.name, of[study.preset]) for claim, of in judged])
         searched, attacked = (page.with_name(name) for name in (TRIALS, AUTOATTACK))
-        trials, twin = read_trials(searched) if searched.is_file() else None, tables.twin(study, studies)
+        trials, twin = read_trials(searched) if searched.is_file() else None, cost_tables.twin(study, studies)
         add(page, "study", study=study, claims=claims, trials=trials, autoattack=read_rows(attacked), twin=twin)
     for name in _SHARED if studies else ():
         add(site.shared(name), name, compared=compared)
@@ -111,7 +111,7 @@ def command(study: Study) -> str:
     return f"{together}benchmark run {preset}"
 
 
-_MODULES = (tables, attack_tables, description)
+_MODULES = (tables, attack_tables, cost_tables, description)
 _FUNCTIONS = (
     *(map, sum, answer.alt, answer.chosen_on, answer.claim_list, answer.titles, command, data_set, decide, doses),
     *(longer, panels, positive_control, published, published_table, scale_warning, trends),

@@ -61,6 +61,7 @@ def script(document: Path) -> str:
     return str(found)
 
 
+@pytest.mark.slow
 def test_the_script_of_the_readme_trains_torchvisions_resnet18_on_an_image_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,13 +5,11 @@ import planted
 from attacked_records import rows
 from scipy import stats
 
-from benchmark.analysis.endpoints import images_to
 from benchmark.analysis.study import load_study
 from benchmark.report.tables import (
     Table,
     comparison_table,
     contrast_table,
-    cost_table,
     differences_table,
     more_tests_table,
     plain,
@@ -126,20 +124,7 @@ def test_contrasts_are_those_of_one_additive_model() -> None:
     assert found["noise_1"]["difference"] == "+2.03"
 
 
-# Convergence, cost, equal compute, the self-comparison.
-
-
-def test_cost_has_convergence_and_costs_relative_to_standard() -> None:
-    records = planted.study({"sba": [870, 600], "standard": [860, 850]})
-    for record in records:
-        record["analysis"] |= {"levels": [60.0, 80.0], "level": 60.0, "seeds": [0, 1]}
-    found = rows(cost_table(load_study("planted", records)))
-    assert found["sba"]["k images to 80%"] == "(1/2)"
-    expected = np.mean([images_to(record, 80.0) for record in records if record["arm"] == "standard"])
-    assert found["standard"]["k images to 80%"] == f"{expected:.1f}"
-    assert found["sba"]["FLOPs"] == "3.00 T (1.50x)"
-    assert (found["sba"]["seconds"], found["sba"]["augmented steps"]) == ("30 (1.50x)", "50%")
-    assert set(found["mixup"].values()) == {"-"}
+# The self-comparison.
 
 
 def test_every_arm_against_itself_from_eight_seeds_on() -> None:

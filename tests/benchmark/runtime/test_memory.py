@@ -27,6 +27,7 @@ print(faults())
 
 
 @pytest.mark.skipif(not GLIBC, reason="glibc alone has the setting")
+@pytest.mark.slow
 def test_large_blocks_that_a_step_frees_are_used_again_by_the_next() -> None:
     done = subprocess.run([sys.executable, "-c", FAULTS], check=True, capture_output=True)
     default, kept = map(int, done.stdout.split())

@@ -33,6 +33,7 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_torchvision_and_torchattacks_import_without_the_operators() -> None:
     command = [sys.executable, "-W", "error", "-c", IMPORT_WITHOUT_OPERATORS]
     root = Path(torchvision_ops.__file__).parents[2]
