@@ -23,7 +23,7 @@ def test_studies_killed_at_random_moments_leave_the_same_records() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
+        timeout=840,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     found = re.search(
