@@ -229,10 +229,11 @@ def finding_cell(finding: Finding, study: Study) -> str:
 
 
 def short_title(study: Study) -> str:
-    """Return a short title of several lines: data set, training images, network, seeds."""
+    """Return a short title of several lines: data set, training images, network, finished seeds of the treatment."""
+    done, seeds = len(study.done(study.treatment)), count(len(study.seeds), "seed")
     data, model = study.any_record["data"], study.any_record["model"]["name"]
     compute = f"{BREAK}equal compute" if study.any_record["settings"].get("compute") else ""
     return (
         f"{escape(data_set(data['name']).title)}{BREAK}{data['train_images']:,} images{BREAK}"
-        f"{code(model)}, {count(len(study.seeds), 'seed')}{compute}"
+        f"{code(model)}, {seeds if done == len(study.seeds) else f'{done} of {seeds}'}{compute}"
     )
