@@ -47,6 +47,15 @@ def ran(study: Study) -> str:
     return f"Ran on {series(devices)}, {dates[0]}" + (f" to {dates[-1]}." if dates[-1] != dates[0] else ".")
 
 
+def not_run_yet(study: Study) -> dict[str, list[str]]:
+    """Return seeds ("seeds 1 to 7") -> the treatment and compared arms of which these are missing."""
+    found: dict[str, list[str]] = {}
+    for arm in study.arms:
+        if (arm == study.treatment or arm in study.against) and (missing := study.seeds_with(arm, "missing")):
+            found.setdefault(seed_list(missing), []).append(code(arm))
+    return found
+
+
 def mixed_devices(study: Study) -> str | None:
     """Return a warning where the runs of one seed are from several kinds of device."""
     kinds: dict[int, set[str]] = {}
@@ -71,7 +80,8 @@ def _role(study: Study, arm: str) -> str:
     if arm == study.treatment:
         return "treatment"
     if arm in study.against:
-        return "claims" if arm in study.families[0] else "relative"
+        families = ("claims", "relative") if len(study.families) > 1 else ("compared",)
+        return next(name for name, family in zip(families, study.families, strict=True) if arm in family)
     return "positive control" if arm == study.positive_control else "shown, not tested"
 
 

@@ -166,7 +166,7 @@ def no_comparison(study: Study, endpoint: Any, arm: str) -> str:
     for name in (study.treatment, arm):
         if not study.seeds_with(name, "missing") and not study.done(name):
             return f"every run of {code(name)} diverged"
-    return "no seed is finished in both"
+    return "no common seed yet"
 
 
 # Claims.
@@ -177,8 +177,9 @@ def evidence_text(evidence: Evidence) -> str:
     pair = evidence.pair
     if pair is None:
         return f"{code(evidence.arm)}: {no_comparison(evidence.study, evidence.endpoint, evidence.arm)}"
-    tested = pair.n >= MIN_PAIRS_TO_TEST and not evidence.study.interim(evidence.arm)
-    return f"{_amount(pair)} {span(pair) + ' ' if tested and pair.low is not None else ''}from {code(evidence.arm)}"
+    if pair.n < MIN_PAIRS_TO_TEST or evidence.study.interim(evidence.arm):
+        return f"{_amount(pair)} from {code(evidence.arm)} ({count(pair.n, 'seed')})"
+    return f"{_amount(pair)} {span(pair) + ' ' if pair.low is not None else ''}from {code(evidence.arm)}"
 
 
 def spent_text(spent: Spent) -> str:
