@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from benchmark.analysis.claims import CONTROL_KEEPS, OTHERS_KEEP, findings, positive_control
 from benchmark.analysis.exploratory import decide
 from benchmark.analysis.paired import ALPHA, MIN_PAIRS_TO_TEST
-from benchmark.analysis.published import data_set, published
+from benchmark.analysis.published import data_set, published, published_beside_ours
 from benchmark.analysis.study import Study
 from benchmark.analysis.trend import doses, longer, trends
 from benchmark.analysis.trials import FILE as TRIALS
@@ -114,7 +114,7 @@ def command(study: Study) -> str:
 _MODULES = (tables, attack_tables, cost_tables, description)
 _FUNCTIONS = (
     *(map, sum, answer.alt, answer.chosen_on, answer.claim_list, answer.titles, command, data_set, decide, doses),
-    *(longer, panels, positive_control, published, published_table, scale_warning, trends),
+    *(longer, panels, positive_control, published, published_beside_ours, published_table, scale_warning, trends),
     *(words.capital, words.code, words.count, words.escape, words.mean_text, words.seed_list, words.series),
     words.settings_list,
 )
