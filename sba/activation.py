@@ -14,7 +14,8 @@ Forward = Callable[[nn.Module, Any], Any]
 
 _UNFIT = (
     "layer {layer!r} must return one floating point tensor with a row for each of the {rows} examples, it returned "
-    "{found}. Name another layer, such as one that takes its output."
+    "{found}. Name another layer, such as one that takes its output; where the examples are not in dimension 0, as in "
+    "PyTorch's sequence layers with batch_first=False, no layer fits."
 )
 
 

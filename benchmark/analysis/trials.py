@@ -64,7 +64,7 @@ def collect(preset: Preset, results: Path) -> Trials:
     if missing:
         raise UsageError(
             f"{len(missing)} of {len(trials) * len(tuning.seeds)} trials of {preset.name} have no record of these "
-            f"settings in {results}, first {missing[0]}. Run them: python -m benchmark run {preset.name} --tuning."
+            f"settings in {results}, first {missing[0]}. Run them: `run --tuning` with the same preset and settings."
         )
     space = tuning.model_dump(mode="json", exclude_defaults=True)
     return Trials(

@@ -66,7 +66,7 @@ def finished_runs(
         if record is None or record["settings_hash"] != run.identity or record["status"] != "done":
             raise UsageError(
                 f"there is no finished record of these settings in {paths.record}. Run it first: python -m benchmark "
-                f"run {run.preset.name} --arms {run.arm} --seeds {run.seed}."
+                f"run {options.preset} --arms {run.arm} --seeds {run.seed}, with the same --results, --runs and --set."
             )
         found.append((run, record, paths.checkpoint))
     return found

@@ -21,7 +21,10 @@ def main(options: argparse.Namespace) -> int:
     device = choose_device(options.device)
     preset = load_preset(family_member(options.preset, device.type), tuple(options.set))
     if preset.evaluation.checks is None:
-        raise UsageError(f"preset {preset.name} has no [evaluation.checks]; their `repeated` says how many images.")
+        raise UsageError(
+            f"preset {preset.name} has no [evaluation.checks], whose `repeated` is the number of images to compare. "
+            "They are part of a study's settings: name them before its runs, as the preset cifar10_jpeg_cpu does."
+        )
     runs = finished_runs(preset, options, options.seeds or preset.seeds[:1])
     check_writable(options.results)
     data, rows = load_data(preset.data, data_roots(options.data_root)).to(device), list[CrosscheckRow]()

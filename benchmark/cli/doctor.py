@@ -37,8 +37,10 @@ def main(options: argparse.Namespace) -> None:
         "disk: cache": partial(_disk, cache_folder),
     }
     width = max(map(len, lines))
-    found = [f"{name:<{width}}  {_or_reason(find)}" for name, find in lines.items()]
-    print("\n".join([*found, "", _or_reason(_determinism), "", _or_reason(_times)]))
+    for name, find in lines.items():
+        print(f"{name:<{width}}  {_or_reason(find)}", flush=True)  # some take seconds, and the times minutes
+    for find in (_determinism, _times):
+        print(f"\n{_or_reason(find)}", flush=True)
 
 
 def _or_reason(find: Callable[[], str]) -> str:

@@ -30,8 +30,9 @@ from benchmark.runtime.errors import RunError, UsageError, refuse_together
 from benchmark.runtime.files import check_writable
 from benchmark.runtime.memory import keep_freed_memory, peak_memory
 from benchmark.runtime.user_code import own_words
-from benchmark.settings.load import load_preset
+from benchmark.settings.load import load_preset, preset_names
 from benchmark.settings.preset import Preset
+from benchmark.settings.variants import study_of
 from benchmark.training.surrogate import train_surrogate
 
 
@@ -61,7 +62,7 @@ def main(options: argparse.Namespace) -> None:
     refuse_together(f"preset {preset.name} cannot be evaluated on {data.name}", checks)
     model = network(preset, data, options.model, weights)
     name = run.get("arm") or printable((options.model or options.checkpoint.stem).rpartition(":")[2])
-    own = options.model is None and run.get("preset") == preset.name
+    own = options.model is None and preset.name in (run.get("preset"), study_of(run.get("preset", "")))
     record = _evaluate_one(preset, name, run.get("seed", 0), model, data, device, own)
     print(page_of("network", study=load_study(record["preset"], [record])), end="")
     if options.output:
@@ -72,8 +73,15 @@ def main(options: argparse.Namespace) -> None:
 def _named_preset(options: argparse.Namespace, run: TrainedRun) -> str:
     if options.preset:
         return str(options.preset)
-    if run:
+    if run and run["preset"] in preset_names():
         return run["preset"]
+    if run:
+        base = study_of(run["preset"])
+        named = base if base in preset_names() else f"path/to/{base}.toml"
+        raise UsageError(
+            f"{options.checkpoint} is from a run of {run['preset']!r}, which is no preset of this program. Name the "
+            f"data and the attacks by --preset, for example --preset {named}."
+        )
     raise UsageError(
         "which data and which attacks? Name a preset by --preset, for example --preset cifar10_cpu "
         "(`python -m benchmark list presets` lists them)."

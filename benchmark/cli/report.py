@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmark.records.store import studies_in
 from benchmark.report.build import Form, check_report, write_report
 from benchmark.runtime.errors import UsageError
 
@@ -14,6 +15,7 @@ def main(options: argparse.Namespace) -> int:
         raise UsageError(
             f"--results {options.results}: there is no such folder. Records are in results/<preset>/<arm>/."
         )
+    _refuse_other_depth(options.results)
     forms: list[Form] = [form for form in ("html", "csv", "latex") if getattr(options, form)]
     if not options.check:
         write(options.results, options.output, forms)
@@ -21,6 +23,16 @@ def main(options: argparse.Namespace) -> int:
     problems = check_report(options.results, options.output or options.results.parent / "RESULTS.md", forms)
     print("\n".join(problems) if problems else "RESULTS.md and its figures match the records.")
     return 1 if problems else 0
+
+
+def _refuse_other_depth(results: Path) -> None:
+    """Refuse a folder whose records lie higher or deeper than the report looks for them; it would be empty."""
+    if studies_in(results):
+        return
+    above = [results.parents[depth - 1] for depth in (1, 2) if any(results.glob(f"{'*/' * (2 - depth)}seed-*.json"))]
+    below = [path.parents[2] for path in (*results.glob("*/*/*/seed-*.json"), *results.glob("*/*/*/*/seed-*.json"))]
+    if found := [*above, *below]:
+        raise UsageError(f"--results {results}: its records are those of --results {found[0]}, in <preset>/<arm>/.")
 
 
 def write(results: Path, output: Path | None = None, forms: Sequence[Form] = ()) -> None:

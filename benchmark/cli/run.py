@@ -64,7 +64,10 @@ def main(options: argparse.Namespace) -> None:
             together = f" x {group.size} processes" if group.size > 1 else ""
             name = plan[0].preset.name if plan else options.preset
             print(f"{name}: {_counts(plan, todo, folders)}, on {device}{together}.", flush=True)
-            if todo and (warning := scale_warning(todo[0].settings["evaluation"])):
+            if not plan:
+                print("The study has fewer runs than --shard has parts: this part is empty.", flush=True)
+            # Trials are attacked for the form alone: nobody can add an attack to them, and none counts.
+            if todo and not options.tuning and (warning := scale_warning(todo[0].settings["evaluation"])):
                 print(f"Warning: {warning}", flush=True)
         if todo:
             with stoppable(options.worker_of or 0) as stop:

@@ -2,6 +2,7 @@
 
 import argparse
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 
 from tabulate import tabulate
@@ -59,7 +60,7 @@ def _time_left(plan: Sequence[Run], folders: Folders, states: States) -> str:
             spent.setdefault(run.arm, []).append(cost["train_seconds"] + cost["attack_seconds"])
     left = [run.arm for run in plan if states[run.arm, run.seed] in ("running", "pending", "damaged")]
     if not left:
-        return "Nothing is left to do."
+        return _way_on(states)
     if not spent:
         return f"{len(left)} runs are left; no run is finished from which their time could be estimated."
     everything = statistics.median(value for values in spent.values() for value in values)
@@ -67,3 +68,17 @@ def _time_left(plan: Sequence[Run], folders: Folders, states: States) -> str:
     workers = max(list(states.values()).count("running"), 1)
     at_a_time = f"{workers} at a time" if workers > 1 else "one at a time"
     return f"About {duration(total / workers)} for the {len(left)} runs left, {at_a_time}, by the records' own times."
+
+
+def _way_on(states: States) -> str:
+    """Return the next step where no run is left to be started: none, or those for runs that are not done."""
+    counts = Counter(states.values())
+    ways = []
+    if counts["other settings"]:
+        ways.append(
+            "`run` refuses the records of other settings and names the settings: choose another folder with --results "
+            "DIR, or repeat the runs with --force."
+        )
+    if counts["failed"] or counts["diverged"]:
+        ways.append("Repeat runs that failed or diverged with --retry-failed.")
+    return " ".join(ways) or "Nothing is left to do."

@@ -17,7 +17,7 @@ from torch import Tensor
 from benchmark.data.catalogue import DATASETS
 from benchmark.data.decode import FORMATS, UnreadableImageError, read_rgb
 from benchmark.data.images import Source, Split
-from benchmark.runtime.console import print_line
+from benchmark.runtime.console import print_line, printable
 from benchmark.runtime.errors import DataError, UsageError, shorten
 from benchmark.settings.preset import DataSettings
 
@@ -75,6 +75,8 @@ def list_folder(folder: Path) -> Listing:
     second = "test" if (folder / "test").is_dir() else "val"
     tree = scan(folder, ("train", second), tuple(FORMATS))
     classes = {split: list(found) for split, found in tree.splits.items()}
+    if second == "test" and (folder / "val").is_dir():
+        tree.left_out["val/ beside test/"] += 1
     print_left_out(folder, tree.left_out, tuple(FORMATS))
     for split, found in tree.splits.items():
         empty = [name for name, files in found.items() if not files]
@@ -93,6 +95,12 @@ def list_folder(folder: Path) -> Listing:
 
 
 def _no_image_folder(folder: Path, reason: str) -> DataError:
+    if not folder.is_dir():
+        return DataError(
+            f"there is no folder {folder.absolute()}; a path starts at the current folder, not at a data root."
+        )
+    there = sorted(f"{entry.name}/" for entry in folder.iterdir() if entry.is_dir())
+    reason += f"; it has {shorten(', '.join(map(printable, there)), 200)}" if there else "; it has no folders"
     return DataError(
         f"{folder} is no image folder: it needs train/<class>/ and test/<class>/ or val/<class>/ "
         f"with images in each. ({reason})"

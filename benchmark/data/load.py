@@ -134,8 +134,9 @@ def _chosen(settings: DataSettings, train: Images, test: Images) -> tuple[Images
     held_out, wanted = settings.validation_images, settings.train_images
     if held_out + max(wanted, 1) > len(stratified):
         raise UsageError(
-            f"{settings.dataset} has {len(stratified)} training images; data.validation_images = {held_out} and "
-            f"data.train_images = {wanted} need more."
+            f"{settings.dataset} has {len(stratified):,} training images, fewer than data.validation_images = "
+            f"{held_out:,} and data.train_images = {wanted:,} (0: all that are left, at least one) need together. Set "
+            "smaller numbers, also in a smoke run: --set data.train_images=N."
         )
     chosen = stratified[held_out : held_out + wanted] if wanted else stratified[held_out:]
     validation = train.subset(stratified[:held_out].sort().values)

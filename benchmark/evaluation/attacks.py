@@ -152,8 +152,8 @@ def make_attack(attack: Attack, model: nn.Module, radius: Radius, classes: int, 
         seed: of the draws that all images of a batch share.
 
     Raises:
-        UsageError: the attack does not know the norm, or needs more classes; its row in `ATTACKS` names no class, or
-            options that the class does not take.
+        UsageError: the attack does not know the norm or takes one step, or needs more classes; its row in `ATTACKS`
+            names no class, or options that the class does not take.
     """
     ensure_importable()
     refuse_impossible(attack, radius.norm, classes)
@@ -190,6 +190,8 @@ def refuse_impossible(attack: Attack, norm: Norm, classes: int) -> None:
     name, row = attack.name, ATTACKS[attack.name]
     if norm != "Linf" and row.linf_only:
         raise UsageError(f"attack {name} is for Linf only; in {norm} take apgd_ce or apgd_dlr.")
+    if row.one_step and attack.steps != 1:
+        raise UsageError(f"attack {name} takes one step; steps = {attack.steps} would be named and not made. Set 1.")
     if classes < row.classes:
         raise UsageError(
             f"attack {name} compares the {row.classes} largest logits, but there are only {classes} classes; leave it "

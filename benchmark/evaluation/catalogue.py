@@ -45,6 +45,7 @@ class AttackRow(NamedTuple):
         classes: number of classes that it needs, as many as its loss compares logits.
         linf_only: it has no L2 form, or one that depends on the batch size (torchattacks' PGDL2).
         any_step: it succeeds with any of its steps, not with the last alone.
+        one_step: it takes a single step, and presets that name more are refused.
         scale_free: its results do not change with the scale of the logits; large logits hide a network's gradient
             from other attacks.
     """
@@ -56,11 +57,14 @@ class AttackRow(NamedTuple):
     classes: int = 2
     linf_only: bool = False
     any_step: bool = False
+    one_step: bool = False
     scale_free: bool = False
 
 
 ATTACKS = {
-    "fgsm": AttackRow("torchattacks:FGSM", "Goodfellow et al., ICLR 2015, arXiv:1412.6572", linf_only=True),
+    "fgsm": AttackRow(
+        "torchattacks:FGSM", "Goodfellow et al., ICLR 2015, arXiv:1412.6572", linf_only=True, one_step=True
+    ),
     "pgd": AttackRow(
         "torchattacks:PGD",
         "Madry et al., ICLR 2018, arXiv:1706.06083",

@@ -53,7 +53,9 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], TrainedRun]:
         raise UsageError(f"{path} cannot be loaded ({shorten(str(error), 300)}). {SAVE}") from error
     weights = next((values[key] for key in KEYS if isinstance(values.get(key), dict)), values)
     if not weights or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in weights.items()):
-        raise UsageError(f"{path} holds no state_dict: found {_listed(list(weights))}. {SAVE}")
+        raise UsageError(
+            f"{path} holds no state_dict, itself or under {', '.join(KEYS)}: found {_listed(list(weights))}. {SAVE}"
+        )
     return weights, _run_of(values, path)
 
 

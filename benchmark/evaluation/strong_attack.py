@@ -66,7 +66,8 @@ def _suite_survivors(record: Record, eps: float) -> NDArray[np.bool_]:
     """
     outcomes = attacks_at(record, "Linf", eps)
     if not outcomes or not record["robustness"]:
-        raise UsageError(f"{record['preset']} made no attack at eps = {eps:g}/255; give one of its own by --eps.")
+        own = ", ".join(f"{value:g}" for value in record["settings"]["evaluation"]["eps"])
+        raise UsageError(f"{record['preset']} made no attack at eps = {eps:g}/255; its own are {own}: --eps.")
     n = record["robustness"]["n"]
     found: NDArray[np.bool_] = np.logical_and.reduce([unpack_bits(outcome["correct"], n) for outcome in outcomes])
     return found

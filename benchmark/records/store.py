@@ -23,6 +23,7 @@ class DamagedRecordError(RunError):
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(
             f"record {path} is damaged ({reason}). Start its study again: the file is moved aside and its run repeated."
+            " If the study has no such run, delete the file."
         )
         self.reason = reason
 

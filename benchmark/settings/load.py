@@ -48,6 +48,8 @@ def load_preset(name: str, overrides: tuple[str, ...] = (), shrunk: tuple[str, .
     """
     path = Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
     if not name.endswith(".toml") and name not in preset_names():
+        if f"{name}_gpu" in preset_names():
+            raise UsageError(f"{name} is for a GPU alone: use --device cuda, or name its preset {name}_gpu.")
         raise UsageError(f"there is no preset {name!r}; {nearest(name, preset_names())} Or give a path/to/mine.toml.")
     where = " --set ".join([str(path), *map(shorten, overrides)])
     values = {"name": path.stem} | _read(path)
@@ -106,7 +108,7 @@ def _parse(content: bytes) -> dict[str, Any]:
     """
     if len(content) > MAX_BYTES:
         raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
-    text = content.decode("utf-8")
+    text = content.decode("utf-8-sig")  # some editors on Windows begin with a byte order mark
     for number, line in enumerate(text.splitlines(), start=1):
         if line.count(".") > MAX_DOTS:
             raise ValueError(f"line {number} has more than {MAX_DOTS} dots")

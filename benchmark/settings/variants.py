@@ -8,6 +8,7 @@ other setting stays at its default in any case.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -283,3 +284,8 @@ def renamed(name: str, word: str) -> str:
         if name.endswith(device):
             return f"{name.removesuffix(device)}_{word}{device}"
     return f"{name}_{word}"
+
+
+def study_of(name: str) -> str:
+    """Return the preset of which a preset of this name is a variant: "mine" for "mine_compute"; others as they are."""
+    return re.sub(r"_(ablation|compute|tuning)(?=(_cpu|_gpu)?$)", "", name)

@@ -23,7 +23,7 @@ from benchmark.runtime.signals import Stop
 from benchmark.settings.plan import Run
 
 ARMS, SEEDS = ("erm", "standard", "mixup", "sba"), (0, 1)
-ATTACKS = ("fgsm", "apgd_dlr")
+ATTACKS = {"fgsm": 1, "apgd_dlr": 2}  # name -> steps
 EPS = (4.0, 16.0)
 EPOCHS, BATCH, ATTACKED, TEST_IMAGES = 3, 64, 24, 500
 TINY = (
@@ -32,7 +32,7 @@ TINY = (
     f"--set=recipe.epochs={EPOCHS}",
     f"--set=evaluation.images={ATTACKED}",
     f"--set=evaluation.eps={list(EPS)}",
-    "--set=evaluation.attacks=[" + ", ".join(f'{{name = "{name}", steps = 2}}' for name in ATTACKS) + "]",
+    "--set=evaluation.attacks=[" + ", ".join(f'{{name = "{name}", steps = {n}}}' for name, n in ATTACKS.items()) + "]",
 )
 
 

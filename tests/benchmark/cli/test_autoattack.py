@@ -71,8 +71,8 @@ def test_the_suites_survivors_are_those_of_the_same_images(
 
     def suite(attacked: AttackedSet, left: Tensor, radius: Radius, *_: int) -> Tensor:
         attacked = attacked._replace(model=attacked.model.in_batches_of(64))
-        for name in ATTACKS:
-            left = survivors(attacked, left, radius, Attack(name=name, steps=2))
+        for name, steps in ATTACKS.items():
+            left = survivors(attacked, left, radius, Attack(name=name, steps=steps))
         return left
 
     monkeypatch.setattr(strong_attack, "reference_survivors", suite)

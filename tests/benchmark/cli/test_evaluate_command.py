@@ -55,6 +55,23 @@ def test_a_checkpoint_of_another_epoch_than_its_record_is_refused(say: Say, fini
     assert say("evaluate", str(checkpoint), *SMALL, "--results", "elsewhere").code == 0
 
 
+def test_a_checkpoint_of_a_preset_of_ones_own_asks_for_its_file(say: Say, finished: Path) -> None:
+    """Of its variants, too; by the file's path it is evaluated as in its record."""
+    Path("mine.toml").write_text('extends = "smoke"\n', encoding="utf-8")
+    (checkpoint,) = (finished / "runs/smoke/erm").glob("seed-0-*.pt")
+    for name, precision in (("mine", "bfloat16"), ("mine_compute", "bfloat16"), ("other", "float32")):
+        values = torch.load(checkpoint, weights_only=True)
+        values["run"]["preset"] = name
+        torch.save(values, checkpoint)
+        said = say("evaluate", str(checkpoint), *SMALL)
+        assert said.code == 2
+        assert said.has(f"from a run of '{name}'", f"--preset path/to/{name.removesuffix('_compute')}.toml")
+        bf16 = ("--set", "recipe.precision='bfloat16'")
+        said = say("evaluate", str(checkpoint), "--preset", "mine.toml", *bf16, *SMALL, "--output", f"{name}.json")
+        assert said.code == 0, said.error
+        assert read(Path(f"{name}.json"))["settings"]["recipe"]["precision"] == precision
+
+
 def test_a_network_of_ones_own_gets_the_same_report(say: Say, modules: Path) -> None:  # noqa: ARG001
     said = evaluated(say, "--model", "mine:linear")
     assert said.code == 0, said.error

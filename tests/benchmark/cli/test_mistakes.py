@@ -13,6 +13,7 @@ pytestmark = pytest.mark.usefixtures("elsewhere")
 SMOKE, CUDA = ("run", "smoke"), ("cuda", "cuda:1")
 
 MISTAKES: list[tuple[tuple[str, ...], tuple[str, ...]]] = [  # arguments, parts of the message
+    (("run", "cifar10_30_epochs"), ("for a GPU alone", "--device cuda", "cifar10_30_epochs_gpu")),
     (("run", "smokee"), ("'smokee'", "did you mean 'smoke'?", "cifar10_jpeg_cpu", ".toml")),
     (("run", "mine.toml"), ("mine.toml", "extends", "'smok'", "did you mean 'smoke'?")),
     ((*SMOKE, "--arms", "erm,standart"), ("'standart'", "did you mean 'standard'?", "erm, mixup, sba, standard")),
@@ -34,7 +35,7 @@ MISTAKES: list[tuple[tuple[str, ...], tuple[str, ...]]] = [  # arguments, parts 
     # Refused when the data are known, before any arm trains.
     ((*ONE_RUN, *TINY, "--set", "recipe.batch_size=500"), ("recipe.batch_size", "500", "128", "digits")),
     ((*ONE_RUN, "--set", "evaluation.images=501"), ("evaluation.images", "501", "500", "digits")),
-    ((*ONE_RUN, "--set", "data.train_images=5000"), ("data.train_images", "5000", "1297", "digits")),
+    ((*ONE_RUN, "--set", "data.train_images=5000"), ("data.train_images", "5,000", "1,297", "digits")),
     ((*ONE_RUN, "--set", "data.pixels=16"), ("data.pixels", "16", "8")),
     ((*ONE_RUN, *TINY, "--set", "model.name=fast"), ("fast", "8")),
     (

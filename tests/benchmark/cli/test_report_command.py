@@ -54,3 +54,13 @@ def test_it_is_the_same_every_time_and_a_check_changes_nothing(report: Path, wri
     assert {path: path.stat().st_mtime_ns for path in report.rglob("*") if path.is_file()} == before
     Path("RESULTS.md").write_text("edited", encoding="utf-8")
     assert main(["report", "--check"]) == 1
+
+
+@pytest.mark.parametrize("folder", [".", "results/smoke", "results/smoke/sba"])
+def test_a_folder_above_or_below_the_records_is_refused_and_the_right_one_named(
+    report: Path, folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in report.rglob("*") if path.is_file()}
+    assert main(["report", "--results", folder]) == 2
+    assert f"--results {folder}: its records are those of --results {Path('results')}, in" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in report.rglob("*") if path.is_file()} == before

@@ -56,4 +56,11 @@ def test_an_unreadable_image_is_named(split: str, content: bytes, say: Say) -> N
 def test_own_folder_that_is_no_image_folder_says_what_one_looks_like(say: Say) -> None:
     said = say(*JPEG, "--set", "data.dataset=./photos")
     assert said.code == 3
-    assert said.has("photos is no image folder", "train/<class>/", "test/<class>/", "val/<class>/")
+    assert said.has(f"there is no folder {Path('photos').absolute()}", "current folder")
+    write_image_folder(Path("photos"), 2, 4, 4, 8)
+    Path("photos/test").rename("photos/valid")
+    said = say(*JPEG, "--set", "data.dataset=./photos")
+    assert said.code == 3
+    assert said.has(
+        "photos is no image folder", "train/<class>/", "test/<class>/", "val/<class>/", "it has train/, valid/"
+    )

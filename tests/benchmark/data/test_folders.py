@@ -275,12 +275,19 @@ def test_everything_that_is_no_image_is_left_out_and_counted_in_one_line(
     (one / "again").symlink_to(".")
     (one / "up").symlink_to("../..")
     (one / "other").symlink_to("../class002")
+    (photos / "val").mkdir()
     capsys.readouterr()
     assert listed(photos) == before == [*both_loaders(photos), *before[20:]]
     lines = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
     assert len(set(lines)) == 1
-    words = ["72 entries", "60 .heic", "3 hidden", "2 links to folders", "2 folders that are read", "2 dead links"]
-    words += ["1 neither files nor folders", "1 without ending", "1 outside of the classes' folders", ".webp"]
+    words = ["73 entries", "60 .heic", "3 hidden", "2 links to folders", "2 folders that are read", "2 dead links"]
+    words += [
+        "1 val/ beside test/",
+        "1 neither files nor folders",
+        "1 without ending",
+        "1 outside of the classes' folders",
+        ".webp",
+    ]
     assert [word for word in words if word not in lines[0]] == []
 
 

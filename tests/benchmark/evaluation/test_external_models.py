@@ -164,10 +164,10 @@ RUN: dict[str, Any] = {"preset": "smoke", "arm": "erm", "seed": 0}
         ({"run": RUN | {"preset": "../smoke"}}, "../smoke"),
         ({"run": {"name": "wandb"}}, "Name a preset by --preset"),
         ({"run": 5, "key": torch.ones(3)}, "Name a preset by --preset"),
-        ({"model": {1: torch.ones(1)}}, "holds no state_dict: found 1"),
-        ({"model": {"a": 1, "b" * 10**6: 2}}, "holds no state_dict: found a, bbbbb"),
-        ({"model": {}}, "holds no state_dict: found nothing"),
-        ({"model": None, "net": {}}, "holds no state_dict: found model, net"),
+        ({"model": {1: torch.ones(1)}}, "under model, state_dict, model_state_dict: found 1"),
+        ({"model": {"a": 1, "b" * 10**6: 2}}, "under model, state_dict, model_state_dict: found a, bbbbb"),
+        ({"model": {}}, "under model, state_dict, model_state_dict: found nothing"),
+        ({"model": None, "net": {}}, "under model, state_dict, model_state_dict: found model, net"),
     ],
 )
 def test_odd_metadata_is_one_sentence(changes: dict[str, Any], told: str, say: Say, fresh: Path) -> None:

@@ -147,6 +147,7 @@ def refused(settings: Evaluation, classes: int, network: Callable[[], nn.Module]
 
 def test_all_impossible_attacks_of_a_suite_are_refused_at_once_before_anything_is_trained() -> None:
     assert "attack pgd is for Linf only" in refused(suite("fgsm", l2_eps=(0.5,), l2_attacks=(attack_of("pgd"),)), 10)[0]
+    assert "attack fgsm takes one step; steps = 10" in refused(suite(attacks=(attack_of("fgsm", 10),)), 10)[0]
     for name, classes in (("apgd_t", 4), ("apgd_dlr", 3)):
         text = (
             f"attack {name} compares the {classes} largest logits, but there are only {classes - 1} classes; leave it"

@@ -131,4 +131,11 @@ def test_status_says_how_each_run_stands_and_what_the_rest_takes(
     assert "mixup seed 0, failed: attack pgd left the ball" in said.out
     assert "About 6 h 00 min for the 6 runs left, one at a time" in said.out
     assert "Nothing is left to do." in say("status", "smoke", *TINY, *FEW, *ONE).out
-    assert "other settings" in say("status", "smoke", *TINY, *ONE).out
+    assert (
+        "Repeat runs that failed or diverged with --retry-failed."
+        in say("status", "smoke", *TINY, *FEW, "--arms", "mixup", "--seeds", "0").out
+    )
+    said = say("status", "smoke", *TINY, *ONE)
+    assert "1 other settings" in said.out
+    assert "choose another folder with --results DIR, or repeat the runs with --force" in said.out
+    assert "Nothing is left" not in said.out

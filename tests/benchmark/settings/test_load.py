@@ -24,6 +24,12 @@ def test_a_preset_that_extends_another_replaces_single_values(tmp_path: Path) ->
     assert mine.arms == base.arms
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('extends = "smoke"\n', encoding="utf-8-sig")
+    assert load_preset(str(path)).arms == load_preset("smoke").arms
+
+
 def test_a_preset_leaves_out_arms_of_the_one_it_extends(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('extends = "smoke"\nwithout = ["erm"]\n[analysis]\nagainst = ["standard"]\n')
