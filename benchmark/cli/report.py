@@ -26,13 +26,11 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _refuse_other_depth(results: Path) -> None:
-    """Refuse a folder whose records lie higher or deeper than the report looks for them; it would be empty."""
-    if studies_in(results):
-        return
-    above = [results.parents[depth - 1] for depth in (1, 2) if any(results.glob(f"{'*/' * (2 - depth)}seed-*.json"))]
-    below = [path.parents[2] for path in (*results.glob("*/*/*/seed-*.json"), *results.glob("*/*/*/*/seed-*.json"))]
-    if found := [*above, *below]:
-        raise UsageError(f"--results {results}: its records are those of --results {found[0]}, in <preset>/<arm>/.")
+    """Refuse a folder whose records lie one or two levels higher or deeper than in results/<preset>/<arm>/."""
+    found = (path for depth in (0, 1, 3, 4) for path in results.glob(f"{'*/' * depth}seed-*.json"))
+    if not studies_in(results) and (record := next(found, None)):
+        named = record.resolve().parents[2]
+        raise UsageError(f"--results {results}: its records are those of --results {named}, in <preset>/<arm>/.")
 
 
 def write(results: Path, output: Path | None = None, forms: Sequence[Form] = ()) -> None:

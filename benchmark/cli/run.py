@@ -66,7 +66,7 @@ def main(options: argparse.Namespace) -> None:
             print(f"{name}: {_counts(plan, todo, folders)}, on {device}{together}.", flush=True)
             if not plan:
                 print("The study has fewer runs than --shard has parts: this part is empty.", flush=True)
-            # Trials are attacked for the form alone: nobody can add an attack to them, and none counts.
+            # The attacks of trials are fixed, since nothing is chosen by them: nobody can follow the warning.
             if todo and not options.tuning and (warning := scale_warning(todo[0].settings["evaluation"])):
                 print(f"Warning: {warning}", flush=True)
         if todo:

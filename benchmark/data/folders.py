@@ -47,7 +47,7 @@ class Listing(NamedTuple):
     """The images of an image folder.
 
     Attributes:
-        folder: it.
+        folder: its path.
         classes: class names in the order of their labels.
         train, test: (N,) paths relative to the folder, as bytes, and (N,) int64 labels; sorted by class, then name.
         fingerprint: SHA-256 (16 hex digits) of all relative paths and sizes. The files' content is not read: damage
@@ -99,8 +99,11 @@ def _no_image_folder(folder: Path, reason: str) -> DataError:
         return DataError(
             f"there is no folder {folder.absolute()}; a path starts at the current folder, not at a data root."
         )
-    there = sorted(f"{entry.name}/" for entry in folder.iterdir() if entry.is_dir())
-    reason += f"; it has {shorten(', '.join(map(printable, there)), 200)}" if there else "; it has no folders"
+    try:
+        there = sorted(f"{entry.name}/" for entry in folder.iterdir() if entry.is_dir())
+    except OSError:  # it may not be listed, which `reason` says
+        there = []
+    reason += f"; it has {shorten(', '.join(map(printable, there)), 200)}" if there else ""
     return DataError(
         f"{folder} is no image folder: it needs train/<class>/ and test/<class>/ or val/<class>/ "
         f"with images in each. ({reason})"

@@ -119,8 +119,12 @@ ATTACKS = {
 
 
 def scale_warning(evaluation: Mapping[str, Any]) -> str | None:
-    """Return a warning if no attack of some norm is scale-free (see `AttackRow`), for the evaluation of a record's
-    settings. A norm without attacks is not tested, and not warned of.
+    """Return a warning if no attack of some norm is scale-free (see `AttackRow`).
+
+    A norm without attacks is not tested, and not warned of.
+
+    Args:
+        evaluation: that section of a record's settings.
     """
     known = [name for name, row in ATTACKS.items() if row.scale_free]
     keys = {"Linf": "attacks", "L2": "l2_attacks"}

@@ -116,6 +116,8 @@ def summarize(plan: Sequence[Run], folders: Folders) -> None:
     Raises:
         RunError: some diverged (their records are kept), failed (with the last lines of their logs) or are open.
     """
+    if not plan:  # an empty part of a study
+        return
     lines, counts = list[str](), dict.fromkeys(("done", "diverged", "failed", "open"), 0)
     for run in plan:
         paths, name = RunPaths(run, folders), f"{run.arm} seed {run.seed}"

@@ -29,7 +29,7 @@ def distances_of(data: Data, network: str) -> Tensor:
     return torch.cat(found)
 
 
-def check(found: Tensor) -> None:
+def assert_median_is_tau(found: Tensor) -> None:
     """Check that the median distance is tau to two decimals, and the median and mean weight those of the card.
 
     15,000 draws from U(0.25, 0.75): the standard error of their median is 0.002, that of the mean weight 0.0014.
@@ -43,11 +43,11 @@ def check(found: Tensor) -> None:
 
 
 def test_tau_is_the_median_distance_on_digits(digits: Data) -> None:
-    check(distances_of(digits, "small"))
+    assert_median_is_tau(distances_of(digits, "small"))
 
 
 def test_tau_is_the_median_distance_on_the_training_images_of_cifar10() -> None:
     roots = [root for root in data_roots(None) if (root / "cifar-10-batches-py").is_dir()]
     if not roots:
         pytest.skip("no folder cifar-10-batches-py; SBA_DATA_ROOT names the one that holds it")
-    check(distances_of(load_data(DataSettings(dataset="cifar10"), roots), "fast"))
+    assert_median_is_tau(distances_of(load_data(DataSettings(dataset="cifar10"), roots), "fast"))

@@ -97,7 +97,7 @@ def in_data() -> list[str]:
     return sorted(path.name for path in DATA.iterdir()) if DATA.exists() else []
 
 
-def ask(say: Say, *words: str) -> Said:
+def assert_refused(say: Say, *words: str) -> Said:
     """Ask the command line for a run that needs CIFAR-10; it must be refused with all of these words."""
     said = say("run", "cifar10_cpu", "--arms", "erm", "--seeds", "0")
     assert said.code == 3

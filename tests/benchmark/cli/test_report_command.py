@@ -1,5 +1,6 @@
 """The command `report` on a finished study: written whole, the same every time, and checked against its records."""
 
+import contextlib
 from pathlib import Path
 from typing import cast
 from xml.etree import ElementTree
@@ -62,5 +63,9 @@ def test_a_folder_above_or_below_the_records_is_refused_and_the_right_one_named(
 ) -> None:
     before = {path: path.read_bytes() for path in report.rglob("*") if path.is_file()}
     assert main(["report", "--results", folder]) == 2
-    assert f"--results {folder}: its records are those of --results {Path('results')}, in" in capsys.readouterr().err
+    named = Path("results").resolve()
+    assert f"--results {folder}: its records are those of --results {named}, in" in capsys.readouterr().err
+    with contextlib.chdir(Path(folder).parent):  # by a name alone it has no parents to count
+        assert main(["report", "--results", Path(folder).name or "."]) == 2
+    assert f"--results {named}, in" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in report.rglob("*") if path.is_file()} == before

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from archive_server import DATA, Server, ask, in_data, odd, pack
+from archive_server import DATA, Server, assert_refused, in_data, odd, pack
 from saying import Say
 
 from benchmark.data import cifar, download
@@ -75,7 +75,9 @@ def test_trouble_that_stays_ends_in_one_message_and_leaves_nothing(
     official()
     server.script.extend([how] * 10)
     place = f"{server.url}/official/cifar-10-python.tar.gz"
-    ask(say, "CIFAR-10 (", "data/cifar-10-batches-py", f"4 tries to download {place}", why, "SBA_DATA_MIRROR")
+    assert_refused(
+        say, "CIFAR-10 (", "data/cifar-10-batches-py", f"4 tries to download {place}", why, "SBA_DATA_MIRROR"
+    )
     assert len(server.asked) == 4
     assert in_data() == []
 
@@ -86,7 +88,7 @@ def test_a_refused_connection_says_only_that(official: Callable[..., bytes], say
         port = closed.server_port
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SBA_DATA_MIRROR", f"http://127.0.0.1:{port}")
-        ask(say, "4 tries", "the last one: [Errno ", "] Connection refused. Try again later")
+        assert_refused(say, "4 tries", "the last one: [Errno ", "] Connection refused. Try again later")
     assert server.asked == []
 
 
@@ -95,7 +97,7 @@ def test_a_file_that_is_not_there_is_not_asked_for_again(
 ) -> None:
     official()
     server.script.extend(["missing"])
-    ask(say, "404", "SBA_DATA_MIRROR")
+    assert_refused(say, "404", "SBA_DATA_MIRROR")
     assert len(server.asked) == 1
 
 
@@ -116,7 +118,7 @@ def test_a_mirror_with_another_archive_is_refused(
     other = pack(write_cifar(tmp_path / "other", 10, train=40, test=10))
     server.content["archive"] = other.ljust(size, b"\0")
     monkeypatch.setenv("SBA_DATA_MIRROR", f"{server.url}/mirror")
-    ask(say, "/mirror/cifar-10-python.tar.gz", f"expected md5:{CIFAR10.tgz_md5}")
+    assert_refused(say, "/mirror/cifar-10-python.tar.gz", f"expected md5:{CIFAR10.tgz_md5}")
     assert in_data() == []
 
 
@@ -135,7 +137,7 @@ def test_a_mirror_that_is_no_url_of_a_folder_is_named(
     server: Server, say: Say, monkeypatch: pytest.MonkeyPatch, mirror: str
 ) -> None:
     monkeypatch.setenv("SBA_DATA_MIRROR", mirror)
-    ask(say, "SBA_DATA_MIRROR", repr(mirror), "https://")
+    assert_refused(say, "SBA_DATA_MIRROR", repr(mirror), "https://")
     assert server.asked == []
 
 
@@ -155,7 +157,7 @@ def test_passwords_and_tokens_of_a_mirror_are_never_printed(
 ) -> None:
     official()
     monkeypatch.setenv("SBA_DATA_MIRROR", mirror)
-    said = ask(say, "SBA_DATA_MIRROR")
+    said = assert_refused(say, "SBA_DATA_MIRROR")
     assert not re.search("r3ader|s3c|ret@|t0ken", said.out + said.error)
 
 
@@ -175,7 +177,7 @@ def test_a_password_in_a_mirror_is_used(
 def test_no_byte_more_than_the_official_size_is_taken(server: Server, official: Callable[..., bytes], say: Say) -> None:
     size = len(official())
     server.script.extend(["endless"])
-    ask(say, f"more than the {size:,} bytes of the official file", "SBA_DATA_MIRROR")
+    assert_refused(say, f"more than the {size:,} bytes of the official file", "SBA_DATA_MIRROR")
     assert len(server.asked) == 1
     assert in_data() == []
 
@@ -216,7 +218,7 @@ def test_a_full_disk_is_told_at_once_and_what_is_whole_stays(
     official()
     with monkeypatch.context() as patch:
         patch.setattr(where, full_disk)
-        ask(say, "data cannot hold it", "No space left on device", "--data-root", "SBA_DATA_ROOT")
+        assert_refused(say, "data cannot hold it", "No space left on device", "--data-root", "SBA_DATA_ROOT")
     assert in_data() == kept
     assert len(server.asked) == 1
 
@@ -235,14 +237,14 @@ def test_a_data_folder_that_cannot_be_written_is_told_before_anything_is_asked_f
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "mkdir", read_only)
-        ask(say, "data cannot hold it", "Permission denied", "--data-root", "SBA_DATA_ROOT")
+        assert_refused(say, "data cannot hold it", "Permission denied", "--data-root", "SBA_DATA_ROOT")
     assert server.asked == []
 
 
 def test_a_data_root_below_a_file_is_told(say: Say, official: Callable[..., bytes]) -> None:
     official()
     DATA.write_text("a file", encoding="utf-8")
-    ask(say, "data cannot hold it", "File exists")
+    assert_refused(say, "data cannot hold it", "File exists")
 
 
 # Archives
@@ -257,7 +259,7 @@ def test_an_archive_that_would_write_elsewhere_is_refused(
     official: Callable[..., bytes], say: Say, tmp_path: Path, member: tarfile.TarInfo
 ) -> None:
     official(member)
-    ask(say, "CIFAR-10", "cifar-10-python.tar.gz is refused", "evil")
+    assert_refused(say, "CIFAR-10", "cifar-10-python.tar.gz is refused", "evil")
     assert in_data() == ["cifar-10-python.tar.gz"]
     assert not list(tmp_path.rglob("evil"))
 
@@ -267,7 +269,7 @@ def test_an_archive_that_breaks_off_is_refused(official: Callable[..., bytes], s
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cifar, "CIFAR10", dataclasses.replace(cifar.CIFAR10, archive=len(server.content["archive"])))
         patch.setattr(CIFAR10, "tgz_md5", hashlib.md5(server.content["archive"]).hexdigest())
-        ask(say, "cifar-10-python.tar.gz is refused")
+        assert_refused(say, "cifar-10-python.tar.gz is refused")
     assert in_data() == ["cifar-10-python.tar.gz"]
 
 

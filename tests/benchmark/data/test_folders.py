@@ -374,3 +374,16 @@ def test_an_image_inside_twelve_hundred_folders_is_read_and_a_path_that_is_too_l
             list_folder(photos)
     finally:
         subprocess.run(["rm", "-r", one], check=True)  # pytest removes folders by recursion
+
+
+def test_a_folder_that_may_not_be_listed_is_refused_in_the_same_words(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photos / "train").rename("elsewhere")
+
+    def forbidden(_path: Path) -> None:
+        raise PermissionError("Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", forbidden)
+    with pytest.raises(DataError, match=r"is no image folder: it needs train/<class>/"):
+        list_folder(photos)

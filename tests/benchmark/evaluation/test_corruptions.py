@@ -59,7 +59,7 @@ def seeded(images: Bytes, kind: str, severity: int, seed: int = 0) -> Bytes:
     return corrupt(images, kind, severity, np.random.default_rng(seed))
 
 
-def whole(found: Bytes, exact: Floats) -> None:
+def assert_whole_parts(found: Bytes, exact: Floats) -> None:
     """Assert that bytes are the whole parts of values, as far as floats hold these."""
     rest = np.clip(exact, 0, 255) - found
     assert rest.min() > -1e-4
@@ -167,7 +167,7 @@ def test_impulse_noise_sets_the_published_share_to_black_or_white(severity: int)
 def test_gaussian_blur_is_scipys_of_each_channel_alone(severity: int, channels: int) -> None:
     images, sd = pictures(channels, 24, 40), PUBLISHED["gaussian_blur"][severity - 1]
     expected = channel_by_channel(images, lambda plane: gaussian_filter(plane, sd, mode="nearest"))
-    whole(seeded(images, "gaussian_blur", severity), expected)
+    assert_whole_parts(seeded(images, "gaussian_blur", severity), expected)
 
 
 @every_severity
@@ -180,14 +180,16 @@ def test_brightness_raises_the_value_of_hsv(severity: int) -> None:
         expected.append(colorsys.hsv_to_rgb(hue, saturation, min(value + more, 1.0)))
     exact = 255 * np.array(expected).reshape(6, 16, 16, 3).transpose(0, 3, 1, 2)
     found = seeded(images, "brightness", severity)
-    whole(found, exact)
+    assert_whole_parts(found, exact)
     assert (found >= images).all()
 
 
 @every_severity
 def test_brightness_adds_to_grey_images(severity: int) -> None:
     images = pictures(1)
-    whole(seeded(images, "brightness", severity), images + np.float64(255 * PUBLISHED["brightness"][severity - 1]))
+    assert_whole_parts(
+        seeded(images, "brightness", severity), images + np.float64(255 * PUBLISHED["brightness"][severity - 1])
+    )
 
 
 @every_severity
@@ -195,7 +197,7 @@ def test_brightness_adds_to_grey_images(severity: int) -> None:
 def test_contrast_draws_every_channel_towards_its_own_mean(severity: int, channels: int) -> None:
     share, images = PUBLISHED["contrast"][severity - 1], pictures(channels, 24, 40)
     exact = channel_by_channel(images, lambda plane: share * plane + (1 - share) * plane.mean())
-    whole(seeded(images, "contrast", severity), exact)
+    assert_whole_parts(seeded(images, "contrast", severity), exact)
 
 
 @every_severity
