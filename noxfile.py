@@ -4,6 +4,7 @@ import argparse
 import functools
 import hashlib
 import json
+import os
 import re
 import shutil
 import sys
@@ -195,7 +196,7 @@ def results(session: nox.Session) -> None:
 
 @session
 def tests(session: nox.Session) -> None:
-    """Run the tests and doctests but the slow ones, a process for each core (-- --numprocesses 0: in one process)."""
+    """Run the tests and doctests but the slow ones, in several processes (-- --numprocesses 0: in one process)."""
     run_tests(session, "not slow")
 
 
@@ -206,9 +207,9 @@ def tests_slow(session: nox.Session) -> None:
 
 
 def run_tests(session: nox.Session, marked: str) -> None:
-    """Run the tests whose marks match, a process for each core."""
+    """Run the tests whose marks match, in one process more than there are cores, since tests wait for others' ends."""
     install(session)
-    processes = ["--numprocesses", "auto", "--dist", "worksteal"]
+    processes = ["--numprocesses", str((os.cpu_count() or 1) + 1), "--dist", "worksteal"]
     session.run("pytest", "-m", marked, *processes, *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 

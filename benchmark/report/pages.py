@@ -21,7 +21,7 @@ from benchmark.analysis.trials import read_trials
 from benchmark.evaluation.catalogue import scale_warning
 from benchmark.records.autoattack import FILE as AUTOATTACK
 from benchmark.records.autoattack import QUERIES, STEPS, read_rows
-from benchmark.records.schema import CrosscheckRow
+from benchmark.records.schema import AutoAttackRow, CrosscheckRow
 from benchmark.report import answer, attack_tables, cost_tables, description, tables, words
 from benchmark.report.figures.differences import panels
 from benchmark.report.published_table import published_table
@@ -100,8 +100,29 @@ def all_pages(
     return pages
 
 
-def command(study: Study) -> str:
-    """Return the arguments of `python -m` that repeat a study: its number of processes, preset and mode."""
+def commands(study: Study, site: Site, compared: Mapping[str, Sequence[CrosscheckRow]]) -> list[str]:
+    """Return the arguments of `python -m` that repeat a study and what lies beside its records: trials and attacks."""
+    folder, lines = site.study(study.preset).parent, [_command(study)]
+    if (trials := folder / TRIALS).is_file():
+        searched = read_trials(trials)["preset"]
+        lines = [f"benchmark run {searched} --tuning", f"benchmark tune {searched}", *lines]
+    if rows := compared.get(study.preset):
+        lines.append(f"benchmark crosscheck {study.preset}{_selected(rows)}")
+    if attacked := read_rows(folder / AUTOATTACK):
+        images, eps = max(row["images"] for row in attacked), sorted({row["eps"] for row in attacked})
+        at = ",".join(f"{value:g}" for value in eps)
+        lines.append(f"benchmark autoattack {study.preset}{_selected(attacked)} --eps {at} --images {images}")
+    return lines
+
+
+def _selected(rows: Sequence[CrosscheckRow] | Sequence[AutoAttackRow]) -> str:
+    """Return the options that select the runs of some rows."""
+    arms = ",".join(dict.fromkeys(row["arm"] for row in rows))
+    return f" --arms {arms} --seeds {','.join(map(str, sorted({row['seed'] for row in rows})))}"
+
+
+def _command(study: Study) -> str:
+    """Return the command of a study's runs: its number of processes, preset and mode."""
     processes = study.any_record["environment"].get("processes")
     together = f"torch.distributed.run --standalone --nproc-per-node {processes} -m " if processes else ""
     preset = study.preset
@@ -113,7 +134,7 @@ def command(study: Study) -> str:
 
 _MODULES = (tables, attack_tables, cost_tables, description)
 _FUNCTIONS = (
-    *(map, sum, answer.alt, answer.chosen_on, answer.claim_list, answer.titles, command, data_set, decide, doses),
+    *(map, sum, answer.alt, answer.chosen_on, answer.claim_list, answer.titles, commands, data_set, decide, doses),
     *(longer, panels, positive_control, published, published_beside_ours, published_table, scale_warning, trends),
     *(words.capital, words.code, words.count, words.escape, words.mean_text, words.seed_list, words.series),
     words.settings_list,

@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from benchmark.analysis.bootstrap import MIN_SEEDS
 from benchmark.analysis.comparisons import TRIED, bootstrap_interval, comparisons, outcome, self_comparison
-from benchmark.analysis.exploratory import Contrast, contrasts
+from benchmark.analysis.exploratory import DECIDE, Contrast, contrasts
 from benchmark.analysis.paired import (
     ALPHA,
     MIN_PAIRS_TO_TEST,
@@ -36,10 +36,12 @@ from benchmark.report.words import (
     no_comparison,
     p_text,
     sd_text,
+    series,
     signed,
     span,
 )
 from benchmark.settings.preset import Endpoint
+from benchmark.settings.variants import EQUAL_COMPUTE
 
 
 @dataclass(frozen=True)
@@ -246,6 +248,17 @@ def rows_in_short(found: Mapping[str, Contrast]) -> str:
     return ", ".join(f"{code(arm)} {signed(row.t.difference)}" for arm, row in found.items())
 
 
+def equal_compute(study: Study) -> str:
+    """Return the differences of plain training with the FLOPs of the default from it; "" without such a run."""
+    found = {endpoint: contrasts(study, endpoint).get(EQUAL_COMPUTE) for endpoint in DECIDE}
+    parts = [
+        f"{_gain_text(row.t)} in {study.short(endpoint)} (p{TIE}{p_text(row.t.p)}, BH p{TIE}{p_text(row.bh)})"
+        for endpoint, row in found.items()
+        if row
+    ]
+    return series(parts) if parts else ""
+
+
 # The gain over the number of training images.
 
 
@@ -316,3 +329,11 @@ def environment_table(studies: Sequence[Study]) -> Table:
             rows.append([key, *(escape(", ".join(sorted(map(str, values)))) for values in found)])
     presets = [code(study.preset) for study in studies]
     return Table(["", *presets], rows, words=presets)
+
+
+def commits(study: Study) -> dict[str, dict[str, list[int]]]:
+    """Return commit -> arm -> the seeds that ran at it."""
+    found: dict[str, dict[str, list[int]]] = {}
+    for (arm, seed), record in study.records.items():
+        found.setdefault(record["environment"]["commit"], {}).setdefault(arm, []).append(seed)
+    return found

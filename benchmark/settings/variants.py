@@ -22,7 +22,7 @@ SMOKE_TRAIN, SMOKE_TEST, SMOKE_ATTACKED, SMOKE_BATCH, SMOKE_EPOCHS, SMOKE_STEPS 
 SMOKE_SEEDS, SMOKE_TRIALS, SMOKE_PIXELS = 2, 2, 32  # at most
 SMOKE_QUERIES, SMOKE_REPEATED = 20, 4  # of the sanity checks: Square's queries, images for the reference AutoAttack
 TITLE = MAX_TITLE - len("...")  # what `shorten` leaves of a title
-DEFAULT = "default"  # arm of an ablation
+DEFAULT, EQUAL_COMPUTE = "default", "erm_equal_compute"  # arms of an ablation
 TRIAL_IMAGES = 20  # attacked images of a trial: attacks play no part in tuning, but a record has some
 
 
@@ -125,7 +125,7 @@ def ablate(preset: Preset) -> Preset:
         name: default.model_copy(update={"settings": arm.settings | changes}) for name, changes in rows.items()
     }
     arms["erm"] = Arm(method="erm", augmentation=arm.augmentation)
-    arms["erm_equal_compute"] = arms["erm"].model_copy(update={"epochs": small.equal_compute_epochs})
+    arms[EQUAL_COMPUTE] = arms["erm"].model_copy(update={"epochs": small.equal_compute_epochs})
     data = {"train_images": small.train_images, "validation_images": small.validation_images}
     evaluation = Evaluation(
         split="validation",

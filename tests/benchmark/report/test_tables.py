@@ -8,9 +8,11 @@ from scipy import stats
 from benchmark.analysis.study import load_study
 from benchmark.report.tables import (
     Table,
+    commits,
     comparison_table,
     contrast_table,
     differences_table,
+    equal_compute,
     more_tests_table,
     plain,
     seeds_table,
@@ -122,6 +124,26 @@ def test_contrasts_are_those_of_one_additive_model() -> None:
         expected = [signed(differences[i]), interval, p_text(float(p[i])), p_text(float(adjusted[i])), own]
         assert list(found[row].values())[-5:] == expected
     assert found["noise_1"]["difference"] == "+2.03"
+
+
+def test_equal_compute_is_the_row_of_the_ablation_with_its_tests() -> None:
+    study = load_study("planted_ablation", planted.ablation(ROWS))
+    row = rows(contrast_table(study, "clean"))["erm_equal_compute"]
+    low, high = row["95% interval"].split(" to ")
+    text = f"+0.30 [{low}, {high}] in accuracy (p {row['p']}, BH p {row['BH p']})"
+    assert plain(equal_compute(study)).startswith(text)
+    without = {name: counts for name, counts in ROWS.items() if name != "erm_equal_compute"}
+    assert equal_compute(load_study("planted_ablation", planted.ablation(without))) == ""
+
+
+def test_every_run_is_listed_at_its_commit() -> None:
+    records = planted.study(COUNTS)
+    for record in records:
+        record["environment"]["commit"] = "old" if record["seed"] < 2 and record["arm"] != "mixup" else "new"
+    assert commits(load_study("planted", records)) == {
+        "new": {"mixup": [0, 1, 2, 3, 4], "sba": [2, 3, 4], "standard": [2, 3, 4]},
+        "old": {"sba": [0, 1], "standard": [0, 1]},
+    }
 
 
 # The self-comparison.
