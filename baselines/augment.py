@@ -26,9 +26,9 @@ def crop_and_flip(
     """
     n, _, height, width = images.shape
     whole = (n * processes.size, 1)
-    tops = torch.randint(2 * padding + 1, whole, generator=generator)
-    lefts = torch.randint(2 * padding + 1, whole, generator=generator)
-    mirrored = torch.randint(2, whole, generator=generator).bool() & flip
+    tops = torch.randint(2 * padding + 1, whole, generator=generator, device="cpu")
+    lefts = torch.randint(2 * padding + 1, whole, generator=generator, device="cpu")
+    mirrored = torch.randint(2, whole, generator=generator, device="cpu").bool() & flip
     tops, lefts, mirrored = (  # (N, 1) each; no copy makes the host wait
         processes.own(drawn).to(images.device, non_blocking=True) for drawn in (tops, lefts, mirrored)
     )

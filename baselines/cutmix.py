@@ -55,12 +55,12 @@ class CutMix:
 
         Draws the decision and, for a mixed batch, lam, the permutation and the centre.
         """
-        if float(torch.rand((), generator=generator)) >= self.p:
+        if float(torch.rand((), generator=generator, device="cpu")) >= self.p:
             return None
         height, width = images.shape[2:]
         lam = draws.beta(self.alpha, generator)
         partners = draws.partners(images, processes, generator)  # (N,)
-        row, column = (int(torch.randint(size, (), generator=generator)) for size in (height, width))
+        row, column = (int(torch.randint(size, (), generator=generator, device="cpu")) for size in (height, width))
         top, bottom, left, right = _box(lam, row, column, height, width)
         mixed = images.clone()
         mixed[:, :, top:bottom, left:right] = processes.gather(images)[partners, :, top:bottom, left:right]

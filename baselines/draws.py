@@ -9,7 +9,7 @@ from sba.processes import Processes
 
 
 def _seed(generator: torch.Generator) -> int:
-    return int(torch.randint(2**62, (), generator=generator))
+    return int(torch.randint(2**62, (), generator=generator, device="cpu"))
 
 
 def beta(alpha: float, generator: torch.Generator) -> float:
@@ -30,7 +30,7 @@ def partners(images: Tensor, processes: Processes, generator: torch.Generator) -
     Returns:
         (N,) indices into the rows of all processes, on the images' device; drawn by a CPU generator.
     """
-    order = torch.randperm(len(images) * processes.size, generator=generator)
+    order = torch.randperm(len(images) * processes.size, generator=generator, device="cpu")
     return processes.own(order).to(images.device, non_blocking=True)
 
 

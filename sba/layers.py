@@ -74,4 +74,4 @@ def check_layers(model: nn.Module, names: Iterable[str]) -> None:
 
 def draw_layer(names: Sequence[str], generator: torch.Generator) -> str:
     """Draw one of the layers uniformly, by one draw of a CPU generator."""
-    return names[int(torch.randint(len(names), (), generator=generator))]
+    return names[int(torch.randint(len(names), (), generator=generator, device="cpu"))]

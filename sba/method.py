@@ -198,7 +198,7 @@ class SBA:
             check_targets(self, call, logits)
             return Step(criterion_loss(call.criterion, logits, call.targets), logits)
         layer = draw_layer(self.layers, call.generator)
-        seed = int(torch.randint(2**62, (), generator=call.generator))
+        seed = int(torch.randint(2**62, (), generator=call.generator, device="cpu"))
         weights: list[Tensor] = []
 
         def draw(activation: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ def augments(kind: Decision, p: float, state: SchedulerState, generator: torch.G
     """
     state.steps += 1
     if kind == "bernoulli":
-        return float(torch.rand((), generator=generator)) < p
+        return float(torch.rand((), generator=generator, device="cpu")) < p
     state.credit += p
     due = state.credit >= 1 - _ROUNDING
     state.credit -= due

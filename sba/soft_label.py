@@ -51,11 +51,12 @@ def soft_label_loss(
     if settings.soft_label == "dark_knowledge":
         labels = _valid(targets, logits.shape[1])
         logits, virtual = _without(logits, labels), _without(virtual, repeat(labels, copies))
-    q = F.log_softmax(logits / temperature, dim=1)  # (N, classes, ...), logarithms
+    q = _log_softmax(logits / temperature)  # (N, classes, ...)
     if hard is not None:
-        q = torch.lerp(q.exp(), hard.to(q), settings.label_mix).clamp_min(torch.finfo(q.dtype).tiny).log()
+        mixed = torch.lerp(q.exp(), hard.to(q), settings.label_mix).clamp_min(torch.finfo(q.dtype).tiny).log()
+        q = torch.where(q > torch.finfo(q.dtype).min, mixed, q)
     q = repeat(q, copies)  # (M * N, classes, ...)
-    p = F.log_softmax(virtual / temperature, dim=1)
+    p = _log_softmax(virtual / temperature)
     each = F.kl_div(p, q, reduction="none", log_target=True).sum(1)  # (M * N, ...)
     if settings.divergence == "symmetric":
         each = (each + F.kl_div(q, p, reduction="none", log_target=True).sum(1)) / 2
@@ -65,6 +66,11 @@ def soft_label_loss(
         return temperature**2 * each.mean()
     total = torch.where(repeat(counted, copies), each, 0.0).sum()
     return temperature**2 * (total / (copies * counted.sum()).clamp_min(1))
+
+
+def _log_softmax(logits: Tensor) -> Tensor:
+    """Return logarithms that are finite also for classes masked out by a logit of -inf, which then add nothing to D."""
+    return F.log_softmax(logits, dim=1).clamp_min(torch.finfo(logits.dtype).min)
 
 
 def _probabilities(targets: Tensor, classes: int) -> Tensor:

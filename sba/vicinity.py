@@ -137,7 +137,7 @@ def _draw_in_parts(flat: Tensor, copies: int, seed: int, processes: Processes) -
         generator = torch.Generator().manual_seed(seed + number)
         with torch.inference_mode(inference):
             for start in range(first, wanted[-1][1] if wanted else first, _CPU_BLOCK):
-                block = torch.randn(min(_CPU_BLOCK, end - start), generator=generator)
+                block = torch.randn(min(_CPU_BLOCK, end - start), generator=generator, device="cpu")
                 for begin, stop, shift in wanted:
                     a, b = max(begin, start), min(stop, start + len(block))
                     if a < b:

@@ -132,6 +132,25 @@ def test_the_label_in_the_soft_label_survives_an_ignored_place(settings: dict[st
     assert bool(found[0].isfinite())
 
 
+@pytest.mark.parametrize("gradient", [False, True])
+@pytest.mark.parametrize("divergence", ["kl", "symmetric"])
+@pytest.mark.parametrize("soft_label", [{}, {"label_mix": 0.3}, {"soft_label": "dark_knowledge"}], ids=str)
+def test_a_class_masked_out_by_a_logit_of_minus_infinity_is_as_one_that_is_not_there(
+    soft_label: dict[str, Any], divergence: str, gradient: bool
+) -> None:
+    settings = make(**soft_label, divergence=divergence, label_gradient=gradient, temperature=2.0)
+    losses, slopes = list[Tensor](), []
+    for classes in (slice(None), slice(4)):
+        z, z_m = (torch.randn(n, 6, generator=generator(n)).requires_grad_() for n in (12, 36))
+        logits, virtual = (of.masked_fill(torch.arange(6) >= 4, -torch.inf)[:, classes] for of in (z, z_m))
+        losses.append(soft_label_loss(logits, virtual, Y, settings))
+        losses[-1].backward()
+        slopes.append([z_m.grad, *([z.grad] if gradient else [])])
+    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*slopes)
+    assert float(losses[0]) > 0.01
+
+
 def test_probabilities_mix_into_the_soft_label_as_their_class_index_would() -> None:
     losses = [
         copies_of(network(), batch(12)[0], Case(F.cross_entropy, targets), label_mix=0.3)[0]

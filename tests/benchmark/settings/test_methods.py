@@ -71,6 +71,15 @@ def test_it_works_under_bfloat16_autocast(method: Any) -> None:
     assert bool(step.loss.isfinite())
 
 
+def test_the_default_device_of_torch_changes_nothing(method: Any) -> None:
+    model, data, losses = network(), batch(), []
+    for device in ("cpu", "meta"):
+        draws = generator(5)
+        with torch.device(device):
+            losses.append([method(model, *data, generator=draws).loss for _ in range(3)])
+    assert all(map(torch.equal, *losses))
+
+
 def test_inputs_are_not_changed(method: Any) -> None:
     images, labels = batch()
     method(network(), images, labels, generator=generator())
