@@ -1,8 +1,10 @@
 """What several tests share: tiny studies on digits, folders to work in, and the command line."""
 
 import dataclasses
+import errno
 import hashlib
 import json
+import os
 import shutil
 import signal
 import tarfile
@@ -163,6 +165,20 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = tmp_path / "here"
     here.mkdir()
     work_in(here, tmp_path / "cache", monkeypatch)
+
+
+@pytest.fixture
+def close(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Give a function that closes a folder: nothing in it can be looked up, as without the permission x."""
+    look_up, closed = os.stat, list[Path]()
+
+    def stat(path: Any, *arguments: Any, **named: Any) -> os.stat_result:
+        if isinstance(path, str | os.PathLike) and any(folder in Path(path).absolute().parents for folder in closed):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return look_up(path, *arguments, **named)
+
+    monkeypatch.setattr(os, "stat", stat)
+    return lambda folder: closed.append(folder.absolute())
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmark.data.catalogue import DATASETS
 from benchmark.runtime.errors import shorten
-from benchmark.runtime.files import cache_folder
+from benchmark.runtime.files import cache_folder, is_folder
 
 PACKAGES = ("torch", "torchvision", "torchattacks", "numpy", "scipy")
 
@@ -103,8 +103,8 @@ def _data_set(name: str, folder: str, data_root: Path | None) -> str:
 
     searched = data_roots(data_root)
     cifar = next((kind for kind in (CIFAR10, CIFAR100) if kind.name == name), None)
-    pngs = [image_folder_in(root, cifar) for root in searched] if cifar else []
-    found = next((place for place in [*(root / folder for root in searched), *pngs] if place and place.is_dir()), None)
+    pngs = filter(None, (image_folder_in(root, cifar) for root in searched)) if cifar else ()
+    found = next((place for place in (*(root / folder for root in searched), *pngs) if is_folder(place)), None)
     other = f" nor {name}-png" if cifar else ""
     return f"found: {found.absolute()}" if found else f"not found: no {folder}{other} below any data root"
 
@@ -112,7 +112,7 @@ def _data_set(name: str, folder: str, data_root: Path | None) -> str:
 def _disk(place: Callable[[], Path]) -> str:
     """Return the free space in GB of the file system of a folder, which need not exist."""
     folder = place().absolute()
-    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    there = next(parent for parent in (folder, *folder.parents) if is_folder(parent))
     closed = "" if os.access(there, os.W_OK) else ", and it cannot be written"
     return f"{shutil.disk_usage(there).free / 1e9:,.1f} GB free for {folder}{closed}"
 

@@ -18,6 +18,7 @@ from benchmark.data.images import Source, Split
 from benchmark.data.pickled import UnsafePickleError, load_plain
 from benchmark.runtime.console import print_line
 from benchmark.runtime.errors import DataError, UsageError, shorten
+from benchmark.runtime.files import is_folder
 from benchmark.runtime.torchvision import ensure_importable
 from benchmark.settings.preset import DataSettings
 
@@ -132,7 +133,7 @@ def find(cifar: Cifar, roots: Sequence[Path], settings: DataSettings) -> Source:
 
     official: Any = getattr(tv, cifar.title.replace("-", ""))
     for root in roots:
-        if (root / official.base_folder).is_dir():
+        if is_folder(root / official.base_folder):
             return _official(cifar, official, root / official.base_folder, settings.synthetic)
         folder = image_folder_in(root, cifar)
         if folder:
@@ -188,7 +189,10 @@ def _official(cifar: Cifar, official: Any, folder: Path, synthetic: bool) -> Sou
     from torchvision.datasets.utils import check_integrity
 
     files = [*official.train_list, *official.test_list, [official.meta["filename"], official.meta["md5"]]]
-    damaged = [name for name, md5 in files if not check_integrity(str(folder / name), None if synthetic else md5)]
+    try:
+        damaged = [name for name, md5 in files if not check_integrity(str(folder / name), None if synthetic else md5)]
+    except OSError as error:
+        raise DataError(f"{cifar.title} in {folder} cannot be read: {error}.") from error
     if damaged:
         raise DataError(
             f"{cifar.title} in {folder}: missing or damaged (wrong checksum): {', '.join(damaged)}. "
@@ -260,7 +264,7 @@ def image_folder_in(root: Path, cifar: Cifar) -> Path | None:
         return names.index(plain) if plain in names else len(names)
 
     try:
-        found = [folder for folder in root.iterdir() if rank(folder) < len(names) and (folder / "train").is_dir()]
+        found = [folder for folder in root.iterdir() if rank(folder) < len(names) and is_folder(folder / "train")]
     except OSError:  # no folder, or one that may not be listed: looked for in the others
         return None
     return min(found, key=lambda folder: (rank(folder), folder.name), default=None)

@@ -19,6 +19,7 @@ from benchmark.data.decode import FORMATS, UnreadableImageError, read_rgb
 from benchmark.data.images import Source, Split
 from benchmark.runtime.console import print_line, printable
 from benchmark.runtime.errors import DataError, UsageError, shorten
+from benchmark.runtime.files import is_folder, refusal
 from benchmark.settings.preset import DataSettings
 
 READERS = 8  # threads that list folders: network file systems have a high latency, but serve many requests at once
@@ -72,10 +73,10 @@ def list_folder(folder: Path) -> Listing:
     Raises:
         DataError: no such folders, a class without images, a folder in two places, or different classes in both splits.
     """
-    second = "test" if (folder / "test").is_dir() else "val"
+    second = "test" if is_folder(folder / "test") else "val"
     tree = scan(folder, ("train", second), tuple(FORMATS))
     classes = {split: list(found) for split, found in tree.splits.items()}
-    if second == "test" and (folder / "val").is_dir():
+    if second == "test" and is_folder(folder / "val"):
         tree.left_out["val/ beside test/"] += 1
     print_left_out(folder, tree.left_out, tuple(FORMATS))
     for split, found in tree.splits.items():
@@ -95,7 +96,9 @@ def list_folder(folder: Path) -> Listing:
 
 
 def _no_image_folder(folder: Path, reason: str) -> DataError:
-    if not folder.is_dir():
+    if denied := refusal(folder / "train"):
+        return DataError(f"the image folder {folder.absolute()} may not be read: {denied}.")
+    if not is_folder(folder):
         return DataError(
             f"there is no folder {folder.absolute()}; a path starts at the current folder, not at a data root."
         )
@@ -294,7 +297,7 @@ def named_folder(roots: Sequence[Path], settings: DataSettings) -> Path:
             "of its training images below a data root, '<folder>/train'."
         )
     for root in roots:
-        if (root / row.folder).is_dir():
+        if is_folder(root / row.folder):
             return root / place
     raise missing_data(row.title or str(place), str(place), row.size, roots, row.instructions)
 

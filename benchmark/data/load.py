@@ -16,7 +16,15 @@ from benchmark.data.seeds import stream
 from benchmark.data.streamed import Files, Skipped
 from benchmark.runtime.console import print_line
 from benchmark.runtime.errors import DataError, UsageError
-from benchmark.runtime.files import DamagedFileError, cache_folder, load_tensors, write_whole
+from benchmark.runtime.files import (
+    DamagedFileError,
+    cache_folder,
+    is_file,
+    is_folder,
+    load_tensors,
+    refusal,
+    write_whole,
+)
 from benchmark.settings.names import look_up
 from benchmark.settings.preset import SAMPLE, DataSettings
 
@@ -63,13 +71,15 @@ def data_roots(named: Path | None) -> list[Path]:
     """Return the folders in which data is looked for, in order: --data-root, SBA_DATA_ROOT, ./data, the user cache.
 
     Raises:
-        DataError: the folder that the user named does not exist.
+        DataError: the folder that the user named does not exist or may not be read.
     """
     variable = os.environ.get("SBA_DATA_ROOT")
     chosen = {"--data-root": named, "SBA_DATA_ROOT": Path(variable) if variable else None}
     given = {source: folder for source, folder in chosen.items() if folder is not None}
     for source, folder in given.items():
-        if not folder.is_dir():
+        if denied := refusal(folder / "data"):  # of any name
+            raise DataError(f"{source} names {folder}, which may not be read: {denied}.")
+        if not is_folder(folder):
             raise DataError(f"{source} names {folder}, which is no folder.")
     return [*given.values(), Path("data"), cache_folder() / "data"]
 
@@ -180,7 +190,7 @@ def _cached(source: Source, name: str) -> tuple[Split, Split, str]:
         return train, test, source.digest(train, test)[:FINGERPRINT]
     label = "".join(c if c.isalnum() else "-" for c in name)[-40:]
     path = cache_folder() / "decoded" / f"{label}-{source.key[:16]}.pt"
-    if path.is_file():
+    if is_file(path):
         try:
             return _load(path, source)
         except DamagedFileError as error:

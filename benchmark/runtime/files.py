@@ -36,6 +36,27 @@ class DamagedFileError(Exception):
     """A file of this program that cannot be read; the text is the reason, in one line."""
 
 
+def is_folder(path: Path) -> bool:
+    """Return whether a path is a folder; False also where it may not be looked up, which Path.is_dir raises."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a path is a regular file; False also where it may not be looked up, which Path.is_file raises."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def refusal(path: Path) -> str | None:
+    """Return the reason why a path may not be looked up, such as "Permission denied"; None if it may."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
 def refuse_irregular(path: Path) -> None:
     """Refuse a path of anything but a regular file: renaming a file to it would destroy it.
 

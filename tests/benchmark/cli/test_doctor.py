@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,21 @@ def test_the_doctor_looks_where_the_data_sets_lie() -> None:
             look_up(name, DATASETS)(data_roots(None), DataSettings(dataset=name))
         folder = DATASETS[name].folder.removesuffix("/train")
         assert f"/{folder}\n" in str(missing.value)
+
+
+def test_a_data_root_and_a_cache_that_may_not_be_searched_hide_nothing_else(
+    say: Say, close: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home" / "cache"))
+    folder = tmp_path / "data" / "cifar10-jpeg" / "train"
+    folder.mkdir(parents=True)
+    (tmp_path / "home").mkdir()
+    close(tmp_path / "home")
+    monkeypatch.setattr(doctor, "_times", str)
+    said = say("doctor", "--data-root", str(tmp_path / "data"))
+    assert f"found: {folder}" in said.out
+    assert "not found: no imagenet/train below any data root" in said.out
+    assert f"GB free for {tmp_path / 'home' / 'cache'}" in said.out
 
 
 # Estimates

@@ -1,6 +1,7 @@
 """CIFAR from official files and from lossless image folders: the same images, and nothing else under their name."""
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -77,6 +78,18 @@ def test_a_damaged_official_file_is_named(name: str, harm: str, official_cifar10
         rf"^CIFAR-10 in data/cifar-10-batches-py: missing or damaged \(wrong checksum\): {name}\. Delete the folder"
     )
     with pytest.raises(DataError, match=message):
+        load("cifar10", Path("data"))
+
+
+def test_official_files_that_may_not_be_opened_are_one_message(
+    official_cifar10: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: str, *_: object) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    official_cifar10(Path("data"))
+    monkeypatch.setattr("torchvision.datasets.utils.check_integrity", denied)
+    with pytest.raises(DataError, match=r"CIFAR-10 in data/cifar-10-batches-py cannot be read: .*Permission denied"):
         load("cifar10", Path("data"))
 
 

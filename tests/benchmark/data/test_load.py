@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from torch import Tensor
 from benchmark.data.catalogue import DATASETS, Dataset
 from benchmark.data.images import Source, Split
 from benchmark.data.load import data_roots, load_data, stratified_order
-from benchmark.data.synthetic import write_image_folder
+from benchmark.data.synthetic import write_image_folder, write_synthetic
 from benchmark.runtime.errors import DataError, UsageError
 from benchmark.settings.load import load_preset
 from benchmark.settings.plan import make_plan, shared_settings
@@ -150,6 +151,29 @@ def test_data_roots_are_searched_in_the_documented_order(tmp_path: Path, monkeyp
     assert data_roots(None)[0] == Path("data")
     with pytest.raises(DataError, match=r"--data-root names .*absent"):
         data_roots(tmp_path / "absent")
+
+
+def test_folders_that_may_not_be_searched_are_passed_over_unless_the_user_named_them(
+    folder: Path, cache: Path, close: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = load_data(settings(folder), [])
+    private, readable = folder.parent / "private", folder.parent / "readable"
+    private.mkdir()
+    for closed in (cache.parent, private):
+        close(closed)
+    assert load_data(settings(folder), []).fingerprint == first.fingerprint  # decoded again
+    for name in ("cifar10", "tiny_imagenet_100"):
+        made_up = DataSettings(dataset=name, pixels=32, train_images=10, test_images=10, synthetic=True)
+        write_synthetic(made_up, readable)
+        assert len(load_data(made_up, [private, readable]).test.labels) == 10
+    with pytest.raises(DataError, match=r"--data-root names .*private, which may not be read: Permission denied"):
+        data_roots(private)
+    monkeypatch.setenv("SBA_DATA_ROOT", str(private / "deeper"))
+    with pytest.raises(DataError, match=r"SBA_DATA_ROOT names .*deeper, which may not be read: Permission denied"):
+        data_roots(None)
+    for closed in (private, private / "tiny-imagenet-100"):
+        with pytest.raises(DataError, match=rf"image folder {closed} may not be read: Permission denied"):
+            load_data(settings(closed), [])
 
 
 def float_digits(_roots: object, _settings: object) -> Source:

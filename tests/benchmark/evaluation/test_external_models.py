@@ -3,6 +3,7 @@
 import pickle
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,14 @@ def test_an_archive_that_would_take_more_memory_than_its_size_is_not_unpacked(
         UsageError, match=r"small.pt cannot be loaded \(it has 5,\d+ bytes and would unpack to 4,1\d+,\d+"
     ):
         load_weights(fresh / "small.pt")
+
+
+def test_a_file_in_a_folder_that_may_not_be_searched_is_named(
+    say: Say, fresh: Path, close: Callable[[Path], None]
+) -> None:
+    close(fresh / "private")
+    said = say("evaluate", "private/trained.pt")
+    assert (said.code, said.error) == (2, "error: private/trained.pt may not be read: Permission denied.\n")
 
 
 RUN: dict[str, Any] = {"preset": "smoke", "arm": "erm", "seed": 0}
