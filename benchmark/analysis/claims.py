@@ -13,6 +13,7 @@ from benchmark.analysis.comparisons import comparisons, outcome
 from benchmark.analysis.endpoints import ENDPOINTS
 from benchmark.analysis.paired import ALPHA, MIN_PAIRS_TO_TEST, Comparison, Floats, welch_p
 from benchmark.analysis.study import Study
+from benchmark.analysis.survival import survivals
 from benchmark.settings.preset import Endpoint, Settings
 
 FILE = Path(__file__).with_name("claims.toml")
@@ -62,6 +63,7 @@ class Reason(NamedTuple):
         "few seeds",  # only this number
         "diverged",  # this number of runs of the treatment
         "control",  # the positive control is not more robust than the other arms
+        "reversed",  # AutoAttack turns the sign of the differences from these arms
         "incomplete",  # runs of these arms are missing or diverged
     ]
     names: tuple[str, ...] = ()
@@ -106,6 +108,11 @@ class Finding(NamedTuple):
         return self.reason is not None and self.reason.kind in ("interim", "no record")
 
     @property
+    def word(self) -> Judgement | Literal["interim"]:
+        """The judgement, or "interim" while it waits."""
+        return "interim" if self.interim else self.judgement
+
+    @property
     def weakest(self) -> Evidence | None:
         """The comparison that decides: of the worst standing, and of these the one with the largest Holm p."""
         order = list(JUDGEMENT_OF)
@@ -114,7 +121,7 @@ class Finding(NamedTuple):
             p = evidence.pair.holm if evidence.pair else None
             return order.index(evidence.standing), -(1.0 if p is None else p)
 
-        return min((evidence for evidence in self.evidence if evidence.pair), key=rank, default=None)
+        return min(self.evidence, key=rank, default=None)
 
 
 class Control(NamedTuple):
@@ -206,9 +213,15 @@ def _reason_to_abstain(study: Study, claim: Claim) -> Reason | None:
         return Reason("few seeds", number=len(study.seeds))
     if diverged := study.seeds_with(study.treatment, "diverged"):
         return Reason("diverged", number=len(diverged))
-    control = positive_control(study)
-    if any(ENDPOINTS[endpoint].attacked for endpoint in claim.decides) and control and not control.passed:
+    if not any(ENDPOINTS[endpoint].attacked for endpoint in claim.decides):
+        return None
+    if study.awaits_control:
+        return Reason("interim", number=1)
+    if (control := positive_control(study)) and not control.passed:
         return Reason("control")
+    turned = tuple(s.arm for s in survivals(study) if s.eps == study.analysis["eps"] and not s.kept)
+    if turned := tuple(arm for arm in turned if arm in _deciding_arms(study, claim)):
+        return Reason("reversed", turned)
     return None
 
 

@@ -31,8 +31,8 @@ def comparisons(study: Study, endpoint: Endpoint) -> dict[str, Comparison | None
     """Compare the treatment with each named arm over the seeds that both finished; Holm within each family.
 
     Returns:
-        control arm -> comparison, or None where no seed is finished in both, or a run never reached the accuracy that
-        its images or seconds are counted to: leaving it out would flatter its arm.
+        control arm -> comparison, or None where no seed is finished in both, or a finished run has no value (it never
+        reached the accuracy that its images are counted to): leaving it out would flatter its arm.
 
     Raises:
         ValueError: the study is exploratory, where nothing is decided; see `exploratory.contrasts`.
@@ -61,7 +61,7 @@ def _compare_families(study: Study, endpoint: Endpoint) -> dict[str, Comparison 
         for arm in family:
             control = values[study.arms.index(arm)]
             both = np.isfinite(treatment) & np.isfinite(control)
-            able = both.any() and not (measure.undefined and both.sum() < len(study.shared_seeds(arm)))
+            able = 0 < both.sum() == len(study.shared_seeds(arm))
             found.append(compare(treatment[both], control[both], margin, len(family), measure.unit) if able else None)
         corrected |= zip(family, correct(found), strict=True)
     return corrected
@@ -114,7 +114,7 @@ def self_comparison(study: Study, endpoint: Endpoint) -> dict[str, Comparison]:
     Holm over the arms: the test that decides the verdicts, on real runs whose true difference is 0. Such pairs share no
     random stream. Returns arm -> comparison, of the arms with enough seeds for a test (4 pairs).
     """
-    found, margin = {}, float(study.analysis["margin"])
+    found, margin = {}, float(study.analysis["margin"]) if ENDPOINTS[endpoint].margin else None
     for arm, values in zip(study.arms, study.values(endpoint), strict=True):
         finished = values[np.isfinite(values)]
         half = len(finished) // 2

@@ -27,7 +27,6 @@ class Measure(NamedTuple):
     # Whether the margin of equivalence, in points of accuracy, applies; not to the area over eps, whose size depends on
     # the largest eps.
     margin: bool = False
-    undefined: bool = False  # whether a finished run may have no value, because it never reached the accuracy
 
 
 def area_under_curve(eps: Floats, accuracy: Floats) -> Floats:
@@ -152,13 +151,11 @@ ENDPOINTS: dict[Endpoint, Measure] = {
         "thousand images",
         _to_level(images_to),
         more_is_better=False,
-        undefined=True,
     ),
     "seconds": Measure(
         "seconds of training until {level:g}% accuracy",
         "seconds",
         _to_level(seconds_to),
         more_is_better=False,
-        undefined=True,
     ),
 }

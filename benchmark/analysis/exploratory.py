@@ -73,10 +73,11 @@ def block_t(values: Floats, reference: int) -> tuple[list[PairedT | None], int]:
 
 
 class Contrast(NamedTuple):
-    """A row of an exploratory study minus its default, over the n seeds that both finished, in points.
+    """A row of an exploratory study minus its default, in points; no verdict is drawn.
 
     `t` is that of the additive model of all rows and seeds (`block_t`), `freedom` its degrees of freedom; `bh` is its p
-    after Benjamini and Hochberg over all rows; `paired` the p of this row's own paired t test. No verdict is drawn.
+    after Benjamini and Hochberg over all rows; `paired` the p of this row's own paired t test over the n seeds that
+    both finished.
     """
 
     n: int
@@ -92,7 +93,7 @@ class Contrast(NamedTuple):
 
 
 def contrasts(study: Study, endpoint: Endpoint) -> dict[str, Contrast | None]:
-    """Compare each named arm with the treatment, as arm - treatment, over the seeds that both finished.
+    """Compare each named arm with the treatment, as arm - treatment, in the additive model of all rows and seeds.
 
     Returns:
         arm -> contrast, in the order named, or None where no seed is finished in both.

@@ -191,7 +191,7 @@ def differences(figure: Figure, study: Study, arm: str | None) -> Iterator[Diffe
     for key, value in figure.settings.items():
         if spec and spec["settings"].get(key) != value:
             yield Difference(f"setting {key}", spec["settings"].get(key), value)
-    for kind, (own, theirs) in _numbers(figure, data_set(figure.dataset), study, spec).items():
+    for kind, (own, theirs) in _numbers(figure, data_set(figure.dataset), study, arm).items():
         if None not in (own, theirs) and own != theirs:
             yield Difference(kind, own, theirs)
     if settings.get("compute"):
@@ -214,16 +214,18 @@ def differences(figure: Figure, study: Study, arm: str | None) -> Iterator[Diffe
         yield Difference("no attack at", theirs=attack.eps)
 
 
-def _numbers(figure: Figure, theirs: DataSet, study: Study, spec: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+def _numbers(figure: Figure, theirs: DataSet, study: Study, arm: str | None) -> dict[str, tuple[Any, Any]]:
     """Return the numbers that must agree, ours and the published one; None where there is none."""
     data, settings, protocol = study.any_record["data"], study.any_record["settings"], figure.protocol
-    recipe = Recipe.model_construct(**settings["recipe"])  # settings that older records lack have their defaults
+    own = study.recipe(arm) if arm else settings["recipe"]
+    recipe = Recipe.model_construct(**own)  # settings that older records lack have their defaults
+    spec = (study.arm_settings(arm) if arm else None) or {}
     padded = spec.get("augmentation") == "standard" and not settings["data"].get("streamed")
     return {
         "training images": (data["train_images"], theirs.train_images),
         "test images": (data["test_images"], theirs.test_images),
         "attacked images": (settings["evaluation"]["images"], theirs.test_images if figure.attack else None),
-        "epochs": (spec.get("epochs") or recipe.epochs, protocol.epochs),
+        "epochs": (recipe.epochs, protocol.epochs),
         "batch": (recipe.batch_size, protocol.batch_size),
         "weight decay": (recipe.weight_decay, protocol.weight_decay),
         "crops padded by": (recipe.padding if padded else None, protocol.padding),

@@ -1,6 +1,6 @@
 """Records of one study as arrays (arm x seed), refused where they do not belong together."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -10,7 +10,7 @@ from benchmark.analysis.endpoints import ENDPOINTS
 from benchmark.analysis.paired import Floats
 from benchmark.records.consistency import name, named, refuse_mixed
 from benchmark.records.outcomes import clean_accuracy, robust_curve
-from benchmark.records.schema import Record
+from benchmark.records.schema import AutoAttackRow, Record
 from benchmark.runtime.errors import RunError, UsageError, shorten
 from benchmark.settings.preset import Endpoint
 
@@ -28,7 +28,7 @@ class Study:
     `eps`: (eps,), in 1/255, from 0. `clean`: (arm, seed), on all test images after the last epoch.
     `robust`: (arm, seed, eps), on the attacked images; correct without attack and under every attack of Linf, so
     column 0 is the clean accuracy on those images. `l2_eps` and `l2_robust`: the same for L2, in pixel values of
-    [0, 1]; a single column 0 where no L2 attack was made.
+    [0, 1]; a single column 0 where no L2 attack was made. `autoattack`: the outcomes of AutoAttack on these runs.
     """
 
     preset: str
@@ -41,10 +41,17 @@ class Study:
     l2_eps: Floats
     l2_robust: Floats
     records: dict[tuple[str, int], Record]
+    autoattack: tuple[AutoAttackRow, ...] = ()
 
     def arm_settings(self, arm: str) -> dict[str, Any] | None:
         """Return method, augmentation, settings and epochs of an arm, None where it has no record."""
         return next((run["settings"]["arm"] for (name, _), run in self.records.items() if name == arm), None)
+
+    def recipe(self, arm: str) -> dict[str, Any]:
+        """Return the recipe of an arm: that of the study with what the arm has of its own."""
+        own = self.arm_settings(arm) or {}
+        epochs = {"epochs": own["epochs"]} if own.get("epochs") else {}
+        return {**self.any_record["settings"]["recipe"], **(own.get("recipe") or {}), **epochs}
 
     @property
     def any_record(self) -> Record:
@@ -92,6 +99,12 @@ class Study:
         """Return the number of named runs that are missing in the treatment and the families of some compared arms."""
         awaited = {self.treatment, *(member for arm in arms for member in self.family(arm))}
         return sum(len(self.seeds_with(member, "missing")) for member in awaited)
+
+    @property
+    def awaits_control(self) -> bool:
+        """Whether the study names a positive control that has no run yet."""
+        control = self.positive_control
+        return control is not None and all(arm != control for arm, _ in self.records)
 
     @property
     def exploratory(self) -> bool:
@@ -177,11 +190,16 @@ def _cause(error: Exception) -> str:
     return f"{type(error).__name__}: {shorten(str(error))}."
 
 
-def load_study(preset: str, records: list[Record]) -> Study:
+def load_study(preset: str, records: list[Record], attacked: Sequence[AutoAttackRow] = ()) -> Study:
     """Arrange one preset's records as a study.
 
+    Args:
+        preset: its name.
+        records: all of them.
+        attacked: rows of AutoAttack; those of weights that no record has are left out.
+
     Raises:
-        UsageError: no record, records that mix data, settings, versions or devices or break pairing (the message
+        UsageError: no record, records that mix data, settings or versions or break pairing (the message
             lists what differs), or an eps named that no attack used.
         RunError: a record whose outcomes are damaged or incomplete.
     """
@@ -212,4 +230,6 @@ def load_study(preset: str, records: list[Record]) -> Study:
             except ValueError as error:
                 raise RunError(f"record {preset}/{name(record)}.json: {error}. Delete it to repeat its run.") from error
     unnamed = tuple(sorted(run for run in found if run not in used))
-    return Study(preset, arms, seeds, unnamed, eps, clean, robust, l2_eps, l2_robust, used)
+    weights = {run: record.get("final_weights_hash", "") for run, record in used.items()}
+    rows = tuple(row for row in attacked if weights.get((row["arm"], row["seed"])) == row["weights"])
+    return Study(preset, arms, seeds, unnamed, eps, clean, robust, l2_eps, l2_robust, used, rows)

@@ -53,13 +53,16 @@ def _steps(study: Study) -> int:
 
 
 def _alike(study: Study) -> str:
-    """Return a key that is equal for studies that differ in training images and epochs alone."""
+    """Return a key that is equal for studies that differ in training images, epochs, arms and checked seeds alone."""
     record = study.any_record
-    settings = record["settings"]
-    recipe = {key: value for key, value in settings["recipe"].items() if key != "epochs"}
-    data = [record["data"]["name"], record["data"]["synthetic"], study.split, bool(settings.get("compute"))]
-    arm = study.arm_settings(study.treatment)
-    return json.dumps([data, record["model"]["name"], recipe, study.treatment, arm], sort_keys=True)
+    free = {"recipe": {"epochs"}, "data": {"train_images"}, "evaluation": {"checks"}}
+    settings = {
+        part: {key: value for key, value in values.items() if key not in free[part]} if part in free else values
+        for part, values in record["settings"].items()
+        if part != "arm"
+    }
+    data = [record["data"]["name"], record["data"]["synthetic"]]
+    return json.dumps([data, settings, study.treatment, study.arm_settings(study.treatment)], sort_keys=True)
 
 
 def doses(studies: Sequence[Study]) -> list[list[Study]]:
@@ -93,9 +96,10 @@ def gain(study: Study, arm: str, endpoint: Endpoint, seeds: Sequence[int]) -> Ga
 
 def trends(group: Sequence[Study], endpoint: Endpoint) -> list[Trend]:
     """Return the trend of the gain over each arm that every size compared and finished with two seeds or more."""
-    shared = [arm for arm in group[0].against if all(arm in study.against for study in group)]
     found = []
-    for arm in shared:
+    for arm in group[0].against:
+        if any(arm not in s.against or s.arm_settings(arm) != group[0].arm_settings(arm) for s in group):
+            continue
         seeds = sorted(set.intersection(*(set(study.shared_seeds(arm)) for study in group)))
         if len(seeds) < 2:
             continue

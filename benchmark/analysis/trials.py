@@ -1,12 +1,15 @@
 """The trials of a tuning: one table, results/<tuned preset>/trials.json, and the best trial of each arm."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any, TypedDict, cast
+from typing import Any, cast
 
-from benchmark.records.schema import Record
+from pydantic import with_config
+from typing_extensions import TypedDict
+
+from benchmark.records.rows import format_fields, read_table
+from benchmark.records.schema import STRICT, CountOrZero, Hash, Record, Share, Text
 from benchmark.records.store import read_record, record_path
 from benchmark.runtime.errors import RunError, UsageError
 from benchmark.runtime.files import write_text
@@ -18,20 +21,21 @@ from benchmark.settings.variants import renamed, trials_preset
 FILE = "trials.json"
 
 
+@with_config(STRICT)
 class TrialRow(TypedDict):
     """One trial at one seed; `accuracy` in [0, 1] on the validation split after the last epoch, None where it diverged.
 
     `weights` is the hash of the trained weights.
     """
 
-    arm: str
-    trial: int
-    seed: int
+    arm: Text
+    trial: CountOrZero
+    seed: CountOrZero
     recipe: dict[str, float]
     settings: dict[str, Any]
-    accuracy: float | None
-    settings_hash: str
-    weights: str | None
+    accuracy: Share | None
+    settings_hash: Hash
+    weights: Hash | None
 
 
 class Trials(TypedDict):
@@ -133,9 +137,7 @@ def write_trials(path: Path, trials: Trials) -> None:
     Raises:
         OSError: what writing raised.
     """
-    fields = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in trials.items() if key != "rows"]
-    rows = ",\n  ".join(json.dumps(row) for row in trials["rows"])
-    write_text(path, "{\n" + ",\n".join([*fields, f'"rows": [\n  {rows}]']) + "\n}\n")
+    write_text(path, format_fields(trials))
 
 
 def read_trials(path: Path) -> Trials:
@@ -144,10 +146,4 @@ def read_trials(path: Path) -> Trials:
     Raises:
         RunError: the file is damaged.
     """
-    try:
-        trials = json.loads(path.read_text(encoding="utf-8"))
-        if missing := Trials.__required_keys__ - trials.keys():
-            raise KeyError(*sorted(missing))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{path} cannot be read ({error}). Delete it and repeat `nox -s tuning`.") from error
-    return cast(Trials, trials)
+    return cast(Trials, read_table(path, TrialRow, "`nox -s tuning`"))

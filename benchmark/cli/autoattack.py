@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.data.load import data_roots, load_data
+from benchmark.evaluation.catalogue import STANDARD_QUERIES, STANDARD_STEPS
 from benchmark.evaluation.crosscheck import load_attacked_set
 from benchmark.evaluation.strong_attack import attack
 from benchmark.execution.paths import Folders, RunPaths
-from benchmark.records.autoattack import FILE, add_row, key, read_rows
+from benchmark.records.rows import AUTOATTACK, add_rows, read_rows
 from benchmark.records.schema import Record
 from benchmark.records.store import read_record
 from benchmark.runtime.environment import choose_device
@@ -17,6 +18,8 @@ from benchmark.runtime.files import check_writable
 from benchmark.settings.load import family_member, load_preset
 from benchmark.settings.plan import Run, make_plan
 from benchmark.settings.preset import Preset
+
+_SAME = ("arm", "seed", "eps", "images", "weights")  # of an outcome that is not computed again
 
 
 def main(options: argparse.Namespace) -> None:
@@ -31,24 +34,24 @@ def main(options: argparse.Namespace) -> None:
     preset = load_preset(family_member(options.preset, device.type), tuple(options.set))
     runs = finished_runs(preset, options, options.seeds)
     check_writable(options.results, options.runs)
-    path, lock = options.results / preset.name / FILE, options.runs / preset.name / f"{FILE}.lock"
-    known = {key(row) for row in read_rows(path)}
+    folder, lock = options.results / preset.name, options.runs / preset.name / f"{AUTOATTACK.name}.lock"
+    known = {tuple(row[key] for key in _SAME) for row in read_rows(folder, AUTOATTACK)}
     data = load_data(preset.data, data_roots(options.data_root)).to(device)
     eps, images = options.eps or [preset.analysis.eps], min(options.images, preset.evaluation.images)
     for run, record, checkpoint in runs:
-        hashed = record.get("final_weights_hash", "")
-        left = [value for value in eps if (run.arm, run.seed, value, images, hashed) not in known]
+        weights = record.get("final_weights_hash", "")
+        left = [value for value in eps if (run.arm, run.seed, value, images, weights) not in known]
         if not left:
             continue
         attacked = load_attacked_set(run, record, checkpoint, data, device, images)
         for row in attack(run, record, attacked, data, left):
-            add_row(path, row, lock)
+            add_rows(folder, AUTOATTACK, [row], lock, steps=STANDARD_STEPS, queries=STANDARD_QUERIES)
             print(
                 f"{row['arm']} seed {row['seed']}, eps {row['eps']:g}/255: of {row['images']} images {row['clean']} "
                 f"are correct, {row['suite']} under the study's attacks, {row['robust']} under AutoAttack",
                 flush=True,
             )
-    print(f"AutoAttack standard on {len(runs)} runs: {path}.")
+    print(f"AutoAttack standard on {len(runs)} runs: {folder / AUTOATTACK.name}.")
 
 
 def finished_runs(

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 Norm = Literal["Linf", "L2"]
 
 TARGETS = 9  # classes that a targeted attack tries at most, as the reference AutoAttack does
+STANDARD_STEPS, STANDARD_QUERIES = 100, 5000  # AutoAttack standard: of its attacks by gradients, and of Square
 _QUIET = logging.getLogger(f"{__name__}.quiet")  # for messages that the sanity checks give too, such as zero gradients
 _QUIET.disabled = True
 

@@ -5,7 +5,6 @@ At the same settings and draws each image must have the same outcome. In L2, APG
 (`attacks.by_reference`), so that there is nothing to compare.
 """
 
-import json
 import warnings
 from collections.abc import Iterator, Sequence
 from importlib import import_module
@@ -28,15 +27,12 @@ from benchmark.evaluation.sanity_checks import contested
 from benchmark.networks.build import build_model
 from benchmark.records.outcomes import robust_curve
 from benchmark.records.schema import CrosscheckRow, Record
-from benchmark.runtime.environment import describe_environment
 from benchmark.runtime.errors import UsageError
-from benchmark.runtime.files import write_whole
 from benchmark.settings.plan import Run
 from benchmark.settings.preset import Attack
 
 REFERENCE = (("apgd_ce", 20), ("apgd_dlr", 20), ("apgd_t", 10), ("fab_t", 10), ("square", 200))  # name, steps
 FOOLBOX = (("fgsm", 1), ("pgd", 20))
-FILE = "crosscheck.json"
 
 
 def compare(run: Run, record: Record, attacked: AttackedSet) -> Iterator[CrosscheckRow]:
@@ -126,11 +122,3 @@ def foolbox_survivors(attacked: AttackedSet, ball: Radius, attack: Attack) -> Te
             _, adversarial, _ = made(network, batch.images, batch.labels, epsilons=ball.pixels)
         after[batch.indices] = predict(attacked.model, adversarial, attacked.model.batch_size) == batch.labels
     return after
-
-
-def write_crosscheck(path: Path, rows: Sequence[CrosscheckRow], device: torch.device) -> None:
-    """Write the rows with device and versions as JSON, a line each."""
-    environment: dict[str, Any] = describe_environment(device)
-    lines = ",\n  ".join(json.dumps(row) for row in rows)
-    text = f'{{\n"environment": {json.dumps(environment)},\n"rows": [\n  {lines}]\n}}\n'
-    write_whole(path, lambda file: file.write(text.encode()))

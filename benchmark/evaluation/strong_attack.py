@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from benchmark.data.load import Data
 from benchmark.evaluation.attacks import Radius
 from benchmark.evaluation.autoattack import reference_survivors
+from benchmark.evaluation.catalogue import STANDARD_QUERIES, STANDARD_STEPS
 from benchmark.evaluation.evaluate import attacked_images, evaluated_split
 from benchmark.evaluation.joint import AttackedSet
-from benchmark.records.autoattack import QUERIES, STEPS
 from benchmark.records.outcomes import attacks_at, pack_bits, unpack_bits
 from benchmark.records.schema import AutoAttackRow, Record
 from benchmark.runtime.errors import UsageError
@@ -42,7 +42,11 @@ def attack(
     suite = {value: _suite_survivors(record, value)[place] for value in eps}
     attacked = attacked._replace(model=attacked.model.in_batches_of(images))
     for value in eps:
-        robust = reference_survivors(attacked, attacked.clean, Radius("Linf", value), STEPS, QUERIES).cpu().numpy()
+        robust = (
+            reference_survivors(attacked, attacked.clean, Radius("Linf", value), STANDARD_STEPS, STANDARD_QUERIES)
+            .cpu()
+            .numpy()
+        )
         yield AutoAttackRow(
             arm=run.arm,
             seed=run.seed,

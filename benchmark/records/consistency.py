@@ -1,6 +1,4 @@
-"""Whether a record agrees with itself, and records with one another: same data, settings, analysis, torch, device;
-paired seeds.
-"""
+"""Whether a record agrees with itself, and records with one another: data, settings, analysis, torch; paired seeds."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -108,16 +106,12 @@ def name(record: Record) -> str:
 def refuse_mixed(preset: str, records: list[Record]) -> None:
     """Raise UsageError with the list of differences between records that must agree."""
     problems = list(disagreements([(name(record), shared(record)) for record in records]))
-    for arm in sorted({record["arm"] for record in records}):
-        of_arm = [
-            (name(record), _flat("settings.arm", record["settings"]["arm"]))
-            for record in records
-            if record["arm"] == arm
-        ]
-        problems += disagreements(of_arm)
-    for seed in sorted({record["seed"] for record in records}):
-        of_seed = [(name(record), _pairing(record)) for record in records if record["seed"] == seed]
-        problems += disagreements(of_seed)
+    for part, together in ((_arm, "arm"), (_pairing, "seed")):
+        groups: dict[Any, list[tuple[str, dict[str, Any]]]] = {}
+        for record in records:
+            groups.setdefault(dict(record)[together], []).append((name(record), part(record)))
+        for value in sorted(groups):
+            problems += disagreements(groups[value])
     if problems:
         listed = "\n".join(f"- {problem}" for problem in problems)
         raise UsageError(
@@ -171,13 +165,14 @@ def _flat(prefix: str, value: Any) -> dict[str, Any]:
     return {k: v for key, part in value.items() for k, v in _flat(f"{prefix}.{key}", part).items()}
 
 
+def _arm(record: Record) -> dict[str, Any]:
+    """Return the values that the runs of one arm must share."""
+    return _flat("settings.arm", record["settings"]["arm"])
+
+
 def _pairing(record: Record) -> dict[str, Any]:
     """Return the values that the runs of one seed must share to be paired."""
-    seed = record["seed"]
-    return {
-        f"{key} (seed {seed})": value
-        for key, value in (("weights_hash", record["weights_hash"]), ("order_hash", record["order_hash"]))
-    }
+    return {f"{key} (seed {record['seed']})": record[key] for key in ("weights_hash", "order_hash")}
 
 
 def disagreements(records: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[str]:

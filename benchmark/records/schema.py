@@ -238,6 +238,7 @@ class _Named(TypedDict):  # the preset's analysis, title and seeds
     title: Text
     treatment: Text
     against: list[Text]
+    relatives: NotRequired[list[Text]]
     eps: Positive
     margin: Positive
     seeds: Annotated[list[CountOrZero], Field(min_length=1)]

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from benchmark.records.consistency import contradictions
+from benchmark.records.rows import first_problem, format_fields
 from benchmark.records.schema import SCHEMA, Record
 from benchmark.runtime.errors import RunError, shorten
 from benchmark.runtime.files import checksum, write_whole, writing_to
@@ -44,28 +45,12 @@ def write_record(path: Path, record: Record, check: Callable[[], object] = lambd
 
 
 def format_record(record: Record) -> str:
-    """Return a record as JSON, a line for each field and for each entry of a list of tables: small, and good in diffs.
-
-    The last field, sha256, is the checksum of the others.
+    """Return a record as JSON (`format_fields`); the last field, sha256, is the checksum of the others.
 
     Raises:
         ValueError: a number is not finite.
     """
-    lines = ",\n".join(
-        f"{json.dumps(key)}: {_format_value(value)}" for key, value in (*record.items(), ("sha256", checksum(record)))
-    )
-    return f"{{\n{lines}\n}}\n"
-
-
-def _format_value(value: object) -> str:
-    if isinstance(value, dict) and any(
-        isinstance(item, list) and item and isinstance(item[0], dict) for item in value.values()
-    ):
-        fields = ",\n ".join(f"{json.dumps(key)}: {_format_value(item)}" for key, item in value.items())
-        return f"{{\n {fields}}}"
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        return "[\n  " + ",\n  ".join(json.dumps(item, allow_nan=False) for item in value) + "]"
-    return json.dumps(value, allow_nan=False)
+    return format_fields({**record, "sha256": checksum(record)})
 
 
 def read_record(path: Path) -> Record:
@@ -96,9 +81,7 @@ def read_record(path: Path) -> Record:
         if there != path:
             raise ValueError(f"it is the record of {there.relative_to(path.parents[2])}")
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        where = shorten(".".join(map(str, problem["loc"])))
-        raise DamagedRecordError(path, f"{where} = {shorten(repr(problem['input']))}: {problem['msg']}") from error
+        raise DamagedRecordError(path, first_problem(error)) from error
     except (OSError, ValueError, RecursionError) as error:
         raise DamagedRecordError(path, shorten(str(error))) from error
     return whole

@@ -16,6 +16,7 @@ from benchmark.report.tables import Table
 from benchmark.report.words import (
     BREAK,
     COUNTED,
+    apart_text,
     capital,
     code,
     comparison_cell,
@@ -24,7 +25,6 @@ from benchmark.report.words import (
     evidence_text,
     finding_cell,
     judgement_text,
-    p_equals,
     reason_text,
     series,
     short_title,
@@ -106,9 +106,7 @@ def _sentence(claim: Claim, of: dict[str, Finding], shown: Sequence[Study]) -> s
     """Return a claim with its judgements and the studies of each."""
     said: dict[str, list[str]] = {}
     for study in shown:
-        finding = of[study.preset]
-        judgement = "interim" if finding.interim else finding.judgement
-        said.setdefault(judgement, []).append(where(study, shown))
+        said.setdefault(of[study.preset].word, []).append(where(study, shown))
     parts = [f"{word if word == 'interim' else f'**{word}**'} {series(said[word])}" for word in _ORDER if word in said]
     source = "we ask" if claim.source == OURS else claim.source
     return f"**{capital(claim.name)}** ({source}). {claim.says} {capital('; '.join(parts) or 'not tested')}."
@@ -143,7 +141,7 @@ def _copies(copies: Sequence[Study], shown: Sequence[Study], judged: _Judged, li
     lines = []
     for study in copies:
         title = data_set(study.any_record["data"]["name"]).title
-        tested = [(claim.name, of[study.preset].judgement) for claim, of in judged]
+        tested = [(claim.name, of[study.preset].word) for claim, of in judged]
         verdicts = [f"{name} {judgement}" for name, judgement in tested if judgement != "not tested"]
         line = f"Earlier, on {title}, [{code(study.preset)}]({link(study.preset)}): {', '.join(verdicts)}."
         if twin := next((other for other in shown if _same_but_data(study, other)), None):
@@ -156,7 +154,7 @@ def _agreement(study: Study, twin: Study, judged: _Judged, link: Link) -> str:
     said: dict[str, list[str]] = {"agrees on": [], "differs on": []}
     for claim, of in judged:
         ours, theirs = of[study.preset], of[twin.preset]
-        if "not tested" not in (ours.judgement, theirs.judgement) and not theirs.interim:
+        if not {"not tested", "interim"} & {ours.word, theirs.word}:
             said["agrees on" if ours.judgement == theirs.judgement else "differs on"].append(claim.name)
     parts = [f"{word} {series(names)}" for word, names in said.items() if names]
     linked = f"[{code(twin.preset)}]({link(twin.preset)})"
@@ -198,7 +196,7 @@ def _grounds(finding: Finding, study: Study) -> list[str]:
         difference = f"{signed(spent.accuracy)} from {code(spent.arm)}"
         lines.append(f"beside it: accuracy differs by {difference}, which was not tested")
     if finding.apart:
-        lines.append(f"the two gains differ by {signed(finding.apart[0])} (Welch p {p_equals(finding.apart[1])})")
+        lines.append(apart_text(*finding.apart))
     return [*lines, *_flags(finding, study)]
 
 
@@ -214,12 +212,17 @@ def _flags(finding: Finding, study: Study) -> list[str]:
     return [f"{flags} of these arms' {count(len(runs), 'run')} raised a sanity flag{part}"]
 
 
-def alt(studies: Sequence[Study]) -> str:
-    """Return the alternative text of the figure of differences: every mean difference that it draws."""
+def alt(studies: Sequence[Study], claims_alone: bool) -> str:
+    """Return the alternative text of a figure of differences: every mean difference that it draws.
+
+    The figure of the answer draws the arms of the claims alone, that of a study's page its relatives too.
+    """
     said = []
     for study in studies:
+        arms = study.families[0] if claims_alone else study.against
         for endpoint in (drawn for drawn in panels(studies) if drawn in study.endpoints):
-            found = [f"{arm} {signed(pair.difference)}" for arm, pair in comparisons(study, endpoint).items() if pair]
+            pairs = comparisons(study, endpoint)
+            found = [f"{arm} {signed(pair.difference)}" for arm in arms if (pair := pairs[arm])]
             where = f"{study.preset}, " if len(studies) > 1 else ""
             said.append(f"{where}{study.short(endpoint)}: {', '.join(found) or 'no result yet'}")
     treatment = studies[0].treatment if studies else "the treatment"

@@ -1,8 +1,6 @@
 """Tables of robustness, sanity checks and other packages' attacks, from studies or rows; means over seeds."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
@@ -11,12 +9,12 @@ import numpy as np
 from benchmark.analysis.endpoints import area_under_curve, median_minimal_eps
 from benchmark.analysis.paired import Floats
 from benchmark.analysis.study import Study
+from benchmark.analysis.survival import shares, survivals
 from benchmark.evaluation.catalogue import SANITY_CHECKS, Column
 from benchmark.records.outcomes import unpack_bits
 from benchmark.records.schema import AttackOutcome, AutoAttackRow, CrosscheckRow, Record, Robustness
 from benchmark.report.tables import Table
 from benchmark.report.words import code, count, mean_and_sd, mean_text
-from benchmark.runtime.errors import RunError
 
 _Count = Literal["images", "ours", "theirs", "disagreements"]
 _COUNTS: tuple[_Count, ...] = ("images", "ours", "theirs", "disagreements")
@@ -146,21 +144,6 @@ def sanity_table() -> Table:
     return Table(["", "tests that", "flag"], rows, words=["tests that", "flag"])
 
 
-def read_crosschecks(results: Path) -> dict[str, list[CrosscheckRow]]:
-    """Return preset -> rows of every results/<preset>/crosscheck.json.
-
-    Raises:
-        RunError: a file is damaged.
-    """
-    found = {}
-    for path in sorted(results.glob("*/crosscheck.json")):
-        try:
-            found[path.parent.name] = list(json.loads(path.read_text(encoding="utf-8"))["rows"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{path} cannot be read ({error}). Delete it and repeat `nox -s crosscheck`.") from error
-    return found
-
-
 def crosscheck_table(rows: Sequence[CrosscheckRow]) -> Table:
     """Return the outcomes of other packages on the same networks at the same settings and draws."""
     groups: dict[tuple[str, str, str, str], list[CrosscheckRow]] = {}
@@ -173,48 +156,22 @@ def crosscheck_table(rows: Sequence[CrosscheckRow]) -> Table:
     return Table(headers, lines, words=["attack", "norm"])
 
 
-def _shares(rows: Sequence[AutoAttackRow], eps: float) -> dict[str, dict[int, np.ndarray]]:
-    """Return arm -> seed -> (3,) % of the images: correct, under the study's attacks, under AutoAttack."""
-    found: dict[str, dict[int, np.ndarray]] = {}
-    for row in rows:
-        if row["eps"] == eps:
-            counts = np.array([row["clean"], row["suite"], row["robust"]])
-            found.setdefault(row["arm"], {})[row["seed"]] = 100 * counts / row["images"]
-    return found
-
-
 def autoattack_table(rows: Sequence[AutoAttackRow]) -> Table:
     """Return accuracy of each arm at each eps in % of the same images, mean over its seeds."""
-    lines = []
-    for eps in sorted({row["eps"] for row in rows}):
-        for arm, by_seed in _shares(rows, eps).items():
-            images = sorted({row["images"] for row in rows if (row["arm"], row["eps"]) == (arm, eps)})
-            means = np.mean(list(by_seed.values()), axis=0)
-            cells = [f"{value:.1f}" for value in means]
-            lines.append([f"{eps:g}", code(arm), str(len(by_seed)), ", ".join(map(str, images)), *cells])
+    lines = [
+        [f"{eps:g}", code(arm), str(len(of)), str(images), *(mean_text(each, 1) for each in np.array([*of.values()]).T)]
+        for eps in sorted({row["eps"] for row in rows})
+        for (arm, images), of in shares(rows, eps).items()
+    ]
     headers = ["eps", "arm", "seeds", "images", "without attack", "under the study's attacks", "under AutoAttack"]
     return Table(headers, lines, words=["arm"])
 
 
-def survival(study: Study, rows: Sequence[AutoAttackRow]) -> list[str]:
-    """Return, for each other arm, whether its difference from the treatment keeps its sign under AutoAttack.
-
-    Both differences are means over the seeds that both arms have, on the same images. A verdict on robustness that
-    rests on a difference whose sign changes is withdrawn.
-    """
-    lines = []
-    for eps in sorted({row["eps"] for row in rows}):
-        found = _shares(rows, eps)
-        ours = found.pop(study.treatment, {})
-        for arm, theirs in found.items():
-            seeds = sorted(ours.keys() & theirs.keys())
-            if not seeds:
-                continue
-            _, suite, robust = np.mean([ours[seed] - theirs[seed] for seed in seeds], axis=0)
-            kept = suite * robust > 0 or suite == robust
-            verdict = "the sign stays" if kept else "**the sign does not stay: verdicts that rest on it are withdrawn**"
-            lines.append(
-                f"{code(study.treatment)} minus {code(arm)} at eps {eps:g}/255, {count(len(seeds), 'seed')}: "
-                f"{suite:+.1f} points under the study's attacks, {robust:+.1f} under AutoAttack; {verdict}."
-            )
-    return lines
+def survival_list(study: Study) -> list[str]:
+    """Return, for each other arm, whether its difference from the treatment keeps its sign under AutoAttack."""
+    return [
+        f"{code(study.treatment)} minus {code(found.arm)} at eps {found.eps:g}/255, {count(found.seeds, 'seed')}: "
+        f"{found.suite:+.1f} points under the study's attacks, {found.robust:+.1f} under AutoAttack; "
+        + ("the sign stays." if found.kept else "**the sign does not stay**.")
+        for found in survivals(study)
+    ]

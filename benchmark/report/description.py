@@ -24,7 +24,7 @@ def frozen_from(study: Study, studies: Sequence[Study]) -> list[Study]:
 
 def same_recipe(study: Study, other: Study) -> bool:
     """Return whether two studies share the settings that are chosen with plain training, beside the epochs."""
-    recipe, others = (s.any_record["settings"]["recipe"] for s in (study, other))
+    recipe, others = (s.recipe(s.treatment) for s in (study, other))
     return all(recipe.get(key) == others.get(key) for key in _CHOSEN_WITH_PLAIN_TRAINING)
 
 
@@ -93,12 +93,12 @@ def _arm_text(study: Study, arm: str) -> str:
     if arm != study.treatment and treatment is not None and spec["method"] == treatment["method"]:
         differing = ", ".join(changes(spec, treatment))
         return f"as {code(study.treatment)}{', but ' if differing else ''}{differing}"
-    parts = [f"method {escape(spec['method'])}", f"augmentation {spec['augmentation']}", *_own_epochs(spec)]
+    parts = [f"method {escape(spec['method'])}", f"augmentation {spec['augmentation']}", *_own_recipe(spec)]
     return ", ".join(parts + settings_list(spec["settings"]))
 
 
 def changes(spec: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
-    """Return the differences of an arm from another: method, augmentation, epochs and settings ("noise = 1").
+    """Return the differences of an arm from another: method, augmentation, recipe and settings ("noise = 1").
 
     All settings are listed if the methods differ, since equal names need not mean the same.
     """
@@ -108,14 +108,15 @@ def changes(spec: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
     return [
         *([] if same else [f"method {escape(spec['method'])}"]),
         *([] if spec["augmentation"] == base["augmentation"] else [f"augmentation {spec['augmentation']}"]),
-        *([] if spec.get("epochs") == base.get("epochs") else _own_epochs(spec) or ["the recipe's epochs"]),
+        *([] if _own_recipe(spec) == _own_recipe(base) else _own_recipe(spec) or ["the study's recipe"]),
         *settings_list({key: value for key, value in new.items() if key not in old or old[key] != value}),
         *gone,
     ]
 
 
-def _own_epochs(spec: Mapping[str, Any]) -> list[str]:
-    return [count(spec["epochs"], "epoch")] if spec.get("epochs") else []
+def _own_recipe(spec: Mapping[str, Any]) -> list[str]:
+    epochs = [count(spec["epochs"], "epoch")] if spec.get("epochs") else []
+    return epochs + settings_list(spec.get("recipe") or {})
 
 
 def rows_table(study: Study) -> Table:

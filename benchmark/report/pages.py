@@ -18,9 +18,7 @@ from benchmark.analysis.study import Study
 from benchmark.analysis.trend import doses, longer, trends
 from benchmark.analysis.trials import FILE as TRIALS
 from benchmark.analysis.trials import read_trials
-from benchmark.evaluation.catalogue import scale_warning
-from benchmark.records.autoattack import FILE as AUTOATTACK
-from benchmark.records.autoattack import QUERIES, STEPS, read_rows
+from benchmark.evaluation.catalogue import STANDARD_QUERIES, STANDARD_STEPS, scale_warning
 from benchmark.records.schema import AutoAttackRow, CrosscheckRow
 from benchmark.report import answer, attack_tables, cost_tables, description, tables, words
 from benchmark.report.figures.differences import panels
@@ -90,9 +88,9 @@ def all_pages(
             add(page, "exploratory", study=study, endpoints=CONTRASTED)
             continue
         claims = answer.claims_table(study, [(claim.name, of[study.preset]) for claim, of in judged])
-        searched, attacked = (page.with_name(name) for name in (TRIALS, AUTOATTACK))
-        trials, twin = read_trials(searched) if searched.is_file() else None, cost_tables.twin(study, studies)
-        add(page, "study", study=study, claims=claims, trials=trials, autoattack=read_rows(attacked), twin=twin)
+        searched, twin = page.with_name(TRIALS), cost_tables.twin(study, studies)
+        trials = read_trials(searched) if searched.is_file() else None
+        add(page, "study", study=study, claims=claims, trials=trials, twin=twin)
     for name in _SHARED if studies else ():
         add(site.shared(name), name, compared=compared)
     if doses(studies):
@@ -102,13 +100,13 @@ def all_pages(
 
 def commands(study: Study, site: Site, compared: Mapping[str, Sequence[CrosscheckRow]]) -> list[str]:
     """Return the arguments of `python -m` that repeat a study and what lies beside its records: trials and attacks."""
-    folder, lines = site.study(study.preset).parent, [_command(study)]
-    if (trials := folder / TRIALS).is_file():
+    lines = [_command(study)]
+    if (trials := site.study(study.preset).with_name(TRIALS)).is_file():
         searched = read_trials(trials)["preset"]
         lines = [f"benchmark run {searched} --tuning", f"benchmark tune {searched}", *lines]
     if rows := compared.get(study.preset):
         lines.append(f"benchmark crosscheck {study.preset}{_selected(rows)}")
-    if attacked := read_rows(folder / AUTOATTACK):
+    if attacked := study.autoattack:
         images, eps = max(row["images"] for row in attacked), sorted({row["eps"] for row in attacked})
         at = ",".join(f"{value:g}" for value in eps)
         lines.append(f"benchmark autoattack {study.preset}{_selected(attacked)} --eps {at} --images {images}")
@@ -144,8 +142,8 @@ _CONSTANTS: dict[str, object] = {
     "CONTROL_KEEPS": CONTROL_KEEPS,
     "MIN_PAIRS_TO_TEST": MIN_PAIRS_TO_TEST,
     "OTHERS_KEEP": OTHERS_KEEP,
-    "QUERIES": QUERIES,
-    "STEPS": STEPS,
+    "STANDARD_QUERIES": STANDARD_QUERIES,
+    "STANDARD_STEPS": STANDARD_STEPS,
 }
 environment = Environment(
     loader=FileSystemLoader(Path(__file__).with_name("templates")),

@@ -158,11 +158,11 @@ def comparison_cell(pair: Comparison, interim: bool) -> str:
 def no_comparison(study: Study, endpoint: Any, arm: str) -> str:
     """Return the reason why there is no comparison with an arm on an endpoint."""
     if study.shared_seeds(arm):
-        if not ENDPOINTS[endpoint].undefined:
-            return "nothing was attacked"
+        if ENDPOINTS[endpoint].attacked:
+            return "not every run was attacked"
         finite = np.isfinite(study.values(endpoint)).sum(axis=1)
         named = [name for name in (study.treatment, arm) if finite[study.arms.index(name)] < len(study.done(name))]
-        return f"{series(map(code, named))} did not reach it in every seed"
+        return f"some runs of {series(map(code, named))} have no value"
     for name in (study.treatment, arm):
         if not study.seeds_with(name, "missing") and not study.done(name):
             return f"every run of {code(name)} diverged"
@@ -202,6 +202,7 @@ def reason_text(reason: Reason, treatment: str) -> str:
         "few seeds": f"{count(reason.number, 'seed')} cannot carry a test",
         "diverged": f"{count(reason.number, 'run')} of {code(treatment)} diverged",
         "control": "nothing shows that these attacks can recognise a robust network (see the positive control)",
+        "reversed": f"under AutoAttack the difference from {names} has the other sign",
         "incomplete": f"runs of {names} are missing or diverged",
     }[reason.kind]
 
@@ -223,10 +224,18 @@ def finding_cell(finding: Finding, study: Study) -> str:
     if finding.reason:
         return f"{text}:{BREAK}{reason_text(finding.reason, study.treatment)}"
     own = finding._replace(evidence=tuple(e for e in finding.evidence if e.study.preset == study.preset))
+    lines = [text, *map(spent_text, finding.spent)]
     if weakest := own.weakest:
         measured = "" if weakest.endpoint == "clean" else f"{weakest.study.short(weakest.endpoint)}: "
-        return f"{text}{BREAK}{measured}{evidence_text(weakest)}"
-    return f"{text}{BREAK}{BREAK.join(map(spent_text, finding.spent))}" if finding.spent else text
+        lines.append(f"{measured}{evidence_text(weakest)}")
+    if finding.apart:
+        lines.append(apart_text(*finding.apart))
+    return BREAK.join(lines)
+
+
+def apart_text(difference: float, p: float | None) -> str:
+    """Format the difference between the gains of two studies."""
+    return f"the two gains differ by {signed(difference)} (Welch p {p_equals(p)})"
 
 
 def short_title(study: Study) -> str:

@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from benchmark.analysis.claims import CONTROL_KEEPS, Standing, compared
+from benchmark.analysis.claims import CONTROL_KEEPS, OURS, Claim, Reason, judge, positive_control
 from benchmark.analysis.study import Study
 from benchmark.report.answer import where
-from benchmark.report.words import code, evidence_text, mean_text
+from benchmark.report.words import code, evidence_text, mean_text, reason_text
 from benchmark.settings.preset import Endpoint
 
 _BESIDE = "standard"  # the arm of a user who augments images and asks for the method's effect beside that
-_WORDS: dict[Standing, str] = {"better": "yes", "worse": "no", "equivalent": "equivalent", "open": "not resolved"}
+_WORDS = {"supported": "**yes**", "contradicted": "**no**", "equivalent": "**equivalent**"}
 
 
 def worth(studies: Sequence[Study]) -> list[str]:
@@ -40,26 +40,26 @@ def _of_each(studies: Sequence[Study], said: Callable[[Study], str]) -> str:
 
 def _judged(study: Study, endpoint: Endpoint) -> str:
     """Return the judgement against `standard`, or "" where the study does not test it."""
-    if endpoint not in study.endpoints or _BESIDE not in study.against:
-        return ""
-    evidence = compared(study, endpoint, _BESIDE)
-    if study.interim(_BESIDE):
-        return "interim"
-    return f"**{_WORDS[evidence.standing]}**, {evidence_text(evidence)}"
+    wish = Claim(name="wish", says="it is better", source=OURS, against=(_BESIDE,), decides=(endpoint,))
+    finding = judge(study, wish)
+    if finding.word in ("not tested", "interim"):
+        return "" if finding.word == "not tested" else finding.word
+    grounds = reason_text(finding.reason, study.treatment) if finding.reason else evidence_text(finding.evidence[0])
+    return f"{_WORDS.get(finding.judgement, finding.judgement)}, {grounds}"
 
 
 def _defence(study: Study) -> str:
     """Return the accuracy at the largest eps, which is the usual one, beside that of the positive control."""
-    last = dict(zip(study.arms, study.robust[:, :, -1], strict=True))  # arm -> (seed,)
-    ours = last[study.treatment]
+    ours = study.robust[study.arms.index(study.treatment), :, -1]  # (seed,)
     if not np.isfinite(ours).any():
         return ""
-    if study.to_come([]):
+    if study.to_come([]) or study.awaits_control:
         return "interim"
-    kept = f"{mean_text(ours, 1)}% at Linf {study.eps[-1]:g}/255"
-    control = study.positive_control
-    if control in last and np.isfinite(last[control]).any():  # it may have no run yet
-        kept += f" ({code(control)}: {mean_text(last[control], 1)}%)"
+    kept, control = f"{mean_text(ours, 1)}% at Linf {study.eps[-1]:g}/255", positive_control(study)
+    if control and not control.passed:
+        return f"not resolved, {reason_text(Reason('control'), study.treatment)}"
+    if control:
+        kept += f" ({code(str(study.positive_control))}: {mean_text(control.kept, 1)}%)"
     return f"**{'yes' if np.nanmean(ours) > CONTROL_KEEPS else 'no'}**, {kept}"
 
 

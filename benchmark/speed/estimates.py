@@ -65,10 +65,13 @@ def training_samples(run: Run) -> float:
     """Return the gradient samples of a run's training; virtual samples count as if they joined at the input.
 
     A method's own samples follow from its settings: `copies` in a share `p` of the steps, and `steps` of an attack.
+    The copies of Batch Augmentation include the image itself; stability training has one noisy copy.
     """
     recipe, method = run.preset.recipe, run.method
+    copies = getattr(method, "copies", 0)
+    copies = {"batch_augmentation": copies - 1, "stability": 1}.get(run.preset.arms[run.arm].method, copies)
     images = _training_images(run.preset.data) // recipe.batch_size * recipe.batch_size * run.epochs
-    return images * (1 + getattr(method, "p", 1.0) * getattr(method, "copies", 0) + getattr(method, "steps", 0))
+    return images * (1 + getattr(method, "p", 1.0) * copies + getattr(method, "steps", 0))
 
 
 def _training_images(data: DataSettings) -> int:

@@ -1,10 +1,10 @@
 """The cost of evaluation: joint over separate attacks, and a run's evaluation over its training."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -111,12 +111,17 @@ def _digits(device: torch.device) -> tuple[str, AttackedSet, Evaluation]:
     return "erm on digits", make_attacked_set(preset, 0, state.model, data), preset.evaluation
 
 
-def _trained(checkpoint: Path, data_root: Path | None, device: torch.device) -> tuple[str, AttackedSet, Evaluation]:
-    """Load a run's checkpoint and return the run's name, attacked images and suite."""
+def _load_run(checkpoint: Path) -> tuple[Mapping[str, Tensor], Mapping[str, Any], Preset]:
+    """Return a checkpoint's weights and description, and the preset of its run."""
     weights, about = load_weights(checkpoint)
     if "preset" not in about:
         raise UsageError(f"{checkpoint} does not name its run; take one from runs/<preset>/<arm>/.")
-    preset = load_preset(str(about["preset"]))
+    return weights, about, load_preset(str(about["preset"]))
+
+
+def _trained(checkpoint: Path, data_root: Path | None, device: torch.device) -> tuple[str, AttackedSet, Evaluation]:
+    """Load a run's checkpoint and return the run's name, attacked images and suite."""
+    weights, about, preset = _load_run(checkpoint)
     data = load_data(preset.data, data_roots(data_root))
     model = network(preset, data, None, weights).to(device)
     attacked = make_attacked_set(preset, int(about["seed"]), model, data.to(device))
@@ -135,8 +140,7 @@ def evaluation_lines(device: torch.device, checkpoint: Path | None, data_root: P
     if checkpoint is None:
         yield make_line(_EVALUATION, _OVER_TRAINING, [], {}, target=_LIMIT)
         return
-    weights, about = load_weights(checkpoint)
-    preset = load_preset(str(about.get("preset", "")))
+    weights, about, preset = _load_run(checkpoint)
     if _PLAIN not in preset.arms:
         raise UsageError(f"preset {preset.name} has no arm {_PLAIN!r}, over whose training evaluation is measured.")
     seeds = [seed for seed in preset.seeds if preset.evaluation.is_checked(seed)]

@@ -192,7 +192,7 @@ def autoattack_row(arm: str, seed: int, suite: int, robust: int, eps: float = 1.
         suite=suite,
         robust=robust,
         correct="",
-        weights="0" * 16,
+        weights="",  # as planted records have
         package="pyautoattack 0.2.0",
         device="cpu",
     )

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from benchmark.analysis.comparisons import comparisons, outcome
-from benchmark.analysis.endpoints import ENDPOINTS, POINTS
+from benchmark.analysis.endpoints import ENDPOINTS
 from benchmark.analysis.exploratory import DECIDE, contrasts
 from benchmark.analysis.paired import MIN_PAIRS_TO_TEST, Floats
 from benchmark.analysis.study import Study
@@ -99,7 +99,7 @@ def _figure(groups: Sequence[tuple[str, Study, Sequence[str]]], margin: float, l
     units = {ENDPOINTS[endpoint].unit for endpoint in shown}
     with canvas(whole) as figure:
         for endpoint, left in zip(shown, _LEFT, strict=False):  # there may be one
-            band = margin if ENDPOINTS[endpoint].unit == POINTS else 0.0
+            band = margin if ENDPOINTS[endpoint].margin else 0.0
             found = [rows(study, endpoint) for _, study, _ in groups]
             limits = frame(
                 [row for of, (_, _, arms) in zip(found, groups, strict=True) for arm in arms if (row := of[arm])],

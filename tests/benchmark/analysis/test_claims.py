@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import planted
+import planted_site
 import pytest
 from scipy import stats
 
@@ -21,7 +22,7 @@ from benchmark.analysis.claims import (
 )
 from benchmark.analysis.comparisons import outcome
 from benchmark.analysis.study import Study, load_study
-from benchmark.records.schema import Record
+from benchmark.records.schema import AutoAttackRow, Record
 
 Counts = dict[str, Sequence[int]]
 Records = list[Record]
@@ -150,6 +151,9 @@ def test_the_weakest_comparison_is_of_the_standing_that_decides_and_of_the_large
     contradicted = judged("generalization", study(erm=[882, 884, 881, 883, 881])).weakest
     assert contradicted is not None
     assert (contradicted.arm, contradicted.standing) == ("erm", "worse")
+    unreached = of_case("convergence", "an accuracy that some runs never reached").weakest
+    assert unreached is not None
+    assert (unreached.endpoint, unreached.pair) == ("images", None)
 
 
 # Why nothing is judged, and what is judged where something is missing.
@@ -264,7 +268,7 @@ def test_robustness_waits_for_a_positive_control_that_is_robust(control: Any, pa
     assert found.passed is passed
     finding = judged("robustness", records)
     assert finding.judgement == ("supported" if passed else "not resolved")
-    assert finding.reason == (None if passed else Reason("control"))
+    assert finding.reason == (None if passed else Reason("control") if control else Reason("interim", number=1))
     assert judged("generalization", records).judgement == "supported"
     assert judged("robustness", planted_study(all_arms(), curves=CURVES)).judgement == "supported"  # names none
 
@@ -294,6 +298,30 @@ def test_a_control_passes_where_all_its_seeds_are_more_robust_than_every_other_r
     assert found.passed is passed
     assert found.kept.tolist() == [left / 2 for left in control]
     assert found.others == pytest.approx(max(others) / 2 if others else np.nan, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ([("standard", 110, 98)], None),  # SBA's 120 and 100
+        ([("standard", 110, 102), ("mixup", 100, 90)], Reason("reversed", ("standard",))),
+        ([("hard_labels", 110, 102)], None),  # an arm of another claim
+        ([("standard", 110, 100)], Reason("reversed", ("standard",))),  # nothing is left of the difference
+    ],
+)
+def test_robustness_is_not_resolved_where_autoattack_turns_the_sign(
+    rows: list[tuple[str, int, int]], reason: Reason | None
+) -> None:
+    attacked = [planted_site.autoattack_row(arm, 0, *left) for arm, *left in (("sba", 120, 100), *rows)]
+    found = load_study("planted", planted_study(all_arms(), curves=CURVES), attacked)
+    finding = judge(found, CLAIMS["robustness"])
+    assert (finding.judgement, finding.reason) == ("not resolved" if reason else "supported", reason)
+    assert judge(found, CLAIMS["generalization"]).judgement == "supported"
+    other_eps: list[AutoAttackRow] = [{**row, "eps": 0.5} for row in attacked]
+    # of a run that was repeated since
+    other_weights: list[AutoAttackRow] = [{**row, "weights": "0" * 16} for row in attacked]
+    for rows_ in (other_eps, other_weights):
+        assert judge(load_study("planted", [*found.records.values()], rows_), CLAIMS["robustness"]).reason is None
 
 
 # A claim of two studies.

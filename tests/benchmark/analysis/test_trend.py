@@ -1,6 +1,8 @@
 """The gain over training images: which studies belong together, and a planted slope with SciPy's test."""
 
+import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import planted
@@ -32,6 +34,15 @@ def sized(images: int, gain: int, seeds: int = 5, epochs: int | None = None, **c
 GROUP = [sized(images, gain) for images, gain in zip(SIZES, (12, 9, 7, 1), strict=True)]
 
 
+def changed(study: Study, part: str, key: str, value: object, arm: str | None = None) -> Study:
+    """The study with another setting in the records of an arm (None: of all)."""
+    records = copy.deepcopy([*study.records.values()])
+    for record in records:
+        if arm in (None, record["arm"]):
+            record["settings"][part][key] = value
+    return replace(study, records={(record["arm"], record["seed"]): record for record in records})
+
+
 def slopes(group: Sequence[Study], arm: str) -> list[float]:
     """The least-squares slope of each seed against log2 of the images."""
     x = [np.log2(images) for images in SIZES]
@@ -44,6 +55,14 @@ def test_studies_of_as_many_steps_and_another_size_are_a_group() -> None:
     assert doses([other, *reversed(GROUP), long]) == [GROUP]
     assert longer(GROUP, [other, *GROUP, long]) == [long]
     assert doses(GROUP[:2]) == []
+    assert doses([*GROUP[:2], changed(GROUP[2], "evaluation", "eps", [1.0, 2.0, 3.0])]) == []  # another area
+    assert doses([*GROUP[:2], changed(GROUP[2], "evaluation", "checks", {"seeds": [0]})]) != []
+
+
+def test_an_arm_with_other_settings_in_one_size_has_no_trend() -> None:
+    other = changed(GROUP[2], "arm", "settings", {"alpha": 0.3}, arm="mixup")
+    assert {trend.arm for trend in trends(GROUP, "clean")} == {"standard", "mixup"}
+    assert {trend.arm for trend in trends([*GROUP[:2], other, GROUP[3]], "clean")} == {"standard"}
 
 
 @pytest.mark.parametrize("arm", ["standard", "mixup"])

@@ -13,7 +13,6 @@ from torch import Tensor
 from benchmark.evaluation import strong_attack
 from benchmark.evaluation.attacks import Radius
 from benchmark.evaluation.joint import AttackedSet, survivors
-from benchmark.records.autoattack import add_row, read_rows
 from benchmark.records.outcomes import unpack_bits
 from benchmark.settings.preset import Attack
 
@@ -24,8 +23,8 @@ FEW = ("--images", "16")
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """AutoAttack cut short."""
-    monkeypatch.setattr(strong_attack, "STEPS", 3)
-    monkeypatch.setattr(strong_attack, "QUERIES", 10)
+    monkeypatch.setattr(strong_attack, "STANDARD_STEPS", 3)
+    monkeypatch.setattr(strong_attack, "STANDARD_QUERIES", 10)
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
@@ -103,15 +102,3 @@ def test_a_radius_is_a_number_above_0(say: Say, text: str) -> None:
     said = say("autoattack", "smoke", f"--eps={text}")
     assert said.code == 2
     assert "write" in said.error
-
-
-def test_rows_are_sorted_and_a_newer_one_takes_the_place_of_an_older(tmp_path: Path) -> None:
-    row: Any = dict.fromkeys(("suite", "clean", "robust"), 1) | dict.fromkeys(("correct", "package", "device"), "x")
-    row |= {"arm": "b", "seed": 1, "eps": 1.0, "images": 8, "weights": "0" * 16}
-    path = tmp_path / "p" / "autoattack.json"
-    for changes in ({}, {"arm": "a"}, {"seed": 0}, {"images": 9, "robust": 0}):
-        add_row(path, row | changes, tmp_path / "runs" / "lock")
-    assert [(r["arm"], r["seed"], r["images"]) for r in read_rows(path)] == [("a", 1, 8), ("b", 0, 8), ("b", 1, 9)]
-    path.write_text('{"rows": [{"arm": "a"}]}')
-    with pytest.raises(Exception, match=r"autoattack\.json cannot be read"):
-        read_rows(path)

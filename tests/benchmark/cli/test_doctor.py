@@ -12,6 +12,7 @@ from saying import Say
 from benchmark.cli import doctor
 from benchmark.data.catalogue import DATASETS
 from benchmark.data.load import data_roots
+from benchmark.networks.build import build_model
 from benchmark.records.store import read_study
 from benchmark.runtime.console import duration
 from benchmark.runtime.errors import DataError
@@ -136,6 +137,17 @@ def test_samples_of_training_are_those_of_the_records_and_samples_of_attacks_bou
         spent = record["cost"]
         assert spent["train_gradients"] == pytest.approx(estimates.training_samples(run), rel=0.02)
         assert spent["attack_gradients"] <= bound
+
+
+@pytest.mark.parametrize("method", ["batch_augmentation", "stability", "adversarial", "mixup"])
+def test_samples_of_training_count_the_virtual_samples_of_a_step(method: str) -> None:
+    preset = load_preset("smoke", (f"arms.mine={{method = '{method}', augmentation = 'none'}}", "recipe.epochs=1"))
+    (run,) = make_plan(preset, ["mine"], [0])
+    images, labels = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(4)
+    model = build_model("small", (255 * images).byte(), 10, 0)
+    step = run.method(model, images, labels, generator=torch.Generator().manual_seed(0))
+    whole = 1297 // 64 * 64  # training images of digits
+    assert estimates.training_samples(run) == pytest.approx(whole * (1 + step.virtual / 4))
 
 
 def test_the_table_multiplies_samples_runs_and_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

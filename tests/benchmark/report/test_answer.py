@@ -10,7 +10,7 @@ from attacked_records import rows
 from benchmark.analysis.claims import findings
 from benchmark.analysis.study import Study, load_study
 from benchmark.records.schema import Record
-from benchmark.report.answer import Answer, answer, claims_table
+from benchmark.report.answer import Answer, alt, answer, claims_table
 
 FEW = {"sba": 870, "standard": 861, "erm": 830, "mixup": 856}
 
@@ -41,6 +41,32 @@ def test_copies_and_originals_may_differ() -> None:
     other = planted_site.study("copy", "Copy", FEW, data={"name": "cifar10_jpeg"}, model="another")
     (line,) = found(*official, *other).below
     assert "twin" not in line
+
+
+def test_a_copy_with_runs_to_come_is_interim_and_neither_agrees_nor_differs() -> None:
+    official = planted_site.study("official", "Official", FEW)
+    copy = planted_site.study("copy", "Copy", FEW, data={"name": "cifar10_jpeg"})
+    (line,) = found(*official, *(record for record in copy if record["seed"] < 2)).below
+    assert "generalization interim" in line
+    assert "agrees" not in line
+    assert "differs" not in line
+
+
+def test_a_claim_of_two_studies_that_differ_says_by_how_much() -> None:
+    first = planted_site.study("cifar10_10k_cpu", "First", FEW | {"sba": 881})
+    second = planted_site.study("cifar10_10k_conv_cpu", "Second", FEW | {"sba": 861})
+    table = rows(found(*first, *second).table)
+    for cell in list(table["one network"].values())[-2:]:
+        assert cell.startswith("contradicted, ")
+        assert ", the two gains differ by +2.00 (Welch p < .0001)" in cell
+
+
+def test_the_alternative_text_lists_the_arms_that_the_figure_draws() -> None:
+    arms = FEW | {"cutmix": 866}
+    (study,) = studies(planted_site.study("x", "X", arms, analysis={"relatives": ["cutmix"]}))
+    assert "cutmix" in alt([study], claims_alone=False)
+    assert "cutmix" not in alt([study], claims_alone=True)
+    assert "standard +0.90, erm" in alt([study], claims_alone=True)
 
 
 def test_copies_are_the_answer_while_there_is_nothing_official() -> None:

@@ -1,11 +1,9 @@
 """Tables of robustness and checks with planted values; the figures that they show are those that the checks record."""
 
-from pathlib import Path
 from statistics import fmean, stdev
 
 import planted
 import planted_site
-import pytest
 import torch
 from attacked_records import COUNTS, FIRM, SLOW, STEEP, area, attacked_curves, l2_attacked, points, rows
 from planted import costly_checks
@@ -15,18 +13,16 @@ from benchmark.analysis.study import Study, load_study
 from benchmark.evaluation.attacks import FrozenModel
 from benchmark.evaluation.joint import AttackedSet, attack_jointly
 from benchmark.evaluation.sanity_checks import case_of, run_checks
-from benchmark.records.schema import Record
+from benchmark.records.schema import AutoAttackRow, Record
 from benchmark.report.attack_tables import (
     attack_table,
     check_columns,
     checked,
     checks_table,
-    read_crosschecks,
     robustness_table,
-    survival,
+    survival_list,
     undisturbed_table,
 )
-from benchmark.runtime.errors import RunError
 from benchmark.settings.preset import Attack, Checks, Evaluation
 
 
@@ -200,17 +196,13 @@ def test_the_columns_are_figures_that_the_checks_record() -> None:
 # Other packages.
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"row": []}'])
-def test_a_damaged_crosscheck_is_named(tmp_path: Path, text: str) -> None:
-    (tmp_path / "planted").mkdir()
-    (tmp_path / "planted" / "crosscheck.json").write_text(text)
-    with pytest.raises(RunError, match=r"crosscheck\.json cannot be read .*Delete it and repeat `nox -s crosscheck`"):
-        read_crosschecks(tmp_path)
+def test_only_arms_with_a_shared_attacked_seed_and_as_many_images_are_compared_under_autoattack() -> None:
+    def said(*rows: AutoAttackRow) -> list[str]:
+        return survival_list(load_study("planted", planted.study(COUNTS), rows))
 
-
-def test_only_arms_with_a_shared_attacked_seed_are_compared_under_autoattack() -> None:
-    planted_study = study(planted.study(COUNTS))
     apart = [planted_site.autoattack_row("standard", 0, 100, 90), planted_site.autoattack_row("sba", 1, 100, 90)]
-    assert survival(planted_study, apart) == []
-    (line,) = survival(planted_study, [*apart, planted_site.autoattack_row("standard", 1, 90, 95)])
+    assert said(*apart) == []
+    other: AutoAttackRow = {**planted_site.autoattack_row("standard", 1, 90, 95), "images": 100, "clean": 95}
+    assert said(*apart, other) == []
+    (line,) = said(*apart, planted_site.autoattack_row("standard", 1, 90, 95))
     assert "1 seed: +5.0 points under the study's attacks, -2.5 under AutoAttack; **the sign does not stay" in line

@@ -93,6 +93,17 @@ def test_the_old_normalisation_is_said_where_it_was_used() -> None:
     assert setup(load_study("planted", records), "Normalisation") == []
 
 
+def test_an_arms_own_recipe_is_told_and_counts_as_its_recipe() -> None:
+    records = planted.study({"sba": [870], "standard": [870]})
+    for record in records:
+        if record["arm"] == "standard":
+            record["settings"]["arm"]["recipe"] = {"learning_rate": 0.2, "weight_decay": 0.002}
+    study = load_study("planted", records)
+    assert rows(arms_table(study))["standard"]["what it is"].endswith("learning_rate = 0.2, weight_decay = 0.002")
+    assert study.recipe("standard")["weight_decay"] == 0.002
+    assert study.recipe("sba") == study.any_record["settings"]["recipe"]
+
+
 def test_arms_of_the_treatments_method_are_told_by_what_differs() -> None:
     records = planted.study({name: [870] for name in ("sba", "standard", "sba_often", "sba_again", "adversarial")})
     for record in records:

@@ -73,8 +73,9 @@ def test_the_second_panel_shows_the_area_under_the_curves() -> None:
     assert np.array(row_of(study, area, "standard")["|"].get_xdata()) == pytest.approx(areas["sba"] - areas["standard"])
 
 
-def test_0_and_the_margin_around_it_are_marked_in_both_panels() -> None:
-    for axes in panels(planted_study(COUNTS, margin=3.0)):
+def test_0_and_the_margin_around_it_are_marked_in_both_panels_of_accuracy() -> None:
+    study = planted_study(COUNTS, endpoints=["clean", "learning", "area", "eps"], margin=3.0)
+    for axes in drawn(differences_figure, study).axes:
         (band,) = (patch for patch in axes.patches if isinstance(patch, Rectangle))
         assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((-3, 3))
         (zero,) = (line for line in axes.lines if line.get_transform() != axes.transData)
@@ -214,6 +215,6 @@ def test_the_panels_are_the_first_two_endpoints_that_the_study_names(
 ) -> None:
     figure = drawn(differences_figure, planted_study(COUNTS, endpoints=endpoints, margin=3.0))
     assert [text.get_text() for text in figure.texts] == [*titles, label]
-    units = [ENDPOINTS[endpoint].unit for endpoint in endpoints[:2]]
+    margins = [ENDPOINTS[endpoint].margin for endpoint in endpoints[:2]]
     bands = [any(isinstance(patch, Rectangle) for patch in axes.patches) for axes in figure.axes]
-    assert bands == [unit == "points" for unit in units]  # the margin is in points
+    assert bands == margins  # the margin is one of accuracy
