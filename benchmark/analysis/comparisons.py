@@ -1,7 +1,7 @@
 """Comparisons of a study's arms on one endpoint, with their outcomes; and every arm against itself."""
 
+from functools import lru_cache
 from typing import Literal
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -24,9 +24,9 @@ Outcome = Literal[
     "equivalent",
     "not resolved",
 ]
-_made: WeakKeyDictionary[Study, dict[Endpoint, dict[str, Comparison | None]]] = WeakKeyDictionary()
 
 
+@lru_cache(maxsize=256)
 def comparisons(study: Study, endpoint: Endpoint) -> dict[str, Comparison | None]:
     """Compare the treatment with each named arm over the seeds that both finished; Holm within each family.
 
@@ -45,13 +45,6 @@ def comparisons(study: Study, endpoint: Endpoint) -> dict[str, Comparison | None
             f"study {study.preset} did not name the endpoint {endpoint!r} before its runs; named: "
             f"{', '.join(study.endpoints)}. A new endpoint needs new runs, of a preset that names it."
         )
-    made = _made.setdefault(study, {})
-    if endpoint not in made:
-        made[endpoint] = _compare_families(study, endpoint)
-    return made[endpoint]
-
-
-def _compare_families(study: Study, endpoint: Endpoint) -> dict[str, Comparison | None]:
     values, measure = study.values(endpoint), ENDPOINTS[endpoint]
     treatment = values[study.arms.index(study.treatment)]
     margin = float(study.analysis["margin"]) if measure.margin else None

@@ -68,10 +68,11 @@ def _suite_survivors(record: Record, eps: float) -> NDArray[np.bool_]:
     Raises:
         UsageError: it did not attack there.
     """
-    outcomes = attacks_at(record, "Linf", eps)
-    if not outcomes or not record["robustness"]:
+    robustness = record["robustness"]
+    outcomes = attacks_at(robustness, "Linf", eps) if robustness else []
+    if not outcomes or not robustness:
         own = ", ".join(f"{value:g}" for value in record["settings"]["evaluation"]["eps"])
         raise UsageError(f"{record['preset']} made no attack at eps = {eps:g}/255; its own are {own}: --eps.")
-    n = record["robustness"]["n"]
+    n = robustness["n"]
     found: NDArray[np.bool_] = np.logical_and.reduce([unpack_bits(outcome["correct"], n) for outcome in outcomes])
     return found

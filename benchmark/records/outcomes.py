@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.records.schema import AttackOutcome, Record
+from benchmark.records.schema import AttackOutcome, Record, Robustness
 
 Floats = NDArray[np.float64]
 
@@ -62,22 +62,22 @@ def robust_curve(record: Record, norm: str, eps: Floats) -> Floats:
     Raises:
         ValueError: there was no attack at one of the eps, or its outcomes are damaged.
     """
-    if record["robustness"] is None:
+    robustness = record["robustness"]
+    if robustness is None:
         return np.full(len(eps), np.nan)
-    n = record["robustness"]["n"]
-    counts = [int(unpack_bits(record["robustness"]["clean"], n).sum())]
+    n = robustness["n"]
+    counts = [int(unpack_bits(robustness["clean"], n).sum())]
     for value in eps[1:]:
-        outcomes = [unpack_bits(attack["correct"], n) for attack in attacks_at(record, norm, float(value))]
+        outcomes = [unpack_bits(attack["correct"], n) for attack in attacks_at(robustness, norm, float(value))]
         if not outcomes:
             raise ValueError(f"no {norm} attack at eps = {value:g}")
         counts.append(int(np.logical_and.reduce(outcomes).sum()))
     return 100.0 * np.array(counts) / n
 
 
-def attacks_at(record: Record, norm: str, eps: float) -> list[AttackOutcome]:
+def attacks_at(robustness: Robustness, norm: str, eps: float) -> list[AttackOutcome]:
     """Return the outcomes of the attacks at one norm and eps, in the order in which they ran."""
-    attacks = [] if record["robustness"] is None else record["robustness"]["attacks"]
-    return [attack for attack in attacks if attack["norm"] == norm and attack["eps"] == eps]
+    return [attack for attack in robustness["attacks"] if attack["norm"] == norm and attack["eps"] == eps]
 
 
 def learning_curve(record: Record) -> tuple[Floats, Floats, Floats]:

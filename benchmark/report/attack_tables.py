@@ -11,8 +11,8 @@ from benchmark.analysis.paired import Floats
 from benchmark.analysis.study import Study
 from benchmark.analysis.survival import shares, survivals
 from benchmark.evaluation.catalogue import SANITY_CHECKS, Column
-from benchmark.records.outcomes import unpack_bits
-from benchmark.records.schema import AttackOutcome, AutoAttackRow, CrosscheckRow, Record, Robustness
+from benchmark.records.outcomes import attacks_at, unpack_bits
+from benchmark.records.schema import AutoAttackRow, CrosscheckRow, Record, Robustness
 from benchmark.report.tables import Table
 from benchmark.report.words import code, count, mean_and_sd, mean_text
 
@@ -46,7 +46,7 @@ def attack_table(study: Study) -> Table:
     found = {arm: _attacked(study, arm) for arm in study.arms}
     eps = float(study.analysis["eps"])
     first = next((run for runs in found.values() for run in runs), None)
-    names = [f"{attack['attack']} ({attack['steps']})" for attack in _at(first, eps)] if first else []
+    names = [f"{a['attack']} ({a['steps']})" for a in attacks_at(first, "Linf", eps)] if first else []
     rows = []
     for arm, runs in found.items():
         left = np.array([_after_attacks(run, eps) for run in runs]).reshape(len(runs), len(names) + 1)
@@ -56,13 +56,9 @@ def attack_table(study: Study) -> Table:
     return Table(["arm", "no attack", *names, "zero gradients, %", "median margin"], rows)
 
 
-def _at(robustness: Robustness, eps: float) -> list[AttackOutcome]:
-    return [attack for attack in robustness["attacks"] if (attack["norm"], attack["eps"]) == ("Linf", eps)]
-
-
 def _after_attacks(robustness: Robustness, eps: float) -> Floats:
     """Return the points left without attack and after each Linf attack at eps, in attack order."""
-    outcomes = [robustness["clean"], *(attack["correct"] for attack in _at(robustness, eps))]
+    outcomes = [robustness["clean"], *(attack["correct"] for attack in attacks_at(robustness, "Linf", eps))]
     bits = np.logical_and.accumulate([unpack_bits(text, robustness["n"]) for text in outcomes])
     return np.asarray(100.0 * bits.sum(axis=1) / robustness["n"])
 

@@ -288,8 +288,7 @@ def lengths_table(studies: Sequence[Study], endpoint: Endpoint) -> Table:
 
 
 def _gain_text(test: PairedT) -> str:
-    ends = "" if test.low is None else f"{TIE}[{signed(test.low)},{TIE}{signed(test.high)}]"
-    return f"{signed(test.difference)}{ends}"
+    return f"{signed(test.difference)}{span(test)}"
 
 
 # Every arm against itself, and where the runs ran.
@@ -309,7 +308,7 @@ def self_table(study: Study) -> Table | None:
 def _self_cells(pair: Comparison | None) -> list[str]:
     if pair is None:
         return ["-"] * 4
-    return [f"{signed(pair.difference)} {span(pair)}".strip(), *map(p_text, (pair.p, pair.holm, pair.welch))]
+    return [f"{signed(pair.difference)}{span(pair)}", *map(p_text, (pair.p, pair.holm, pair.welch))]
 
 
 def false_alarms(study: Study) -> str:

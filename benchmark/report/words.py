@@ -9,7 +9,7 @@ import numpy as np
 from benchmark.analysis.claims import Evidence, Finding, Reason, Spent
 from benchmark.analysis.comparisons import outcome
 from benchmark.analysis.endpoints import ENDPOINTS, POINTS
-from benchmark.analysis.paired import MIN_PAIRS_TO_TEST, Comparison, Floats
+from benchmark.analysis.paired import MIN_PAIRS_TO_TEST, Comparison, Floats, PairedT
 from benchmark.analysis.published import data_set
 from benchmark.analysis.study import Study
 
@@ -123,9 +123,9 @@ def mean_and_sd(values: Floats) -> str:
 # Comparisons.
 
 
-def span(pair: Comparison) -> str:
-    """Format the 95% interval: "[+0.12, +0.84]", or ""."""
-    return "" if pair.low is None else f"[{signed(pair.low)},{TIE}{signed(pair.high)}]"
+def span(pair: Comparison | PairedT) -> str:
+    """Format the 95% interval behind a difference: " [+0.12, +0.84]", or ""."""
+    return "" if pair.low is None else f"{TIE}[{signed(pair.low)},{TIE}{signed(pair.high)}]"
 
 
 def interval(low: float | None, high: float | None) -> str:
@@ -152,7 +152,7 @@ def comparison_cell(pair: Comparison, interim: bool) -> str:
     if kind == "constant differences":
         return f"{_amount(pair)} in each seed{BREAK}{kind}, not tested"
     decided = f"**{kind}**" if kind.startswith(("higher", "lower", "equivalent")) else kind
-    return f"{_amount(pair)}{TIE}{span(pair)}{BREAK}p{TIE}{p_text(pair.holm)}, {decided}"
+    return f"{_amount(pair)}{span(pair)}{BREAK}p{TIE}{p_text(pair.holm)}, {decided}"
 
 
 def no_comparison(study: Study, endpoint: Any, arm: str) -> str:
@@ -179,7 +179,7 @@ def evidence_text(evidence: Evidence) -> str:
         return f"{code(evidence.arm)}: {no_comparison(evidence.study, evidence.endpoint, evidence.arm)}"
     if pair.n < MIN_PAIRS_TO_TEST or evidence.study.interim(evidence.arm):
         return f"{_amount(pair)} from {code(evidence.arm)} ({count(pair.n, 'seed')})"
-    return f"{_amount(pair)} {span(pair) + ' ' if pair.low is not None else ''}from {code(evidence.arm)}"
+    return f"{_amount(pair)}{span(pair)} from {code(evidence.arm)}"
 
 
 def spent_text(spent: Spent) -> str:

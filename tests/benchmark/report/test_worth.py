@@ -79,7 +79,7 @@ def test_the_list_of_the_method_card_follows_from_the_committed_records() -> Non
     assert clean
     assert price
     where = r" `standard` on (.+?) with ([\d,]+) images"
-    stated = re.findall(rf"([+-]\d+\.\d\d) \[[^]]+\] from{where}", clean[0])
+    stated = re.findall(rf"([+-]\d+\.\d\d)\s\[[^]]+\] from{where}", clean[0])
     assert stated
     assert re.findall(rf"(\d\.\d\d)x the FLOPs of{where}", price[0])
     for value, title, images in stated:
