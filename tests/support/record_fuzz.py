@@ -125,6 +125,7 @@ def whole_record() -> Any:
     record["checks"] = planted.costly_checks(1, "odd")
     record["data"]["skipped"] = {"a/1.png": "truncated"}
     record["environment"] |= {"deterministic": "off"}
+    record["analysis"] |= {"relatives": ["cutmix"], "positive_control": "adversarial", "exploratory": False}
     record["final_weights_hash"] = "0123456789abcdef"
     return planted.completed(record)
 
@@ -134,8 +135,7 @@ def fuzz(folder: Path, every: int = 1) -> tuple[Counter[str], list[str]]:
     record = whole_record()
     others: list[Any] = [planted.record(arm, seed, 860) for arm in ("sba", "standard", "mixup") for seed in range(2)]
     for other in others:
-        other["environment"], other["data"] = record["environment"], record["data"]
-        other["final_weights_hash"] = record["final_weights_hash"]
+        other |= {key: record[key] for key in ("environment", "data", "analysis", "final_weights_hash")}
     planted.write(folder, others)
     counts, bad = Counter[str](), list[str]()
     for case in list(cases(record))[::every]:
