@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark.data.decode import UnreadableImageError, read_rgb
+from benchmark.data.decode import UnreadableImageError, is_shortage, read_rgb
 from benchmark.data.folders import File, missing_data, print_left_out, scan
 from benchmark.data.images import Source, Split
 from benchmark.data.pickled import UnsafePickleError, load_plain
@@ -359,7 +359,9 @@ def _pixels(path: Path) -> np.ndarray | str:
         if not start.startswith(PNG):
             return "are named .png and are none"
         image = read_rgb(path)
-    except (OSError, UnreadableImageError):
+    except (OSError, UnreadableImageError) as error:
+        if is_shortage(error):
+            raise
         return "cannot be read"
     if image.size != (PIXELS, PIXELS):
         return f"are not {PIXELS} x {PIXELS} but {image.size[0]} x {image.size[1]}"

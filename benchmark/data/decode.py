@@ -1,5 +1,6 @@
 """Image files in, upright 8-bit RGB images out."""
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ def read_rgb(path: Path) -> Image.Image:
 
     Raises:
         UnreadableImageError: the file is missing, empty, damaged, of another format or has such pixels.
+        OSError: this machine has no memory or file handles left, which says nothing of the file.
     """
     try:
         with Image.open(path, formats=sorted(set(FORMATS.values()))) as file:
@@ -52,8 +54,15 @@ def read_rgb(path: Path) -> Image.Image:
     except UnidentifiedImageError as error:
         raise UnreadableImageError("it is no image of a known format") from error
     except Exception as error:  # damaged files make Pillow raise almost anything
+        if is_shortage(error):
+            raise
         reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
         raise UnreadableImageError(" ".join(reason.split())) from error
+
+
+def is_shortage(error: Exception) -> bool:
+    """Return whether an error is due to this machine, which has no memory or file handles left."""
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def _refuse_unscaled(file: Image.Image) -> None:

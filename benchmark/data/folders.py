@@ -358,9 +358,14 @@ def image_folder(listing: Listing, pixels: int) -> Source:
 
 
 def _decode(folder: Path, paths: Names, labels: Tensor, pixels: int) -> Split:
+    images = np.empty((len(paths), 3, pixels, pixels), dtype=np.uint8)
+
+    def fill(row: int) -> None:
+        images[row] = decode_image(folder / os.fsdecode(paths[row]), pixels).transpose(2, 0, 1)
+
     with ThreadPoolExecutor() as pool:
-        images = list(pool.map(lambda path: decode_image(folder / os.fsdecode(path), pixels), paths))
-    return Split(torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy()), labels)
+        list(pool.map(fill, range(len(paths))))
+    return Split(torch.from_numpy(images), labels)
 
 
 def decode_image(path: Path, pixels: int) -> np.ndarray:

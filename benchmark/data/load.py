@@ -208,7 +208,7 @@ def _load(path: Path, source: Source) -> tuple[Split, Split, str]:
     try:
         train, test, fingerprint = Split(*kept["train"]), Split(*kept["test"]), kept["fingerprint"]
         unchanged = source.digest(train, test)[:FINGERPRINT] == fingerprint
-    except (KeyError, TypeError, AttributeError) as error:  # a changed byte in the archive's own tables
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:  # a changed byte in its own tables
         raise DamagedFileError("it holds something else than images and labels") from error
     if not unchanged:
         raise DamagedFileError("its images or labels have changed")

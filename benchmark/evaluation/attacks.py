@@ -214,8 +214,8 @@ def perturb(
         draws: with one seed for each image.
 
     Raises:
-        RuntimeError: the attack changed the network's weights, buffers or modes, or left the ball. This is a defect
-            of the attack or of the network: no robustness figure may come from it.
+        RuntimeError: the attack changed the network's weights, buffers or modes, left the ball or left [0, 1]. This is
+            a defect of the attack or of the network: no robustness figure may come from it.
     """
     before, modes = state_hash(model), [module.training for module in model.modules()]
     with isolated_generators(), ImageStreams(draws.images):
@@ -224,10 +224,12 @@ def perturb(
     if state_hash(model) != before or [module.training for module in model.modules()] != modes:
         raise RuntimeError(f"attack {attack.name} changed the network's state; its result is void.")
     distance = largest_distance(adversarial - images, radius.norm)
-    inside = distance <= radius.pixels * (1 + TOLERANCE) + TOLERANCE / 10
-    if not (inside and adversarial.min() >= 0 and adversarial.max() <= 1):
+    if not distance <= radius.pixels * (1 + TOLERANCE) + TOLERANCE / 10:
         hint = " An attack without an L2 form has linf_only=True in its row of ATTACKS." if radius.norm == "L2" else ""
-        raise RuntimeError(f"attack {attack.name} left the ball {radius}: |delta| = {distance} in [0, 1].{hint}")
+        raise RuntimeError(f"attack {attack.name} left the ball {radius}: |delta| = {distance}.{hint}")
+    low, high = float(adversarial.min()), float(adversarial.max())
+    if low < 0 or high > 1:
+        raise RuntimeError(f"attack {attack.name} returned pixels from {low} to {high}, outside of [0, 1].")
     return adversarial
 
 

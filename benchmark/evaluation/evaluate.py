@@ -71,8 +71,9 @@ def accuracy(recipe: Recipe, model: nn.Module, split: Images, group: Group = ALO
     mine = range(len(split.labels))[group.rank :: group.size]
     right, problem = 0, ""
     try:
-        logits, labels = clean_logits(recipe, model, split, mine)
-        right = int((logits.argmax(1) == labels).sum())
+        if mine:  # of more processes than images, some have none
+            logits, labels = clean_logits(recipe, model, split, mine)
+            right = int((logits.argmax(1) == labels).sum())
     except FloatingPointError as error:
         problem = str(error)
     if group.any(bool(problem)):

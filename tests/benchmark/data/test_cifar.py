@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from saying import Say
 from tiny_study import pixels_of
+from torch import Tensor
 
 from benchmark.data import cifar as reader
 from benchmark.data.cifar import CIFAR10, CIFAR100, Cifar, canonical, class_digests, digest, find, image_folder_in
@@ -25,6 +26,7 @@ from benchmark.data.images import Source, Split
 from benchmark.data.load import Data, load_data
 from benchmark.data.synthetic import write_cifar
 from benchmark.runtime.errors import DataError
+from benchmark.runtime.files import cache_folder
 from benchmark.settings.preset import DataSettings
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -91,6 +93,33 @@ def test_official_files_that_may_not_be_opened_are_one_message(
     monkeypatch.setattr("torchvision.datasets.utils.check_integrity", denied)
     with pytest.raises(DataError, match=r"CIFAR-10 in data/cifar-10-batches-py cannot be read: .*Permission denied"):
         load("cifar10", Path("data"))
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda images, labels: (images, labels + 999),
+        lambda images, labels: (images[:-1], labels),
+        lambda images, labels: (images.float().requires_grad_(), labels),
+        lambda images, labels: (images, labels.sum()),
+        lambda images, _labels: (images, None),
+    ],
+    ids=["no class", "fewer images", "no bytes", "no list", "no labels"],
+)
+def test_a_cache_that_holds_something_else_is_decoded_again(
+    harm: Callable[[Tensor, Tensor], object],
+    official_cifar10: Callable[[Path], Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    official_cifar10(Path("data"))
+    first = load("cifar10", Path("data"))
+    (kept,) = (cache_folder() / "decoded").iterdir()
+    values = torch.load(kept)
+    torch.save(values | {"test": harm(*values["test"])}, kept)
+    capsys.readouterr()
+    again = load("cifar10", Path("data"))
+    assert "damaged (it holds something else than images and labels); decoding again" in capsys.readouterr().out
+    assert torch.equal(pixels_of(again.test), pixels_of(first.test))
 
 
 CRAFTED = pickle.dumps(type("Crafted", (), {"__reduce__": lambda _self: (os.system, ("touch executed",))})(), 2)

@@ -1,7 +1,10 @@
 """Image folders: one listing for images in memory and images that stay files, and the folders that are refused."""
 
+import builtins
+import io
 import os
 import subprocess
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +13,8 @@ import pytest
 import torch
 from photos import decoded
 
-from benchmark.data import folders
 from benchmark.data.catalogue import DATASETS, NAMED_FOLDER, Dataset
-from benchmark.data.folders import list_folder
+from benchmark.data.folders import image_folder, list_folder
 from benchmark.data.load import load_data
 from benchmark.data.streamed import Files
 from benchmark.data.synthetic import write_image_folder, write_imagenet, write_synthetic
@@ -54,9 +56,8 @@ def test_a_listing_is_torchvisions(photos: Path) -> None:
 
 
 def test_no_file_is_opened_to_list_it(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folders, "open", None, raising=False)
-    for path in photos.rglob("*.jpg"):
-        path.chmod(0)
+    for module in (builtins, io, os):
+        monkeypatch.setattr(module, "open", None)  # to call it is an error
     assert len(list_folder(photos).train[0]) == 20
 
 
@@ -156,6 +157,17 @@ def test_images_that_do_not_fit_into_memory_are_refused(monkeypatch: pytest.Monk
     monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**20}.__getitem__)  # 4.3 GB
     with pytest.raises(UsageError, match=r"28 images of 8192 x .* take 6 GB.* 4 GB of memory.*data.streamed = true"):
         load_data(settings(f"./{photos}", pixels=8192, streamed=False), [])
+
+
+def test_images_are_decoded_into_the_memory_that_is_asked_for() -> None:
+    listing = list_folder(write_image_folder(Path("photos"), 2, train=200, test=2, pixels=64))
+    tracemalloc.start()
+    try:
+        train, _ = image_folder(listing, 64).read()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert train.images.numel() == 200 * 3 * 64 * 64 <= peak < 1.5 * train.images.numel()
 
 
 @pytest.mark.parametrize("folder", ["birds", "birds/training", "train", ""])

@@ -91,11 +91,25 @@ def test_an_attack_that_changes_the_network_is_void(
         attacked(FrozenModel(model), "fgsm", "Linf", images)
 
 
-def test_an_attack_that_leaves_the_ball_is_void(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("change", "norm", "message"),
+    [
+        (lambda x: (x + 0.2).clamp(0, 1), "Linf", r"left the ball Linf .*: \|delta\| = 0\.\d+\.$"),
+        (lambda x: 1 - x, "L2", r"left the ball L2 .*: \|delta\| = [\d.]+\. .* has linf_only=True"),
+        (lambda x: x * float("nan"), "Linf", r"left the ball Linf .*: \|delta\| = nan\.$"),
+        (lambda x: x - x.amin() - 0.001, "Linf", r"returned pixels from -0\.001\d* to [\d.]+, outside of \[0, 1\]\.$"),
+        (lambda x: x - x.amax() + 1.001, "L2", r"returned pixels from [\d.]+ to 1\.00\d+, outside of \[0, 1\]\.$"),
+    ],
+    ids=["Linf", "L2", "nan", "below 0", "above 1"],
+)
+def test_an_attack_that_leaves_the_ball_or_the_range_of_images_is_void(
+    change: Callable[[Tensor], Tensor], norm: Norm, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, images = colours(12)
-    monkeypatch.setattr(attacks, "make_attack", lambda *_: lambda x, _y: (x + 0.2).clamp(0, 1))
-    with pytest.raises(RuntimeError, match="left the ball"):
-        attacked(FrozenModel(model), "fgsm", "Linf", images)
+    images[:, :, 0, 0], images[:, :, 0, 1] = 0, 1
+    monkeypatch.setattr(attacks, "make_attack", lambda *_: lambda x, _y: change(x))
+    with pytest.raises(RuntimeError, match=message):
+        attacked(FrozenModel(model), "fgsm", norm, images)
 
 
 # 2. Logit scale.

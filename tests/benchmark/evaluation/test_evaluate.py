@@ -3,10 +3,12 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from around import Around
+from photos import as_files, write_photos
 from sanity_nets import FREE, no_surrogate, silent
 from tiny_study import pixels_of, random_states
 from torch import Tensor, nn
@@ -14,13 +16,11 @@ from torch import Tensor, nn
 from benchmark.data.images import Split
 from benchmark.data.load import Data
 from benchmark.evaluation.catalogue import SANITY_CHECKS
-from benchmark.evaluation.evaluate import Evaluated, evaluate, make_attacked_set
+from benchmark.evaluation.evaluate import Evaluated, accuracy, evaluate, make_attacked_set
 from benchmark.networks.build import weights_hash
 from benchmark.records.outcomes import unpack_bits
+from benchmark.runtime.distributed import Group
 from benchmark.settings.load import load_preset
-from benchmark.settings.plan import Run
-from benchmark.training.loop import train_epoch
-from benchmark.training.state import start
 
 
 def evaluated(
@@ -154,14 +154,18 @@ def test_every_run_attacks_the_same_images_in_the_same_order(digits_net: nn.Modu
     assert one.model.batch_size == two.model.batch_size == preset.evaluation.batch_size
 
 
-def test_evaluation_in_the_middle_of_training_changes_nothing(make_run: Callable[..., Run], digits: Data) -> None:
-    hashes = []
-    for look in (False, True):
-        run = make_run("sba")
-        state = start(run, digits, torch.device("cpu"))
-        train_epoch(run, state, digits.train)
-        if look:
-            evaluated(state.model, digits, no_surrogate, silent)
-        train_epoch(run, state, digits.train)
-        hashes.append(weights_hash(state.model))
-    assert hashes[0] == hashes[1]
+class Unheard(Group):
+    """A process of several that hears nothing from the others."""
+
+    def any(self, flag: bool) -> bool:
+        return flag
+
+    def sum(self, *counts: int) -> list[int]:
+        return list(counts)
+
+
+def test_a_process_that_has_no_image_to_classify_counts_none(tmp_path: Path, digits: Data) -> None:
+    model, recipe = nn.Sequential(nn.Flatten(), nn.Linear(3 * 24 * 24, 2)), load_preset("smoke").recipe
+    files = as_files(write_photos(tmp_path / "test", 2), tmp_path)._replace(workers=0)
+    assert accuracy(recipe, model, files, Unheard(rank=2, size=3)) == 0
+    assert accuracy(recipe, nn.Identity(), digits.test.subset(torch.arange(2)), Unheard(rank=2, size=3)) == 0
