@@ -2,8 +2,6 @@
 
 from typing import NamedTuple
 
-from benchmark.settings.names import Row
-
 
 class Dataset(NamedTuple):
     """One data set.
@@ -93,13 +91,5 @@ DATASETS = {
             'torchvision lay them out as imagenet/train/<wnid>/*.JPEG and imagenet/val/<wnid>/*.JPEG: python -c "'
             "from torchvision.datasets import ImageNet; ImageNet('imagenet', 'train'); ImageNet('imagenet', 'val')\" ."
         ),
-    ),
-}
-
-# Augmentations of uint8 batches (images, padding, flip, generator) -> images.
-AUGMENTATIONS = {
-    "standard": Row(
-        "baselines.augment:crop_and_flip",
-        "padded random crop and horizontal flip; random resized crop and flip of images that stay files",
     ),
 }

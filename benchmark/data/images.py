@@ -7,8 +7,9 @@ from typing import Literal, NamedTuple, Protocol, Self
 import torch
 from torch import Tensor
 
-from benchmark.data.catalogue import AUGMENTATIONS
-from benchmark.settings.names import look_up
+from benchmark.settings.names import load
+
+STANDARD = "baselines.augment:crop_and_flip"  # of images in memory
 
 
 class Feed(NamedTuple):
@@ -106,7 +107,7 @@ class Split(NamedTuple):
 
     def training_batches(self, feed: Feed) -> Generator[tuple[Tensor, Tensor]]:
         """See `Images`."""
-        augment = None if feed.augmentation == "none" else look_up(feed.augmentation, AUGMENTATIONS)
+        augment = None if feed.augmentation == "none" else load(STANDARD)
         for row in feed.rows:
             images = self.images[row]
             if augment:

@@ -73,8 +73,7 @@ class Files(NamedTuple):
         labels: (N,) int64, on the CPU.
         pixels: height and width of the images returned.
         resize: shorter side to which an image is resized before its centre is cut out, at least `pixels`.
-        skipped: collects the damaged files of the whole data set, each replaced by the next readable one of its split;
-            None where none may be skipped.
+        skipped: collects the damaged files of the whole data set, each replaced by the next readable one of its split.
         workers: processes that decode ahead, 0 for none; None for the cores of the machine divided among its training
             processes.
     """
@@ -84,18 +83,17 @@ class Files(NamedTuple):
     labels: Tensor
     pixels: int
     resize: int
-    skipped: Skipped | None = None
+    skipped: Skipped
     workers: int | None = None
 
     @property
     def damaged(self) -> dict[str, str]:
         """See `Images`."""
-        return self.skipped.files if self.skipped else {}
+        return self.skipped.files
 
     def add_damaged(self, files: dict[str, str]) -> None:
         """See `Images`."""
-        if self.skipped:
-            self.skipped.add(self.folder, files.items())
+        self.skipped.add(self.folder, files.items())
 
     def subset(self, indices: Tensor) -> Self:
         """See `Images`."""
@@ -134,15 +132,14 @@ class Files(NamedTuple):
     def _batches(
         self, rows: Iterable[Tensor], crop: Crop, seed: int, device: torch.device
     ) -> Generator[tuple[Tensor, Tensor]]:
-        skipped = self.skipped or Skipped()
         workers = self.workers
         if workers is None:
             workers = min(max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))), MAX_WORKERS)
-        dataset = Decoder(self, crop, seed, skipped.may_skip)
+        dataset = Decoder(self, crop, seed, self.skipped.may_skip)
         for batch in prepared(dataset, rows, workers, pin_memory=device.type == "cuda"):
-            skipped.add(self.folder, batch.damaged)
+            self.skipped.add(self.folder, batch.damaged)
             if batch.images is None:
-                raise skipped.error(self.folder)
+                raise self.skipped.error(self.folder)
             yield batch.images.to(device, non_blocking=True), self.labels[batch.indices].to(device, non_blocking=True)
 
 

@@ -100,10 +100,8 @@ def _attack_once(
 ) -> AttackOutcome:
     """Attack the images marked in `robust`, (N,) booleans, which all earlier attacks left correct."""
     left, before = int(robust.sum()), attacked.model.gradients
-    after = robust.clone()
-    for batch, right in _attack_batches(attacked, robust, radius, attack):
-        progress(f"{attack.name} at {radius}, {left} of {len(robust)} images left", batch.share)
-        after[batch.indices] = right
+    text = f"{attack.name} at {radius}, {left} of {len(robust)} images left"
+    after = survivors(attacked, robust, radius, attack, partial(progress, text))
     return AttackOutcome(
         attack=attack.name,
         norm=radius.norm,
@@ -144,22 +142,23 @@ def batches(attacked: AttackedSet, left: Tensor, radius: Radius, attack: str) ->
         yield Batch(batch, attacked.images[batch], attacked.labels[batch], seeds.rows(batch.tolist()), share)
 
 
-def _attack_batches(
-    attacked: AttackedSet, left: Tensor, radius: Radius, attack: Attack
-) -> Iterator[tuple[Batch, Tensor]]:
-    """Attack the images marked in `left`; yield each batch and which of it are still correct, (n,) booleans."""
-    model = attacked.model
+def survivors(
+    attacked: AttackedSet,
+    left: Tensor,
+    radius: Radius,
+    attack: Attack,
+    on_batch: Callable[[float], object] = lambda _share: None,
+) -> Tensor:
+    """Return which of the images marked in `left`, (N,) booleans, one attack left correct; (N,) booleans.
+
+    `on_batch` is called after each batch with the share of these images that are done.
+    """
+    model, after = attacked.model, left.clone()
     for batch in batches(attacked, left, radius, attack.name):
         images, labels = batch.images, batch.labels
         found = perturb(model, attack, radius, images, labels, batch.draws, attacked.classes)
-        yield batch, predict(model, found, model.batch_size) == labels
-
-
-def survivors(attacked: AttackedSet, left: Tensor, radius: Radius, attack: Attack) -> Tensor:
-    """Return which of the images marked in `left`, (N,) booleans, one attack left correct; (N,) booleans."""
-    after = left.clone()
-    for batch, right in _attack_batches(attacked, left, radius, attack):
-        after[batch.indices] = right
+        after[batch.indices] = predict(model, found, model.batch_size) == labels
+        on_batch(batch.share)
     return after
 
 

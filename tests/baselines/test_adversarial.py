@@ -7,19 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from process_groups import in_process_group
+from sba_cases import colour_network as network
 from sba_cases import generator
 from torch import Tensor, nn
 
 from baselines.adversarial import Adversarial
-
-
-def network(norm: bool = True) -> nn.Sequential:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return nn.Sequential(
-            nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4) if norm else nn.Identity(), nn.ReLU(),
-            nn.Flatten(), nn.Linear(144, 3),
-        )  # fmt: skip
 
 
 def images(n: int = 8) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from sba_cases import colour_network as network
 from sba_cases import generator
 from torch import Tensor, nn
 
@@ -19,14 +20,6 @@ from baselines.manifold_mixup import ManifoldMixup
 from baselines.mixup import Mixup
 from baselines.sba_mixup import SBAMixup
 from baselines.stability import Stability
-
-
-def network() -> nn.Sequential:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return nn.Sequential(
-            nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)
-        )
 
 
 def images(n: int = 5) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 import random
 from collections import Counter
-from typing import Any
 
 import pytest
 import torch
@@ -123,15 +122,6 @@ def test_manifold_mixup_checks_its_layers_and_leaves_no_hook() -> None:
     with pytest.raises(ValueError, match=r"^layer '1' is called more than once"):
         ManifoldMixup(("1",))(model, *images(), generator=generator())
     assert not any(module._forward_hooks for module in model.modules())
-
-
-def test_a_compiled_network_is_mixed_too_even_where_it_was_compiled_before() -> None:
-    model, (x, y) = network(), images()
-    compiled: Any = torch.compile(model, backend="eager")
-    compiled(x)
-    for seed in range(3):
-        step = ManifoldMixup(("2",))(compiled, x, y, generator=generator(seed))
-        assert torch.equal(step.loss, ManifoldMixup(("2",))(model, x, y, generator=generator(seed)).loss)
 
 
 @pytest.mark.parametrize("seed", range(8))

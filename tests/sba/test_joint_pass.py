@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from sba_cases import batch, generator, gradients, image_network, images, look, make, network, traces
+from sba_cases import batch, generator, gradients, image_network, images, make, network, traces
 from torch import Tensor, nn
 
 from benchmark.runtime.torchvision import ensure_importable
@@ -52,23 +52,6 @@ def test_with_the_originals_statistics_batchnorm_is_as_in_a_plain_pass(
         step = sba(model, x + seed, y, generator=generator(seed))
         torch.testing.assert_close(step.logits, plain(x + seed), atol=1e-5, rtol=1e-5)
     same_buffers(model, plain)
-
-
-@pytest.mark.parametrize("mode", ["joint", "originals"])
-def test_batchnorm_normalises_virtual_samples_with_the_originals_or_apart(mode: str) -> None:
-    model, (x, y) = network(norm=True), batch()
-    twin = copy.deepcopy(model)
-    seen = look(make(noise=3.0, alpha=1.0, kl_weight=0.0, copies=2, batchnorm=mode), model, batch())
-    h = twin[:3](x)
-    if mode == "joint":
-        z, *copies = twin[3:](torch.cat([h, *seen.virtual])).chunk(3)
-    else:
-        z = twin[3:](h)
-        virtual = copy.deepcopy(twin)[3:]  # whose statistics do not count
-        copies = list(virtual(torch.cat([*seen.virtual])).chunk(2))
-    expected = F.cross_entropy(z, y) + sum(F.cross_entropy(z_m, y) for z_m in copies) / 2
-    torch.testing.assert_close(seen.step.loss, expected)
-    same_buffers(model, twin)
 
 
 @pytest.mark.parametrize("whole", [True, False])

@@ -114,14 +114,6 @@ def test_bernoulli_compares_one_uniform_draw_with_the_share_of_the_step(ramp: st
         assert (step.virtual > 0) == (float(torch.rand((), generator=generator(t))) < 0.9 * share(t, **settings)), t
 
 
-@pytest.mark.parametrize(("scheduler", "drawn"), [("bernoulli", 1), ("every_nth", 0)])
-def test_a_step_that_is_not_augmented_draws_the_decision_and_nothing_else(scheduler: str, drawn: int) -> None:
-    draws, expected = generator(), generator()
-    torch.rand(drawn, generator=expected)
-    assert augmented(1, draws, scheduler=scheduler, p=1e-3) == [False]
-    assert torch.equal(draws.get_state(), expected.get_state())
-
-
 def run(sba: SBA, draws: torch.Generator, steps: int) -> list[Tensor]:
     model = network()
     return [sba(model, *batch(), generator=draws).loss.detach() for _ in range(steps)]

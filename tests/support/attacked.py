@@ -28,7 +28,6 @@ RADIUS: dict[Norm, Radius] = {"Linf": Radius("Linf", 16.0), "L2": Radius("L2", 0
 SHARED_DRAWS = [("apgd_t", "Linf"), ("apgd_t", "L2"), ("square", "L2")]
 SCALE_FREE = {name for name, row in ATTACKS.items() if row.scale_free}
 IMAGES = 96
-CPU = torch.device("cpu")
 every_attack = pytest.mark.parametrize(("name", "norm"), EVERY, ids=[f"{name}-{norm}" for name, norm in EVERY])
 
 

@@ -16,13 +16,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from around import Around
-from sanity_nets import AlwaysTraining, Counts, Noisy, RoundedImages, RoundedLogits, Softmax, WrongGradient
+from sanity_nets import Counts
 from tiny_study import pixels_of
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
 
 from benchmark.data.load import load_data, to_float
-from benchmark.evaluation.sanity_checks import Scaled
 from benchmark.settings.load import load_preset
 
 
@@ -124,27 +122,6 @@ class Buffers(nn.Module):
         return F.linear(images.flatten(1), self.weight, self.bias)
 
 
-class SparseWeights(Buffers):
-    def __init__(self) -> None:
-        super().__init__(registered=True)
-        self.weight = self.weight.to_sparse()
-
-    def forward(self, images: Tensor) -> Tensor:
-        product: Tensor = torch.sparse.mm(self.weight, images.flatten(1).T).T
-        return product + self.bias
-
-
-class ComplexWeights(Around):
-    """Filters the images in the frequency domain, by complex weights that change nothing."""
-
-    def __init__(self) -> None:
-        super().__init__(plain())
-        self.filter = nn.Parameter(torch.ones(8, 5, dtype=torch.complex64))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(torch.fft.irfft2(torch.fft.rfft2(images) * self.filter, s=images.shape[-2:]))
-
-
 def odd(**methods: Any) -> nn.Module:
     """The plain network in a wrapper with these methods."""
     network: nn.Module = type("Odd", (Around,), methods)(plain())
@@ -195,37 +172,11 @@ def blacken(images: Tensor) -> Tensor:
     return images
 
 
-def weight_norm() -> nn.Module:
-    network = plain()
-    nn.utils.weight_norm(network[4])  # type: ignore[index]  # deprecated, and still in use
-    return network
-
-
-def attention() -> nn.Module:
-    return trained(
-        lambda: nn.Sequential(
-            nn.Flatten(1, 2), nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), nn.Flatten(), nn.Linear(64, 10)
-        )
-    )
-
-
-def lazy() -> nn.Module:
-    return trained(lambda: nn.Sequential(nn.LazyConv2d(8, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(10)))
-
-
 # Networks whose answer depends on more than the image, or that look robust.
 
 
 def batch_statistics() -> nn.Module:
     return trained(lambda: sequence(nn.BatchNorm2d(8, track_running_stats=False)))
-
-
-class NoiseByPlace(Around):
-    """Noise from a seed of its own: the same in each pass, another at each place of the batch."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
-        return super().forward(images + 0.2 * noise)
 
 
 class Remembers(Around):
@@ -236,15 +187,6 @@ class Remembers(Around):
     def forward(self, images: Tensor) -> Tensor:
         before, self.mean = self.mean, images.detach().mean()
         return super().forward(images - before)
-
-
-class HonestWithoutGradient(Around):
-    """Answers at random as soon as somebody asks for gradients."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        if torch.is_grad_enabled():
-            images = 1 - images
-        return super().forward(images)
 
 
 def in_training_mode() -> nn.Module:
@@ -387,53 +329,23 @@ class NotFiniteWhereBright(Around):
         return super().forward(images) / (~bright).float()[:, None]
 
 
-class Times(nn.Module):
-    def __init__(self, factor: float) -> None:
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, values: Tensor) -> Tensor:
-        return values * self.factor
-
-
 EVALUATED: dict[str, Callable[[], object]] = {
     "plain": plain,
     "linear": linear,
-    "dropout": lambda: trained(lambda: nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(64, 10))),
-    "layer_norm": lambda: trained(lambda: sequence(nn.LayerNorm((8, 8, 8)))),
-    "group_norm": lambda: trained(lambda: sequence(nn.GroupNorm(2, 8))),
-    "instance_norm": lambda: trained(lambda: sequence(nn.InstanceNorm2d(8))),
-    "attention": attention,
-    "lazy": lazy,
     "half": lambda: plain().half(),
-    "bfloat16": lambda: plain().bfloat16(),
-    "double": lambda: plain().double(),
     "mixed_precision": mixed_precision,
     "double_logits": lambda: After(lambda logits: logits.double()),
-    "log_probabilities": lambda: After(lambda logits: logits.log_softmax(1)),
     "logits_about_100": lambda: After(large_offset),
     "normalizes_in_place": lambda: Before(in_place),
     "writes_into_images": lambda: Before(blacken),
-    "resizes": lambda: Before(lambda images: F.interpolate(F.interpolate(images, scale_factor=2), size=8)),
-    "one_image_at_a_time": lambda: After(lambda logits: torch.cat(list(logits.split(1)))),
     "buffers_alone": lambda: Buffers(registered=True),
     "no_state": lambda: Buffers(registered=False),
-    "sparse_weights": SparseWeights,
-    "complex_weights": ComplexWeights,
     "frozen": lambda: plain().requires_grad_(False),
-    "channels_last": lambda: plain().to(memory_format=torch.channels_last),  # type: ignore[call-overload]
     "returns_nothing": lambda: ReturnsNothing(plain()),
     "extra_state": lambda: odd(get_extra_state=lambda _self: {"version": "3"}, set_extra_state=lambda *_: None),
-    "optional_argument": lambda: odd(forward=lambda self, images, _labels=None: self.model(images)),
     "data_parallel": lambda: nn.DataParallel(plain()),
     "compiled": lambda: torch.compile(plain(), backend="eager"),
     "scripted": lambda: torch.jit.script(plain()),
-    "traced": lambda: torch.jit.trace(plain(), torch.rand(2, 1, 8, 8)),
-    "spectral_norm": lambda: trained(
-        lambda: nn.Sequential(nn.Flatten(), parametrizations.spectral_norm(nn.Linear(64, 10)), Times(8.0))
-    ),
-    "weight_norm": weight_norm,
-    "own_backward": lambda: OwnBackward(lambda _images, gradient: gradient),
     "members_in_a_list": lambda: PlainList(plain().requires_grad_(False), plain()),
     "in_training_mode": in_training_mode,
 }
@@ -441,29 +353,11 @@ EVALUATED: dict[str, Callable[[], object]] = {
 
 FLAGGED: dict[str, tuple[Callable[[], object], str]] = {
     "batch_statistics": (batch_statistics, "check 12: the logits of an image depend on its batch"),
-    "batch_mean": (lambda: Before(lambda images: images - images.mean(0)), "check 12"),
-    "batch_maximum": (lambda: Before(lambda images: images / images.amax()), "check 12"),
-    "batch_size": (lambda: Before(lambda images: images / len(images) * 8), "check 12"),
-    "reversed_batch": (lambda: Before(lambda images: images.flip(0)), "check 12"),
-    "noise_by_place": (lambda: NoiseByPlace(plain()), "check 12"),
-    "members_in_training_mode": (lambda: PlainList(plain().train()), "check 12"),
-    "honest_without_gradient": (lambda: HonestWithoutGradient(plain()), "where gradients are computed"),
-    "members_with_dropout": (
-        lambda: PlainList(nn.Sequential(nn.Dropout(0.2), plain()).train()),
-        "check 1: a forward pass draws random numbers",
-    ),
-    "noisy": (lambda: Noisy(plain()), "check 1: a forward pass draws random numbers"),
     "noise_of_numpy": (
         lambda: Before(lambda images: images + torch.from_numpy(0.1 * np.random.rand(8, 8)).float()),
         "check 2: two forward passes differ",
     ),
     "remembers": (lambda: Remembers(plain()), "check 12"),
-    "always_training": (lambda: AlwaysTraining(plain()), "modules are in training mode"),
-    "probabilities": (lambda: Softmax(plain()), "check 2: it returns probabilities"),
-    "rounded_images": (lambda: RoundedImages(plain()), "check 6"),
-    "rounded_logits": (lambda: RoundedLogits(plain()), "check 6"),
-    "saturated": (lambda: Scaled(plain(), 1e4), "check 6"),
-    "wrong_gradient": (lambda: WrongGradient(plain()), "check 4"),
     "ignores_the_image": (lambda: Before(lambda images: images * 0), "check 6"),
     "infinite_gradient_under_attack": (lambda: OwnBackward(nan_where_moved), "check 4"),
 }

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmark.data.images import Feed
-from benchmark.data.streamed import Files
+from benchmark.data.streamed import Files, Skipped
 
 DATA_ROOT = Path(os.environ.get("SBA_DATA_ROOT") or "no SBA_DATA_ROOT")  # read before any test hides it
 
@@ -47,7 +47,7 @@ def write_photos(folder: Path, n: int) -> list[Path]:
 def as_files(paths: list[Path], folder: Path, pixels: int = 24, resize: int = 32) -> Files:
     """Image files as a split in which image i has label i."""
     names = np.array([os.fsencode(path.relative_to(folder)) for path in paths])
-    return Files(folder, names, torch.arange(len(paths)), pixels, resize)
+    return Files(folder, names, torch.arange(len(paths)), pixels, resize, Skipped())
 
 
 CPU = torch.device("cpu")

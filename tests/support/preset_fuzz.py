@@ -1,6 +1,6 @@
 """Random and mutated preset files, each of which must become a plan or one readable message.
 
-`python tests/support/preset_fuzz.py 3000 300` plans 3,000 and runs 300; test_preset_fuzz.py tries fewer.
+`python tests/support/preset_fuzz.py 3000 300` plans 3,000 and runs 300; benchmark/settings/test_load.py plans fewer.
 """
 
 import contextlib

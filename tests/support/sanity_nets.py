@@ -112,3 +112,18 @@ class Counts(Around):
     def forward(self, images: Tensor) -> Tensor:
         self.get_buffer("calls").add_(1)
         return super().forward(images)
+
+
+class NoiseByPlace(Around):
+    """Noise from a seed of its own: the same in each pass, another at each place of the batch."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+        return super().forward(images + 0.2 * noise)
+
+
+class HonestWithoutGradient(Around):
+    """Answers at random as soon as somebody asks for gradients."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(1 - images if torch.is_grad_enabled() else images)

@@ -44,9 +44,3 @@ def in_a_process(*arguments: str) -> Said:
         check=False,
     )
     return Said(done.returncode, done.stdout, done.stderr)
-
-
-def preset_file(text: str, name: str = "mine.toml") -> str:
-    """Write the user's own preset."""
-    Path(name).write_text(text, encoding="utf-8")
-    return name

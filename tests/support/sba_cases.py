@@ -31,6 +31,16 @@ def image_network() -> nn.Sequential:
         )  # fmt: skip
 
 
+def colour_network(norm: bool = True) -> nn.Sequential:
+    """Return a convolution, if `norm` with BatchNorm, and a linear layer for images of 3 x 6 x 6."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4) if norm else nn.Identity(), nn.ReLU(),
+            nn.Flatten(), nn.Linear(144, 3),
+        )  # fmt: skip
+
+
 def batch(n: int = 8) -> tuple[Tensor, Tensor]:
     draws = torch.Generator().manual_seed(7)
     return torch.randn(n, 4, generator=draws), torch.randint(3, (n,), generator=draws)

@@ -91,24 +91,28 @@ def take_steps(name: str, model: nn.Module, rank: int | None = None, steps: int 
     Returns every step's loss, logits and layer, and the state at the end.
     """
     method, settings, rows = CASES[name]
-    steady = settings.get("p") == 1.0
-    step_of, draws = look_up(method, methods.METHODS)(**settings), generator()
-    optimizer, before = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9), traces(model)
-    losses, logits, layers = [], [], []
-    for number in range(steps or (FEW if steady else STEPS)):
+    draws, before = generator(), traces(model)
+    number = steps or (FEW if settings.get("p") == 1.0 else STEPS)
+    taken = train(look_up(method, methods.METHODS)(**settings), model, draws, rows, rank, number)
+    inner: Any = model.module if isinstance(model, DistributedDataParallel) else model
+    end = {"draws": draws.get_state(), "weights": inner.state_dict(), "clean": traces(model) == before}
+    return taken | end
+
+
+def train(
+    method: Any, model: nn.Module, draws: torch.Generator, rows: int, rank: int | None, steps: int
+) -> dict[str, Any]:
+    """Train by momentum SGD; return every step's loss, logits and layer."""
+    optimizer, taken = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9), []
+    for number in range(steps):
         images, labels = (own(whole, rank) for whole in batch(number, rows))
-        step = step_of(model, images, labels, generator=draws)
+        step = method(model, images, labels, generator=draws)
         optimizer.zero_grad()
         step.loss.backward()
         optimizer.step()
-        losses.append(step.loss.detach())
-        logits.append(step.logits.detach())
-        layers.append(str(step.layer))
-    inner: Any = model.module if isinstance(model, DistributedDataParallel) else model
-    return {
-        "losses": torch.stack(losses), "logits": torch.stack(logits), "layers": layers, "draws": draws.get_state(),
-        "weights": inner.state_dict(), "clean": traces(model) == before,
-    }  # fmt: skip
+        taken.append((step.loss.detach(), step.logits.detach(), str(step.layer)))
+    losses, logits, layers = zip(*taken, strict=True)
+    return {"losses": torch.stack(losses), "logits": torch.stack(logits), "layers": list(layers)}
 
 
 def first_gradients(name: str, model: nn.Module, rank: int | None = None) -> list[Tensor]:
@@ -193,19 +197,10 @@ def sharded(kind: str) -> nn.Module:
 
 def sharded_steps(model: nn.Module, rank: int | None = None) -> dict[str, Any]:
     """Train by SBA behind sharded layers, within a sharded block, and at the input."""
-    sba, draws = SBA(layers=("input", "0", "1.0", "1"), p=0.9, copies=2, alpha=0.5), generator()
-    optimizer, before = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9), traces(model)
-    losses, layers = [], []
-    for number in range(8):
-        images, labels = (own(whole, rank) for whole in batch(number, ROWS))
-        step = sba(model, images, labels, generator=draws)
-        optimizer.zero_grad()
-        step.loss.backward()
-        optimizer.step()
-        losses.append(step.loss.detach())
-        layers.append(str(step.layer))
+    sba, before = SBA(layers=("input", "0", "1.0", "1"), p=0.9, copies=2, alpha=0.5), traces(model)
+    taken = train(sba, model, generator(), ROWS, rank, steps=8)
     hooks = [hooks for _, _, hooks, *_ in traces(model)] == [hooks for _, _, hooks, *_ in before]
-    return {"losses": torch.stack(losses), "layers": layers, "clean": hooks}
+    return taken | {"clean": hooks}
 
 
 def work(rank: int, folder: str) -> None:

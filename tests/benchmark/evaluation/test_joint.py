@@ -187,10 +187,3 @@ def test_a_row_that_makes_no_attack_is_refused_with_its_name_before_anything_is_
     (message,) = refused(suite("fgsm", "mine"), 10, lambda: FrozenModel(model))
     for part in ("attack mine cannot be made", row.target, reason, "ATTACKS['mine'] in benchmark/evaluation/catalogue"):
         assert part in message
-
-
-def test_every_row_makes_its_attack_in_its_norms() -> None:
-    model, _ = colours(2)
-    names = [name for name, norm in EVERY if norm == "L2"]
-    both = suite(*ATTACKS, l2_eps=(0.5,), l2_attacks=tuple(map(attack_of, names)))
-    assert refused(both, 10, lambda: FrozenModel(model)) == []

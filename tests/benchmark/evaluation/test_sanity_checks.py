@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 import torch
 from around import Around
-from foreign_networks import After, Before, HonestWithoutGradient, NoiseByPlace, PlainList
+from foreign_networks import After, Before, PlainList
 from sanity_nets import (
     IMAGES,
     NEAR,
     SUITE,
     AlwaysTraining,
     Counts,
+    HonestWithoutGradient,
+    NoiseByPlace,
     Noisy,
     RoundedImages,
     RoundedLogits,
