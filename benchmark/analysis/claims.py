@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from benchmark.analysis.comparisons import comparisons, outcome
-from benchmark.analysis.endpoints import ENDPOINTS
+from benchmark.analysis.endpoints import ENDPOINTS, area_under_curve
 from benchmark.analysis.paired import ALPHA, MIN_PAIRS_TO_TEST, Comparison, Floats, welch_p
 from benchmark.analysis.study import Study
 from benchmark.analysis.survival import survivals
@@ -81,13 +81,17 @@ class Evidence(NamedTuple):
 
 
 class Spent(NamedTuple):
-    """Counts of the treatment and of an arm, means over the seeds that both finished; `accuracy` is the difference."""
+    """Counts of the treatment and of an arm, means over the seeds that both finished.
+
+    `accuracy` and `area` are the differences in clean accuracy and robust area, in points; nan without attacks.
+    """
 
     arm: str
     seeds: int
     counts: dict[Count, tuple[float, float]]
     signs: frozenset[int]
     accuracy: float
+    area: float
 
 
 class Finding(NamedTuple):
@@ -301,5 +305,6 @@ def _spent(study: Study, claim: Claim, arm: str, seeds: Sequence[int]) -> Spent:
     signs = frozenset(int(sign) for sign in np.sign(np.where(np.abs(relative) > SAME_COUNT, relative, 0)))
     means = {name: (float(a.mean()), float(b.mean())) for name, a, b in zip(claim.counts, ours, theirs, strict=True)}
     at = [study.seeds.index(seed) for seed in seeds]
-    clean = [study.clean[study.arms.index(name), at] for name in (study.treatment, arm)]
-    return Spent(arm, len(seeds), means, signs, float((clean[0] - clean[1]).mean()))
+    rows = [study.arms.index(name) for name in (study.treatment, arm)]
+    beside = [values[rows][:, at] for values in (study.clean, area_under_curve(study.eps, study.robust))]
+    return Spent(arm, len(seeds), means, signs, *(float((ours - theirs).mean()) for ours, theirs in beside))

@@ -3,9 +3,12 @@
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from benchmark.analysis.claims import OURS, Claim, Finding, findings, load_claims
 from benchmark.analysis.comparisons import comparisons
 from benchmark.analysis.endpoints import ENDPOINTS, POINTS
+from benchmark.analysis.exploratory import decide
 from benchmark.analysis.paired import MIN_PAIRS_TO_TEST
 from benchmark.analysis.published import data_set
 from benchmark.analysis.study import Study
@@ -46,16 +49,23 @@ class Answer(NamedTuple):
     below: list[str]  # lines about studies outside the table
     groups: dict[str, list[Study]]  # title -> the studies of a kind, for the list of pages
 
+    @property
+    def drawn(self) -> list[Study]:
+        """The studies in the figure of differences: those with enough seeds of the treatment for a test."""
+        return [study for study in self.studies if len(study.done(study.treatment)) >= MIN_PAIRS_TO_TEST]
+
 
 def answer(studies: Sequence[Study], link: Link) -> Answer:
     """Return the answer of all studies.
 
-    The table shows the studies that judge a claim, or will and have a complete seed. A study of a copy of an official
-    data set, such as CIFAR-10 saved as JPEG, is left out as soon as a study of the official one has judged a claim.
+    The table shows the studies that judge a claim, then those that will and have a complete seed. A study of a copy of
+    an official data set, such as CIFAR-10 saved as JPEG, is left out as soon as a study of the official one has judged
+    a claim.
     """
     testing = sorted((study for study in studies if not study.exploratory), key=_order)
     judged = findings(testing)
     able = [study for study in testing if _judges(study, judged)]
+    able.sort(key=lambda study: not _has_judged(study, judged))  # what is interim stands last
     official = {study.any_record["data"]["name"] for study in able if _has_judged(study, judged)}
     copies = [study for study in able if _original(study) in official]
     shown = [study for study in able if study not in copies]
@@ -193,8 +203,10 @@ def _grounds(finding: Finding, study: Study) -> list[str]:
     lines += [f"{endpoint}: {', '.join(said)}" for endpoint, said in by_endpoint.items()]
     lines += map(spent_text, finding.spent)
     for spent in finding.spent:
-        difference = f"{signed(spent.accuracy)} from {code(spent.arm)}"
-        lines.append(f"beside it: accuracy differs by {difference}, which was not tested")
+        area = "" if np.isnan(spent.area) else f" and robust area by {signed(spent.area)}"
+        lines.append(
+            f"beside it: accuracy differs by {signed(spent.accuracy)}{area} from {code(spent.arm)}, not tested"
+        )
     if finding.apart:
         lines.append(apart_text(*finding.apart))
     return [*lines, *_flags(finding, study)]
@@ -230,15 +242,17 @@ def alt(studies: Sequence[Study], claims_alone: bool) -> str:
     return f"{treatment} minus each other arm, mean over seeds in {units}; {'; '.join(said)}"
 
 
-def chosen_on(studies: Sequence[Study], shown: Sequence[Study]) -> tuple[set[str], set[str], set[str]]:
+def chosen_on(studies: Sequence[Study], shown: Sequence[Study]) -> tuple[set[str], set[str], set[str], bool]:
     """Return the data sets on which the settings of the studies shown were chosen, those on which nothing was chosen,
-    and those of the latter whose photographs the former have as lossy copies.
+    those of the latter whose photographs the former have as lossy copies, and whether the choice replaced no setting.
     """
     frozen = {study: frozen_from(study, studies) for study in shown}
     sources = {of.any_record["data"]["name"] for found in frozen.values() for of in found}
     same = [study for study, found in frozen.items() if any(same_recipe(study, of) for of in found)]
     fresh = {study.any_record["data"]["name"] for study in same} - sources
-    return sources, fresh, {original for source in sources if (original := data_set(source).version_of) in fresh}
+    copied = {original for source in sources if (original := data_set(source).version_of) in fresh}
+    untuned = not any(decision.row for found in frozen.values() for of in found for decision in decide(of))
+    return sources, fresh, copied, untuned
 
 
 def titles(names: Collection[str]) -> str:

@@ -55,8 +55,8 @@ def render(results: Path, output: Path, forms: Collection[Form] = ()) -> dict[Pa
         for study in studies
         for name, text in drawings(study).items()
     }
-    if found.studies:
-        figures[site.figure] = answer_drawing(found.studies)
+    if found.drawn:
+        figures[site.figure] = answer_drawing(found.drawn)
     figures |= _trend_drawings(site, studies)
     files = pages | figures
     parts = {

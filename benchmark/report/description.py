@@ -76,6 +76,16 @@ def arms_table(study: Study) -> Table:
     return Table(["arm", "role", "what it is"], rows, words=["role", "what it is"])
 
 
+def arms_in_short(studies: Sequence[Study]) -> str:
+    """Return the method and settings of each arm of the claims that differ from the treatment's, as one text."""
+    found: dict[str, str] = {}
+    for study in studies:
+        for arm in study.families[0]:
+            if study.arm_settings(arm):
+                found.setdefault(arm, f"{code(arm)} ({_arm_text(study, arm)})")
+    return "; ".join(found.values())
+
+
 def _role(study: Study, arm: str) -> str:
     if arm == study.treatment:
         return "treatment"

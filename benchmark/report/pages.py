@@ -23,6 +23,7 @@ from benchmark.records.schema import AutoAttackRow, CrosscheckRow
 from benchmark.report import answer, attack_tables, cost_tables, description, tables, words
 from benchmark.report.figures.differences import panels
 from benchmark.report.published_table import published_table
+from benchmark.report.worth import prices
 from benchmark.settings.preset import Endpoint
 
 TRENDS: tuple[Endpoint, ...] = ("clean", "area")  # the endpoints of the page of training sizes
@@ -44,6 +45,11 @@ class Site:
     def shared(self, name: str) -> Path:
         """Return a page beside the studies."""
         return self.results / f"{name}.md"
+
+    @property
+    def history(self) -> Path:
+        """What was changed when results were known, written by hand, where there is such a page."""
+        return self.results / "history.md"
 
     @property
     def figure(self) -> Path:
@@ -80,7 +86,7 @@ def all_pages(
     folder = Path(os.path.relpath(site.results.resolve(), site.output.resolve().parent)).as_posix()
     testing = [study for study in studies if not study.exploratory]
     fewest = min((len(study.seeds) for study in found.studies or testing or studies), default=0)
-    add(site.output, "results", answer=found, folder=folder, fewest=fewest)
+    add(site.output, "results", answer=found, folder=folder, fewest=fewest, prices=prices(found.studies))
     judged = findings(testing)
     for study in studies:
         page = site.study(study.preset)

@@ -222,9 +222,9 @@ def contrasts_in_short(study: Study, endpoint: Endpoint) -> str:
     rows = len(study.against)
     after = {arm: row for arm, row in found.items() if row.sure}
     before = {arm: row for arm, row in found.items() if arm not in after and row.t.p is not None and row.t.p < ALPHA}
-    text = f"{capital(study.short(endpoint))}: BH p < {p_text(ALPHA)} in {len(after)} of {count(rows, 'row')}"
+    text = f"{capital(study.short(endpoint))}: {len(after)} of {count(rows, 'row')} differ at BH p < {p_text(ALPHA)}"
     text += f" ({rows_in_short(after)})" if after else ""
-    text += f"; p < {p_text(ALPHA)}, but not BH p, in {len(before)}" + (f" ({rows_in_short(before)})" if before else "")
+    text += f", {len(before)} more without correction alone" + (f" ({rows_in_short(before)})" if before else "")
     spreads = [(row.n, row.freedom, row.t.sd) for row in found.values() if row.t.sd is not None]
     if not spreads:
         return f"{text}. No row could be tested: that takes two seeds in it and in the default, and different values."
@@ -233,8 +233,8 @@ def contrasts_in_short(study: Study, endpoint: Endpoint) -> str:
         for family in (1, rows)
     )
     return (
-        f"{text}. Smallest detectable difference: {_points(alone)} points for one row by itself (p), "
-        f"{_points(strictest)} points for the only one of {rows} rows that differs (BH p)."
+        f"{text}. Found in 80% of such studies: a row that differs by {_points(alone)} points without correction, by "
+        f"{_points(strictest)} with it, if no other differs."
     )
 
 
@@ -319,9 +319,10 @@ def false_alarms(study: Study) -> str:
 
 
 def environment_table(studies: Sequence[Study]) -> Table:
-    """Return the versions, device and commit of every study; several values where its runs differ."""
+    """Return the data, versions, device and commit of every study; several values where its runs differ."""
     keys = dict.fromkeys(key for study in studies for record in study.records.values() for key in record["environment"])
-    rows = []
+    data = [{f"{run['data']['name']} {run['data']['fingerprint'][:16]}" for run in s.records.values()} for s in studies]
+    rows = [["data, digest", *(escape(", ".join(sorted(values))) for values in data)]]
     for key in keys:
         if key != "date":
             found = [{run["environment"].get(key, "-") for run in study.records.values()} for study in studies]

@@ -228,9 +228,20 @@ def finding_cell(finding: Finding, study: Study) -> str:
     if weakest := own.weakest:
         measured = "" if weakest.endpoint == "clean" else f"{weakest.study.short(weakest.endpoint)}: "
         lines.append(f"{measured}{evidence_text(weakest)}")
+        if weakest.standing in ("better", "worse") and (narrow := narrowly(weakest)):
+            lines.append(narrow)
     if finding.apart:
         lines.append(apart_text(*finding.apart))
     return BREAK.join(lines)
+
+
+def narrowly(evidence: Evidence) -> str:
+    """Return that a difference may well lie within the margin of equivalence, where its interval does; else ""."""
+    pair = evidence.pair
+    if pair is None or pair.margin is None or pair.low is None or pair.high is None:
+        return ""
+    inside = -pair.margin < pair.low and pair.high < pair.margin
+    return f"narrowly: its interval is inside the margin, equivalence p {p_equals(pair.tost_holm)}" if inside else ""
 
 
 def apart_text(difference: float, p: float | None) -> str:

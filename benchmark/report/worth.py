@@ -7,7 +7,7 @@ import numpy as np
 from benchmark.analysis.claims import CONTROL_KEEPS, OURS, Claim, Reason, judge, positive_control
 from benchmark.analysis.study import Study
 from benchmark.report.answer import where
-from benchmark.report.words import code, evidence_text, mean_text, reason_text
+from benchmark.report.words import code, evidence_text, mean_text, reason_text, series
 from benchmark.settings.preset import Endpoint
 
 _BESIDE = "standard"  # the arm of a user who augments images and asks for the method's effect beside that
@@ -31,6 +31,15 @@ def worth(studies: Sequence[Study]) -> list[str]:
         "The price": _price,
     }
     return [f"**{wish}**: {_of_each(studies, said)}." for wish, said in lines.items()]
+
+
+def prices(studies: Sequence[Study]) -> str:
+    """Return the FLOPs of the treatments relative to `standard`, study by study: "`sba` spends 1.34x the FLOPs ..."."""
+    found: dict[str, list[str]] = {}
+    for study in studies:
+        if price := _price(study):
+            found.setdefault(f"{code(study.treatment)} spends {price}", []).append(where(study, studies))
+    return "; ".join(f"{price} {series(places)}" for price, places in found.items())
 
 
 def _of_each(studies: Sequence[Study], said: Callable[[Study], str]) -> str:

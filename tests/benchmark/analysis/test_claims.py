@@ -235,7 +235,7 @@ def test_cost_is_counted() -> None:
     (spent,) = of_case("cost", "lower").spent
     assert spent.counts == {"train_flops": (3e12, 4e12), "train_gradients": (30000, 40000)}
     assert (spent.arm, spent.seeds) == ("always", 5)
-    assert spent.accuracy == pytest.approx(1.1)
+    assert [spent.accuracy, spent.area] == pytest.approx([1.1, 0.0])
     assert of_case("cost", "missing run").spent[0].seeds == 4
 
 

@@ -1,12 +1,14 @@
 """Numbers, names and outcomes as the report writes them."""
 
+from dataclasses import replace
+
 import numpy as np
 import planted
 import planted_site
 import pytest
 from markdown_it import MarkdownIt
 
-from benchmark.analysis.claims import Reason
+from benchmark.analysis.claims import Evidence, Reason
 from benchmark.analysis.paired import Comparison, compare, correct
 from benchmark.analysis.study import load_study
 from benchmark.report.words import (
@@ -15,6 +17,7 @@ from benchmark.report.words import (
     comparison_cell,
     count,
     escape,
+    narrowly,
     no_comparison,
     p_equals,
     p_text,
@@ -119,3 +122,19 @@ def test_reasons_for_no_judgement() -> None:
 def test_a_study_in_a_few_words() -> None:
     records = planted_site.study("x", "X", {"sba": 870, "standard": 861})
     assert short_title(load_study("x", records)) == "CIFAR-10<br>10,000 images<br>`fast`, 8 seeds"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "margin", "text"),
+    [
+        (-0.45, -0.10, 0.5, "narrowly: its interval is inside the margin, equivalence p = .0524"),
+        (-0.55, -0.10, 0.5, ""),
+        (-0.45, -0.10, None, ""),
+    ],
+)
+def test_a_difference_whose_interval_lies_within_the_margin_is_a_narrow_one(
+    low: float, high: float, margin: float | None, text: str
+) -> None:
+    pair = replace(compared(-0.3, -0.2, -0.3, -0.4), low=low, high=high, margin=margin, tost_holm=0.0524)
+    study = load_study("planted", planted.study({"sba": [870], "standard": [858]}))
+    assert narrowly(Evidence(study, "learning", "standard", pair, "worse")) == text
