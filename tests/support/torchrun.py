@@ -8,13 +8,17 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-def torchrun(*arguments: str, processes: int = 2) -> "subprocess.Popen[str]":
-    """Start a command in processes that torchrun starts; what they say comes by its standard output."""
-    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "benchmark"]
+def started(*words: str) -> "subprocess.Popen[str]":
+    """Start `python -m WORDS` with one thread for each process; both outputs are its standard output."""
     return subprocess.Popen(
-        [sys.executable, "-m", *launcher, *arguments],
+        [sys.executable, "-m", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env=os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "TORCHELASTIC_ERROR_FILE": ""},
     )
+
+
+def torchrun(*arguments: str) -> "subprocess.Popen[str]":
+    """Start a command in two processes that torchrun starts."""
+    return started("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "benchmark", *arguments)

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from typing import IO
+from typing import IO, NamedTuple
 
 from benchmark.execution.launchers.context import THREADS, Context, Options
 from benchmark.execution.worker import execute
@@ -16,10 +16,11 @@ from benchmark.runtime.console import print_line
 from benchmark.runtime.distributed import launched
 from benchmark.runtime.environment import cores
 from benchmark.runtime.errors import BenchmarkError, UsageError
-from benchmark.runtime.signals import Stop, Stopped
+from benchmark.runtime.signals import SIGNALS, Stop, Stopped
 from benchmark.settings.plan import Run
 
 PAUSE = 0.1  # seconds between polls of the workers
+LAST_LINES = 5.0  # seconds to wait for the last lines of a worker that has ended, whose pipe its children may hold
 
 
 def check(options: Options) -> None:
@@ -45,37 +46,52 @@ def run(todo: Sequence[Run], context: Context) -> None:
     _in_parallel(context.options.line, jobs, context.stop)
 
 
+class _Worker(NamedTuple):
+    """A worker's process, the thread that prints its lines, and its message, which follows "error: "."""
+
+    process: "subprocess.Popen[str]"
+    printer: threading.Thread
+    error: list[str]
+
+
 def _in_parallel(command: Sequence[str], jobs: int, stop: Stop) -> None:
     """Run `python -m benchmark COMMAND` in N workers, and print their output.
 
     A signal is passed on as SIGTERM and the workers are waited for. Where a worker has an error, the others are
-    stopped; a killed worker's run is taken over by another.
+    stopped, and its error is raised; a killed worker's run is taken over by another.
     """
     threads = str(max(1, cores() // jobs))
     environment = os.environ | dict.fromkeys(THREADS, threads)
     arguments = [*command, "--jobs", "1", "--worker-of", str(os.getpid())]
     print_line(f"{jobs} workers, {threads} threads each.")
-    errors: list[str] = []
-    workers = [_start([sys.executable, "-m", "benchmark", *arguments], environment, errors) for _ in range(jobs)]
+    workers = [_start([sys.executable, "-m", "benchmark", *arguments], environment) for _ in range(jobs)]
     try:
         with stop.gently():
-            while any(worker.poll() is None for worker in workers):
+            while any(worker.process.poll() is None for worker in workers) and not _first_failed(workers):
                 stop()
-                if any(worker.returncode and worker.returncode > 0 for worker in workers):
-                    break
                 time.sleep(PAUSE)
+        failed = _first_failed(workers)  # before the others are stopped
     finally:
         _end(workers)
-    for number, worker in enumerate(workers, start=1):
-        code = worker.returncode
-        if code < 0 and code != -signal.SIGTERM:
-            print_line(f"worker {number} was killed by {signal.Signals(-code).name}; the others went on.")
-    if errors:
-        raise worker_error(max(worker.returncode for worker in workers), errors[0])
+    for number, (process, _, _) in enumerate(workers, start=1):
+        if process.returncode < 0 and process.returncode != -signal.SIGTERM:
+            name = signal.Signals(-process.returncode).name
+            print_line(f"worker {number} was killed by {name}; the others went on.")
+    if failed:
+        number, (process, _, error) = failed
+        if process.returncode - 128 in SIGNALS:
+            raise Stopped(process.returncode - 128)
+        ended = f"worker {number} ended with exit code {process.returncode}; its last lines are above."
+        raise worker_error(process.returncode, "".join(error).removeprefix("error: ").rstrip() or ended)
 
 
-def _start(command: Sequence[str], environment: dict[str, str], errors: list[str]) -> "subprocess.Popen[str]":
-    worker = subprocess.Popen(
+def _first_failed(workers: Sequence[_Worker]) -> tuple[int, _Worker] | None:
+    """Return the first worker that ended with an error, and its number."""
+    return next((one for one in enumerate(workers, start=1) if (one[1].process.poll() or 0) > 0), None)
+
+
+def _start(command: Sequence[str], environment: dict[str, str]) -> _Worker:
+    process = subprocess.Popen(
         command,
         env=environment,
         stdout=subprocess.PIPE,
@@ -84,35 +100,36 @@ def _start(command: Sequence[str], environment: dict[str, str], errors: list[str
         errors="replace",
         start_new_session=True,  # Ctrl-C reaches only the parent, which passes it on once
     )
-    assert worker.stdout is not None
-    threading.Thread(target=_pass_on, args=(worker.stdout, errors), daemon=True).start()
-    return worker
-
-
-def _pass_on(lines: IO[str], errors: list[str]) -> None:
-    """Print a worker's lines, but collect those from "error: " on, as every worker may have the same error."""
+    assert process.stdout is not None
     error = list[str]()
-    for line in lines:
-        if error or line.startswith("error: "):
-            error.append(line)
-        else:
-            print_line(line.rstrip("\n"))
-    if error:
-        errors.append("".join(error).removeprefix("error: ").rstrip())
+    printer = threading.Thread(target=_pass_on, args=(process.stdout, error), daemon=True)
+    printer.start()
+    return _Worker(process, printer, error)
 
 
-def _end(workers: Sequence["subprocess.Popen[str]"]) -> None:
-    """Stop all workers and wait for them; a second Ctrl-C kills them."""
-    for worker in workers:
-        if worker.poll() is None:
-            worker.send_signal(signal.SIGTERM)
+def _pass_on(lines: IO[str], error: list[str]) -> None:
+    """Print a worker's lines, but collect those from "error: " on, as every worker may have the same error."""
+    with lines:
+        for line in lines:
+            if error or line.startswith("error: "):
+                error.append(line)
+            else:
+                print_line(line.rstrip("\n"))
+
+
+def _end(workers: Sequence[_Worker]) -> None:
+    """Stop all workers, wait for them and print their last lines; a second Ctrl-C kills them."""
+    for process, _, _ in workers:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
     try:
-        for worker in workers:
-            worker.wait()
+        for process, printer, _ in workers:
+            process.wait()
+            printer.join(LAST_LINES)
     except (KeyboardInterrupt, Stopped):
-        for worker in workers:
+        for process, _, _ in workers:
             with contextlib.suppress(ProcessLookupError):
-                worker.kill()
+                process.kill()
         raise
 
 

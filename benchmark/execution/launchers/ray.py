@@ -193,7 +193,7 @@ def watch(ray: Any, tasks: dict[Any, Run], folders: Folders, stop: Stop) -> None
         Stopped: a stop was asked for.
     """
     print_logs = follow([RunPaths(run, folders).log for run in tasks.values()], list(tasks.values()))
-    lost = set[str]()
+    lost, own_error = set[str](), ray.exceptions.RayTaskError
     with stop.gently():
         while tasks:
             stop()
@@ -210,7 +210,10 @@ def watch(ray: Any, tasks: dict[Any, Run], folders: Folders, stop: Stop) -> None
                     code, output = ray.get(task)
                 except ray.exceptions.RayError as error:
                     reason = str(error).strip().rpartition("\n")[2]
-                    print_line(f"{run.arm} seed {run.seed}: given up after {TRIES} more starts: {reason}")
+                    # Of a task's own errors only ChildProcessError is tried again; the others are of its start.
+                    repeated = isinstance(error, ChildProcessError) or not isinstance(error, own_error)
+                    problem = f"given up after {TRIES} more starts" if repeated else "could not be started"
+                    print_line(f"{run.arm} seed {run.seed}: {problem}: {reason}")
                     continue
                 if code:
                     raise worker_error(code, error_message(output))

@@ -13,7 +13,7 @@ from benchmark.execution.worker import execute
 from benchmark.runtime.distributed import launched
 from benchmark.runtime.environment import cores
 from benchmark.runtime.errors import BenchmarkError, RunError, UsageError
-from benchmark.runtime.signals import Stopped
+from benchmark.runtime.signals import SIGNALS, Stopped
 from benchmark.settings.plan import Run
 
 WITHOUT_GPU = 2  # processes of `--processes gpus` on a machine without GPUs
@@ -60,15 +60,15 @@ def run(todo: Sequence[Run], context: Context) -> None:
     try:
         launch(parse_args([*arguments, *together]))
     except ChildFailedError as error:
-        raise _ended([failure.exitcode for failure in error.failures.values()]) from error
+        raise _ended(error.get_first_failure()[1].exitcode) from error  # torchrun has stopped the others
     except SignalException as signalled:
         raise Stopped(signalled.sigval) from signalled
 
 
-def _ended(codes: Sequence[int]) -> BenchmarkError | Stopped:
-    stopped = [code - 128 for code in codes if code > 128]
-    if stopped:
-        return Stopped(stopped[0])
+def _ended(code: int) -> BenchmarkError | Stopped:
+    """Return as an error of this process the exit code of the process that ended first."""
+    if code - 128 in SIGNALS:
+        return Stopped(code - 128)
     error = RunError(ENDED)
-    error.exit_code = max([code for code in codes if code > 0], default=1)
+    error.exit_code = code if code > 0 else 1  # below 0: killed by a signal
     return error

@@ -22,8 +22,6 @@ from benchmark.settings.load import load_preset
 from benchmark.settings.plan import make_plan
 from benchmark.training.surrogate import train_surrogate
 
-pytestmark = pytest.mark.slow
-
 CPU = torch.device("cpu")
 Value = TypeVar("Value")
 

@@ -1,4 +1,4 @@
-"""Several processes that train one run together, under torchrun: the same record, one writer, one message."""
+"""Several processes that train one run together: the same record, one writer, one message."""
 
 import contextlib
 import os
@@ -12,20 +12,25 @@ import pytest
 import torch
 from once import once
 from tiny_study import TINY, path_of, read, without_times
-from torchrun import torchrun
+from torchrun import started, torchrun
 
 from benchmark.runtime.distributed import ALONE, Group
 from benchmark.runtime.errors import DataError
 from benchmark.runtime.files import load_tensors
 
-pytestmark = pytest.mark.slow
-
 LIMIT = 240  # seconds
 
 
 def start(*arguments: str) -> "subprocess.Popen[str]":
-    """Start the tiny study, or part of it, in two processes that train together."""
+    """Start the tiny study, or part of it, in two processes of torchrun's that train together."""
     return torchrun("run", "smoke", *TINY, "--seeds", "0", *arguments)
+
+
+def two_processes(*arguments: str) -> tuple[int, str]:
+    """Run the tiny study, or part of it, by --processes 2; return its exit code and output."""
+    job = started("benchmark", "run", "smoke", *TINY, "--seeds", "0", "--processes", "2", *arguments)
+    said, _ = job.communicate(timeout=LIMIT)
+    return job.returncode, said
 
 
 def processes_of(parent: int) -> list[int]:
@@ -39,16 +44,15 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The record of SBA, trained by two processes."""
 
     def train(folder: Path) -> None:
-        job = start("--arms", "sba", f"--results={folder / 'results'}", f"--runs={folder / 'runs'}")
-        said, _ = job.communicate(timeout=LIMIT)
-        assert job.returncode == 0, said
-        assert "on cpu x 2 processes" in said
+        code, said = two_processes("--arms", "sba", f"--results={folder / 'results'}", f"--runs={folder / 'runs'}")
+        assert code == 0, said
         assert said.count("epoch 3/3") == 1  # the first process alone talks
         assert "Warning" not in said
 
     return read(path_of("sba", 0, once(tmp_path_factory, "together", train) / "results"))
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_record_of_one_within_rounding(together: dict[str, Any], study: Any) -> None:
     alone = study.records["sba", 0]
     for key in ("settings_hash", "weights_hash", "order_hash", "data"):
@@ -71,6 +75,7 @@ def until_epoch(number: int, job: "subprocess.Popen[str]") -> None:
             return
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh")
 def test_what_ends_a_job_is_told_and_the_same_command_goes_on_to_the_same_record(together: dict[str, Any]) -> None:
     """First one of the processes is killed, then torchrun gets a signal, then nothing happens."""
@@ -93,16 +98,18 @@ def test_what_ends_a_job_is_told_and_the_same_command_goes_on_to_the_same_record
     job = start("--arms", "sba", "--checkpoint-steps", "2")
     said, _ = job.communicate(timeout=LIMIT)
     assert job.returncode == 0, said
+    assert "on cpu x 2 processes" in said
     assert re.search(r"resuming after epoch [23]/3", said)
     assert without_times(read(path_of("sba", 0))) == without_times(together)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh")
 def test_a_number_of_processes_that_does_not_divide_the_batch_is_refused_once(tmp_path: Path) -> None:
-    job = start("--arms", "erm", "--set=recipe.batch_size=65")
-    said, _ = job.communicate(timeout=LIMIT)
-    assert job.returncode != 0
-    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    code, said = two_processes("--arms", "erm", "--set=recipe.batch_size=65")
+    assert code == 2
+    line, last = (line for line in said.splitlines() if line.startswith("error: "))
+    assert "a process of this job ended with an error, which is printed above" in last
     assert "recipe.batch_size = 65" in line
     assert "2 processes" in line
     assert "1, 5, 13, 65" in line

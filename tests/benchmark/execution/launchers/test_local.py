@@ -2,11 +2,14 @@
 
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from faults import workers_of
@@ -15,10 +18,27 @@ from tiny_study import TINY, path_of, read, run, worker
 from benchmark.cli import main
 from benchmark.data.load import Data
 from benchmark.execution import worker as workers
+from benchmark.execution.launchers import local
 from benchmark.execution.paths import Folders, RunPaths
+from benchmark.runtime.errors import BenchmarkError
+from benchmark.runtime.signals import Stop, Stopped
 from benchmark.settings.load import load_preset
 from benchmark.settings.plan import Run, make_plan, part
 
+# Two workers, the first of which ends when the second one trains.
+TWO_WORKERS = """#!/bin/sh
+cd {folder}
+if mkdir first 2>/dev/null; then
+    echo begins
+    until [ -e trains ]; do sleep 0.05; done
+    {first}
+fi
+trap 'echo stops; exit 143' TERM
+until [ -d first ]; do sleep 0.05; done
+echo trains
+touch trains
+while true; do sleep 0.05; done
+"""
 MakeRun = Callable[..., Run]
 HOLD = """
 import sys, time
@@ -79,6 +99,35 @@ def test_a_run_that_another_worker_is_at_is_left_to_it_and_taken_over_when_that_
     assert waits == [workers.POLL]
     assert read(path_of("erm", 0, folders.results))["status"] == "done"
     assert not lock.exists()
+
+
+@pytest.mark.parametrize(
+    ("first", "code", "said"),
+    [
+        ("echo error: no data; echo look there; exit 3", 3, "no data\nlook there"),
+        ("echo Traceback; exit 1", 1, "worker [12] ended with exit code 1; its last lines are above."),
+        ("exit 143", 143, "stopped by SIGTERM"),
+    ],
+)
+def test_the_error_of_a_worker_is_that_of_the_command_whatever_the_others_that_it_stops_end_with(
+    first: str, code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, printed = tmp_path / "worker", list[str]()
+    script.write_text(TWO_WORKERS.format(folder=tmp_path, first=first))
+    script.chmod(0o700)
+
+    def print_slowly(line: str) -> None:  # a worker's last lines are still unread when it ends
+        time.sleep(0.3)
+        printed.append(line)
+
+    monkeypatch.setattr(local, "sys", SimpleNamespace(executable=str(script)))
+    monkeypatch.setattr(local, "print_line", print_slowly)
+    with pytest.raises((BenchmarkError, Stopped)) as ended:
+        local._in_parallel(["run"], 2, Stop())
+    assert isinstance(ended.value, BenchmarkError | Stopped)
+    assert ended.value.exit_code == code
+    assert re.fullmatch(said, str(ended.value))
+    assert {*printed[1:]} == {"begins", "trains", "stops", *(["Traceback"] if code == 1 else [])}
 
 
 @pytest.mark.slow

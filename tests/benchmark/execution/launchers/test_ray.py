@@ -28,8 +28,6 @@ from benchmark.runtime.signals import Stop
 from benchmark.settings.load import load_preset
 from benchmark.settings.plan import make_plan
 
-pytestmark = pytest.mark.slow
-
 NEEDS_RAY = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the package ray is not installed")
 NEEDS_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="it looks for processes in /proc")
 ARMS = ("erm", "mixup", "sba")
@@ -87,6 +85,7 @@ def run_at(raylet: int, results: Path) -> tuple[str, int, Path]:
     raise AssertionError("no run has begun there")
 
 
+@pytest.mark.slow
 @NEEDS_RAY
 @NEEDS_LINUX
 @pytest.mark.usefixtures("environment")
@@ -123,6 +122,7 @@ def test_a_run_whose_node_dies_goes_on_from_its_checkpoint_on_another_and_the_re
     assert not list(Path("results").rglob("*.lock"))
 
 
+@pytest.mark.slow
 @NEEDS_RAY
 @NEEDS_LINUX
 def test_an_interrupt_lets_the_runs_save_and_a_second_one_stops_at_once(environment: Path) -> None:
@@ -193,6 +193,14 @@ class FakeError(Exception):
     """Stands in for ray.exceptions.RayError."""
 
 
+class FakeTaskError(FakeError):
+    """Stands in for ray.exceptions.RayTaskError."""
+
+
+class FakeChildError(FakeTaskError, ChildProcessError):
+    """As Ray raises a task's own ChildProcessError."""
+
+
 def fake_ray(outcomes: dict[str, Any]) -> Any:
     """Ray's module, in which tasks have these outcomes, one after the other, and one node has died."""
 
@@ -205,7 +213,7 @@ def fake_ray(outcomes: dict[str, Any]) -> Any:
         wait=lambda tasks, **_: (tasks[:1], tasks[1:]),
         get=get,
         nodes=lambda: [{"Alive": False, "NodeID": "1", "NodeManagerHostname": "n1"}],
-        exceptions=SimpleNamespace(RayError=FakeError),
+        exceptions=SimpleNamespace(RayError=FakeError, RayTaskError=FakeTaskError),
     )
 
 
@@ -219,6 +227,11 @@ def test_a_run_that_ray_gives_up_is_told_and_what_the_user_must_mend_ends_the_st
     said = capsys.readouterr().out
     assert "erm seed 0: given up after 10 more starts: the node died" in said
     assert said.count("The node n1 is gone") == 1
+    own = fake_ray({"a": FakeChildError("killed"), "b": FakeTaskError("take()\nFileNotFoundError: '/home/me'")})
+    watch(own, dict(zip("ab", runs, strict=True)), folders, Stop())
+    said = capsys.readouterr().out
+    assert "erm seed 0: given up after 10 more starts: killed" in said
+    assert "sba seed 0: could not be started: FileNotFoundError: '/home/me'" in said
     wrong, left = (
         fake_ray({"a": (3, "said\nerror: no data\nlook there\n"), "b": (0, "")}),
         dict(zip("ab", runs, strict=True)),
@@ -259,6 +272,7 @@ def test_wrong_options_are_refused(say: Say, monkeypatch: pytest.MonkeyPatch) ->
     assert said.has('--launcher ray needs the package ray: python -m pip install "sba-benchmark[ray]"')
 
 
+@pytest.mark.slow
 @NEEDS_RAY
 @pytest.mark.usefixtures("fresh")
 def test_an_address_at_which_nobody_answers_is_one_message(say: Say) -> None:
