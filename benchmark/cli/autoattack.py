@@ -31,7 +31,7 @@ def main(options: argparse.Namespace) -> None:
         UsageError: see `finished_runs` and `load_attacked_set`; a run was not attacked at an eps.
     """
     device = choose_device(options.device)
-    preset = load_preset(family_member(options.preset, device.type), tuple(options.set))
+    preset = load_preset(family_member(options.preset, device.type), options.set)
     runs = finished_runs(preset, options, options.seeds)
     check_writable(options.results, options.runs)
     folder, lock = options.results / preset.name, options.runs / preset.name / f"{AUTOATTACK.name}.lock"

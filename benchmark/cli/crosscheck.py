@@ -22,7 +22,7 @@ def main(options: argparse.Namespace) -> int:
         UsageError: a run has no finished record or no checkpoint, or the preset makes no costly checks.
     """
     device = choose_device(options.device)
-    preset = load_preset(family_member(options.preset, device.type), tuple(options.set))
+    preset = load_preset(family_member(options.preset, device.type), options.set)
     if preset.evaluation.checks is None:
         raise UsageError(
             f"preset {preset.name} has no [evaluation.checks], whose `repeated` is the number of images to compare. "

@@ -30,7 +30,7 @@ from benchmark.runtime.errors import RunError, UsageError, refuse_together
 from benchmark.runtime.files import check_writable
 from benchmark.runtime.memory import keep_freed_memory, peak_memory
 from benchmark.runtime.user_code import own_words
-from benchmark.settings.load import load_preset, preset_names
+from benchmark.settings.load import family_member, load_preset, preset_names
 from benchmark.settings.preset import Preset
 from benchmark.settings.variants import study_of
 from benchmark.training.surrogate import train_surrogate
@@ -51,7 +51,7 @@ def main(options: argparse.Namespace) -> None:
         raise UsageError("evaluate needs a CHECKPOINT, or --model package.module:callable, or both.")
     device = choose_device(options.device)
     weights, run = load_weights(options.checkpoint) if options.checkpoint else (None, TrainedRun())
-    preset = load_preset(_named_preset(options, run), tuple(options.set))
+    preset = load_preset(_named_preset(options, run, device), options.set)
     if weights and run:
         _compare_with_record(options.results, options.checkpoint, weights, run)
     data = load_data(preset.data, data_roots(options.data_root))
@@ -70,9 +70,9 @@ def main(options: argparse.Namespace) -> None:
         print(f"\nRecord: {options.output}")
 
 
-def _named_preset(options: argparse.Namespace, run: TrainedRun) -> str:
+def _named_preset(options: argparse.Namespace, run: TrainedRun, device: torch.device) -> str:
     if options.preset:
-        return str(options.preset)
+        return family_member(options.preset, device.type)
     if run and run["preset"] in preset_names():
         return run["preset"]
     if run:

@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     for name, (purpose, options) in COMMANDS.items():
         command = commands.add_parser(name, help=purpose)
         if name == "status":  # which plans runs like `run`
-            command.set_defaults(synthetic=False, tensorboard=False)
+            command.set_defaults(tensorboard=False, worker_of=None)
         variants = command.add_mutually_exclusive_group() if _VARIANTS.keys() <= options.keys() else command
         for option, settings in options.items():
             (variants if option in _VARIANTS else command).add_argument(option, **settings)
@@ -134,6 +134,7 @@ _VARIANTS: Options = {
     "--tuning": _flag(
         "instead of the arms: the trials of an equal search for each (records: RUNS/tuning); see the command tune"
     ),
+    "--compute": _flag("compute mode: each arm spends the FLOPs that plain training spends"),
 }
 _SELECTION: Options = {  # of runs and their folders
     "preset": {"help": "a name from `list presets`, or path/to/mine.toml"},
@@ -141,11 +142,10 @@ _SELECTION: Options = {  # of runs and their folders
     "--shard": {"type": _shard, "metavar": "I/N", "help": "only the I-th of N parts, for job arrays: 1/8"},
     "--results": _folder("records (default: results, for smoke runs runs/smoke)"),
     "--smoke": _flag("shrink to a tiny subset and 2 seeds, with its own report"),
+    "--synthetic": _flag("with --smoke: made-up images in the official format"),
     **_VARIANTS,
-    "--compute": _flag("compute mode: each arm spends the FLOPs that plain training spends"),
 }
 _RUN: Options = {
-    "--synthetic": _flag("with --smoke: made-up images in the official format"),
     "--tensorboard": _flag("write event files to RUNS/tensorboard (needs the package)"),
     "--deterministic": _flag("use only operations of torch that are deterministic"),
     "--skip-corrupt": _number(

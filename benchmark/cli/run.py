@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import functools
 import io
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from benchmark.data.synthetic import write_synthetic
 from benchmark.evaluation.catalogue import scale_warning
 from benchmark.execution.events import refuse_without_tensorboard
 from benchmark.execution.launchers import LAUNCHERS
-from benchmark.execution.launchers.context import Context
+from benchmark.execution.launchers.context import Context, Launcher
 from benchmark.execution.paths import Folders, RunPaths
 from benchmark.execution.preflight import refuse_other_analysis
 from benchmark.execution.status import Status, is_pending, mark_for_repetition, status
@@ -30,7 +31,7 @@ from benchmark.runtime.signals import stoppable
 from benchmark.settings.load import family_member, load_preset
 from benchmark.settings.plan import Run, make_plan, part
 from benchmark.settings.preset import Preset
-from benchmark.settings.variants import SMOKE_FOLDER, ablate, at_equal_compute, shrink, trials_preset
+from benchmark.settings.variants import SMOKE_FOLDER, ablate, at_equal_compute, shrink, study_of, trials_preset
 
 ENDINGS: tuple[Status, ...] = ("diverged", "failed")  # of runs that are neither done nor started again
 
@@ -42,29 +43,24 @@ def main(options: argparse.Namespace) -> None:
         BenchmarkError: wrong settings, missing data; a run failed or diverged.
         Stopped: by a signal.
     """
-    if options.deterministic and not options.worker_of:
-        print(DETERMINISTIC, flush=True)
-    launcher = LAUNCHERS[_launcher_name(options)]
-    launcher.check(options)
-    if options.tensorboard:
-        refuse_without_tensorboard()
-    if options.synthetic and not options.smoke:
-        raise UsageError("--synthetic is for --smoke runs only; made-up images have no place in a study.")
     keep_freed_memory()
     with (
         deterministic(options.deterministic),
         joined() as group,
         contextlib.redirect_stdout(sys.stdout if group.leads else io.StringIO()),
     ):
+        launcher = group.agree(lambda: _checked_launcher(options))  # here, so that one process prints an error
+        if options.deterministic and not options.worker_of:
+            print(DETERMINISTIC, flush=True)
         device = group.agree(lambda: choose_device(options.device))
         plan, folders = group.agree(lambda: planned(options, device))
-        todo = group.agree(lambda: _pending(plan, folders, options) if group.leads else [])
-        todo = [plan[number] for number in group.share([plan.index(run) for run in todo])]
+        numbers = group.share(group.agree(lambda: _pending(plan, folders, options) if group.leads else []))
+        todo = [plan[number] for number in numbers]
         if group.leads and not options.worker_of:
             together = f" x {group.size} processes" if group.size > 1 else ""
             name = plan[0].preset.name if plan else options.preset
-            print(f"{name}: {_counts(plan, todo, folders)}, on {device}{together}.", flush=True)
-            if not plan:
+            print(f"{name}: {_counts(plan, numbers, folders)}, on {device}{together}.", flush=True)
+            if not plan:  # only with --shard, see `make_plan`
                 print("The study has fewer runs than --shard has parts: this part is empty.", flush=True)
             # The attacks of trials are fixed, since nothing is chosen by them: nobody can follow the warning.
             if todo and not options.tuning and (warning := scale_warning(todo[0].settings["evaluation"])):
@@ -75,6 +71,15 @@ def main(options: argparse.Namespace) -> None:
                 launcher.run(todo, Context(options, folders, device, stop, group, load))
         if group.leads and not options.worker_of:  # the process that started the workers does the rest
             _conclude(plan, folders, options)
+
+
+def _checked_launcher(options: argparse.Namespace) -> Launcher:
+    """Return the launcher, after the checks that need nothing but the options."""
+    launcher = LAUNCHERS[_launcher_name(options)]
+    launcher.check(options)
+    if options.tensorboard:
+        refuse_without_tensorboard()
+    return launcher
 
 
 def _launcher_name(options: argparse.Namespace) -> str:
@@ -90,6 +95,8 @@ def _launcher_name(options: argparse.Namespace) -> str:
 
 def planned(options: argparse.Namespace, device: torch.device) -> tuple[list[Run], Folders]:
     """Return the plan and its folders; UsageError for wrong settings."""
+    if options.synthetic and not options.smoke:
+        raise UsageError("--synthetic is for --smoke runs only; made-up images have no place in a study.")
     preset = _chosen_preset(options, device)
     events = options.runs / "tensorboard" if options.tensorboard else None
     folders = Folders(_results_folder(options), options.runs, events)
@@ -105,25 +112,24 @@ def _results_folder(options: argparse.Namespace) -> Path:
     return Path(options.runs) / "tuning" if options.tuning else Path("results")
 
 
-def _pending(plan: Sequence[Run], folders: Folders, options: argparse.Namespace) -> list[Run]:
-    """Mark the runs that --force or --retry-failed repeat, and return the runs to be started."""
+def _pending(plan: Sequence[Run], folders: Folders, options: argparse.Namespace) -> list[int]:
+    """Mark the runs that --force or --retry-failed repeat, and return the plan's numbers of the runs to be started."""
     if (options.force or options.retry_failed) and not options.worker_of:
         check_writable(folders.results, folders.runs)
         mark_for_repetition(plan, folders, everything=options.force)
-    pending = [is_pending(run, RunPaths(run, folders)) for run in plan]
-    todo = [run for run, started in zip(plan, pending, strict=True) if started]
-    if not options.worker_of:
-        refuse_other_analysis([run for run, started in zip(plan, pending, strict=True) if not started], folders)
+    todo = [number for number, run in enumerate(plan) if is_pending(run, RunPaths(run, folders))]
+    if plan and not options.worker_of:
+        refuse_other_analysis(plan[0], folders)
     if todo:
         check_writable(folders.results, folders.runs)
     return todo
 
 
-def _counts(plan: Sequence[Run], todo: Sequence[Run], folders: Folders) -> str:
+def _counts(plan: Sequence[Run], todo: Sequence[int], folders: Folders) -> str:
     """Return as text the number of runs that are done, that ended otherwise (`ENDINGS`) and that are to be started."""
-    started = {(run.arm, run.seed) for run in todo}
-    ended = Counter(status(run, RunPaths(run, folders)) for run in plan if (run.arm, run.seed) not in started)
-    done = len(plan) - len(todo) - sum(ended[ending] for ending in ENDINGS)
+    started = {*todo}
+    ended = Counter(status(run, RunPaths(run, folders)) for i, run in enumerate(plan) if i not in started)
+    done = ended.total() - sum(ended[ending] for ending in ENDINGS)
     others = [f"{ended[ending]} {ending}" for ending in ENDINGS if ended[ending]]
     return ", ".join([f"{len(plan)} runs", f"{done} done", *others, f"{len(todo)} to do"])
 
@@ -149,9 +155,11 @@ def _conclude(plan: Sequence[Run], folders: Folders, options: argparse.Namespace
     from benchmark.cli.report import write
 
     results = folders.results
-    if options.tuning:
-        print(f"Choose the best trial of each arm by: python -m benchmark tune {options.preset} --trials {results}")
-    elif any(RunPaths(run, folders).record.is_file() for run in plan):
+    if options.tuning and plan and not options.smoke:
+        name = options.preset if options.preset.endswith(".toml") else study_of(plan[0].preset.name)
+        given = [name, "--trials", str(results), *(word for text in options.set for word in ("--set", text))]
+        print(f"Choose the best trial of each arm by: python -m benchmark tune {shlex.join(given)}")
+    elif not options.tuning and any(RunPaths(run, folders).record.is_file() for run in plan):
         _print_tables(results, plan[0].preset.name)
         if options.smoke:
             write(results, results / "RESULTS.md" if options.results else SMOKE_FOLDER / "RESULTS.md")
@@ -180,9 +188,8 @@ def _print_tables(results: Path, preset: str) -> None:
 
 def _chosen_preset(options: argparse.Namespace, device: torch.device) -> Preset:
     """Return the preset of the options, with its overrides and variant applied."""
-    name = family_member(options.preset, device.type)
-    shrunk = shrink(load_preset(name), options.synthetic) if options.smoke else ()
-    preset = load_preset(name, tuple(options.set), shrunk)
+    name = family_member(options.preset, device.type, quiet=bool(options.worker_of))
+    preset = load_preset(name, options.set, shrink(load_preset(name), options.synthetic) if options.smoke else {})
     if options.ablation:
         preset = ablate(preset)
     if options.tuning:

@@ -36,7 +36,7 @@ def main(options: argparse.Namespace) -> None:
     rows = [[arm, *(states.get((str(arm), int(seed)), "") for seed in seeds)] for arm in arms]
     table = tabulate(rows, ["arm", *(f"seed {seed}" for seed in seeds)], tablefmt="plain")
     counts = [f"{n} {kind}" for kind in STATUSES if (n := list(states.values()).count(kind))]
-    parts = [f"{name}: {len(plan)} runs, {', '.join(counts)}.", table, *_details(plan, folders, states)]
+    parts = [f"{name}: {', '.join([f'{len(plan)} runs', *counts])}.", table, *_details(plan, folders, states)]
     print("\n\n".join([*parts, _time_left(plan, folders, states)]))
 
 

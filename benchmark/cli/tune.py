@@ -8,9 +8,10 @@ import tomli_w
 from tabulate import tabulate
 
 from benchmark.analysis.trials import FILE, Trials, accuracies, best, collect, trials_path, write_trials
+from benchmark.runtime.environment import choose_device
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.files import write_text
-from benchmark.settings.load import PRESETS, load_preset
+from benchmark.settings.load import PRESETS, family_member, load_preset
 from benchmark.settings.preset import Preset
 from benchmark.settings.variants import tuned_preset
 
@@ -27,7 +28,7 @@ def main(options: argparse.Namespace) -> None:
         UsageError: trials are missing, or a file cannot be written.
         RunError: every trial of an arm diverged.
     """
-    preset = load_preset(options.preset, tuple(options.set))
+    preset = load_preset(family_member(options.preset, choose_device("auto").type), options.set)
     trials = collect(preset, options.trials)
     tuned = tuned_preset(preset, best(trials["rows"]))
     folder = Path(options.preset).parent if options.preset.endswith(".toml") else PRESETS

@@ -106,7 +106,9 @@ class RunLock:
 def held(paths: Sequence[Path]) -> list[bool]:
     """Return which locks a living worker holds, without changing anything.
 
-    A lock of another machine is held if its file changes within two heartbeats, for which this waits.
+    A lock of another machine is held if its file changes within two heartbeats, for which this waits. One of this
+    machine is held if there is a process with its number: after a restart that may be another program, until a worker
+    claims the run, because filelock compares the time of a process's start only there.
     """
     owners = [SoftFileLease(path, lease_duration=LEASE, heartbeat_interval=HEARTBEAT).owner for path in paths]
     elsewhere = [path for path, owner in zip(paths, owners, strict=True) if owner and owner.hostname != this_host()]

@@ -7,6 +7,8 @@ from benchmark.records.store import record_path
 from benchmark.settings.plan import Run
 from benchmark.training.checkpoint import previous
 
+REPEAT = ".repeat"  # suffix of the marker beside a record
+
 
 @dataclass(frozen=True)
 class Folders:
@@ -34,7 +36,7 @@ class RunPaths:
 
     def __init__(self, run: Run, folders: Folders) -> None:
         self.record = record_path(folders.results, run.preset.name, run.arm, run.seed)
-        self.repeat = self.record.with_suffix(".repeat")
+        self.repeat = self.record.with_suffix(REPEAT)
         self.lock = self.record.with_suffix(".lock")
         self.checkpoint = run.path(folders.runs, f"-{run.identity}.pt")
         self.previous = previous(self.checkpoint)

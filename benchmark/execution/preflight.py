@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
 
@@ -10,10 +11,11 @@ from benchmark.data.load import Data, to_float
 from benchmark.evaluation.attacks import FrozenModel
 from benchmark.evaluation.evaluate import attacked_images, evaluated_split
 from benchmark.evaluation.joint import suite_checks
-from benchmark.execution.paths import Folders, RunPaths
+from benchmark.execution.paths import REPEAT, Folders
 from benchmark.execution.record import analysis_of
 from benchmark.records.consistency import binding, differences, named
-from benchmark.records.store import read_record, read_study
+from benchmark.records.schema import Record
+from benchmark.records.store import read_record, record_files
 from benchmark.runtime.distributed import Group
 from benchmark.runtime.errors import UsageError, refuse_together, shorten
 from benchmark.settings.plan import Run
@@ -76,10 +78,10 @@ def refuse_indivisible(recipe: Recipe, processes: int) -> None:
 
 
 def refuse_foreign(runs: Sequence[Run], data: Data, folders: Folders, device: torch.device, group: Group) -> None:
-    """Refuse runs that could not be compared with the records in their folder.
+    """Refuse runs that could not be compared with the records in their folder, except those to be replaced.
 
     Raises:
-        UsageError: data, torch version, kind of device, compilation or the preset's analysis differ.
+        UsageError: data, torch version, kind of device or compilation differ.
     """
     run = runs[0]
     here = {
@@ -87,16 +89,14 @@ def refuse_foreign(runs: Sequence[Run], data: Data, folders: Folders, device: to
         "torch": ".".join(torch.__version__.split(".")[:2]),
         "device": device.type,
         "compiled": "on" if compiles(run.preset.recipe, device, group) else "off",
-        "analysis": binding(analysis_of(run)),
     }
-    for record in read_study(folders.results, run.preset.name):
+    for _, record in _lasting_records(folders, run.preset.name):
         environment = record["environment"]
         there = {
             "data": record["data"]["fingerprint"],
             "torch": ".".join(environment["torch"].split(".")[:2]),
             "device": environment["device"],
             "compiled": environment.get("compiled", "off"),
-            "analysis": binding(named(record)),
         }
         if changes := differences(there, here):
             listed = "\n".join(f"  {line}" for line in changes)
@@ -106,22 +106,26 @@ def refuse_foreign(runs: Sequence[Run], data: Data, folders: Folders, device: to
             )
 
 
-def refuse_other_analysis(finished: Sequence[Run], folders: Folders) -> None:
-    """Raise UsageError if the record of a finished run names another analysis than the preset does now.
+def refuse_other_analysis(run: Run, folders: Folders) -> None:
+    """Raise UsageError if a record of the study that is not to be replaced names another analysis than the preset.
 
     Reports read the analysis of the records, so a change of the preset would have no effect.
     """
-    for run in finished:
-        path = RunPaths(run, folders).record
-        if not path.exists():  # a failed run, not repeated unless asked for
-            continue
-        if changes := differences(binding(named(read_record(path))), binding(analysis_of(run)), "analysis"):
+    for path, record in _lasting_records(folders, run.preset.name):
+        if changes := differences(binding(named(record)), binding(analysis_of(run)), "analysis"):
             listed = "\n".join(f"  {line}" for line in changes)
             raise UsageError(
                 f"{path} was made for another analysis (there -> now):\n{listed}\nThe analysis is named before the "
                 "runs, and a report uses that of the records. Undo the change, choose another folder with "
                 "--results DIR, or repeat all runs with --force."
             )
+
+
+def _lasting_records(folders: Folders, preset: str) -> Iterator[tuple[Path, Record]]:
+    """Yield the records of a preset whose runs are not marked for repetition, with their paths."""
+    for path in sorted(record_files(folders.results, preset)):
+        if not path.with_suffix(REPEAT).is_file():
+            yield path, read_record(path)
 
 
 def steps_per_epoch(run: Run, data: Data) -> int:

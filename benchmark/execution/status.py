@@ -120,7 +120,8 @@ def tidy(paths: RunPaths) -> None:
     with writing_to(paths.checkpoint.parent):
         paths.journal.unlink(missing_ok=True)
         paths.previous.unlink(missing_ok=True)
-        remove_leftovers(paths.checkpoint)
+        for path in (paths.checkpoint, paths.journal, paths.failure, paths.trace):
+            remove_leftovers(path)
     with writing_to(paths.record.parent):
         for path in (paths.record, paths.repeat, paths.lock):
             remove_leftovers(path)

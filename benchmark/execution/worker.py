@@ -16,7 +16,7 @@ from benchmark.execution.status import is_pending, status, tidy
 from benchmark.records.store import read_record
 from benchmark.runtime.console import duration, print_line
 from benchmark.runtime.distributed import is_lost
-from benchmark.runtime.errors import BenchmarkError, RunError, UsageError
+from benchmark.runtime.errors import BenchmarkError, RunError
 from benchmark.settings.plan import Run
 from benchmark.training.surrogate import train_surrogate
 
@@ -97,15 +97,14 @@ def refuse_before(runs: Sequence[Run], worker: Worker) -> None:
     """Do all checks of `benchmark.execution.preflight`."""
     refuse_indivisible(runs[0].preset.recipe, worker.group.size)
     refuse_early(runs, worker.data.to(worker.device), worker.device)
-    if not all(RunPaths(run, worker.folders).repeat.is_file() for run in runs):  # as after --force
-        refuse_foreign(runs, worker.data, worker.folders, worker.device, worker.group)
+    refuse_foreign(runs, worker.data, worker.folders, worker.device, worker.group)
 
 
 def tidy_after_kills(plan: Sequence[Run], folders: Folders) -> None:
     """Remove temporary files of workers killed between writing a record and releasing its lock, if that is allowed."""
     for paths in (RunPaths(run, folders) for run in plan):
         if paths.record.is_file() and paths.lock.is_file():
-            with contextlib.suppress(UsageError), RunLock(paths.lock).claimed() as mine:  # they do no harm
+            with contextlib.suppress(BenchmarkError), RunLock(paths.lock).claimed() as mine:  # they do no harm
                 if mine:
                     tidy(paths)
 

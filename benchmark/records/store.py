@@ -58,7 +58,7 @@ def read_record(path: Path) -> Record:
 
     Raises:
         DamagedRecordError: it is no record, not the one that was written, or one of another run; the message names it.
-        RunError: it is of another schema.
+        RunError: it is of another schema, or the system does not let it be read.
     """
     try:
         record = _parsed(path)
@@ -82,7 +82,11 @@ def read_record(path: Path) -> Record:
             raise ValueError(f"it is the record of {there.relative_to(path.parents[2])}")
     except ValidationError as error:
         raise DamagedRecordError(path, first_problem(error)) from error
-    except (OSError, ValueError, RecursionError) as error:
+    except FileNotFoundError as error:  # another worker has moved it aside
+        raise DamagedRecordError(path, "it is not there") from error
+    except OSError as error:  # of the disk, the network or the process, which may pass: the record may be whole
+        raise RunError(f"record {path} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, RecursionError) as error:
         raise DamagedRecordError(path, shorten(str(error))) from error
     return whole
 
@@ -97,7 +101,7 @@ def _parsed(path: Path) -> dict[str, Any]:
 
     try:
         values = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique)
-    except (OSError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"it cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise ValueError("it is no record")

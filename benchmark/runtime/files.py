@@ -36,6 +36,10 @@ class DamagedFileError(Exception):
     """A file of this program that cannot be read; the text is the reason, in one line."""
 
 
+class UnreadableFileError(DamagedFileError):
+    """A file that the system does not let this process read now; it may be whole."""
+
+
 def is_folder(path: Path) -> bool:
     """Return whether a path is a folder; False also where it may not be looked up, which Path.is_dir raises."""
     return os.path.isdir(path)  # noqa: PTH112
@@ -241,6 +245,7 @@ def load_tensors(path: Path, mmap: bool = False) -> dict[str, Any]:
 
     Raises:
         DamagedFileError: the file is truncated, differs from its seal, or is no such dictionary.
+        UnreadableFileError: of the disk, the network or the process, which may pass.
     """
     import torch
 
@@ -254,6 +259,9 @@ def load_tensors(path: Path, mmap: bool = False) -> dict[str, Any]:
         raise
     except pickle.UnpicklingError as error:
         raise DamagedFileError("it is damaged, or loading it would run pickled code") from error
+    except OSError as error:
+        damaged = error.errno in (None, errno.EINVAL, errno.ENOENT)  # EINVAL: a place before the file's beginning
+        raise (DamagedFileError if damaged else UnreadableFileError)(error.strerror or str(error)) from error
     except Exception as error:  # damaged files make the readers raise IndexError, TypeError, BadZipFile and more
         raise DamagedFileError(str(error).partition("\n")[0] or type(error).__name__) from error
     if not whole:

@@ -31,6 +31,7 @@ class Stop:
 
     def __init__(self, parent: int = 0) -> None:
         self.number, self.gentle, self.parent = 0, False, parent
+        self._interrupted = False  # by a SIGINT, whichever signal was the first
 
     @property
     def asked(self) -> bool:
@@ -44,7 +45,8 @@ class Stop:
 
     def receive(self, number: int, _frame: FrameType | None = None) -> None:
         """Handle a signal."""
-        again = self.number == number == signal.SIGINT
+        again = self._interrupted and number == signal.SIGINT
+        self._interrupted = self._interrupted or number == signal.SIGINT
         self.number = self.number or number
         if again or not self.gentle:
             raise Stopped(number)

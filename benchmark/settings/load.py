@@ -3,9 +3,9 @@
 import json
 import tomllib
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import UnionType
+from types import MappingProxyType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
@@ -25,22 +25,37 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.toml"))
 
 
-def family_member(name: str, device: str) -> str:
-    """Return the preset for a study's name: "cifar10" is cifar10_gpu where CUDA is used, else cifar10_cpu."""
-    member = f"{name}_{'gpu' if device == 'cuda' else 'cpu'}"
-    if name in preset_names() or member not in preset_names():
+def family_member(name: str, device: str, quiet: bool = False) -> str:
+    """Return the preset for a study's name: "cifar10" is cifar10_gpu where CUDA is used, else cifar10_cpu.
+
+    Unless `quiet`, the choice is printed.
+
+    Raises:
+        UsageError: the study has a preset for the other device alone.
+    """
+    if name in preset_names():
         return name
-    print(f"Preset {member}, because the device is {device}.", flush=True)
-    return member
+    members = {kind: f"{name}_{'gpu' if kind == 'cuda' else 'cpu'}" for kind in ("cpu", "cuda")}
+    found = {kind: member for kind, member in members.items() if member in preset_names()}
+    if found and device not in found:
+        ((other, member),) = found.items()
+        raise UsageError(
+            f"{name} is for a {member[-3:].upper()} alone: use --device {other}, or name its preset {member}."
+        )
+    if found and not quiet:
+        print(f"Preset {found[device]}, because the device is {device}.", flush=True)
+    return found.get(device, name)
 
 
-def load_preset(name: str, overrides: tuple[str, ...] = (), shrunk: tuple[str, ...] = ()) -> Preset:
+def load_preset(
+    name: str, overrides: Sequence[str] = (), replaced: Mapping[str, object] = MappingProxyType({})
+) -> Preset:
     """Load a preset of the package by name, or the user's own TOML file by path.
 
     Args:
         name: a preset's name, or the path of a file that ends in .toml.
         overrides: the user's "section.key=value" texts (TOML values), which replace single settings.
-        shrunk: texts of the same form of a smoke run; `overrides` take precedence.
+        replaced: other values by their dotted keys, as of a smoke run; `overrides` take precedence.
 
     Raises:
         UsageError: unknown preset; a file that cannot be read or parsed; an unknown key, wrong type or value out
@@ -48,13 +63,11 @@ def load_preset(name: str, overrides: tuple[str, ...] = (), shrunk: tuple[str, .
     """
     path = Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
     if not name.endswith(".toml") and name not in preset_names():
-        if f"{name}_gpu" in preset_names():
-            raise UsageError(f"{name} is for a GPU alone: use --device cuda, or name its preset {name}_gpu.")
         raise UsageError(f"there is no preset {name!r}; {nearest(name, preset_names())} Or give a path/to/mine.toml.")
     where = " --set ".join([str(path), *map(shorten, overrides)])
     values = {"name": path.stem} | _read(path)
-    for text in (*shrunk, *overrides):
-        _override(values, text)
+    for key, value in (*replaced.items(), *map(_parse_override, overrides)):
+        _put(values, key, value)
     check_plain(values, where)
     try:
         return Preset.model_validate_json(json.dumps(values))
@@ -125,8 +138,8 @@ def _merge(base: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     return base | new | both
 
 
-def _override(values: dict[str, Any], text: str) -> None:
-    """Set one value in place from "section.key=value"; a bare word is taken as a string."""
+def _parse_override(text: str) -> tuple[str, object]:
+    """Return the dotted key and the value of "section.key=value"; a bare word is taken as a string."""
     key, equals, value = text.partition("=")
     if not equals or not key:
         example = "write it as --set section.key=value, for example --set recipe.epochs=5."
@@ -139,12 +152,17 @@ def _override(values: dict[str, Any], text: str) -> None:
             named = shorten(repr(value))
             raise UsageError(f"--set {shorten(repr(text))}: {named} is no TOML value; {hint}") from error
         parsed = value
-    *tables, last = key.strip().split(".")
+    return key.strip(), parsed
+
+
+def _put(values: dict[str, Any], key: str, value: object) -> None:
+    """Set the value at a dotted key in place."""
+    *tables, last = key.split(".")
     for table in tables:
         values = values.setdefault(table, {})
         if not isinstance(values, dict):
-            raise UsageError(f"--set {shorten(repr(text))}: {shorten(repr(table))} is not a section.")
-    values[last] = parsed
+            raise UsageError(f"--set {shorten(repr(key))}: {shorten(repr(table))} is not a section.")
+    values[last] = value
 
 
 def check_plain(value: object, where: str, place: tuple[int | str, ...] = ()) -> None:

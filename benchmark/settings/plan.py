@@ -75,7 +75,8 @@ def make_plan(preset: Preset, arms: Sequence[str] | None, seeds: Sequence[int] |
         seeds: seeds to run, None for the preset's.
 
     Raises:
-        UsageError: an arm or seed that the preset does not have, or a setting that its method does not allow.
+        UsageError: an arm or seed that the preset does not have, arms that run at none of the seeds, or a setting that
+            an arm's method does not allow.
     """
     for name in arms or ():
         if name not in preset.arms:
@@ -89,12 +90,16 @@ def make_plan(preset: Preset, arms: Sequence[str] | None, seeds: Sequence[int] |
         )
     chosen = {name: arm for name, arm in preset.arms.items() if arms is None or name in arms}
     methods = {name: make_method(preset.name, name, arm) for name, arm in chosen.items()}
-    return [
+    plan = [
         Run(preset, name, seed, methods[name], _settings(preset, arm, methods[name]))
         for seed in (preset.seeds if seeds is None else seeds)
         for name, arm in chosen.items()
         if arm.seeds is None or seed in arm.seeds
     ]
+    if not plan:
+        own = "; ".join(f"{name} at {shorten(', '.join(map(str, arm.seeds or ())))}" for name, arm in chosen.items())
+        raise UsageError(f"preset {preset.name}: these arms run at seeds of their own, none of which is named: {own}.")
+    return plan
 
 
 def part(plan: Sequence[Run], shard: tuple[int, int] | None) -> list[Run]:

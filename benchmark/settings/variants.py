@@ -7,7 +7,7 @@ last-epoch accuracy at a Benjamini-Hochberg p below 0.05 (of the additive model 
 other setting stays at its default in any case.
 """
 
-import json
+import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,75 +18,74 @@ from benchmark.settings.preset import MAX_NAME, MAX_TITLE, Analysis, Arm, Attack
 from benchmark.settings.tuning import Trial, search, tuning_of
 
 SMOKE_FOLDER = Path("runs/smoke")  # records and report of smoke runs, apart from those of studies
-SMOKE_TRAIN, SMOKE_TEST, SMOKE_ATTACKED, SMOKE_BATCH, SMOKE_EPOCHS, SMOKE_STEPS = 600, 200, 32, 48, 2, 3
-SMOKE_SEEDS, SMOKE_TRIALS, SMOKE_PIXELS = 2, 2, 32  # at most
-SMOKE_QUERIES, SMOKE_REPEATED = 20, 4  # of the sanity checks: Square's queries, images for the reference AutoAttack
+SMOKE_SEEDS, SMOKE_PIXELS, SMOKE_STEPS = 2, 32, 3  # at most, as all of these
+SMOKE_LIMITS = {
+    "data.train_images": 600,
+    "data.test_images": 200,
+    "data.validation_images": 200,
+    "recipe.epochs": 2,
+    "recipe.batch_size": 48,
+    "evaluation.images": 32,
+    "evaluation.batch_size": 32,
+    "evaluation.checks.images": 32,
+    "evaluation.checks.square_queries": 20,
+    "evaluation.checks.repeated": 4,
+    "evaluation.checks.long_steps": 2 * SMOKE_STEPS,
+    "evaluation.checks.reference_steps": SMOKE_STEPS,
+    "evaluation.checks.reference_queries": 20,
+    "ablation.train_images": 600,
+    "ablation.validation_images": 200,
+    "ablation.epochs": 2,
+    "ablation.attacked_images": 32,
+    "tuning.trials": 2,
+    "tuning.validation_images": 200,
+}
+ZERO_MEANS_ALL = ("data.train_images", "data.test_images")
 TITLE = MAX_TITLE - len("...")  # what `shorten` leaves of a title
 DEFAULT, EQUAL_COMPUTE = "default", "erm_equal_compute"  # arms of an ablation
 TRIAL_IMAGES = 20  # attacked images of a trial: attacks play no part in tuning, but a record has some
 
 
-def shrink(preset: Preset, synthetic: bool = False) -> tuple[str, ...]:
-    """Return the overrides that make a study tiny: 600 + 200 images, 2 epochs, 32 attacked images, 2 seeds.
+def shrink(preset: Preset, synthetic: bool = False) -> dict[str, object]:
+    """Return the values, by their dotted keys, that make a study tiny: at most `SMOKE_LIMITS`, and two seeds.
 
     Its name ends in "-smoke", on made-up images in "-smoke-synthetic", so its records are never among those of the
     study or of each other.
     """
     data, evaluation = preset.data, preset.evaluation
-    pixels, seeds = min(SMOKE_PIXELS, data.pixels), preset.seeds[:SMOKE_SEEDS]
+    pixels, seeds = min(SMOKE_PIXELS, data.pixels), list(preset.seeds[:SMOKE_SEEDS])
     values: dict[str, object] = {
         "name": f"{preset.name}-smoke" + ("-synthetic" if synthetic else ""),
         "title": shorten(f"Smoke run, far too small to mean anything: {preset.title}", TITLE),
         "seeds": seeds,
         "data.pixels": pixels,
         "data.resize": data.resize * pixels // data.pixels,
-        "data.train_images": SMOKE_TRAIN,
-        "data.test_images": SMOKE_TEST,
-        "data.validation_images": min(SMOKE_TEST, data.validation_images),
-        "recipe.epochs": SMOKE_EPOCHS,
-        "recipe.batch_size": SMOKE_BATCH,
         "recipe.padding": min(preset.recipe.padding, pixels - 1),
-        "evaluation.images": SMOKE_ATTACKED,
-        "evaluation.batch_size": SMOKE_ATTACKED,
+        "evaluation.attacks": [_with_few_steps(attack) for attack in evaluation.attacks],
+        "evaluation.l2_attacks": [_with_few_steps(attack) for attack in evaluation.l2_attacks],
     }
+    for key, limit in SMOKE_LIMITS.items():
+        section, _, name = key.rpartition(".")
+        settings = functools.reduce(getattr, section.split("."), preset)
+        if settings is not None:  # a table that may be left out
+            own = getattr(settings, name)
+            values[key] = limit if own == 0 and key in ZERO_MEANS_ALL else min(own, limit)
     if synthetic:
         values["data.synthetic"] = True
     for name, arm in preset.arms.items():
         if arm.seeds:
             values[f"arms.{name}.seeds"] = [seed for seed in arm.seeds if seed in seeds] or seeds[:1]
-    if evaluation.checks:
-        spend = {
-            "images": SMOKE_ATTACKED,
-            "square_queries": SMOKE_QUERIES,
-            "repeated": SMOKE_REPEATED,
-            "long_steps": 2 * SMOKE_STEPS,
-            "reference_steps": SMOKE_STEPS,
-            "reference_queries": SMOKE_QUERIES,
-        } | ({"seeds": seeds[:1]} if evaluation.checks.seeds else {})
-        values |= {f"evaluation.checks.{key}": value for key, value in spend.items()}
+    if evaluation.checks and evaluation.checks.seeds:
+        values["evaluation.checks.seeds"] = seeds[:1]
     if preset.ablation:
-        values |= {
-            "ablation.train_images": SMOKE_TRAIN,
-            "ablation.validation_images": SMOKE_TEST,
-            "ablation.epochs": SMOKE_EPOCHS,
-            "ablation.attacked_images": SMOKE_ATTACKED,
-            "ablation.seeds": preset.ablation.seeds[:SMOKE_SEEDS],
-        }
+        values["ablation.seeds"] = list(preset.ablation.seeds[:SMOKE_SEEDS])
     if preset.tuning:
-        values |= {
-            "tuning.trials": SMOKE_TRIALS,
-            "tuning.validation_images": SMOKE_TEST,
-            "tuning.seeds": preset.tuning.seeds[:1],
-        }
-    shrunk = {"attacks": evaluation.attacks} | ({"l2_attacks": evaluation.l2_attacks} if evaluation.l2_attacks else {})
-    return (
-        *(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items()),
-        *(f"evaluation.{key}=[{', '.join(map(_with_few_steps, attacks))}]" for key, attacks in shrunk.items()),
-    )
+        values["tuning.seeds"] = list(preset.tuning.seeds[:1])
+    return values
 
 
-def _with_few_steps(attack: Attack) -> str:
-    return f'{{ name = "{attack.name}", steps = {min(attack.steps, SMOKE_STEPS)} }}'
+def _with_few_steps(attack: Attack) -> dict[str, object]:
+    return {"name": attack.name, "steps": min(attack.steps, SMOKE_STEPS)}
 
 
 def _derived(preset: Preset, name: str, title: str, **changes: object) -> Preset:
@@ -288,4 +287,5 @@ def renamed(name: str, word: str) -> str:
 
 def study_of(name: str) -> str:
     """Return the preset of which a preset of this name is a variant: "mine" for "mine_compute"; others as they are."""
-    return re.sub(r"_(ablation|compute|tuning)(?=(_cpu|_gpu)?$)", "", name)
+    study = re.sub(r"_(ablation|compute|tuning)(?=(_cpu|_gpu)?$)|-smoke(-synthetic)?$", "", name)
+    return study if study == name else study_of(study)

@@ -9,7 +9,15 @@ import torch
 from torch.utils._pytree import tree_map
 
 from benchmark.data.load import Data
-from benchmark.runtime.files import DamagedFileError, load_tensors, remove_leftovers, save_tensors, writing_to
+from benchmark.runtime.errors import RunError
+from benchmark.runtime.files import (
+    DamagedFileError,
+    UnreadableFileError,
+    load_tensors,
+    remove_leftovers,
+    save_tensors,
+    writing_to,
+)
 from benchmark.settings.plan import Run
 from benchmark.training.state import Position, State
 
@@ -78,6 +86,9 @@ def load_checkpoint(path: Path, key: str, state: State, log: Callable[[str], obj
         key: of the run, see `checkpoint_key`.
         state: of a run that has not begun.
         log: called with a message for each checkpoint that is damaged or not used.
+
+    Raises:
+        RunError: the system does not let it be read; it stays, because it may be whole.
     """
     remove_leftovers(path)
     for candidate in (path, previous(path)):
@@ -85,6 +96,8 @@ def load_checkpoint(path: Path, key: str, state: State, log: Callable[[str], obj
             continue
         try:
             values = load_tensors(candidate)
+        except UnreadableFileError as error:
+            raise RunError(f"the checkpoint {candidate} cannot be read: {error}.") from error
         except DamagedFileError as error:
             aside = candidate.replace(candidate.with_suffix(".damaged"))
             log(f"the checkpoint {candidate} is damaged ({error}); it is now {aside.name}, the one before is tried")

@@ -68,10 +68,3 @@ def test_smoke_run_of_a_search_is_small_and_lies_with_the_other_smoke_runs(capsy
     assert "smoke-smoke_tuning: 48 runs" in capsys.readouterr().out
     assert main(["status", "smoke", "--tuning", "--smoke"]) == 0
     assert "smoke-smoke_tuning: 6 runs" in capsys.readouterr().out
-
-
-def test_a_study_is_an_ablation_or_a_tuning_not_both(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["run", "smoke", "--tuning", "--ablation"])
-    assert ended.value.code == 2
-    assert "not allowed with" in capsys.readouterr().err

@@ -59,13 +59,13 @@ def test_a_checkpoint_of_a_preset_of_ones_own_asks_for_its_file(say: Say, finish
     """Of its variants, too; by the file's path it is evaluated as in its record."""
     Path("mine.toml").write_text('extends = "smoke"\n', encoding="utf-8")
     (checkpoint,) = (finished / "runs/smoke/erm").glob("seed-0-*.pt")
-    for name, precision in (("mine", "bfloat16"), ("mine_compute", "bfloat16"), ("other", "float32")):
+    for name, precision in (("mine", "bfloat16"), ("mine-smoke_compute", "bfloat16"), ("other", "float32")):
         values = torch.load(checkpoint, weights_only=True)
         values["run"]["preset"] = name
         torch.save(values, checkpoint)
         said = say("evaluate", str(checkpoint), *SMALL)
         assert said.code == 2
-        assert said.has(f"from a run of '{name}'", f"--preset path/to/{name.removesuffix('_compute')}.toml")
+        assert said.has(f"from a run of '{name}'", f"--preset path/to/{name.removesuffix('-smoke_compute')}.toml")
         bf16 = ("--set", "recipe.precision='bfloat16'")
         said = say("evaluate", str(checkpoint), "--preset", "mine.toml", *bf16, *SMALL, "--output", f"{name}.json")
         assert said.code == 0, said.error
@@ -97,6 +97,10 @@ def test_weights_are_loaded_into_the_callables_network(say: Say, modules: Path) 
         (("--model", "mine:linear"), "Name a preset by --preset"),
         (("--model", "mine:linear", "--preset", "smoke", "--set", "evaluation.eps=[-1.0]"), "evaluation.eps"),
         (("--model", "mine:linear", "--preset", "smok"), "did you mean 'smoke'"),
+        (
+            ("--model", "mine:linear", "--preset", "cifar10", "--device", "cpu", "--set", "recipe.epoch=1"),
+            "cifar10_cpu",
+        ),
         (
             ("--model", "mine:linear", "--preset", "smoke", "--set", 'evaluation.attacks=[{name = "pgdd", steps = 1}]'),
             "there is no such attack; did you mean",

@@ -10,6 +10,7 @@ import torch
 from saying import ONE_RUN, PROJECT, TINY, Say, in_a_process
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
+EXCLUSIVE = [("--ablation", "--tuning"), ("--tuning", "--compute"), ("--compute", "--ablation")]
 SMOKE, CUDA = ("run", "smoke"), ("cuda", "cuda:1")
 
 MISTAKES: list[tuple[tuple[str, ...], tuple[str, ...]]] = [  # arguments, parts of the message
@@ -30,6 +31,10 @@ MISTAKES: list[tuple[tuple[str, ...], tuple[str, ...]]] = [  # arguments, parts 
     ((*SMOKE, "--set", "seeds.0=5"), ("--set", "seeds", "section")),
     (("list", "preset"), ("'preset'", "presets", "datasets", "attacks")),
     (("run", "cifar10_cpu", "--synthetic"), ("--synthetic", "--smoke")),
+    (("status", "cifar10_cpu", "--synthetic"), ("--synthetic", "--smoke")),
+    *[((*SMOKE, *two), (two[1], "not allowed with", two[0])) for two in EXCLUSIVE],
+    (("run", "cifar10_10k_cpu", "--arms", "adversarial", "--seeds", "1"), ("cifar10_10k_cpu", "adversarial at 0")),
+    (("tune", "cifar10_10k"), ("96 of 96 trials of cifar10_10k_cpu",)),
     *[((*ONE_RUN, "--device", name), ("--device", f"'{name}'", "auto, cpu, cuda")) for name in ("cuda:x", "", "meta")],
     *[((*ONE_RUN, "--device", name), (f"--device {name}", "0 CUDA devices", "--device cpu")) for name in CUDA],
     # Refused when the data are known, before any arm trains.

@@ -1,12 +1,23 @@
 """The command `run`: its report, and what excludes what."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+import torch
 from saying import Say
 from tiny_study import run
+
+from benchmark.cli.options import parser
+from benchmark.cli.run import _conclude, planned
+from benchmark.runtime.distributed import Group
+from benchmark.runtime.errors import BenchmarkError, RunError
+
+Value = TypeVar("Value")
 
 QUICK = ("--set=recipe.epochs=1", "--arms", "erm", "--seeds", "0")
 
@@ -53,3 +64,37 @@ def test_options_that_exclude_one_another_are_refused(options: tuple[str, ...], 
 def test_a_part_without_runs_is_named_as_such(say: Say) -> None:
     said = say("run", "smoke", "--shard", "99/100")
     assert (said.code, "this part is empty" in said.out, "0 runs: " in said.out) == (0, True, False)
+    assert "smoke: 0 runs.\n" in say("status", "smoke", "--shard", "99/100").out
+
+
+class Second(Group):
+    """The second of two processes, in which an error ends the process without a message."""
+
+    def agree(self, work: Callable[[], Value]) -> Value:
+        try:
+            return work()
+        except BenchmarkError as error:
+            raise SystemExit(error.exit_code) from error
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_of_several_processes_one_prints(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmark.cli.run.joined", lambda: contextlib.nullcontext(Second(1, 2)))
+    for wrong in (("--launcher", "slurm"), ("--synthetic",), ("--ray-address", "auto")):
+        assert say("run", "cifar10", "--deterministic", "--device", "cpu", *wrong) == (2, "", "")
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_the_hint_after_a_search_is_a_command_that_finds_its_trials(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["run", "cifar10_10k", "--tuning", "--device", "cpu", "--set", "seeds=[0, 1]", "--arms", "sba_trial_0"]
+    for own, expected in (
+        ([], "tune cifar10_10k_cpu --trials runs/tuning --set 'seeds=[0, 1]'"),
+        (["--smoke"], ""),
+    ):
+        options = parser().parse_args([*given, *own])
+        plan, folders = planned(options, torch.device("cpu"))
+        capsys.readouterr()
+        with contextlib.suppress(RunError):  # no run is done
+            _conclude(plan, folders, options)
+        _, _, hint = capsys.readouterr().out.partition("python -m benchmark ")
+        assert hint.partition("\n")[0] == expected

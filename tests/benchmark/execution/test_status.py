@@ -1,5 +1,6 @@
 """How a run stands, by its files; markers of runs that are to be repeated; no clock decides."""
 
+import errno
 import os
 import re
 import subprocess
@@ -15,9 +16,10 @@ from benchmark.execution import run as one_run
 from benchmark.execution.lock import RunLock
 from benchmark.execution.log import failure
 from benchmark.execution.paths import Folders, RunPaths
-from benchmark.execution.status import ANEW, BEGUN, begin, is_pending, mark, mark_for_repetition, status, statuses
+from benchmark.execution.status import ANEW, BEGUN, begin, is_pending, mark, mark_for_repetition, status, statuses, tidy
+from benchmark.execution.worker import tidy_after_kills
 from benchmark.records.consistency import binding
-from benchmark.runtime.errors import UsageError
+from benchmark.runtime.errors import RunError, UsageError
 from benchmark.settings.plan import Run
 
 MakeRun = Callable[..., Run]
@@ -90,6 +92,45 @@ def test_a_record_of_other_settings_is_named_and_not_overwritten(make_run: MakeR
         is_pending(other, paths)
     mark(paths)
     assert is_pending(other, RunPaths(other, folders))
+
+
+def test_a_record_that_the_system_does_not_let_be_read_stays(
+    make_run: MakeRun, folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = recorded(make_run("erm"), folders)
+
+    def fail(*_: object, **__: object) -> str:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", fail)
+        with pytest.raises(RunError, match=r"seed-0\.json cannot be read: Input/output error"):
+            is_pending(make_run("erm"), paths)
+    assert status(make_run("erm"), paths) == "done"
+
+
+def test_what_killed_writers_of_a_finished_run_left_is_removed(
+    make_run: MakeRun, folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = make_run("erm")
+    paths = recorded(one, folders)
+    written = [paths.record, paths.repeat, paths.lock, paths.checkpoint, paths.journal, paths.failure, paths.trace]
+    left = [path.with_name(f".{path.name}.0123abcd.tmp") for path in written]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    paths.lock.touch()
+
+    def fail(_lock: RunLock) -> bool:
+        raise RunError("the lock was made by another version of this program")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunLock, "_acquired", fail)
+        tidy_after_kills([one], folders)
+    assert all(path.exists() for path in left)
+    paths.lock.unlink()
+    tidy(paths)
+    assert not any(path.exists() for path in left)
 
 
 def test_a_run_to_be_repeated_forgets_its_state_once(make_run: MakeRun, folders: Folders) -> None:

@@ -6,17 +6,23 @@ from pathlib import Path
 import pytest
 import torch
 from few_attacks import NO_CHECKS
+from tiny_study import recorded, worker
 
 from benchmark.cli import main
 from benchmark.data.load import Data
 from benchmark.data.synthetic import write_image_folder
 from benchmark.evaluation.catalogue import ATTACKS, AttackRow
 from benchmark.execution import run as one_run
+from benchmark.execution import worker as workers
+from benchmark.execution.paths import Folders
+from benchmark.execution.status import mark
 from benchmark.records.store import read_record, write_record
+from benchmark.runtime.errors import UsageError
 from benchmark.settings.plan import Run
 from benchmark.training.state import start
 
 pytestmark = pytest.mark.usefixtures("fresh")
+MakeRun = Callable[..., Run]
 ONE = ["run", "smoke", "--arms", "erm", "--seeds", "0", "--set=recipe.epochs=1", "--set=evaluation.images=16"]
 FEW = (*NO_CHECKS, "--set=analysis.eps=1.0", "--set=data.train_images=128")
 SEED_1 = [*ONE[:5], "1", *ONE[6:]]
@@ -52,6 +58,15 @@ def test_records_made_under_other_conditions_are_refused_before_training(
         write_record(RECORD, record)
     assert main([*SEED_1, *FEW, "--set", "analysis.margin=9.0"]) == 2
     assert "analysis.margin: 1.0 -> 9.0" in capsys.readouterr().err
+
+
+def test_records_that_stay_bind_runs_that_are_repeated(make_run: MakeRun, digits: Data, folders: Folders) -> None:
+    one, other = recorded(make_run("erm"), folders), recorded(make_run("mixup"), folders)  # on other data
+    mark(one)
+    with pytest.raises(UsageError, match="were made under other conditions"):
+        workers.refuse_before([make_run("erm")], worker(digits, folders))
+    mark(other)
+    workers.refuse_before([make_run("erm")], worker(digits, folders))
 
 
 def test_force_keeps_the_old_record_until_the_new_one_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,5 +137,5 @@ def test_a_layer_inside_a_skip_connection_is_refused_before_training(
     assert "skip connection" in capsys.readouterr().err
 
 
-def test_momentum_may_be_zero(make_run: Callable[..., Run], digits: Data, cpu: torch.device) -> None:
+def test_momentum_may_be_zero(make_run: MakeRun, digits: Data, cpu: torch.device) -> None:
     assert start(make_run("erm", 0, "recipe.momentum=0.0"), digits, cpu).optimizer.defaults["momentum"] == 0

@@ -110,6 +110,17 @@ def test_a_signal_outside_the_gentle_part_stops_at_once() -> None:
     assert stopped.value.exit_code == 143
 
 
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGHUP])
+def test_a_second_interrupt_stops_at_once_whichever_signal_came_first(first: int) -> None:
+    stop = Stop()
+    with stop.gently():
+        stop.receive(first)
+        stop.receive(signal.SIGINT)
+        with pytest.raises(Stopped) as stopped:
+            stop.receive(signal.SIGINT)
+    assert (stop.number, stopped.value.exit_code) == (first, 130)
+
+
 def test_a_signal_that_came_before_a_part_that_stops_at_once_stops_there() -> None:
     with stoppable() as stop, stop.gently():
         os.kill(os.getpid(), signal.SIGTERM)

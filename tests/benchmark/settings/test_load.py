@@ -7,12 +7,26 @@ from preset_fuzz import fuzz, try_file
 
 from benchmark.runtime.errors import UsageError
 from benchmark.settings import load as preset_files
-from benchmark.settings.load import PRESETS, load_preset, preset_names
+from benchmark.settings.load import PRESETS, family_member, load_preset, preset_names
 
 
 def test_presets_ship_with_the_package() -> None:
     assert {"smoke", "cifar10_cpu", "cifar10_gpu", "cifar10_jpeg_cpu"} <= {*preset_names()}
     assert all((PRESETS / f"{name}.toml").is_file() for name in preset_names())
+
+
+def test_a_study_is_its_preset_for_the_device(capsys: pytest.CaptureFixture[str]) -> None:
+    assert family_member("cifar10", "cpu") == "cifar10_cpu"
+    assert capsys.readouterr().out == "Preset cifar10_cpu, because the device is cpu.\n"
+    assert family_member("cifar10", "cuda", quiet=True) == "cifar10_gpu"
+    assert [family_member(name, "cpu") for name in ("smoke", "cifar10_gpu", "mine.toml")] == [
+        "smoke", "cifar10_gpu", "mine.toml",
+    ]  # fmt: skip
+    assert not capsys.readouterr().out
+    with pytest.raises(UsageError, match=r"for a GPU alone: use --device cuda, .* preset cifar10_30_epochs_gpu"):
+        family_member("cifar10_30_epochs", "cpu")
+    with pytest.raises(UsageError, match=r"for a CPU alone: use --device cpu, or name its preset cifar10_10k_cpu"):
+        family_member("cifar10_10k", "cuda")
 
 
 def test_a_preset_that_extends_another_replaces_single_values(tmp_path: Path) -> None:

@@ -38,6 +38,11 @@ def test_an_arm_runs_at_its_own_seeds() -> None:
     assert seeds == {"sba": [0, 1, 2, 3, 4, 5, 6, 7], "adversarial": [0]}
 
 
+def test_arms_that_run_at_none_of_the_seeds_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"run at seeds of their own, none of which is named: adversarial at 0\."):
+        make_plan(load_preset("cifar10_10k_cpu"), ["adversarial"], [1])
+
+
 @pytest.mark.parametrize("official", ["cifar10_cpu", "cifar10_10k_cpu", "cifar100_cpu"])
 def test_on_the_official_data_nothing_is_chosen_that_was_not_frozen_on_jpeg_images(official: str) -> None:
     ours, frozen = load_preset(official), load_preset("cifar10_jpeg_cpu")

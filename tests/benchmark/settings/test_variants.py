@@ -22,6 +22,7 @@ from benchmark.settings.variants import (
     readings,
     renamed,
     shrink,
+    study_of,
     trials_preset,
     tuned_preset,
 )
@@ -45,6 +46,24 @@ def test_a_smoke_run_is_the_same_study_made_small(name: str) -> None:
     assert small.arms == preset.arms
     assert [a.name for a in small.evaluation.attacks] == [a.name for a in preset.evaluation.attacks]
     assert load_preset(name, ("recipe.epochs=1",), shrink(preset)).recipe.epochs == 1
+
+
+def test_a_smoke_run_enlarges_nothing() -> None:
+    checks = (
+        "{images = 3, square_queries = 4, repeated = 2, long_steps = 2, reference_steps = 1, reference_queries = 2}"
+    )
+    own = (
+        *("data.train_images=100", "data.test_images=50", "recipe.epochs=1", "recipe.batch_size=10"),
+        *("evaluation.images=8", "evaluation.batch_size=4", f"evaluation.checks={checks}", *FEW),
+        *("ablation.train_images=90", "ablation.validation_images=40", "ablation.epochs=1"),
+        *("tuning.trials=1", "tuning.validation_images=30"),
+    )
+    preset = load_preset("smoke", own)
+    small = load_preset("smoke", own, shrink(preset))
+    replaced = {"name": small.name, "title": small.title, "seeds": small.seeds}
+    evaluation = {"attacks": small.evaluation.attacks}
+    same = preset.model_copy(update=replaced | {"evaluation": preset.evaluation.model_copy(update=evaluation)})
+    assert small == same
 
 
 def test_a_smoke_run_has_one_of_its_two_seeds_where_the_study_names_some(tmp_path: Path) -> None:
@@ -134,7 +153,7 @@ def test_a_smoke_run_of_it_is_tiny(fresh: Path, say: Say) -> None:
     one = ("--arms", "temperature_1", "--seeds", "0", *(f"--set={override}" for override in FEW))
     assert say("run", "smoke", "--ablation", "--smoke", *one).code == 0
     (path,) = fresh.rglob("temperature_1/seed-0.json")
-    assert (read(path)["data"]["train_images"], len(read(path)["epochs"])) == (600, 2)
+    assert (read(path)["data"]["train_images"], len(read(path)["epochs"])) == (400, 2)  # 400 is its own
     assert path.is_relative_to(fresh / "runs" / "smoke")
 
 
@@ -187,6 +206,23 @@ def test_the_name_keeps_its_device_at_the_end(name: str, expected: str) -> None:
 
 
 # All of them.
+
+
+@pytest.mark.parametrize(
+    ("name", "study"),
+    [
+        ("mine", "mine"),
+        ("mine_compute", "mine"),
+        ("cifar10_10k_tuning_cpu", "cifar10_10k_cpu"),
+        ("cifar10_cpu-smoke", "cifar10_cpu"),
+        ("cifar10_cpu-smoke-synthetic", "cifar10_cpu"),
+        ("cifar10_cpu-smoke_ablation", "cifar10_cpu"),
+        ("smoke-smoke", "smoke"),
+    ],
+)
+def test_a_variant_is_of_its_study(name: str, study: str) -> None:
+    assert study_of(name) == study
+
 
 NO_TABLES = {"ablation": None, "tuning": None}
 

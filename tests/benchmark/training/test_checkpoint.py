@@ -1,13 +1,17 @@
 """Checkpoints: training resumes to the last bit, in the middle of an epoch too; damaged or other ones are not used."""
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from trained import CPU, MakeRun, epochs_of
 
 from benchmark.data.load import Data
 from benchmark.networks.build import weights_hash
+from benchmark.runtime.errors import RunError
 from benchmark.settings.plan import Run
 from benchmark.training import checkpoint
 from benchmark.training.checkpoint import load_checkpoint, previous, save_checkpoint, snapshot
@@ -107,6 +111,23 @@ def test_after_a_damaged_checkpoint_comes_the_one_before(
     assert weights_hash(again.model) == weights_hash(state.model)
     save_checkpoint(path, run, run.identity, again)
     resumed(path, run, digits)
+
+
+def test_a_checkpoint_that_the_system_does_not_let_be_read_stays(
+    make_run: MakeRun, digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, path = make_run("erm"), tmp_path / "run.pt"
+    state = start(run, digits, CPU)
+    save_checkpoint(path, run, "key", state)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", fail)
+        with pytest.raises(RunError, match=r"run\.pt cannot be read: Input/output error"):
+            load_checkpoint(path, "key", state, print)
+    assert load_checkpoint(path, "key", state, print)
 
 
 def test_where_every_checkpoint_is_damaged_training_starts_anew(
