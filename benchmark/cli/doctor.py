@@ -79,8 +79,8 @@ def operators() -> str:
     """Return whether torchvision's compiled operators load; the benchmark needs none of them."""
     from benchmark.runtime.torchvision import ensure_importable
 
-    found = ensure_importable()
-    return "load" if found.loaded else f"do not load, and are not needed ({shorten(found.reason)})"
+    reason = ensure_importable()
+    return f"do not load, and are not needed ({shorten(reason)})" if reason else "load"
 
 
 def optional(package: str, option: str) -> str:

@@ -86,11 +86,7 @@ def _launcher_name(options: argparse.Namespace) -> str:
     name = str(options.launcher)
     if name not in LAUNCHERS:
         raise UsageError(f"--launcher {name!r}: {nearest(name, LAUNCHERS)}")
-    if options.processes in (None, "1"):
-        return name
-    if name == "ray":
-        raise UsageError("--processes train runs together, those of Ray one each: leave one out.")
-    return "torchrun"
+    return name if options.processes in (None, "1") or name == "ray" else "torchrun"
 
 
 def planned(options: argparse.Namespace, device: torch.device) -> tuple[list[Run], Folders]:

@@ -1,7 +1,6 @@
 """The log of a run: its messages with their times, in a file beside its checkpoint; and its failure, if any."""
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -61,15 +60,12 @@ def added_since(path: Path, offset: int) -> tuple[list[str], int]:
     return [TIME.sub("", line) for line in whole.decode("utf-8", "replace").splitlines()], offset + len(whole)
 
 
-def mark_failed(paths: RunPaths, reason: str, trace: str, check: Callable[[], object]) -> None:
+def mark_failed(paths: RunPaths, reason: str, trace: str) -> None:
     """Write the failure of a run, so that it is started again only by --retry-failed, and its traceback.
-
-    `check` is called before, and may raise.
 
     Raises:
         UsageError: the folder cannot be written.
     """
-    check()
     with writing_to(paths.failure.parent):
         write_text(paths.trace, trace)
         write_text(paths.failure, f"{reason}\n")

@@ -105,7 +105,8 @@ def _failed(attempt: Attempt, error: Exception) -> str:
     """
     reason = str(error).partition("\n")[0] or type(error).__name__
     try:
-        mark_failed(attempt.paths, reason, traceback.format_exc(), attempt.check)
+        attempt.check()
+        mark_failed(attempt.paths, reason, traceback.format_exc())
     except LostError as lost:
         return str(lost)
     attempt.log(f"failed, {reason} (details: {attempt.paths.trace})")
@@ -126,9 +127,7 @@ def execute_run(attempt: Attempt, surrogate: Surrogate) -> Record:
         progress = Progress(run, steps_per_epoch(run, data), attempt.label, attempt.log)
         shown.enter_context(progress.bar)
         _resume(attempt, state, key, progress)
-        saving = Checkpoints(
-            run, state, worker, lambda: save_checkpoint(paths.checkpoint, run, key, state, attempt.check)
-        )
+        saving = Checkpoints(state, worker, lambda: save_checkpoint(paths.checkpoint, run, key, state, attempt.check))
         callbacks: list[Callback] = [saving, progress]
         if paths.events:
             events = TensorBoard(paths.events, len(state.epochs))
@@ -172,21 +171,20 @@ def take_part(run: Run, worker: Worker) -> None:
     if (values := worker.group.share(dict[str, Any]())) is not None:
         fill(state, values)
     with contextlib.suppress(DivergedError, FloatingPointError):  # raised in all processes; the first records it
-        _train(run, state, worker, [Checkpoints(run, state, worker, lambda: None)])
+        _train(run, state, worker, [Checkpoints(state, worker, lambda: None)])
 
 
 class Checkpoints(Callback):
     """Saves the state after each epoch, every N steps, and before stopping, at once in all processes of a group.
 
     Args:
-        run: the run.
-        state: its state.
+        state: of the run.
         worker: has N and the request to stop.
         save: writes a checkpoint.
     """
 
-    def __init__(self, run: Run, state: State, worker: Worker, save: Callable[[], None]) -> None:
-        self.run, self.state, self.worker, self.save = run, state, worker, save
+    def __init__(self, state: State, worker: Worker, save: Callable[[], None]) -> None:
+        self.state, self.worker, self.save = state, worker, save
 
     def on_step(self, steps: int) -> None:
         """Save every N steps, and stop if any of the processes was asked to.

@@ -10,7 +10,6 @@ those raises torchvision's own error.
 import functools
 import importlib.machinery
 import importlib.util
-from typing import NamedTuple
 
 import torch
 
@@ -21,23 +20,17 @@ _SCHEMAS = {
 }
 
 
-class Operators(NamedTuple):
-    """Whether torchvision's compiled operators loaded, and if not, why (else empty)."""
-
-    loaded: bool
-    reason: str
-
-
 @functools.cache
-def ensure_importable() -> Operators:
+def ensure_importable() -> str:
     """Define the operator schemas that torchvision's import needs, if its compiled operators do not load.
 
-    Call it before the first import of torchvision, or of a package that imports it, such as torchattacks.
+    Return the reason why they do not load, empty if they do. Call it before the first import of torchvision, or of a
+    package that imports it, such as torchattacks.
     """
     reason = _loading_error()
     if reason:
         _define_missing_schemas()
-    return Operators(not reason, reason)
+    return reason
 
 
 def _loading_error() -> str:

@@ -20,12 +20,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from saying import PROJECT
 from tiny_study import ARMS, path_of, read, without_times
 
 from benchmark.runtime.environment import cores
 from benchmark.runtime.files import load_tensors
 
-PROJECT = Path(__file__).resolve().parents[2]
 SMALL = (
     "--set=data.train_images=400",
     "--set=recipe.epochs=4",

@@ -3,9 +3,8 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[2]
+from saying import PROJECT
 
 
 def started(*words: str) -> "subprocess.Popen[str]":

@@ -39,8 +39,7 @@ def test_a_preset_that_is_missing_is_named(say: Say) -> None:
 # Folders and records
 
 
-@pytest.mark.parametrize("option", ["--results", "--runs"])
-@pytest.mark.parametrize("folder", ["file/below", "/proc/nowhere"])
+@pytest.mark.parametrize(("option", "folder"), [("--results", "file/below"), ("--runs", "/proc/nowhere")])
 def test_folder_that_cannot_be_written_is_named_before_training(say: Say, option: str, folder: str) -> None:
     if folder.startswith("/proc") and not Path("/proc/self").exists():
         pytest.skip("no /proc on this system")

@@ -17,14 +17,6 @@ from benchmark.records.schema import Record
 from benchmark.records.store import write_record
 from benchmark.settings.load import load_preset, preset_names
 
-KEYS = {
-    "": "schema preset arm seed settings settings_hash weights_hash order_hash data model epochs last_epoch best_epoch "
-    "clean robustness flags cost environment status reason",
-    "data": "name fingerprint",
-    "model": "name parameters flops",
-    "cost": "train_seconds train_gradients train_flops attack_gradients peak_memory_bytes",
-    "environment": "device torch torchvision torchattacks numpy scipy commit date",
-}
 EPOCH_KEYS = {"epoch", "learning_rate", "train_loss", "accuracy", "images_per_second", "seconds", "augmented"}
 
 every_record = pytest.mark.parametrize(("arm", "seed"), [(arm, seed) for arm in ARMS for seed in SEEDS])
@@ -37,17 +29,6 @@ def test_run_ends_with_0_and_writes_one_record_for_each_arm_and_seed(study: Stud
     assert study.code == 0
     found = {str(path.relative_to(study.folder)) for path in (study.folder / "results").rglob("*.json")}
     assert found == {f"results/smoke/{arm}/seed-{seed}.json" for arm in ARMS for seed in SEEDS}
-
-
-@every_record
-def test_record_has_every_field_of_the_contract(study: Study, arm: str, seed: int) -> None:
-    record = study.records[arm, seed]
-    for part, keys in KEYS.items():
-        assert set(keys.split()) <= set(record[part] if part else record)
-    assert (record["preset"], record["arm"], record["seed"]) == ("smoke", arm, seed)
-    assert (record["status"], record["reason"]) == ("done", None)
-    assert record["settings"]["recipe"]["epochs"] == EPOCHS
-    assert len(record["environment"]["date"]) >= len("2000-01-01")
 
 
 @every_record
@@ -72,13 +53,6 @@ def test_accuracy_in_the_record_is_the_count_of_its_bits(study: Study, arm: str,
     correct = unpack_bits(record["clean"]["correct"], TEST_IMAGES)
     assert record["last_epoch"] == {"epoch": EPOCHS, "accuracy": correct.sum() / TEST_IMAGES}
     assert record["epochs"][-1]["accuracy"] == record["last_epoch"]["accuracy"]
-
-
-@every_record
-def test_best_epoch_is_the_first_with_the_highest_accuracy(study: Study, arm: str, seed: int) -> None:
-    record = study.records[arm, seed]
-    accuracies = [epoch["accuracy"] for epoch in record["epochs"]]
-    assert record["best_epoch"] == {"epoch": 1 + accuracies.index(max(accuracies)), "accuracy": max(accuracies)}
 
 
 @every_record
@@ -179,7 +153,3 @@ def test_all_runs_share_the_data(study: Study) -> None:
 def test_arms_train_differently_from_the_same_start(study: Study) -> None:
     losses = {json.dumps([e["train_loss"] for e in study.records[arm, 0]["epochs"]]) for arm in ARMS}
     assert len(losses) == len(ARMS)
-
-
-def test_settings_hash_differs_between_arms(study: Study) -> None:
-    assert len({study.records[arm, 0]["settings_hash"] for arm in ARMS}) == len(ARMS)

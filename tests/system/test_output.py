@@ -9,7 +9,7 @@ import pytest
 from saying import PROJECT
 from tiny_study import TINY, Study, path_of, read, without_times
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="POSIX descriptors")]
+pytestmark = pytest.mark.slow
 ONE = (sys.executable, "-m", "benchmark", "run", "smoke", *TINY, "--arms", "erm", "--seeds", "0")
 
 

@@ -7,7 +7,6 @@ from few_attacks import FEW_ATTACKS, FLOAT32, NO_CHECKS
 from tiny_study import read
 
 from benchmark.cli import main
-from benchmark.settings.variants import SMOKE_BATCH, SMOKE_EPOCHS
 
 FEW_IMAGES = ("--set=data.train_images=200", "--set=data.test_images=100", "--set=recipe.epochs=1")
 SHORT = ("--arms", "erm", "--seeds", "0", *NO_CHECKS, "--set=analysis.eps=1.0")
@@ -49,12 +48,3 @@ def test_smoke_run_with_a_results_folder_reports_inside_it_and_leaves_other_repo
     assert set(Path().rglob("RESULTS.md")) == reports
     assert "Smoke run" in Path("elsewhere/records/RESULTS.md").read_text(encoding="utf-8")
     assert Path("RESULTS.md").read_text(encoding="utf-8") == "kept"
-
-
-@pytest.mark.usefixtures("fresh", "no_figures")
-def test_explicit_setting_wins_over_the_shrinking_of_a_smoke_run() -> None:
-    assert main(["run", "smoke", "--smoke", *SHORT, "--set", "recipe.epochs=1"]) == 0
-    (path,) = Path("runs/smoke").rglob("seed-0.json")
-    record = read(path)
-    assert record["settings"]["recipe"]["epochs"] == len(record["epochs"]) == 1 < SMOKE_EPOCHS
-    assert record["settings"]["recipe"]["batch_size"] == SMOKE_BATCH

@@ -17,6 +17,10 @@ from benchmark.settings.plan import Run
 # Numbers of threads of the libraries below torch, for a process that gets a part of the cores.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
+LEAVE_ONE_OUT = (
+    "Processes that train each run together, and those of --jobs or Ray, which train one each: leave one out."
+)
+
 
 class Options(Protocol):
     """The options of the command line that launchers use; `line` is the user's arguments, for other processes."""

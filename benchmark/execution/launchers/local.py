@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import IO, NamedTuple
 
-from benchmark.execution.launchers.context import THREADS, Context, Options
+from benchmark.execution.launchers.context import LEAVE_ONE_OUT, THREADS, Context, Options
 from benchmark.execution.worker import execute
 from benchmark.runtime.console import print_line
 from benchmark.runtime.distributed import launched
@@ -28,7 +28,7 @@ def check(options: Options) -> None:
     if options.ray_address:
         raise UsageError("--ray-address is for --launcher ray only.")
     if launched() and options.jobs > 1:
-        raise UsageError("torchrun's processes train runs together, those of --jobs or Ray one each: leave one out.")
+        raise UsageError(LEAVE_ONE_OUT)
 
 
 def run(todo: Sequence[Run], context: Context) -> None:

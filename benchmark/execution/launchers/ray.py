@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmark.execution.launchers.context import THREADS, Context, Options
+from benchmark.execution.launchers.context import LEAVE_ONE_OUT, THREADS, Context, Options
 from benchmark.execution.launchers.local import PAUSE, worker_error
 from benchmark.execution.log import TAIL, added_since, size
 from benchmark.execution.paths import Folders, RunPaths
@@ -37,8 +37,8 @@ PASSED_ON = ("PYTHONPATH", "SBA_DATA_ROOT", "SBA_DATA_MIRROR")  # environment va
 
 def check(options: Options) -> None:
     """Raise UsageError for torchrun's processes, for a numbered device (Ray assigns them), for a missing package."""
-    if launched():
-        raise UsageError("torchrun's processes train runs together, those of --jobs or Ray one each: leave one out.")
+    if launched() or options.processes not in (None, "1"):
+        raise UsageError(LEAVE_ONE_OUT)
     if ":" in options.device:
         raise UsageError(f"--device {options.device}: Ray gives each run its GPU; write --device cuda.")
     if importlib.util.find_spec("ray") is None:

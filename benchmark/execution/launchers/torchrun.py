@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from benchmark.execution.launchers.context import Context, Options
+from benchmark.execution.launchers.context import LEAVE_ONE_OUT, Context, Options
 from benchmark.execution.worker import execute
 from benchmark.runtime.distributed import launched
 from benchmark.runtime.environment import cores
@@ -25,7 +25,7 @@ def check(options: Options) -> None:
     if launched():
         raise UsageError("--processes is for a command that starts processes; torchrun has started this one already.")
     if options.jobs > 1 or options.ray_address:
-        raise UsageError("--processes train runs together, those of --jobs or Ray one each: leave one out.")
+        raise UsageError(LEAVE_ONE_OUT)
     if ":" in options.device:
         raise UsageError(f"--device {options.device}: several processes take one GPU each; write --device cuda.")
 

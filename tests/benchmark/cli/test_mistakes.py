@@ -1,13 +1,10 @@
 """Mistakes on the command line: one message that says what, where and what is allowed, exit code 2, and nothing run."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from saying import ONE_RUN, PROJECT, TINY, Say, in_a_process
+from saying import ONE_RUN, TINY, Say, in_a_process
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 EXCLUSIVE = [("--ablation", "--tuning"), ("--tuning", "--compute"), ("--compute", "--ablation")]
@@ -27,7 +24,6 @@ MISTAKES: list[tuple[tuple[str, ...], tuple[str, ...]]] = [  # arguments, parts 
     ((*SMOKE, "--set", "arms.sba.settings.copys=3"), ("arms.sba.settings.copys", "'sba'", "'copies'?", "noise")),
     ((*SMOKE, "--set", "arms.sba.settings.p=1.5"), ("arms.sba.settings", "p ", "1.5", "0 to 1")),
     ((*SMOKE, "--set", "recipe.epochs"), ("--set", "'recipe.epochs'", "recipe.epochs=5")),
-    ((*SMOKE, "--set", "recipe.epochs=many"), ("smoke.toml", "recipe.epochs", "'many'", "integer")),
     ((*SMOKE, "--set", "seeds.0=5"), ("--set", "seeds", "section")),
     (("list", "preset"), ("'preset'", "presets", "datasets", "attacks")),
     (("run", "cifar10_cpu", "--synthetic"), ("--synthetic", "--smoke")),
@@ -38,8 +34,6 @@ MISTAKES: list[tuple[tuple[str, ...], tuple[str, ...]]] = [  # arguments, parts 
     *[((*ONE_RUN, "--device", name), ("--device", f"'{name}'", "auto, cpu, cuda")) for name in ("cuda:x", "", "meta")],
     *[((*ONE_RUN, "--device", name), (f"--device {name}", "0 CUDA devices", "--device cpu")) for name in CUDA],
     # Refused when the data are known, before any arm trains.
-    ((*ONE_RUN, *TINY, "--set", "recipe.batch_size=500"), ("recipe.batch_size", "500", "128", "digits")),
-    ((*ONE_RUN, "--set", "evaluation.images=501"), ("evaluation.images", "501", "500", "digits")),
     ((*ONE_RUN, "--set", "data.train_images=5000"), ("data.train_images", "5,000", "1,297", "digits")),
     ((*ONE_RUN, "--set", "data.pixels=16"), ("data.pixels", "16", "8")),
     ((*ONE_RUN, *TINY, "--set", "model.name=fast"), ("fast", "8")),
@@ -69,12 +63,3 @@ def test_a_mistake_in_a_process_ends_with_2_and_no_traceback() -> None:
     assert said.code == 2
     assert said.has("error: ", "nowhere")
     assert "Traceback" not in said.error
-
-
-def test_a_reader_that_has_closed_the_pipe_sees_no_traceback() -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    command = [sys.executable, "-m", "benchmark", "list", "attacks"]
-    done = subprocess.run(command, cwd=PROJECT, stdout=writer, stderr=subprocess.PIPE, check=False)
-    os.close(writer)
-    assert (done.returncode, done.stderr) == (0, b"")

@@ -1,6 +1,5 @@
 """Failures: a run that fails is named with the end of its log, others go on, and it is repeated when asked for."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,6 @@ import pytest
 from saying import Say
 from tiny_study import TINY, Study, path_of, read, run, without_times
 
-from benchmark.data import load
 from benchmark.execution import record as assemble
 from benchmark.execution import run as one_run
 from benchmark.execution.lock import RunLock
@@ -71,13 +69,16 @@ def test_a_run_that_broke_the_device_ends_the_worker_and_fails_no_other_run(
 
 
 def test_a_run_that_diverged_names_step_and_values_and_is_repeated_from_its_start_when_asked_for(
-    trained: list[tuple[str, int]],
+    study: Study, trained: list[tuple[str, int]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    diverging = (*ONE, "--set=recipe.learning_rate=1e30")
+    diverging = ("--arms", "erm,mixup", "--seeds", "0", "--set=arms.erm.recipe.learning_rate=1e30")
     assert run(*diverging) == 1
     before = read(path_of("erm", 0))
     assert before["status"] == "diverged"
+    assert "final_weights_hash" not in before
     reason = before["reason"]
+    assert f"erm seed 0: diverged, {reason}" in capsys.readouterr().err
+    assert read(path_of("mixup", 0))["clean"] == study.records["mixup", 0]["clean"]  # the other goes on
     assert "became nan in epoch 1, step 2 (2.3" in reason or "became inf in epoch 1, step 2 (2.3" in reason
     assert "learning rate" in reason
     trained.clear()
@@ -86,22 +87,6 @@ def test_a_run_that_diverged_names_step_and_values_and_is_repeated_from_its_star
     assert run(*diverging, "--retry-failed") == 1
     assert trained == [("erm", 0)]
     assert without_times(read(path_of("erm", 0))) == without_times(before)
-
-
-def test_data_that_changed_between_two_starts_is_refused_with_what_differs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(*ONE, *FEW) == 0
-    before = path_of("erm", 0).read_bytes()
-    with pytest.MonkeyPatch.context() as patch:
-
-        def changed(*arguments: Any) -> Any:
-            return dataclasses.replace(load.load_data(*arguments), fingerprint="0123456789abcdef")
-
-        patch.setattr("benchmark.cli.run.load_data", changed)
-        assert run("--arms", "erm", "--seeds", "0,1", *FEW) == 2
-    said = capsys.readouterr().err
-    assert "-> '0123456789abcdef'" in said
-    assert "--results DIR" in said
-    assert path_of("erm", 0).read_bytes() == before
 
 
 # status

@@ -1,7 +1,6 @@
 """The log of a run: its end, what was added, and a place where it cannot be written."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -30,7 +29,6 @@ def test_whole_lines_are_added(tmp_path: Path) -> None:
     assert added_since(path, 25) == (["two"], 50)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no pipes with names there")
 @pytest.mark.parametrize("kind", ["folder is a file", "pipe"])
 def test_a_log_that_cannot_be_written_is_told_once(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

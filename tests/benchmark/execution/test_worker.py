@@ -69,26 +69,6 @@ def test_records_that_stay_bind_runs_that_are_repeated(make_run: MakeRun, digits
     workers.refuse_before([make_run("erm")], worker(digits, folders))
 
 
-def test_force_keeps_the_old_record_until_the_new_one_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert main([*ONE, *FEW]) == 0
-    before = RECORD.read_bytes()
-    with monkeypatch.context() as patch:
-        patch.setattr(one_run, "execute_run", lambda *_: (_ for _ in ()).throw(RuntimeError("broken")))
-        assert main([*ONE, *FEW, "--force"]) == 1
-    assert RECORD.read_bytes() == before
-    assert main([*ONE, *FEW, "--force"]) == 0
-    assert RECORD.read_bytes() != before  # at least its date
-
-
-def test_an_attack_that_needs_three_classes_is_refused_on_two(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    folder = write_image_folder(tmp_path / "two" / "classes", 2, train=80, test=20, pixels=8)
-    no_training(monkeypatch)
-    assert main([*ONE, "--set", f"data.dataset={folder}"]) == 2
-    assert "attack apgd_dlr compares the 3 largest logits, but there are only 2 classes" in capsys.readouterr().err
-
-
 def test_all_settings_that_do_not_fit_the_data_are_refused_at_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -102,7 +82,7 @@ def test_all_settings_that_do_not_fit_the_data_are_refused_at_once(
     for part in (
         "evaluation.images = 30",
         "recipe.batch_size = 100",
-        "attack apgd_dlr compares",
+        "attack apgd_dlr compares the 3 largest logits, but there are only 2 classes",
         "attack apgd_t compares",
     ):
         assert said.count(part) == 1

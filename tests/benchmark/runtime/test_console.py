@@ -112,7 +112,6 @@ def test_a_list_that_cannot_be_written_is_an_error() -> None:
     assert done.stderr == "error: cannot write to the standard output: [Errno 28] No space left on device.\n"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="pipes of another kind")
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     read, write = os.pipe()
     os.close(read)

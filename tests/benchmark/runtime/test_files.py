@@ -4,7 +4,6 @@ import os
 import pickle
 import socket
 import stat
-import sys
 from pathlib import Path
 from typing import BinaryIO
 
@@ -139,7 +138,6 @@ def made(kind: str, folder: Path) -> Path:
     return path
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX")
 @pytest.mark.parametrize("kind", ["pipe", "link to a pipe", "socket", "device", "folder"])
 def test_only_regular_files_are_replaced(kind: str, tmp_path: Path) -> None:
     if kind == "device" and os.geteuid() != 0:
@@ -155,7 +153,6 @@ def test_only_regular_files_are_replaced(kind: str, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
 def test_a_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     real = tmp_path / "there" / "real"

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,7 +140,6 @@ def test_an_ignored_signal_stays_ignored() -> None:
         signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no parents there")
 def test_a_worker_stops_when_its_parent_is_gone() -> None:
     Stop(os.getppid())()
     with pytest.raises(Stopped) as stopped:

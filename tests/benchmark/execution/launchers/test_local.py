@@ -131,7 +131,6 @@ def test_the_error_of_a_worker_is_that_of_the_command_whatever_the_others_that_i
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_interrupting_many_workers_stops_them_all_and_keeps_what_was_done(fresh: Path) -> None:
     command = [sys.executable, "-m", "benchmark", "run", "smoke", *TINY, "--set=recipe.epochs=300", "--jobs", "2"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[3])}
