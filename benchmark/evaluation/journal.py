@@ -58,8 +58,3 @@ class Journal:
         text = json.dumps(kept | {"sha256": checksum(kept)})
         with writing_to(self.path.parent):
             write_whole(self.path, lambda file: file.write(text.encode()), check=self.check)
-
-    def remove(self) -> None:
-        """Remove the file, once everything is in a record."""
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """What the tests of bad input share: how they call the command line and what it said."""
 
+import io
 import os
 import subprocess
 import sys
@@ -31,6 +32,13 @@ class Said(NamedTuple):
 
 
 Say = Callable[..., Said]
+
+
+class Terminal(io.StringIO):
+    """A terminal that keeps what is written to it."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def in_a_process(*arguments: str) -> Said:

@@ -1,8 +1,10 @@
 """A tiny study on real digits: its settings, how to run it and how to read its records."""
 
 import copy
+import itertools
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -21,6 +23,7 @@ from benchmark.execution.run import Attempt, Worker
 from benchmark.records.store import write_record
 from benchmark.runtime.signals import Stop
 from benchmark.settings.plan import Run
+from benchmark.training import loop as train
 
 ARMS, SEEDS = ("erm", "standard", "mixup", "sba"), (0, 1)
 ATTACKS = {"fgsm": 1, "apgd_dlr": 2}  # name -> steps
@@ -80,6 +83,23 @@ def path_of(arm: str, seed: int, results: Path = Path("results")) -> Path:
 def read(path: Path) -> dict[str, Any]:
     """A record as another program sees it."""
     return cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
+
+
+def at_step(number: int, act: Callable[[], object]) -> Callable[..., Any]:
+    """The training step; before the one of this number, from 1, something happens."""
+    original, taken = train.train_step, itertools.count(1)
+
+    def step(*arguments: Any, **named: Any) -> Any:
+        if next(taken) == number:
+            act()
+        return original(*arguments, **named)
+
+    return step
+
+
+def interrupt() -> None:
+    """Press Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 def change_weights(checkpoint: Path) -> None:

@@ -1,12 +1,11 @@
 """The same command again: what is done is not repeated, what was interrupted goes on to the same record."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import pytest
 import torch
-from tiny_study import BATCH, EPOCHS, Study, path_of, read, run, without_times, work_in
+from tiny_study import BATCH, EPOCHS, Study, at_step, interrupt, path_of, read, run, without_times, work_in
 
 from benchmark.execution import run as one_run
 from benchmark.training import loop as train
@@ -66,33 +65,18 @@ def test_arms_and_seeds_select_runs(trained: list[tuple[str, int]]) -> None:
 # Interruption
 
 
-def interrupted_at_step(steps: int) -> Callable[..., Any]:
-    """The training step, until someone presses Ctrl-C."""
-    original = train.train_step
-    taken: list[None] = []
-
-    def step(*arguments: Any, **named: Any) -> Any:
-        taken.append(None)
-        if len(taken) > steps:
-            raise KeyboardInterrupt
-        return original(*arguments, **named)
-
-    return step
-
-
 @pytest.mark.usefixtures("fresh")
-@pytest.mark.parametrize("arm", ["mixup", "sba"])
 def test_run_interrupted_in_its_second_epoch_resumes_and_gives_the_uninterrupted_record(
-    study: Study, trained: list[tuple[str, int]], capsys: pytest.CaptureFixture[str], arm: str
+    study: Study, trained: list[tuple[str, int]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "train_step", interrupted_at_step(400 // BATCH + 2))
-        assert run("--arms", arm, "--seeds", "0") == 130
+        patch.setattr(train, "train_step", at_step(400 // BATCH + 3, interrupt))
+        assert run("--arms", "mixup", "--seeds", "0") == 130
     said = capsys.readouterr().err
     assert "interrupted" in said
     assert "Traceback" not in said
     assert not list(Path("results").rglob("*.json"))
     trained.clear()
-    assert run("--arms", arm, "--seeds", "0") == 0
-    assert trained == [(arm, 0)] * (EPOCHS - 1)
-    assert without_times(read(path_of(arm, 0))) == without_times(study.records[arm, 0])
+    assert run("--arms", "mixup", "--seeds", "0") == 0
+    assert trained == [("mixup", 0)] * (EPOCHS - 1)
+    assert without_times(read(path_of("mixup", 0))) == without_times(study.records["mixup", 0])

@@ -1,12 +1,11 @@
 """A whole run on images that stay files: interrupted in the middle of an epoch, and with damaged files."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from photos import noise
-from tiny_study import TINY, path_of, read, without_times
+from tiny_study import TINY, at_step, interrupt, path_of, read, without_times
 from torchrun import torchrun
 
 from benchmark.cli import main
@@ -45,18 +44,6 @@ def run(*arguments: str) -> int:
     return main(command(*arguments))
 
 
-def stopped_after(steps: int) -> Callable[..., Any]:
-    """The training step, until someone presses Ctrl-C."""
-    original, left = train.train_step, iter(range(steps))
-
-    def step(*arguments: Any, **named: Any) -> Any:
-        if next(left, None) is None:
-            raise KeyboardInterrupt
-        return original(*arguments, **named)
-
-    return step
-
-
 @pytest.fixture
 def recorded(photos: Path) -> dict[str, Any]:  # noqa: ARG001 (they are read)
     """The record of the run that nothing interrupted, in folders of its own."""
@@ -71,7 +58,7 @@ def test_a_run_interrupted_within_an_epoch_ends_in_the_same_record(
     assert list(recorded["data"]["skipped"]) == sorted(DAMAGED)
     for steps in (3, 4):  # within the first epoch of 5 steps, within the second
         with monkeypatch.context() as patch:
-            patch.setattr(train, "train_step", stopped_after(steps))
+            patch.setattr(train, "train_step", at_step(steps + 1, interrupt))
             assert run("--skip-corrupt", "2", "--checkpoint-steps", "1") == 130
     assert run("--skip-corrupt", "2") == 0
     assert without_times(read(path_of("sba", 0))) == recorded
@@ -82,7 +69,7 @@ def test_two_processes_go_on_with_what_one_began_and_each_decodes_its_own_part(
     recorded: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(train, "train_step", stopped_after(3))
+        patch.setattr(train, "train_step", at_step(4, interrupt))
         assert run("--skip-corrupt", "2", "--checkpoint-steps", "1") == 130
     job = torchrun(*command("--skip-corrupt", "2"))
     said, _ = job.communicate(timeout=240)

@@ -1,11 +1,11 @@
 """Progress: a bar where there is a terminal, plain lines elsewhere."""
 
-import io
 import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
+from saying import Terminal
 
 from benchmark.execution import progress
 from benchmark.execution.progress import Attacking, Progress, evaluation_bar
@@ -22,11 +22,6 @@ EPOCH = Epoch(
     seconds=1.0,
     augmented=0.5,
 )
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def test_without_a_terminal_each_epoch_is_a_line(

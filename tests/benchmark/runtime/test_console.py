@@ -9,17 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from saying import PROJECT, Say
+from saying import PROJECT, Say, Terminal
 
 from benchmark.runtime import console
 from benchmark.runtime.console import Output, Transfer, duration, outputs, print_line, printable
 
 ESCAPES = "\x1b[31mred\x1b]0;title\x07 \x9b2J back\x08 \r over"
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.mark.parametrize(

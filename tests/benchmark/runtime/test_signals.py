@@ -8,25 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_study import Study, path_of, read, run, without_times
+from tiny_study import Study, at_step, path_of, read, run, without_times
 
 from benchmark.evaluation import attacks
 from benchmark.runtime.signals import Stop, Stopped, stoppable
 from benchmark.training import loop as train
 
 
-def signalled_at_step(number: int, *signals: int) -> Callable[..., Any]:
-    """The training step, in one of which signals come."""
-    original, taken = train.train_step, list[None]()
+def send(*signals: int) -> Callable[[], None]:
+    """Return a function that sends signals to this process."""
 
-    def step(*arguments: Any, **named: Any) -> Any:
-        taken.append(None)
-        if len(taken) == number:
-            for sent in signals:
-                os.kill(os.getpid(), sent)
-        return original(*arguments, **named)
+    def sending() -> None:
+        for sent in signals:
+            os.kill(os.getpid(), sent)
 
-    return step
+    return sending
 
 
 @pytest.mark.usefixtures("fresh")
@@ -43,7 +39,7 @@ def test_a_signal_in_training_saves_the_step_and_the_same_command_ends_in_the_sa
     for sent, code, resumed in starts:
         before = signal.getsignal(sent)
         with monkeypatch.context() as patch:
-            patch.setattr(train, "train_step", signalled_at_step(4, sent))
+            patch.setattr(train, "train_step", at_step(4, send(sent)))
             assert run(*one) == code
         said = capsys.readouterr()
         assert "stopping after this step" in said.err
@@ -52,7 +48,7 @@ def test_a_signal_in_training_saves_the_step_and_the_same_command_ends_in_the_sa
         assert signal.getsignal(sent) is before
         assert not list(Path("results").rglob("*"))[2:]  # no record, no lock
     with monkeypatch.context() as patch:  # a second interrupt stops at once
-        patch.setattr(train, "train_step", signalled_at_step(1, signal.SIGINT, signal.SIGINT))
+        patch.setattr(train, "train_step", at_step(1, send(signal.SIGINT, signal.SIGINT)))
         assert run(*one) == 130
     assert "resuming after epoch 1/3 and 6 steps of the next" in capsys.readouterr().out
     assert run(*one) == 0
