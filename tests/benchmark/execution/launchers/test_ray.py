@@ -227,11 +227,11 @@ def test_a_run_that_ray_gives_up_is_told_and_what_the_user_must_mend_ends_the_st
     said = capsys.readouterr().out
     assert "erm seed 0: given up after 10 more starts: the node died" in said
     assert said.count("The node n1 is gone") == 1
-    own = fake_ray({"a": FakeChildError("killed"), "b": FakeTaskError("take()\nFileNotFoundError: '/home/me'")})
+    own = fake_ray({"a": FakeChildError("killed"), "b": FakeTaskError("take()\nFileNotFoundError: 'code'")})
     watch(own, dict(zip("ab", runs, strict=True)), folders, Stop())
     said = capsys.readouterr().out
     assert "erm seed 0: given up after 10 more starts: killed" in said
-    assert "sba seed 0: could not be started: FileNotFoundError: '/home/me'" in said
+    assert "sba seed 0: could not be started: FileNotFoundError: 'code'" in said
     wrong, left = (
         fake_ray({"a": (3, "said\nerror: no data\nlook there\n"), "b": (0, "")}),
         dict(zip("ab", runs, strict=True)),
