@@ -5,8 +5,8 @@ import re
 import subprocess
 import sys
 
-import faults
 import pytest
+from saying import PROJECT
 from tiny_study import ARMS
 
 pytestmark = pytest.mark.slow
@@ -18,8 +18,8 @@ KILLS = 5
 def test_studies_killed_at_random_moments_leave_the_same_records() -> None:
     done = subprocess.run(
         [sys.executable, "tests/support/faults.py", *f"--kills {KILLS} --pauses 1 --seeds 1 --draw 3".split()],
-        cwd=faults.PROJECT,
-        env=os.environ | {"PYTHONPATH": str(faults.PROJECT)},
+        cwd=PROJECT,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
         capture_output=True,
         text=True,
         check=False,
