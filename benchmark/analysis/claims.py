@@ -14,7 +14,7 @@ from benchmark.analysis.endpoints import ENDPOINTS, area_under_curve
 from benchmark.analysis.paired import ALPHA, MIN_PAIRS_TO_TEST, Comparison, Floats, welch_p
 from benchmark.analysis.study import Study
 from benchmark.analysis.survival import survivals
-from benchmark.settings.preset import Endpoint, Settings
+from benchmark.settings.values import Endpoint, Settings
 
 FILE = Path(__file__).with_name("claims.toml")
 OURS = "ours"  # the source of a claim that the paper does not make

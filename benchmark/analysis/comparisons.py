@@ -11,7 +11,7 @@ from benchmark.analysis.paired import ALPHA, MIN_PAIRS_TO_TEST, Comparison, comp
 from benchmark.analysis.study import Study
 from benchmark.records.outcomes import unpack_bits
 from benchmark.runtime.errors import UsageError
-from benchmark.settings.preset import Endpoint
+from benchmark.settings.values import Endpoint
 
 TRIED: tuple[Endpoint, ...] = ("clean", "area")  # the endpoints of the comparison of every arm with itself
 Outcome = Literal[

@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmark.records.outcomes import Floats, learning_curve
 from benchmark.records.schema import Record
-from benchmark.settings.preset import Endpoint
+from benchmark.settings.values import Endpoint
 
 if TYPE_CHECKING:
     from benchmark.analysis.study import Study

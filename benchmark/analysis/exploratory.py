@@ -8,7 +8,7 @@ from scipy import stats
 
 from benchmark.analysis.paired import ALPHA, EXACT_DIGITS, Floats, PairedT, paired_t
 from benchmark.analysis.study import Study
-from benchmark.settings.preset import Endpoint
+from benchmark.settings.values import Endpoint
 
 # Settings that an ablation decides, and how the names of their rows begin.
 DECIDED = {"layers": "layers_", "noise": "noise_", "temperature": "temperature_"}

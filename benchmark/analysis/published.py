@@ -13,7 +13,8 @@ from pydantic import Field, ValidationError
 from benchmark.analysis.paired import Floats
 from benchmark.analysis.study import Study
 from benchmark.runtime.errors import UsageError, nearest
-from benchmark.settings.preset import Attack, Batch, Images, Name, NotNegative, PixelsOrZero, Positive, Recipe, Settings
+from benchmark.settings.preset import Attack, Recipe
+from benchmark.settings.values import Batch, Images, Name, NotNegative, PixelsOrZero, Positive, Settings
 
 FILE = Path(__file__).with_name("published.toml")
 Reported = Literal["last epoch", "median of last 5 epochs", "median of last 10 epochs", "best test epoch"]

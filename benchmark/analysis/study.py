@@ -12,7 +12,7 @@ from benchmark.records.consistency import name, named, refuse_mixed
 from benchmark.records.outcomes import clean_accuracy, robust_curve
 from benchmark.records.schema import AutoAttackRow, Record
 from benchmark.runtime.errors import RunError, UsageError, shorten
-from benchmark.settings.preset import Endpoint
+from benchmark.settings.values import Endpoint
 
 Status = Literal["done", "diverged", "missing"]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmark.analysis.paired import Floats, PairedT, exact_p, paired_t
 from benchmark.analysis.study import Study
-from benchmark.settings.preset import Endpoint
+from benchmark.settings.values import Endpoint
 
 MIN_SIZES = 3
 SAME_STEPS = 0.02  # numbers of training steps that differ by a smaller share count as equal

@@ -49,7 +49,7 @@ def _run_one(options: argparse.Namespace) -> int:
     except PermissionError as error:  # a folder or file that the user named
         if error.filename is None:
             raise
-        print(f"error: {printable(str(error.filename))} may not be read: {error.strerror}.", file=sys.stderr)
+        print(f"error: {printable(str(error.filename))} may not be used: {error.strerror}.", file=sys.stderr)
         return _ended(2)
     except (KeyboardInterrupt, Stopped) as stopped:
         if os.environ.get("RANK", "0") == "0":  # once for all processes of torchrun

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from benchmark.cli.listing import KINDS
 from benchmark.runtime.errors import nearest
 from benchmark.runtime.files import refuse_irregular
-from benchmark.settings.preset import MAX_SEEDS
+from benchmark.settings.values import MAX_SEEDS
 from benchmark.speed.lines import PARTS
 
 Options: TypeAlias = dict[str, dict[str, Any]]  # option -> arguments of argparse's add_argument

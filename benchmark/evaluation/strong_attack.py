@@ -42,11 +42,8 @@ def attack(
     suite = {value: _suite_survivors(record, value)[place] for value in eps}
     attacked = attacked._replace(model=attacked.model.in_batches_of(images))
     for value in eps:
-        robust = (
-            reference_survivors(attacked, attacked.clean, Radius("Linf", value), STANDARD_STEPS, STANDARD_QUERIES)
-            .cpu()
-            .numpy()
-        )
+        ball = Radius("Linf", value)
+        robust = reference_survivors(attacked, attacked.clean, ball, STANDARD_STEPS, STANDARD_QUERIES).cpu().numpy()
         yield AutoAttackRow(
             arm=run.arm,
             seed=run.seed,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal, NotRequired
 from pydantic import AfterValidator, ConfigDict, Field, GetPydanticSchema, with_config
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
-from benchmark.settings.preset import Endpoint
+from benchmark.settings.values import Endpoint
 
 SCHEMA: Final = 2
 

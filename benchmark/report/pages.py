@@ -19,12 +19,12 @@ from benchmark.analysis.trend import doses, longer, trends
 from benchmark.analysis.trials import FILE as TRIALS
 from benchmark.analysis.trials import read_trials
 from benchmark.evaluation.catalogue import STANDARD_QUERIES, STANDARD_STEPS, scale_warning
-from benchmark.records.schema import AutoAttackRow, CrosscheckRow
-from benchmark.report import answer, attack_tables, cost_tables, description, tables, words
+from benchmark.records.schema import CrosscheckRow
+from benchmark.report import answer, attack_tables, cost_tables, description, reproduction, tables, words
 from benchmark.report.figures.differences import panels
 from benchmark.report.published_table import published_table
 from benchmark.report.worth import prices
-from benchmark.settings.preset import Endpoint
+from benchmark.settings.values import Endpoint
 
 TRENDS: tuple[Endpoint, ...] = ("clean", "area")  # the endpoints of the page of training sizes
 CONTRASTED: tuple[Endpoint, ...] = ("clean", "area", "eps")  # the endpoints of an exploratory page
@@ -104,41 +104,9 @@ def all_pages(
     return pages
 
 
-def commands(study: Study, site: Site, compared: Mapping[str, Sequence[CrosscheckRow]]) -> list[str]:
-    """Return the arguments of `python -m` that repeat a study and what lies beside its records: trials and attacks."""
-    lines = [_command(study)]
-    if (trials := site.study(study.preset).with_name(TRIALS)).is_file():
-        searched = read_trials(trials)["preset"]
-        lines = [f"benchmark run {searched} --tuning", f"benchmark tune {searched}", *lines]
-    if rows := compared.get(study.preset):
-        lines.append(f"benchmark crosscheck {study.preset}{_selected(rows)}")
-    if attacked := study.autoattack:
-        images, eps = max(row["images"] for row in attacked), sorted({row["eps"] for row in attacked})
-        at = ",".join(f"{value:g}" for value in eps)
-        lines.append(f"benchmark autoattack {study.preset}{_selected(attacked)} --eps {at} --images {images}")
-    return lines
-
-
-def _selected(rows: Sequence[CrosscheckRow] | Sequence[AutoAttackRow]) -> str:
-    """Return the options that select the runs of some rows."""
-    arms = ",".join(dict.fromkeys(row["arm"] for row in rows))
-    return f" --arms {arms} --seeds {','.join(map(str, sorted({row['seed'] for row in rows})))}"
-
-
-def _command(study: Study) -> str:
-    """Return the command of a study's runs: its number of processes, preset and mode."""
-    processes = study.any_record["environment"].get("processes")
-    together = f"torch.distributed.run --standalone --nproc-per-node {processes} -m " if processes else ""
-    preset = study.preset
-    for option, chosen in (("ablation", study.exploratory), ("compute", study.any_record["settings"].get("compute"))):
-        if chosen and preset.endswith(f"_{option}"):
-            preset = f"{preset.removesuffix(f'_{option}')} --{option}"
-    return f"{together}benchmark run {preset}"
-
-
-_MODULES = (tables, attack_tables, cost_tables, description)
+_MODULES = (tables, attack_tables, cost_tables, description, reproduction)
 _FUNCTIONS = (
-    *(map, sum, answer.alt, answer.chosen_on, answer.claim_list, answer.titles, commands, data_set, decide, doses),
+    *(map, sum, answer.alt, answer.chosen_on, answer.claim_list, answer.titles, data_set, decide, doses),
     *(longer, panels, positive_control, published, published_beside_ours, published_table, scale_warning, trends),
     *(words.capital, words.code, words.count, words.escape, words.mean_text, words.seed_list, words.series),
     words.settings_list,

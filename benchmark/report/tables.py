@@ -1,4 +1,4 @@
-"""Tables of a study from its records: accuracy, differences, training sizes, self-comparison, environment."""
+"""Tables of a study from its records: accuracy, differences, training sizes, self-comparison."""
 
 import functools
 import re
@@ -29,7 +29,6 @@ from benchmark.report.words import (
     code,
     comparison_cell,
     count,
-    escape,
     heading,
     interval,
     mean_text,
@@ -40,7 +39,7 @@ from benchmark.report.words import (
     signed,
     span,
 )
-from benchmark.settings.preset import Endpoint
+from benchmark.settings.values import Endpoint
 from benchmark.settings.variants import EQUAL_COMPUTE
 
 
@@ -291,7 +290,7 @@ def _gain_text(test: PairedT) -> str:
     return f"{signed(test.difference)}{span(test)}"
 
 
-# Every arm against itself, and where the runs ran.
+# Every arm against itself.
 
 
 def self_table(study: Study) -> Table | None:
@@ -316,24 +315,3 @@ def false_alarms(study: Study) -> str:
     found = [pair for endpoint in TRIED for pair in self_comparison(study, endpoint).values()]
     alarms = sum(pair.holm is not None and pair.holm < ALPHA for pair in found)
     return f"**{count(alarms, 'false alarm')} among {len(found)} tests.**" if alarms else "There is none."
-
-
-def environment_table(studies: Sequence[Study]) -> Table:
-    """Return the data, versions, device and commit of every study; several values where its runs differ."""
-    keys = dict.fromkeys(key for study in studies for record in study.records.values() for key in record["environment"])
-    data = [{f"{run['data']['name']} {run['data']['fingerprint'][:16]}" for run in s.records.values()} for s in studies]
-    rows = [["data, digest", *(escape(", ".join(sorted(values))) for values in data)]]
-    for key in keys:
-        if key != "date":
-            found = [{run["environment"].get(key, "-") for run in study.records.values()} for study in studies]
-            rows.append([key, *(escape(", ".join(sorted(map(str, values)))) for values in found)])
-    presets = [code(study.preset) for study in studies]
-    return Table(["", *presets], rows, words=presets)
-
-
-def commits(study: Study) -> dict[str, dict[str, list[int]]]:
-    """Return commit -> arm -> the seeds that ran at it."""
-    found: dict[str, dict[str, list[int]]] = {}
-    for (arm, seed), record in study.records.items():
-        found.setdefault(record["environment"]["commit"], {}).setdefault(arm, []).append(seed)
-    return found

@@ -8,7 +8,7 @@ from benchmark.analysis.claims import CONTROL_KEEPS, OURS, Claim, Reason, judge,
 from benchmark.analysis.study import Study
 from benchmark.report.answer import where
 from benchmark.report.words import code, evidence_text, mean_text, reason_text, series
-from benchmark.settings.preset import Endpoint
+from benchmark.settings.values import Endpoint
 
 _BESIDE = "standard"  # the arm of a user who augments images and asks for the method's effect beside that
 _WORDS = {"supported": "**yes**", "contradicted": "**no**", "equivalent": "**equivalent**"}

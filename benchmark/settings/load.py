@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from benchmark.runtime.errors import UsageError, nearest, shorten, shown
 from benchmark.settings.names import MAX_DEPTH, dotted
-from benchmark.settings.preset import Preset, Settings
+from benchmark.settings.preset import Preset
+from benchmark.settings.values import Settings
 
 PRESETS = Path(__file__).parent / "presets"
 # Presets are a few kilobytes; the time to read a dotted key grows with the square of its parts.

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.runtime.errors import UsageError, shorten
-from benchmark.settings.preset import MAX_NAME, MAX_TITLE, Analysis, Arm, Attack, Evaluation, Preset
+from benchmark.settings.preset import Analysis, Arm, Attack, Evaluation, Preset
 from benchmark.settings.tuning import Trial, search, tuning_of
+from benchmark.settings.values import MAX_NAME, MAX_TITLE
 
 SMOKE_FOLDER = Path("runs/smoke")  # records and report of smoke runs, apart from those of studies
 SMOKE_SEEDS, SMOKE_PIXELS, SMOKE_STEPS = 2, 32, 3  # at most, as all of these

@@ -20,7 +20,7 @@ from benchmark.cli.options import parser
 from benchmark.records.outcomes import robust_curve
 from benchmark.records.store import read_study
 from benchmark.runtime.torchvision import ensure_importable
-from benchmark.settings.preset import Endpoint
+from benchmark.settings.values import Endpoint
 from benchmark.settings.variants import readings
 from sba import SBA
 

@@ -11,7 +11,8 @@ from method_cases import SETTINGS
 
 from benchmark.settings.load import load_preset
 from benchmark.settings.names import table
-from benchmark.settings.preset import DEVICES, MARKUP, MAX_NUMBER, Preset
+from benchmark.settings.preset import Preset
+from benchmark.settings.values import DEVICES, MARKUP, MAX_NUMBER
 
 Values = dict[str, Any]
 Draw = Callable[[SearchStrategy[Any]], Any]

@@ -19,7 +19,7 @@ from benchmark.analysis.exploratory import DECIDE, contrasts
 from benchmark.analysis.paired import MIN_PAIRS_TO_TEST, Floats
 from benchmark.analysis.study import Study
 from benchmark.report.figures.drawing import COLOURS, INK, ROW, canvas, svg, wrap
-from benchmark.settings.preset import Endpoint
+from benchmark.settings.values import Endpoint
 
 ABOVE, BELOW = COLOURS[0], COLOURS[1]
 _LETTERS = 20  # of a row's name on one line

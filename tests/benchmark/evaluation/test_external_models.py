@@ -184,7 +184,7 @@ def test_a_file_in_a_folder_that_may_not_be_searched_is_named(
 ) -> None:
     close(fresh / "private")
     said = say("evaluate", "private/trained.pt")
-    assert (said.code, said.error) == (2, "error: private/trained.pt may not be read: Permission denied.\n")
+    assert (said.code, said.error) == (2, "error: private/trained.pt may not be used: Permission denied.\n")
 
 
 RUN: dict[str, Any] = {"preset": "smoke", "arm": "erm", "seed": 0}

@@ -8,7 +8,6 @@ from scipy import stats
 from benchmark.analysis.study import load_study
 from benchmark.report.tables import (
     Table,
-    commits,
     comparison_table,
     contrast_table,
     differences_table,
@@ -134,16 +133,6 @@ def test_equal_compute_is_the_row_of_the_ablation_with_its_tests() -> None:
     assert plain(equal_compute(study)).startswith(text)
     without = {name: counts for name, counts in ROWS.items() if name != "erm_equal_compute"}
     assert equal_compute(load_study("planted_ablation", planted.ablation(without))) == ""
-
-
-def test_every_run_is_listed_at_its_commit() -> None:
-    records = planted.study(COUNTS)
-    for record in records:
-        record["environment"]["commit"] = "old" if record["seed"] < 2 and record["arm"] != "mixup" else "new"
-    assert commits(load_study("planted", records)) == {
-        "new": {"mixup": [0, 1, 2, 3, 4], "sba": [2, 3, 4], "standard": [2, 3, 4]},
-        "old": {"sba": [0, 1], "standard": [0, 1]},
-    }
 
 
 # The self-comparison.

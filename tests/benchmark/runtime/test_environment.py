@@ -11,7 +11,7 @@ from drawn import study_of
 from saying import ONE_RUN, TINY, Say
 from tiny_study import read, without_times
 
-from benchmark.report.tables import environment_table
+from benchmark.report.reproduction import environment_table
 from benchmark.runtime.environment import describe_environment, deterministic
 from benchmark.runtime.errors import UsageError
 

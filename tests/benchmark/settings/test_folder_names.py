@@ -13,7 +13,7 @@ from benchmark.runtime.errors import UsageError
 from benchmark.settings.load import load_preset
 from benchmark.settings.names import dotted
 from benchmark.settings.plan import make_plan
-from benchmark.settings.preset import DEVICES
+from benchmark.settings.values import DEVICES
 
 SHARED = settings(
     deadline=None, derandomize=True, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -13,8 +13,8 @@ from benchmark.networks.flops import training_flops
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.load import load_preset, preset_names
 from benchmark.settings.plan import make_plan
-from benchmark.settings.preset import MAX_NAME, MAX_TITLE
 from benchmark.settings.tuning import search, tuning_of
+from benchmark.settings.values import MAX_NAME, MAX_TITLE
 from benchmark.settings.variants import (
     DEFAULT,
     ablate,
