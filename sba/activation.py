@@ -1,22 +1,39 @@
 """A forward pass in which the activation of one layer is replaced."""
 
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointFunction
 
 from sba.batch import describe, map_tensors, tensors
 from sba.layers import find_layer
 
 Forward = Callable[[nn.Module, Any], Any]
 
-_UNFIT = (
+UNFIT = (
     "layer {layer!r} must return one floating point tensor with a row for each of the {rows} examples, it returned "
     "{found}. Name another layer, such as one that takes its output; where the examples are not in dimension 0, as in "
     "PyTorch's sequence layers with batch_first=False, no layer fits."
 )
+
+
+def check_not_repeated(name: str) -> None:
+    """Raise ValueError, for the module called `name`, in a forward pass that the backward pass repeats without hooks.
+
+    This is the case within torch.utils.checkpoint with use_reentrant=True, where it ends in a wrong gradient or in an
+    error about shapes. With use_reentrant=False, torch compares what the two passes save, and raises CheckpointError.
+    """
+    frame = sys._getframe()
+    while frame := frame.f_back:  # type: ignore[assignment]
+        if frame.f_code is CheckpointFunction.forward.__code__:
+            raise ValueError(
+                f"{name} is within torch.utils.checkpoint with use_reentrant=True, whose backward pass repeats the "
+                "forward pass without the virtual samples. Keep it out of the checkpointed segments."
+            )
 
 
 def replace_activation(
@@ -44,8 +61,8 @@ def replace_activation(
         prepare: adds further hooks, with their removal as callbacks of the stack.
 
     Raises:
-        ValueError: the layer does not exist, is not called exactly once, or does not return one floating point tensor
-            of N rows.
+        ValueError: the layer does not exist, is not called exactly once, is within a checkpointed segment, or does not
+            return one floating point tensor of N rows.
     """
     module, rows, calls = find_layer(model, layer), len(next(tensors(inputs))), 0
 
@@ -55,7 +72,8 @@ def replace_activation(
         if calls > 1:
             raise ValueError(f"layer {layer!r} is called more than once in a forward pass; name another.")
         if not isinstance(activation, Tensor) or not activation.is_floating_point() or len(activation) != rows:
-            raise ValueError(_UNFIT.format(layer=layer, rows=rows, found=describe(activation)))
+            raise ValueError(UNFIT.format(layer=layer, rows=rows, found=describe(activation)))
+        check_not_repeated(f"layer {layer!r}")
         return change(activation)
 
     halves = getattr(model, "below_and_above", None)

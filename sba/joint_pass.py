@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from sba.activation import replace_activation
-from sba.batch import repeat, tensors
+from sba.activation import UNFIT, check_not_repeated, replace_activation
+from sba.batch import describe, repeat, tensors
 from sba.call import Call, check_logits
 from sba.layers import INPUT, unwrap
 
@@ -50,6 +50,8 @@ def joint_pass(call: Call, layer: str, draw: Callable[[Tensor], Tensor], setting
         nonlocal behind
         behind = True
         if repeated:
+            if _has_examples_second(activation, examples):
+                raise ValueError(UNFIT.format(layer=layer, rows=len(activation), found=describe(activation)))
             activation = activation[:examples]
         virtual = draw(activation if settings.gradient_below else activation.detach())
         return torch.cat([activation, virtual])
@@ -75,6 +77,18 @@ def joint_pass(call: Call, layer: str, draw: Callable[[Tensor], Tensor], setting
     return check_logits(logits, (1 + copies) * examples)
 
 
+def _has_examples_second(repeated: Tensor, examples: int) -> bool:
+    """Return whether the examples of a repeated batch are in dimension 1, where the shape leaves that open.
+
+    The repetitions of an example differ by dropout alone, two tokens or channels of it by more.
+    """
+    if repeated.dim() < 3 or repeated.shape[1] != len(repeated):
+        return False
+    with torch.no_grad():
+        first, second = (repeated.narrow(dim, 0, examples) - repeated.narrow(dim, examples, examples) for dim in (0, 1))
+        return bool(second.float().square().sum() < first.float().square().sum())
+
+
 def _separate(norm: _BatchNorm, copies: int, widened: Callable[[], bool], hooks: ExitStack) -> None:
     """Make a BatchNorm normalise the originals, the first of 1 + copies parts of a widened batch, and the rest apart.
 
@@ -89,6 +103,7 @@ def _separate(norm: _BatchNorm, copies: int, widened: Callable[[], bool], hooks:
     def take_aside(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         if not widened():
             return None
+        check_not_repeated("a BatchNorm that normalises virtual samples apart")
         rows, left = divmod(len(inputs[0]), 1 + copies)
         if left:
             raise ValueError(f"batchnorm: {len(inputs[0])} rows are not {1 + copies} equal parts; use 'joint'.")

@@ -15,8 +15,10 @@ def unwrap(model: nn.Module) -> nn.Module:
     """Return the network inside DistributedDataParallel, FullyShardedDataParallel and torch.compile.
 
     Raises:
-        ValueError: it is inside DataParallel, which gives every layer a part of the batch.
+        ValueError: it is no module, or inside DataParallel, which gives every layer a part of the batch.
     """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model must be a torch.nn.Module, got a {type(model).__name__}.")
     while True:
         if isinstance(model, nn.DataParallel):
             raise ValueError(
@@ -41,7 +43,8 @@ def find_layer(model: nn.Module, name: str) -> nn.Module | None:
     """Return the module called `name` in the unwrapped network, None for the input.
 
     Raises:
-        ValueError: there is none; the message has the nearest names and the network's top layers.
+        ValueError: there is none, and the message has the nearest names and the network's top layers; or it is compiled
+            by TorchScript, which runs no hook.
 
     Example:
         >>> find_layer(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), "1")
@@ -54,6 +57,8 @@ def find_layer(model: nn.Module, name: str) -> nn.Module | None:
         modules.setdefault(own, module)  # the wrapper, which comes first
     del modules[""]
     if name in modules:
+        if isinstance(modules[name], torch.jit.ScriptModule):
+            raise ValueError(f"layers: {name!r} is in a TorchScript module, which runs no hooks; pass the original.")
         return modules[name]
     if name == INPUT:
         return None

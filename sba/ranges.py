@@ -6,6 +6,7 @@ and ends with its value.
 
 import math
 from functools import partial
+from numbers import Integral, Real
 from typing import Annotated, Literal, TypeGuard, get_args, get_origin, get_type_hints
 
 LARGEST = 1e38  # the largest number that float32, in which networks compute, can hold, rounded down
@@ -63,9 +64,9 @@ def share(name: str, value: object) -> None:
 
 def count(name: str, value: object, *, least: int = 0, most: int = 2**53) -> None:
     """Check for a whole number from `least` to `most`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}.")
-    _at_most(name, value, most)
+    _at_most(name, int(value), most)
 
 
 copies = partial(count, least=1, most=MOST_COPIES)
@@ -85,7 +86,7 @@ def _at_most(name: str, value: float, most: float) -> None:
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)  # numpy's numbers too
 
 
 def _shown(value: object) -> str:

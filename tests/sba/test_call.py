@@ -35,6 +35,7 @@ WRONG_CALLS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         {"soft_label": "dark_knowledge"},
         CLASSES + ", for soft_label 'dark_knowledge', got float32",
     ),
+    ({"model": network().forward}, {}, "^model must be a torch.nn.Module, got a method"),
     ({"generator": None}, {}, "^generator must be a torch.Generator of the CPU, got None"),
     ({"criterion": "mse"}, {}, r"^criterion must be a function of \(logits, targets\), got a str"),
     ({"forward": 1}, {}, r"^forward must be a function of \(model, inputs\) or None, got a int"),
@@ -48,7 +49,7 @@ def test_a_wrong_argument_is_refused(
 ) -> None:
     model = network()
     with pytest.raises(ValueError, match=message):
-        make(p=p, **settings)(model, **{"inputs": X, "targets": Y, "generator": generator(), **arguments})
+        make(p=p, **settings)(**{"model": model, "inputs": X, "targets": Y, "generator": generator(), **arguments})
     assert not any(module._forward_hooks for module in model.modules())
 
 

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -157,6 +158,43 @@ def test_with_several_tensors_the_layers_below_run_on_originals_and_copies() -> 
     inputs = (x, torch.zeros(8, 1))
     make(copies=2)(model, inputs, y, generator=generator(), forward=lambda model, given: model(given[0]))
     assert rows == [24]
+
+
+class Square(nn.Module):
+    """As many tokens as originals and copies, with dropout below the layer: shapes leave open where examples are."""
+
+    def __init__(self, batch_first: bool) -> None:
+        super().__init__()
+        self.batch_first, self.drop = batch_first, nn.Dropout(0.3)
+        self.embed, self.head = nn.Embedding(20, WIDTH), nn.Linear(WIDTH, 4)
+        self.layer = nn.TransformerEncoderLayer(WIDTH, 2, 16, dropout=0.3, batch_first=batch_first)
+
+    def forward(self, ids: Tensor, padding: Tensor) -> Tensor:
+        tokens = self.drop(self.embed(ids if self.batch_first else ids.T))
+        logits: Tensor = self.head(self.layer(tokens, src_key_padding_mask=padding).mean(int(self.batch_first)))
+        return logits
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("copies", [1, 2])
+def test_a_layer_with_the_examples_in_dimension_1_is_refused_for_any_number_of_tokens(
+    copies: int, training: bool
+) -> None:
+    tokens = (1 + copies) * N
+    inputs = {"ids": torch.randint(20, (N, tokens), generator=generator()), "padding": torch.zeros(N, tokens)}
+    for batch_first in (True, False):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model, sba = Square(batch_first).train(training), make(layers=("layer",), copies=copies)
+            step = partial(
+                sba, model, inputs, LABELS, generator=generator(), forward=lambda model, inputs: model(**inputs)
+            )
+            if batch_first:
+                logits = step().logits
+                assert training or torch.allclose(logits, model(**inputs), atol=1e-5)
+            else:
+                with pytest.raises(ValueError, match="where the examples are not in dimension 0"):
+                    step()
 
 
 @pytest.mark.parametrize("inputs", [sentences(), {"input_ids": sentences()["input_ids"]}])

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from sba_cases import batch, generator, gradients, image_network, images, make, network, traces
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from benchmark.runtime.torchvision import ensure_importable
 from sba import SBA
@@ -163,6 +164,48 @@ def test_without_weights_the_statistics_of_batchnorm_above_change_and_nothing_el
     torch.testing.assert_close(loss, expected)
     for ours, theirs in zip(gradients(model), gradients(plain), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+class Segmented(nn.Module):
+    """A layer, a segment of layers that is checkpointed or not, and a head."""
+
+    def __init__(self, reentrant: bool | None) -> None:
+        super().__init__()
+        self.stem, self.head, self.reentrant = nn.Linear(4, 6), nn.Linear(6, 4), reentrant
+        self.segment = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Tanh())
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, segment = self.stem(x), self.segment
+        h = segment(h) if self.reentrant is None else checkpoint(segment, h, use_reentrant=self.reentrant)
+        logits: Tensor = self.head(h)
+        return logits
+
+
+@pytest.mark.parametrize(("layer", "reentrant"), [("stem", True), ("stem", False), ("segment", False)])
+def test_a_layer_outside_the_checkpointed_segments_or_the_last_of_one_has_the_same_gradient(
+    layer: str, reentrant: bool
+) -> None:
+    found, plain = [], Segmented(None)
+    for kind in (None, reentrant):
+        model = Segmented(kind)
+        model.load_state_dict(plain.state_dict())
+        make(layers=(layer,))(model, *batch(), generator=generator()).loss.backward()
+        found.append(gradients(model))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("layer", "mode", "name"),
+    [
+        ("segment", "joint", "layer 'segment'"),
+        ("segment.0", "originals", "layer 'segment.0'"),
+        ("stem", "originals", "a BatchNorm that normalises virtual samples apart"),
+    ],
+)
+def test_a_pass_that_the_backward_pass_would_repeat_without_hooks_is_refused(layer: str, mode: str, name: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} is within torch.utils.checkpoint with use_reentrant=True"):
+        make(layers=(layer,), batchnorm=mode)(Segmented(True), *batch(), generator=generator())
 
 
 class BrokenError(Exception):

@@ -59,6 +59,16 @@ def test_data_parallel_is_refused_with_the_way_out() -> None:
         SBA(layers=("stem",)).check(nn.DataParallel(nested()))
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_a_layer_of_a_torchscript_module_is_refused_with_the_way_out() -> None:
+    traced = torch.jit.trace(nested(), batch()[0])
+    for model in (traced, nn.Sequential(traced)):
+        name = "stem" if model is traced else "0.stem"
+        with pytest.raises(ValueError, match=f"'{name}' is in a TorchScript module, .* pass the original"):
+            SBA(layers=(name,)).check(model)
+        SBA(layers=("input",)).check(model)
+
+
 class Sequence(nn.Module):
     """An LSTM, a list of layers, a layer used twice, a skip connection, a mask and a shape made from the input."""
 

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 from sba_cases import batch, generator, make, network
 
@@ -76,6 +77,10 @@ def test_settings_are_frozen_and_alone_decide_comparisons() -> None:
 
 def test_a_list_of_layers_becomes_a_tuple() -> None:
     assert make(layers=["1", "2"]).layers == ("1", "2")
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    assert make(noise=np.float32(0.5), copies=np.int64(2)) == make(noise=0.5, copies=2)
 
 
 @pytest.mark.parametrize(("setting", "value"), [(name, value) for name, bad in OUT_OF_RANGE.items() for value in bad])
