@@ -189,7 +189,7 @@ def claims_table(study: Study, judged: Sequence[tuple[str, Finding]]) -> Table:
         for name, finding in judged
         if finding.judgement != "not tested"
     ]
-    headers = ["claim", "judgement", "on what"]
+    headers = ["claim", "judgement", "evidence"]
     return Table(headers, rows, words=headers)
 
 

@@ -38,7 +38,7 @@ def _median_text(eps: Floats, curves: Floats) -> str:
     medians = medians[~np.isnan(medians)]
     if not len(medians):
         return "-"
-    return f"{medians.mean():.3g}" if np.isfinite(medians).all() else f"> {eps[-1]:g}"
+    return f"{medians.mean():.2f}" if np.isfinite(medians).all() else f"> {eps[-1]:g}"
 
 
 def attack_table(study: Study) -> Table:

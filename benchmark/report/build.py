@@ -59,8 +59,9 @@ def render(results: Path, output: Path, forms: Collection[Form] = ()) -> dict[Pa
         figures[site.figure] = answer_drawing(found.drawn)
     figures |= _trend_drawings(site, studies)
     files = pages | figures
+    links = {"how_to_read": site.link(output, site.shared("how_to_read"))}
     parts = {
-        output.with_name("README.md"): ("answer", page_of("answer", answer=found)),
+        output.with_name("README.md"): ("answer", page_of("answer", answer=found, links=links)),
         output.parent / "sba" / "README.md": ("list", "".join(f"- {line}\n" for line in worth(found.studies))),
     }
     files |= {path: text for path, part in parts.items() if (text := _with_part(path, *part))}

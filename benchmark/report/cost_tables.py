@@ -26,7 +26,7 @@ def cost_table(study: Study) -> Table:
     counts: dict[str, tuple[_Spent, Callable[[float], str]]] = {
         "FLOPs": ("train_flops", si),
         "gradient samples": ("train_gradients", si),
-        "peak memory": ("peak_memory_bytes", lambda value: f"{value / 2**20:,.0f} MiB"),
+        "peak memory, MiB": ("peak_memory_bytes", lambda value: f"{value / 2**20:,.0f}"),
         "seconds": ("train_seconds", lambda value: f"{value:,.0f}"),
     }
     rows = []

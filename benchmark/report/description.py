@@ -73,7 +73,7 @@ def mixed_devices(study: Study) -> str | None:
 def arms_table(study: Study) -> Table:
     """Return each arm's role, method, augmentation and settings."""
     rows = [[code(arm), _role(study, arm), _arm_text(study, arm)] for arm in study.arms]
-    return Table(["arm", "role", "what it is"], rows, words=["role", "what it is"])
+    return Table(["arm", "role", "method and settings"], rows, words=["role", "method and settings"])
 
 
 def arms_in_short(studies: Sequence[Study]) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote, urlsplit
 from xml.etree import ElementTree
 
 from markdown_it import MarkdownIt
@@ -39,7 +39,7 @@ def page(pages: Mapping[Path, str], figures: Mapping[Path, str]) -> str:
     numbers = iter(range(1, 10**6))
     for path, markdown in pages.items():
         tokens = reader.parse(markdown)
-        _resolve(tokens, path.parent, anchors)
+        _resolve(tokens, path.parent, next(iter(pages)).parent, anchors)
         _inline_figures(reader, writer, tokens, path.parent, drawn, numbers)
         _unfold(tokens)
         _prepare_tables(tokens)
@@ -61,12 +61,15 @@ def _inline(tokens: Sequence[Token]) -> Iterator[Token]:
     return (child for token in tokens for child in token.children or [])
 
 
-def _resolve(tokens: Sequence[Token], folder: Path, anchors: Mapping[str, str]) -> None:
-    """Point links to other pages at their sections."""
+def _resolve(tokens: Sequence[Token], folder: Path, home: Path, anchors: Mapping[str, str]) -> None:
+    """Point links to other pages at their sections, and links to other files at these, from the folder `home`."""
     for link in (child for child in _inline(tokens) if child.type == "link_open"):
-        target = os.path.normpath(folder / unquote(str(link.attrs["href"])))
+        href = str(link.attrs["href"])
+        target = os.path.normpath(folder / unquote(href))
         if target in anchors:
             link.attrSet("href", f"#{anchors[target]}")
+        elif not urlsplit(href).scheme:
+            link.attrSet("href", quote(Path(os.path.relpath(target, home)).as_posix()))
 
 
 def _unfold(tokens: Sequence[Token]) -> None:

@@ -28,6 +28,7 @@ from benchmark.settings.values import Endpoint
 
 TRENDS: tuple[Endpoint, ...] = ("clean", "area")  # the endpoints of the page of training sizes
 CONTRASTED: tuple[Endpoint, ...] = ("clean", "area", "eps")  # the endpoints of an exploratory page
+_CLAIMS = "benchmark/analysis/claims.toml"  # a folder that has this file is a checkout
 _SHARED = ("how_to_read", "checks", "published", "reproduce")  # pages beside the studies, in results/
 
 
@@ -64,6 +65,15 @@ class Site:
         """Return a link from a page to a file, percent-encoded."""
         return quote(Path(os.path.relpath(target.resolve(), page.resolve().parent)).as_posix())
 
+    def file(self, page: Path, name: str) -> str:
+        """Return a link from a page to a file of the project; its name as code if RESULTS.md is outside a checkout."""
+        checkout = next((folder for folder in self.output.resolve().parents if (folder / _CLAIMS).is_file()), None)
+        return f"[{name}]({self.link(page, checkout / name)})" if checkout else words.code(name)
+
+    def named(self, page: Path, preset: str) -> str:
+        """Return a link from a page to a study, by its name."""
+        return f"[{words.code(preset)}]({self.link(page, self.study(preset))})"
+
 
 def page_of(name: str, **context: object) -> str:
     """Render templates/<name>.md.j2, with at most one empty line between paragraphs."""
@@ -78,10 +88,10 @@ def all_pages(
     pages: dict[Path, str] = {}
 
     def add(path: Path, template: str, **context: object) -> None:
-        link = partial(site.link, path)
+        link, of_page = partial(site.link, path), {"file": partial(site.file, path), "named": partial(site.named, path)}
         shared = {name: link(site.shared(name)) for name in (*_SHARED, "training_size")}
         links = shared | {"results": link(site.output)}
-        pages[path] = page_of(template, site=site, studies=studies, link=link, links=links, **context)
+        pages[path] = page_of(template, site=site, studies=studies, link=link, links=links, **of_page, **context)
 
     folder = Path(os.path.relpath(site.results.resolve(), site.output.resolve().parent)).as_posix()
     testing = [study for study in studies if not study.exploratory]

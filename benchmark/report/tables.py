@@ -101,9 +101,10 @@ def seeds_table(study: Study) -> Table:
     return Table(["arm", *_seed_headers(study), "best epoch"], rows)
 
 
-def means(study: Study, endpoint: Endpoint) -> str:
-    """Return each arm with its mean over seeds: "a 80.12, b 80.05"."""
-    return ", ".join(f"{arm} {mean_text(row)}" for arm, row in zip(study.arms, study.values(endpoint), strict=True))
+def means(study: Study, endpoint: Endpoint, without: str | None = None) -> str:
+    """Return each arm but `without` with its mean over seeds: "a 80.12, b 80.05"."""
+    rows = zip(study.arms, study.values(endpoint), strict=True)
+    return ", ".join(f"{arm} {mean_text(row)}" for arm, row in rows if arm != without)
 
 
 def _seed_headers(study: Study) -> list[str]:
@@ -160,9 +161,9 @@ def _more_tests(study: Study, endpoint: Endpoint, arm: str, pair: Comparison | N
         f"exact{TIE}{p_text(pair.exact)}, Welch{TIE}{p_text(pair.welch)}",
     ]
     if pair.margin is not None:
-        lines.append(f"equivalence {p_text(pair.tost_holm)}")
+        lines.append(f"equivalence{TIE}{p_text(pair.tost_holm)}")
     if not pair.constant and pair.detectable is not None:
-        lines.append(f"detectable {pair.detectable:.2f}")
+        lines.append(f"detectable{TIE}{pair.detectable:.2f}")
     if endpoint == "clean" and (found := bootstrap_interval(study, arm)):
         lines.append(f"bootstrap {interval(*found)}")
     return BREAK.join(lines)
@@ -221,7 +222,8 @@ def contrasts_in_short(study: Study, endpoint: Endpoint) -> str:
     rows = len(study.against)
     after = {arm: row for arm, row in found.items() if row.sure}
     before = {arm: row for arm, row in found.items() if arm not in after and row.t.p is not None and row.t.p < ALPHA}
-    text = f"{capital(study.short(endpoint))}: {len(after)} of {count(rows, 'row')} differ at BH p < {p_text(ALPHA)}"
+    level = f"{ALPHA:g}".removeprefix("0")
+    text = f"{capital(study.short(endpoint))}: {len(after)} of {count(rows, 'row')} differ at BH p < {level}"
     text += f" ({rows_in_short(after)})" if after else ""
     text += f", {len(before)} more without correction alone" + (f" ({rows_in_short(before)})" if before else "")
     spreads = [(row.n, row.freedom, row.t.sd) for row in found.values() if row.t.sd is not None]

@@ -39,11 +39,15 @@ def count(n: int, noun: str) -> str:
 
 
 def seed_list(seeds: Sequence[int]) -> str:
-    """Format seeds: "seed 1", "seeds 1, 2", "seeds 0 to 7"."""
-    numbers = ", ".join(map(str, seeds))
-    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
-        numbers = f"{seeds[0]} to {seeds[-1]}"
-    return f"{'seed' if len(seeds) == 1 else 'seeds'} {numbers}"
+    """Format increasing seeds: "seed 1", "seeds 1, 2", "seeds 0, 2 to 7"."""
+    runs: list[list[int]] = []  # of consecutive seeds
+    for seed in seeds:
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    parts = [f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs]
+    return f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(parts)}"
 
 
 def series(items: Iterable[str]) -> str:
@@ -83,17 +87,17 @@ def signed(value: float | None) -> str:
 
 
 def p_text(p: float | None) -> str:
-    """Format a p value as ".0625", "< .0001", "1" or, for None, a dash."""
+    """Format a p value with four digits as ".0625", or as "< .0001", "1" or, for None, a dash."""
     if p is None:
         return "-"
     if p < 0.0001:
-        return "< .0001"
-    return f"{p:.4f}".rstrip("0").rstrip(".").removeprefix("0")
+        return f"<{TIE}.0001"
+    return f"{p:.4f}".removeprefix("0") if p < 0.99995 else "1"
 
 
 def p_equals(p: float | None) -> str:
     """Format a p value with its relation: "= .0625" or "< .0001"."""
-    return p_text(p) if p is not None and p < 0.0001 else f"= {p_text(p)}"
+    return p_text(p) if p is not None and p < 0.0001 else f"={TIE}{p_text(p)}"
 
 
 def si(value: float) -> str:
@@ -139,6 +143,11 @@ def _amount(pair: Comparison) -> str:
     return f"{signed(pair.difference)}{unit}"
 
 
+def _over(pair: Comparison) -> str:
+    """Format the number of seeds of a difference that is not tested: "(1 seed)"."""
+    return f"({count(pair.n, 'seed')})".replace(" ", TIE)
+
+
 def heading(study: Study, endpoint: Any) -> str:
     """Return the heading of comparisons on an endpoint: its short name, and its direction if lower is better."""
     return study.short(endpoint) + ("" if ENDPOINTS[endpoint].more_is_better else ", lower is better")
@@ -148,7 +157,7 @@ def comparison_cell(pair: Comparison, interim: bool) -> str:
     """Format a comparison as a cell: difference and interval, then Holm p and outcome."""
     kind = outcome(pair)
     if interim or kind == "description only":
-        return f"{_amount(pair)} ({count(pair.n, 'seed')})"
+        return f"{_amount(pair)} {_over(pair)}"
     if kind == "constant differences":
         return f"{_amount(pair)} in each seed{BREAK}{kind}, not tested"
     decided = f"**{kind}**" if kind.startswith(("higher", "lower", "equivalent")) else kind
@@ -178,7 +187,7 @@ def evidence_text(evidence: Evidence) -> str:
     if pair is None:
         return f"{code(evidence.arm)}: {no_comparison(evidence.study, evidence.endpoint, evidence.arm)}"
     if pair.n < MIN_PAIRS_TO_TEST or evidence.study.interim(evidence.arm):
-        return f"{_amount(pair)} from {code(evidence.arm)} ({count(pair.n, 'seed')})"
+        return f"{_amount(pair)} from {code(evidence.arm)} {_over(pair)}"
     return f"{_amount(pair)}{span(pair)} from {code(evidence.arm)}"
 
 

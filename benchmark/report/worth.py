@@ -30,21 +30,26 @@ def worth(studies: Sequence[Study]) -> list[str]:
         "A defence against attacks": _defence,
         "The price": _price,
     }
-    return [f"**{wish}**: {_of_each(studies, said)}." for wish, said in lines.items()]
+    return [f"**{wish}**: {_of_each(studies, said) or 'not tested'}." for wish, said in lines.items()]
 
 
 def prices(studies: Sequence[Study]) -> str:
     """Return the FLOPs of the treatments relative to `standard`, study by study: "`sba` spends 1.34x the FLOPs ..."."""
-    found: dict[str, list[str]] = {}
-    for study in studies:
-        if price := _price(study):
-            found.setdefault(f"{code(study.treatment)} spends {price}", []).append(where(study, studies))
-    return "; ".join(f"{price} {series(places)}" for price, places in found.items())
+
+    def spends(study: Study) -> str:
+        price = _price(study)
+        return f"{code(study.treatment)} spends {price}" if price else ""
+
+    return _of_each(studies, spends)
 
 
 def _of_each(studies: Sequence[Study], said: Callable[[Study], str]) -> str:
-    found = [f"{text} {where(study, studies)}" for study in studies if (text := said(study))]
-    return "; ".join(found) or "not tested"
+    """Return each text with the studies that have it, joined; "" if no study has one."""
+    found: dict[str, list[str]] = {}
+    for study in studies:
+        if text := said(study):
+            found.setdefault(text, []).append(where(study, studies))
+    return "; ".join(f"{text} {series(places)}" for text, places in found.items())
 
 
 def _judged(study: Study, endpoint: Endpoint) -> str:

@@ -41,7 +41,7 @@ def test_the_readme_shows_commands() -> None:
 
 DOCUMENTS = [
     *ROOT.glob("*.md"),
-    *(ROOT / "docs").glob("*.md"),
+    *(path for folder in ("docs", "results") for path in (ROOT / folder).rglob("*.md")),
     *(ROOT / name / "README.md" for name in ("sba", "baselines")),
 ]
 

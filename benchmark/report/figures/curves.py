@@ -35,11 +35,15 @@ def accuracy_figure(study: Study) -> str:
     """Draw accuracy over epochs: every seed faint and the mean strong, for each arm.
 
     In compute mode runs end after different epochs: the mean is over the epochs that all runs of an arm have, then over
-    their ends. A diverged run is a cross on the axis, at its last finished epoch.
+    their ends. A diverged run is a cross on the axis, at its last finished epoch. The positive control is left out: the
+    frame that holds it shows no difference between the others.
     """
-    with drawing(study.arms, f"accuracy on the {study.split} images, %", "epoch") as (figure, axes):
+    shown = [arm for arm in study.arms if arm != study.positive_control]
+    with drawing(shown, f"accuracy on the {study.split} images, %", "epoch") as (figure, axes):
         ends: Ends = {}
         for index, arm in on_top(study.arms):
+            if arm not in shown:
+                continue
             runs = [_epochs_of(record) for record in study.done(arm)]
             if runs:
                 epochs, accuracy = _mean_curve(runs)

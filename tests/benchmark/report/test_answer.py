@@ -115,7 +115,7 @@ def test_a_studys_claims_list_every_comparison_and_flag() -> None:
     table = rows(claims_table(study, [(claim.name, of["x"]) for claim, of in findings([study])]))
     assert list(table) == ["generalization", "convergence", "robustness"]
     assert table["generalization"]["judgement"] == "supported"
-    assert table["generalization"]["on what"].count(" from ") == 3
+    assert table["generalization"]["evidence"].count(" from ") == 3
     flags = "2 of these arms' 20 runs raised a sanity flag; 8 had the costly checks"
-    assert table["robustness"]["on what"].endswith(f", {flags}")
-    assert flags not in table["generalization"]["on what"]
+    assert table["robustness"]["evidence"].endswith(f", {flags}")
+    assert flags not in table["generalization"]["evidence"]

@@ -24,6 +24,11 @@ def test_pages_and_figures_link_to_each_other_wherever_the_report_lies(tmp_path:
     results = tmp_path / "some [results] 100%"
     planted.write(results, planted_site.study("planted", "Planted", NAMED))
     output = tmp_path / "docs" / "RESULTS.md"
+    how_to_read = results / "how_to_read.md"
+    write_report(results, output)
+    assert "`docs/statistics.md`" in how_to_read.read_text()
+    (tmp_path / "benchmark" / "analysis").mkdir(parents=True)
+    (tmp_path / "benchmark" / "analysis" / "claims.toml").touch()
     written = write_report(results, output, ["html"])
     assert written[0] == output
     figures = [results / "planted" / "figures" / f"{name}.svg" for name in FIGURES]
@@ -36,6 +41,8 @@ def test_pages_and_figures_link_to_each_other_wherever_the_report_lies(tmp_path:
     assert "../some%20%5Bresults%5D%20100%25/figures/differences.svg" in links
     page = output.with_suffix(".html").read_text(encoding="utf-8")
     assert page.count("<svg") == len(figures)
+    assert "[docs/statistics.md](../docs/statistics.md)" in how_to_read.read_text()
+    assert '<a href="statistics.md">docs/statistics.md</a>' in page
     assert check_report(results, output, ["html"]) == []
 
 

@@ -14,12 +14,13 @@ from benchmark.evaluation.catalogue import scale_warning
 from benchmark.records.schema import Record
 from benchmark.report.description import arms_table, mixed_devices, ran
 from benchmark.report.pages import environment
+from benchmark.report.words import code
 
 
 def setup(study: Study, word: str, others: Sequence[Study] = ()) -> list[str]:
     """The lines of a study's setup that have a word."""
     parts: Any = environment.get_template("parts.md.j2").module
-    return [line.removeprefix("- ") for line in str(parts.setup(study, others)).splitlines() if word in line]
+    return [line.removeprefix("- ") for line in str(parts.setup(study, others, code)).splitlines() if word in line]
 
 
 def two_seeds() -> list[Record]:
@@ -100,7 +101,9 @@ def test_an_arms_own_recipe_is_told_and_counts_as_its_recipe() -> None:
         if record["arm"] == "standard":
             record["settings"]["arm"]["recipe"] = {"learning_rate": 0.2, "weight_decay": 0.002}
     study = load_study("planted", records)
-    assert rows(arms_table(study))["standard"]["what it is"].endswith("learning_rate = 0.2, weight_decay = 0.002")
+    assert rows(arms_table(study))["standard"]["method and settings"].endswith(
+        "learning_rate = 0.2, weight_decay = 0.002"
+    )
     assert study.recipe("standard")["weight_decay"] == 0.002
     assert study.recipe("sba") == study.any_record["settings"]["recipe"]
 

@@ -26,6 +26,10 @@ COUNTS = {
 }
 
 
+def p_shown(p: float) -> str:
+    return plain(p_text(p))
+
+
 def test_every_seed_with_mean_sd_and_best_epoch() -> None:
     records = [r for r in planted.study(COUNTS) if (r["arm"], r["seed"]) not in {("mixup", 1), ("mixup", 4)}]
     records += [planted.diverged("mixup", 1), planted.record("always", 0, 871)]
@@ -49,16 +53,16 @@ def test_differences_and_their_other_tests_are_those_of_scipy() -> None:
         interval = stats.ttest_rel(ours, theirs).confidence_interval()
         mean = signed(float((ours - theirs).mean()))
         ends = f"[{signed(interval.low)}, {signed(interval.high)}]"
-        assert short[arm]["accuracy"] == f"{mean} {ends}, p {p_text(holm[arm])}, higher"
-        welch = p_text(float(stats.ttest_ind(ours, theirs, equal_var=False).pvalue))
+        assert short[arm]["accuracy"] == f"{mean} {ends}, p {p_shown(holm[arm])}, higher"
+        welch = p_shown(float(stats.ttest_ind(ours, theirs, equal_var=False).pvalue))
         assert more[arm]["accuracy"].startswith(
-            f"higher in 5/5; p {p_text(raw[arm])}, exact .0625, Welch {welch}, equiv"
+            f"higher in 5/5; p {p_shown(raw[arm])}, exact .0625, Welch {welch}, equiv"
         )
         assert wide[arm]["difference"] == mean
         assert wide[arm]["95% interval"] == f"{signed(interval.low)} to {signed(interval.high)}"
         assert (wide[arm]["p"], wide[arm]["Holm p"], wide[arm]["Welch p"]) == (
-            p_text(raw[arm]),
-            p_text(holm[arm]),
+            p_shown(raw[arm]),
+            p_shown(holm[arm]),
             welch,
         )
         assert (wide[arm]["exact p"], wide[arm]["exact floor"], wide[arm]["outcome"]) == (".0625", ".0625", "higher")
@@ -118,9 +122,9 @@ def test_contrasts_are_those_of_one_additive_model() -> None:
     assert list(found["default"].values())[-5:] == ["-"] * 5
     for i, row in enumerate(list(ROWS)[1:]):
         each = np.round(table[i + 1] - table[0], 9)
-        own = p_text(float(stats.ttest_1samp(each, 0).pvalue)) if np.ptp(each) else "-"
+        own = p_shown(float(stats.ttest_1samp(each, 0).pvalue)) if np.ptp(each) else "-"
         interval = f"{signed(differences[i] - half)} to {signed(differences[i] + half)}"
-        expected = [signed(differences[i]), interval, p_text(float(p[i])), p_text(float(adjusted[i])), own]
+        expected = [signed(differences[i]), interval, p_shown(float(p[i])), p_shown(float(adjusted[i])), own]
         assert list(found[row].values())[-5:] == expected
     assert found["noise_1"]["difference"] == "+2.03"
 
@@ -146,7 +150,7 @@ def test_every_arm_against_itself_from_eight_seeds_on() -> None:
     found = rows(self_table(load_study("planted", records)))
     first, second = np.array(eight["sba"][:4]) / 10, np.array(eight["sba"][4:]) / 10
     assert found["sba"]["accuracy"].startswith(signed(float((first - second).mean())))
-    assert found["sba"]["accuracy, p"] == p_text(float(stats.ttest_rel(first, second).pvalue))
+    assert found["sba"]["accuracy, p"] == p_shown(float(stats.ttest_rel(first, second).pvalue))
     assert self_table(load_study("planted", planted.study(COUNTS))) is None
 
 

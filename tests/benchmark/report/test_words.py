@@ -12,6 +12,7 @@ from benchmark.analysis.claims import Evidence, Reason
 from benchmark.analysis.paired import Comparison, compare, correct
 from benchmark.analysis.study import load_study
 from benchmark.report.words import (
+    TIE,
     capital,
     code,
     comparison_cell,
@@ -40,14 +41,14 @@ def compared(*differences: float) -> Comparison:
 
 @pytest.mark.parametrize(
     ("p", "text"),
-    [(0.0625, ".0625"), (0.25, ".25"), (1.0, "1"), (0.00001, "< .0001"), (None, "-"), (0.1234567, ".1235")],
+    [(0.0625, ".0625"), (0.25, ".2500"), (1.0, "1"), (0.99996, "1"), (0.00001, f"<{TIE}.0001"), (None, "-")],
 )
 def test_p(p: float | None, text: str) -> None:
     assert p_text(p) == text
 
 
 def test_p_after_its_sign() -> None:
-    assert (p_equals(0.0625), p_equals(0.00001)) == ("= .0625", "< .0001")
+    assert (p_equals(0.0625), p_equals(0.00001)) == (f"={TIE}.0625", f"<{TIE}.0001")
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.5, "+0.50"), (-0.001, "0.00"), (-1.234, "-1.23"), (None, "-")])
@@ -63,8 +64,8 @@ def test_si(value: float, text: str) -> None:
 def test_lists() -> None:
     assert [series(items) for items in (["a"], ["a", "b"], ["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
     assert [count(n, "seed") for n in (1, 2, 1000)] == ["1 seed", "2 seeds", "1,000 seeds"]
-    found = [seed_list(seeds) for seeds in ([3], [0, 1], [0, 1, 2, 3], [0, 2, 3])]
-    assert found == ["seed 3", "seeds 0, 1", "seeds 0 to 3", "seeds 0, 2, 3"]
+    found = [seed_list(seeds) for seeds in ([3], [0, 1], [0, 1, 2, 3], [0, 2, 3], [0, 2, 3, 4])]
+    assert found == ["seed 3", "seeds 0, 1", "seeds 0 to 3", "seeds 0, 2, 3", "seeds 0, 2 to 4"]
     assert [capital(text) for text in ("", "abc", "**abc** d")] == ["", "Abc", "**Abc** d"]
 
 
@@ -92,8 +93,8 @@ def test_code_is_for_plain_names_alone() -> None:
 def test_comparisons_as_cells() -> None:
     clear, few, same = compared(0.9, 1.0, 1.1, 1.2, 0.8), compared(1.0, 1.1, 0.9), compared(1.0, 1.0, 1.0, 1.0)
     assert comparison_cell(clear, interim=False).replace("\xa0", " ") == "+1.00 [+0.80, +1.20]<br>p .0001, **higher**"
-    assert comparison_cell(clear, interim=True) == "+1.00 (5 seeds)"
-    assert comparison_cell(few, interim=False) == "+1.00 (3 seeds)"
+    assert comparison_cell(clear, interim=True) == f"+1.00 (5{TIE}seeds)"
+    assert comparison_cell(few, interim=False) == f"+1.00 (3{TIE}seeds)"
     assert comparison_cell(same, interim=False) == "+1.00 in each seed<br>constant differences, not tested"
     open_ = comparison_cell(compared(1.0, -1.2, 0.3, -0.4, 0.6), interim=False)
     assert open_.endswith(", not resolved")
@@ -127,7 +128,7 @@ def test_a_study_in_a_few_words() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "margin", "text"),
     [
-        (-0.45, -0.10, 0.5, "narrowly: its interval is inside the margin, equivalence p = .0524"),
+        (-0.45, -0.10, 0.5, "narrowly: its interval is inside the margin, equivalence p =\N{NO-BREAK SPACE}.0524"),
         (-0.55, -0.10, 0.5, ""),
         (-0.45, -0.10, None, ""),
     ],

@@ -70,6 +70,12 @@ class TestAccuracy:
         assert crosses[0].get_transform() == axes.get_xaxis_transform()  # 0 is the height of the axis
         assert len(faint(axes, 2)) == 2
 
+    def test_the_positive_control_is_left_out(self) -> None:
+        records = planted.study({**COUNTS, "adversarial": [500, 510]})
+        shown = drawn(accuracy_figure, study_of(records, seeds=[0, 1, 2], positive_control="adversarial"))
+        assert not lines(shown.axes[0], 3)
+        assert "adversarial" not in {text.get_text() for text in texts(shown)}
+
     def test_the_treatment_lies_on_top_and_single_runs_below_all_means(self) -> None:
         (axes,) = drawn(accuracy_figure, study()).axes
         means = sorted(range(3), key=lambda index: axes.lines.index(strong(axes, index)))
