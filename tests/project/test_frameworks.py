@@ -59,7 +59,7 @@ def test_every_row_of_what_works_has_a_test_that_exists() -> None:
     _, _, *rows = table.splitlines()
     assert len(rows) > 15
     for row in rows:
-        found = re.fullmatch(r"\| [^|]+ \| [^|]+ \| `(tests/[\w/]+\.py)::(test_\w+)` \|", row)
+        found = re.fullmatch(r'\| [^|]+ \| [^|]+ \| \[\w+\.py\]\(\.\./(tests/[\w/]+\.py) "(test_\w+)"\) \|', row)
         assert found is not None, row
         text = (PROJECT / found[1]).read_text(encoding="utf-8")
         assert re.search(rf"^def {found[2]}\(", text, re.MULTILINE), row
