@@ -10,8 +10,8 @@ from benchmark.runtime.errors import BenchmarkError, shorten
 from benchmark.runtime.signals import Stopped
 
 LONGEST = 400  # characters of the words
-# Frames in these folders are of this package, of Python or of installed packages.
-INSTALLED = [Path(__file__).parents[1], *(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))]
+PACKAGE = Path(__file__).parents[1]
+INSTALLED = [PACKAGE, *(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))]
 
 
 @contextmanager
@@ -42,8 +42,14 @@ def _words(error: BaseException) -> str:
 
 
 def _origin(error: BaseException) -> str:
-    """Return the innermost line of code that is not installed, in parentheses, or nothing."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if not f.filename.startswith("<")]
-    own = [f for f in own if not any(Path(f.filename).is_relative_to(folder) for folder in INSTALLED)]
-    return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    """Return the innermost line of the user's code, in parentheses, or nothing.
+
+    It is in no installed package; else, as a file that the user added to this package may be, in another file of this
+    package than the block that `own_words` guards.
+    """
+    guard, *frames = traceback.extract_tb(error.__traceback__)[1:]
+    paths = [Path(f.filename) for f in (guard, *frames)]
+    places = [(path, f.lineno) for path, f in zip(paths, (guard, *frames), strict=True) if path.is_absolute()]
+    own = [place for place in places if not any(place[0].is_relative_to(folder) for folder in INSTALLED)]
+    own = own or [place for place in places if place[0].is_relative_to(PACKAGE) and place[0] != paths[0]]
+    return f" ({own[-1][0]}, line {own[-1][1]})" if own else ""
