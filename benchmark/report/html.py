@@ -19,7 +19,7 @@ from benchmark.report.words import BREAK
 from benchmark.runtime.errors import UsageError
 
 STYLE = Path(__file__).with_name("page.css")
-_FOLD = re.compile(r"<details><summary>[\w ,:]+</summary>|</details>")  # as the templates write them
+_FOLD = re.compile(r"<details><summary>[\w ,:-]+</summary>|</details>")  # as the templates write them
 
 
 def page(pages: Mapping[Path, str], figures: Mapping[Path, str]) -> str:

@@ -24,7 +24,7 @@ PAGES = {
 |:----|------:|
 | `b` | +0.52<br>[0, 1] |
 
-<details><summary>Some more: words</summary>
+<details><summary>Some more: words, of a_study-smoke</summary>
 
 ![the first](results/one.svg)
 
