@@ -1,20 +1,24 @@
 """Claims of the paper, and our own questions: read from claims.toml and judged by the rules given there."""
 
+import json
 import tomllib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import ValidationError
 
 from benchmark.analysis.comparisons import comparisons, outcome
 from benchmark.analysis.endpoints import ENDPOINTS, area_under_curve
 from benchmark.analysis.paired import ALPHA, MIN_PAIRS_TO_TEST, Comparison, Floats, welch_p
 from benchmark.analysis.study import Study
 from benchmark.analysis.survival import survivals
-from benchmark.settings.values import Endpoint, Settings
+from benchmark.runtime.errors import UsageError, nearest
+from benchmark.settings.load import check_plain, explain, preset_names, refusal
+from benchmark.settings.values import Contradiction, Distinct, Endpoint, NotEmpty, Settings, Text, Title
+from benchmark.settings.variants import study_of
 
 FILE = Path(__file__).with_name("claims.toml")
 OURS = "ours"  # the source of a claim that the paper does not make
@@ -35,18 +39,46 @@ JUDGEMENT_OF: dict[Standing, Judgement] = {  # the first that any deciding compa
 class Claim(Settings):
     """One claim: the endpoints (or counts) that decide it, the arms that it is about, and where it is made.
 
-    `also`: arms that decide as well where a study named them. `studies`: those that decide it together, for a claim
+    `also`: arms that decide as well where a study named them. `studies`: the two that decide it together, for a claim
     that no study decides by itself.
     """
 
-    name: str
-    says: str
-    source: str
-    against: tuple[str, ...]
-    also: tuple[str, ...] = ()
-    studies: tuple[str, ...] = ()
-    decides: tuple[Endpoint, ...] = ()
-    counts: tuple[Count, ...] = ()
+    name: Title
+    says: Text
+    source: Text
+    against: Annotated[tuple[Text, ...], NotEmpty, Distinct]
+    also: Annotated[tuple[Text, ...], Distinct] = ()
+    studies: Annotated[tuple[Text, ...], Distinct] = ()
+    decides: Annotated[tuple[Endpoint, ...], Distinct] = ()
+    counts: Annotated[tuple[Count, ...], Distinct] = ()
+
+    def _contradictions(self) -> Iterator[Contradiction]:
+        known = _file().arms
+        for key, arms in (("against", self.against), ("also", self.also)):
+            for arm in (arm for arm in arms if arm not in known):
+                yield key, arm, f"no such arm in the table [arms]; {nearest(arm, known)}"
+        for preset in (preset for preset in self.studies if study_of(preset) not in preset_names()):
+            yield "studies", preset, f"there is no preset of this name; {nearest(preset, preset_names())}"
+        if bool(self.decides) == bool(self.counts):
+            yield "decides", list(self.decides), "name either endpoints here or counts in `counts`"
+        if self.studies and (len(self.studies), len(self.decides), len(self.against)) != (2, 1, 1):
+            yield "studies", list(self.studies), "name two, which compare one arm on one endpoint, or none"
+
+
+class _Expected(Settings):
+    """The settings that an arm of a claim must have; others may differ."""
+
+    method: Text
+    augmentation: Literal["none", "standard"] | None = None
+    settings: dict[str, Any] = {}  # noqa: RUF012  # pydantic copies it
+
+
+class _File(Settings):
+    """claims.toml: the arms of the claims, values that older records leave out, and the tables of the claims."""
+
+    arms: dict[str, _Expected]
+    before: dict[str, Any]
+    claim: tuple[dict[str, Any], ...]
 
 
 class Reason(NamedTuple):
@@ -140,14 +172,37 @@ class Control(NamedTuple):
 
 
 @cache
-def _file() -> dict[str, Any]:
-    return tomllib.loads(FILE.read_text(encoding="utf-8"))
+def _file() -> _File:
+    try:
+        tables = tomllib.loads(FILE.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"cannot read the claims {FILE}: {error}.") from error
+    check_plain(tables, str(FILE))
+    try:
+        return _File.model_validate_json(json.dumps(tables))
+    except ValidationError as error:
+        raise refusal(f"{FILE}: tables that are not allowed", list(explain(error, _File))) from error
 
 
 @cache
 def load_claims() -> tuple[Claim, ...]:
-    """Return the claims in the order of the file."""
-    return TypeAdapter(tuple[Claim, ...]).validate_python(_file()["claim"], strict=False)
+    """Return the claims in the order of the file.
+
+    Raises:
+        UsageError: the file is no TOML, or a claim in it is not allowed; with the claim's name and the key.
+    """
+    claims, problems, tables = dict[str, Claim](), list[str](), _file().claim
+    for number, table in enumerate(tables, start=1):
+        name = table.get("name", f"number {number}")
+        try:
+            claims[name] = Claim.model_validate_json(json.dumps(table))
+        except ValidationError as error:
+            problems += [f"claim {name!r}: {line}" for line in explain(error, Claim)]
+    names = [table.get("name") for table in tables]
+    problems += [f"claim {name!r}: two claims have this name." for name in claims if names.count(name) > 1]
+    if problems:
+        raise refusal(f"{FILE}: claims that are not allowed", problems)
+    return tuple(claims.values())
 
 
 def findings(studies: Sequence[Study]) -> list[tuple[Claim, dict[str, Finding]]]:
@@ -231,14 +286,14 @@ def _reason_to_abstain(study: Study, claim: Claim) -> Reason | None:
 
 def _other_arm(study: Study, arms: Collection[str]) -> str | None:
     """Return the first arm whose settings are not those that claims.toml expects of its name."""
-    expected = _file()["arms"]
+    expected = {arm: table.model_dump(exclude_unset=True) for arm, table in _file().arms.items()}
     roles = {study.treatment: "sba"} | {arm: arm for arm in arms}
     specs = {arm: study.arm_settings(arm) for arm in roles}
     return next((arm for arm, spec in specs.items() if spec and not _matches(spec, expected[roles[arm]])), None)
 
 
 def _matches(spec: dict[str, Any], expected: dict[str, Any]) -> bool:
-    before = _file()["before"]
+    before = _file().before
     return all(
         _matches(spec.get(key, {}), value) if isinstance(value, dict) else spec.get(key, before.get(key)) == value
         for key, value in expected.items()

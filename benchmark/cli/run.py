@@ -79,6 +79,10 @@ def _checked_launcher(options: argparse.Namespace) -> Launcher:
     launcher.check(options)
     if options.tensorboard:
         refuse_without_tensorboard()
+    if (options.report or options.smoke) and not options.worker_of:  # these write a report after the runs
+        from benchmark.analysis.claims import load_claims  # statistics take a second
+
+        load_claims()
     return launcher
 
 

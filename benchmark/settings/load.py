@@ -73,10 +73,13 @@ def load_preset(
     try:
         return Preset.model_validate_json(json.dumps(values))
     except ValidationError as error:
-        lines = list(_explain(error))
-        more = [f"and {len(lines) - MAX_PROBLEMS} more."] if len(lines) > MAX_PROBLEMS else []
-        problems = "\n".join(f"  {line}" for line in lines[:MAX_PROBLEMS] + more)
-        raise UsageError(f"{where}: settings that are not allowed:\n{problems}") from error
+        raise refusal(f"{where}: settings that are not allowed", list(explain(error))) from error
+
+
+def refusal(heading: str, lines: Sequence[str]) -> UsageError:
+    """Return the error that lists problems, the first `MAX_PROBLEMS` of them, below a heading."""
+    more = [f"and {len(lines) - MAX_PROBLEMS} more."] if len(lines) > MAX_PROBLEMS else []
+    return UsageError(f"{heading}:" + "".join(f"\n  {line}" for line in [*lines[:MAX_PROBLEMS], *more]))
 
 
 def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -193,8 +196,8 @@ def check_plain(value: object, where: str, place: tuple[int | str, ...] = ()) ->
         raise UsageError(f"{where}: {dotted(place)} {problem}.")
 
 
-def _explain(error: ValidationError) -> Iterator[str]:
-    """Yield a line for each problem: "key = value: problem.", with the nearest names of an unknown key."""
+def explain(error: ValidationError, of: type[Settings] = Preset) -> Iterator[str]:
+    """Yield a line for each problem in a table: "key = value: problem.", with the nearest of unknown keys."""
     problems = error.errors(include_url=False)
     for problem in problems:
         place, kind = problem["loc"], problem["type"]
@@ -206,7 +209,7 @@ def _explain(error: ValidationError) -> Iterator[str]:
             continue  # only too short because of the entry that is refused anyway
         key = dotted(place[:-1] if place[-1:] == ("[key]",) else place)  # pydantic's mark where a key itself is wrong
         if kind == "extra_forbidden":
-            yield f"{key}: unknown key; {nearest(str(place[-1]), _keys(place[:-1]))}"
+            yield f"{key}: unknown key; {nearest(str(place[-1]), _keys(of, place[:-1]))}"
         elif kind == "missing":
             yield f"{key}: is required and not there."
         elif kind == "string_pattern_mismatch":
@@ -220,9 +223,9 @@ def _line(key: str, value: object, reason: str) -> str:
     return f"{found}{reason}" if reason.endswith(".") else f"{found}{reason}."
 
 
-def _keys(place: Sequence[int | str]) -> list[str]:
-    """Return the keys that the table at a place of a preset may have."""
-    kind: Any = Preset
+def _keys(root: type[Settings], place: Sequence[int | str]) -> list[str]:
+    """Return the keys that the table at a place below a table of the kind `root` may have."""
+    kind: Any = root
     for part in place:
         below = (
             kind.model_fields[part].annotation
