@@ -82,12 +82,13 @@ def _seeds(text: str) -> list[int]:
     """Parse "0,1,2", "0-9" or a mixture."""
     found: list[int] = []
     for part in _names(text):
-        first, _, last = part.partition("-")
-        if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) < int(first):
+        first, dash, last = part.partition("-")
+        last = last if dash else first
+        if not first.isdecimal() or not last.isdecimal() or int(last) < int(first):
             raise argparse.ArgumentTypeError(f"{text!r}: write seeds as 0,1,2 or 0-9")
-        if int(last or first) - int(first) >= MAX_SEEDS:
+        if int(last) - int(first) >= MAX_SEEDS:
             raise argparse.ArgumentTypeError(f"{text!r}: a study has at most {MAX_SEEDS} seeds")
-        found += range(int(first), int(last or first) + 1)
+        found += range(int(first), int(last) + 1)
     return list(dict.fromkeys(found))
 
 

@@ -27,7 +27,7 @@ def main(options: argparse.Namespace) -> int:
 
 def _refuse_other_depth(results: Path) -> None:
     """Refuse a folder whose records lie one or two levels higher or deeper than in results/<preset>/<arm>/."""
-    found = (path for depth in (0, 1, 3, 4) for path in results.glob(f"{'*/' * depth}seed-*.json"))
+    found = (path for depth in (0, 1, 3, 4) for path in results.glob(f"{'[!.]*/' * depth}seed-*.json"))
     if not studies_in(results) and (record := next(found, None)):
         named = record.resolve().parents[2]
         raise UsageError(f"--results {results}: its records are those of --results {named}, in <preset>/<arm>/.")

@@ -48,7 +48,7 @@ def read_table(path: Path, row: Any, command: str) -> dict[str, Any]:
         RunError: it is damaged.
     """
     try:
-        fields = dict(json.loads(path.read_text(encoding="utf-8")))
+        fields = dict(json.loads(path.read_text(encoding="utf-8-sig")))
         return fields | {"rows": TypeAdapter(list[row]).validate_python(fields["rows"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = first_problem(error) if isinstance(error, ValidationError) else shorten(str(error))

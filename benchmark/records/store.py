@@ -92,7 +92,11 @@ def read_record(path: Path) -> Record:
 
 
 def _parsed(path: Path) -> dict[str, Any]:
-    """Read a JSON object; a key that occurs twice, or a number that JSON does not have, is a ValueError."""
+    """Read a JSON object, also behind a byte order mark.
+
+    Raises:
+        ValueError: it is none; or a key occurs twice, or a number is none of JSON.
+    """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(dict(pairs)) < len(pairs):
@@ -100,7 +104,7 @@ def _parsed(path: Path) -> dict[str, Any]:
         return dict(pairs)
 
     try:
-        values = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique)
+        values = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it cannot be read: {error}") from error
     if not isinstance(values, dict):
@@ -142,12 +146,12 @@ def read_study(results: Path, preset: str) -> list[Record]:
 
 
 def record_files(results: Path, preset: str) -> list[Path]:
-    """Return the files of a preset's records, in no order.
+    """Return the files of a preset's records, in no order; those in hidden folders, such as a trash, are none.
 
     Raises:
         RunError: a JSON file beside them has the name of no record, as a copy that some other program made.
     """
-    files = [path for path in (results / preset).glob("*/*") if path.suffix.lower() == ".json" and path.name[0] != "."]
+    files = [path for path in (results / preset).glob("[!.]*/[!.]*") if path.suffix.lower() == ".json"]
     strays = sorted(path for path in files if not RECORD_NAME.fullmatch(path.name))
     if strays:
         more = f" and {len(strays) - 1} more" if strays[1:] else ""
@@ -160,4 +164,6 @@ def record_files(results: Path, preset: str) -> list[Path]:
 
 def studies_in(results: Path) -> list[str]:
     """Return the presets that have records, or files that may be meant as such."""
-    return sorted({path.parents[1].name for path in results.glob("*/*/seed-*") if path.suffix.lower() == ".json"})
+    return sorted(
+        {path.parents[1].name for path in results.glob("[!.]*/[!.]*/seed-*") if path.suffix.lower() == ".json"}
+    )

@@ -150,16 +150,17 @@ def check_report(results: Path, output: Path, forms: Collection[Form] = ()) -> l
         if found != text and not (path.suffix == ".svg" and same_figure(found, text)):
             problems.append(f"{path} differs from its records" + ("" if path.suffix == ".svg" else _diff(found, text)))
     there = [
-        *results.glob("*/figures/*.svg"),
-        *results.glob("figures/*.svg"),
-        *filter(_generated, (*results.glob("*.md"), *results.glob("*/*.md"))),
+        *results.glob("[!.]*/figures/[!.]*.svg"),
+        *results.glob("figures/[!.]*.svg"),
+        *filter(_generated, (*results.glob("[!.]*.md"), *results.glob("[!.]*/[!.]*.md"))),
     ]
     problems += [f"{path} is no longer a file of the report; delete it" for path in sorted({*there} - files.keys())]
     return problems
 
 
 def _generated(path: Path) -> bool:
-    return "enerated by `python -m benchmark report`" in path.read_text(encoding="utf-8", errors="replace")[:1000]
+    beginning = path.read_text(encoding="utf-8", errors="replace")[:1000] if path.is_file() else ""
+    return "enerated by `python -m benchmark report`" in beginning
 
 
 def same_figure(found: str, expected: str) -> bool:

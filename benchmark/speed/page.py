@@ -118,7 +118,7 @@ def page(folder: Path) -> str:
     Raises:
         UsageError: a file cannot be read.
     """
-    measured = map(read_measured, sorted(folder.glob("*.json")))
+    measured = map(read_measured, sorted(folder.glob("[!.]*.json")))
     return page_of("speed", machines=[(machine["environment"]["device_name"], tables(machine)) for machine in measured])
 
 

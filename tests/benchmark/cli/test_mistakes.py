@@ -18,7 +18,7 @@ MISTAKES: list[tuple[tuple[str, ...], tuple[str, ...]]] = [  # arguments, parts 
     ((*SMOKE, "--sedes", "0"), ("--sedes",)),
     ((*SMOKE, "--arms", ","), ("--arms",)),
     ((*SMOKE, "--seeds", ","), ("--seeds",)),
-    *[((*SMOKE, f"--seeds={text}"), ("--seeds", f"'{text}'", "0,1,2 or 0-9")) for text in ("0,one", "5-1", "-1")],
+    *[((*SMOKE, f"--seeds={text}"), ("--seeds", f"'{text}'", "0,1,2 or 0-9")) for text in ("0,one", "5-1", "-1", "0-")],
     ((*SMOKE, "--seeds", "0-99999999999"), ("at most 1000 seeds",)),
     ((*SMOKE, "--seeds", "7"), ("smoke", "0, 1, 2", "7")),
     ((*SMOKE, "--set", "arms.sba.settings.copys=3"), ("arms.sba.settings.copys", "'sba'", "'copies'?", "noise")),

@@ -10,7 +10,7 @@ import record_fuzz
 from record_fuzz import Case, fuzz
 from saying import Say
 
-from benchmark.records.store import record_path
+from benchmark.records.store import read_study, record_path, studies_in
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 EVERY = 5
@@ -64,6 +64,15 @@ def test_a_copy_beside_a_record_is_refused_by_name(name: str, say: Say) -> None:
     assert said.code == 1
     assert said.has(str(stray), "seed-<n>.json", "move or delete it")
     assert not Path("RESULTS.md").exists()
+
+
+@pytest.mark.parametrize("hidden", [".Trash-0/files", "planted/.sba", ".planted/sba"])
+def test_records_in_hidden_folders_are_none(hidden: str) -> None:
+    planted.write(Path("results"), planted.study({"sba": [934], "standard": [900], "mixup": [890]}))
+    (Path("results") / hidden).mkdir(parents=True)
+    (Path("results") / hidden / "seed-0.json").write_bytes(Path("results/planted/sba/seed-0.json").read_bytes())
+    assert studies_in(Path("results")) == ["planted"]
+    assert len(read_study(Path("results"), "planted")) == 3
 
 
 @pytest.mark.parametrize(("arm", "seed"), [("sba", 1), ("mixup", 0)])

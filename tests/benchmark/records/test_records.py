@@ -95,6 +95,14 @@ def test_any_bit_that_turned_in_a_record_is_found(tmp_path: Path) -> None:
             continue
 
 
+def test_a_byte_order_mark_and_line_ends_of_windows_are_no_damage(tmp_path: Path) -> None:
+    path = record_path(tmp_path, "planted", "sba", 0)
+    planted.write(tmp_path, [planted.record("sba", 0, 900)])
+    whole = read_record(path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_record(path) == whole
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=r"cannot write to .*file.*--results DIR"):

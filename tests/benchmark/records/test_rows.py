@@ -23,6 +23,8 @@ def test_rows_are_sorted_and_a_newer_one_takes_the_place_of_an_older(tmp_path: P
     assert json.loads(text)["steps"] == 100
     assert sum(line.startswith('  {"arm"') for line in text.splitlines()) == 3
     assert read_rows(tmp_path / "other", AUTOATTACK) == []
+    (tmp_path / "p" / AUTOATTACK.name).write_text(text, encoding="utf-8-sig")
+    assert len(read_rows(tmp_path / "p", AUTOATTACK)) == 3
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
