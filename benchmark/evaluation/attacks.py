@@ -13,6 +13,7 @@ from benchmark.evaluation.image_draws import Draws, ImageStreams, isolated_gener
 from benchmark.networks.build import state_hash
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.torchvision import ensure_importable
+from benchmark.runtime.user_code import own_words
 from benchmark.settings.names import load
 from benchmark.settings.preset import Attack
 
@@ -164,16 +165,17 @@ def make_attack(attack: Attack, model: nn.Module, radius: Radius, classes: int, 
         made = load(target)(model, eps=radius.pixels, **options(setting))
         made = made.perturb if reference else made
     except Exception as error:  # the row may name anybody's class
-        raise _wrong_row(attack.name, f"{target} in {radius.norm}: {type(error).__name__}: {error}") from error
+        raise wrong_row(
+            attack.name, f"cannot be made ({target} in {radius.norm}: {type(error).__name__}: {error})"
+        ) from error
     if not callable(made):
-        raise _wrong_row(attack.name, f"{target} is not callable with (images, labels)")
+        raise wrong_row(attack.name, f"cannot be made ({target} is not callable with (images, labels))")
     return cast("Callable[..., Tensor]", made)
 
 
-def _wrong_row(name: str, reason: str) -> UsageError:
-    return UsageError(
-        f"attack {name} cannot be made ({reason}). Correct ATTACKS[{name!r}] in benchmark/evaluation/catalogue.py."
-    )
+def wrong_row(name: str, problem: str) -> UsageError:
+    """Return the error of an attack that its row makes wrongly."""
+    return UsageError(f"attack {name} {problem}. Correct ATTACKS[{name!r}] in benchmark/evaluation/catalogue.py.")
 
 
 def by_reference(name: str, norm: Norm) -> bool:
@@ -214,13 +216,15 @@ def perturb(
         draws: with one seed for each image.
 
     Raises:
-        RuntimeError: the attack changed the network's weights, buffers or modes, left the ball or left [0, 1]. This is
-            a defect of the attack or of the network: no robustness figure may come from it.
+        RuntimeError: the attack failed, returned no images like those given, changed the network's weights, buffers or
+            modes, left the ball or left [0, 1]. This is a defect of the attack or of the network: no robustness figure
+            may come from it.
     """
     before, modes = state_hash(model), [module.training for module in model.modules()]
     with isolated_generators(), ImageStreams(draws.images):
         torch.manual_seed(draws.shared)
-        adversarial = _run_attack(model, attack, radius, images, labels, draws.shared, classes)
+        with own_words(RuntimeError, f"attack {attack.name} failed"):
+            adversarial = _run_attack(model, attack, radius, images, labels, draws.shared, classes)
     if state_hash(model) != before or [module.training for module in model.modules()] != modes:
         raise RuntimeError(f"attack {attack.name} changed the network's state; its result is void.")
     distance = largest_distance(adversarial - images, radius.norm)
@@ -237,11 +241,24 @@ def _run_attack(
     model: nn.Module, attack: Attack, radius: Radius, images: Tensor, labels: Tensor, seed: int, classes: int
 ) -> Tensor:
     if not ATTACKS[attack.name].any_step:
-        return make_attack(attack, model, radius, classes, seed)(images, labels).detach()
+        return _checked(make_attack(attack, model, radius, classes, seed)(images, labels), images)
     watched, adversarial = _UntilFooled(model, labels), images
     with contextlib.suppress(_AllFooledError):
-        adversarial = make_attack(attack, watched, radius, classes, seed)(images, labels).detach()
+        adversarial = _checked(make_attack(attack, watched, radius, classes, seed)(images, labels), images)
     return watched.adversarial(adversarial)
+
+
+def _checked(adversarial: object, images: Tensor) -> Tensor:
+    """Return the detached result of an attack on (N, C, H, W) images; TypeError or ValueError if it is none."""
+    if not isinstance(adversarial, Tensor):
+        raise TypeError(f"it returned a {type(adversarial).__name__}, no tensor of images")
+    for kind in ("shape", "dtype"):
+        found, wanted = getattr(adversarial, kind), getattr(images, kind)
+        if found != wanted:
+            raise TypeError(f"it returned images with {kind} {found}, those given have {wanted}")
+    if not adversarial.isfinite().all():
+        raise ValueError("it returned values that are not finite")
+    return adversarial.detach()
 
 
 def largest_distance(delta: Tensor, norm: Norm) -> float:

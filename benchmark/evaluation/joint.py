@@ -1,19 +1,21 @@
 """Joint evaluation: an image that one attack fooled is not attacked again at that eps."""
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.data.seeds import stream_seed
-from benchmark.evaluation.attacks import FrozenModel, Radius, make_attack, perturb, predict, refuse_impossible
-from benchmark.evaluation.catalogue import ATTACKS
+from benchmark.evaluation.attacks import FrozenModel, Radius, perturb, predict, refuse_impossible, wrong_row
+from benchmark.evaluation.catalogue import ATTACKS, SANITY_CHECKS
 from benchmark.evaluation.image_draws import Draws, draws
 from benchmark.records.outcomes import pack_bits, unpack_bits
 from benchmark.records.schema import AttackOutcome
 from benchmark.runtime.errors import DataError, UsageError
+from benchmark.settings.names import load
 from benchmark.settings.preset import Attack, Evaluation
 
 AT_ONCE = 2**22  # values of images attacked at once where fooled ones make room for others: 1,365 of 3 x 32 x 32
@@ -178,27 +180,47 @@ def joint_curves(outcomes: Sequence[AttackOutcome], n: int) -> dict[str, dict[fl
 
 
 def suite_checks(
-    settings: Evaluation, classes: int, network: Callable[[], nn.Module] | None = None
+    settings: Evaluation, classes: int, trial: Callable[[], tuple[FrozenModel, Tensor]] | None = None
 ) -> list[Callable[[], None]]:
     """Return a check for each attack of a suite and norm, to be called before anything is trained.
 
-    Each raises UsageError if its attack needs another norm or more classes and, where a `network` is given, if the
-    attack's row in `ATTACKS` does not make one.
+    Each raises UsageError if its attack needs another norm or more classes and, where a `trial` is given, if the
+    attack fails on it with one or two steps: its row in `ATTACKS` is wrong. The same for the rows of `SANITY_CHECKS`.
 
     Args:
         settings: the suite.
         classes: number of classes.
-        network: returns the network to attack.
+        trial: returns a network and images (N, C, H, W) to attack.
     """
     attacks = {(radius.norm, attack): radius for radius, attack in suite(settings)}
-    checks = [partial(_refuse_attack, attack, radius, classes, network) for (_, attack), radius in attacks.items()]
-    return [*checks, partial(_refuse_checks, settings, classes)]
+    checks = [partial(_refuse_attack, attack, radius, classes, trial) for (_, attack), radius in attacks.items()]
+    rows = [partial(_refuse_check, name) for name in SANITY_CHECKS] if trial else []
+    return [*checks, *rows, partial(_refuse_checks, settings, classes)]
 
 
-def _refuse_attack(attack: Attack, radius: Radius, classes: int, network: Callable[[], nn.Module] | None) -> None:
+def _refuse_attack(
+    attack: Attack, radius: Radius, classes: int, trial: Callable[[], tuple[FrozenModel, Tensor]] | None
+) -> None:
     refuse_impossible(attack, radius.norm, classes)
-    if network:
-        make_attack(attack, network(), radius, classes, seed=0)
+    if not trial:
+        return
+    (model, images), short = trial(), attack.model_copy(update={"steps": min(attack.steps, 2)})
+    labels = predict(model, images, len(images))  # right, so that there is something to attack
+    try:
+        perturb(model, short, radius, images, labels, draws(0, len(images)), classes)
+    except RuntimeError as error:
+        raise wrong_row(attack.name, f"does not work ({error})") from error
+
+
+def _refuse_check(name: str) -> None:
+    row = SANITY_CHECKS[name]
+    try:
+        inspect.signature(load(row.target)).bind(None, **row.limits)
+    except Exception as error:  # the row may name anybody's function
+        raise UsageError(
+            f"check {row.number} ({name}) cannot be called ({row.target}: {type(error).__name__}: {error}). Correct "
+            f"SANITY_CHECKS[{name!r}] in benchmark/evaluation/catalogue.py."
+        ) from error
 
 
 def _refuse_checks(settings: Evaluation, classes: int) -> None:

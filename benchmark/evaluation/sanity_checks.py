@@ -5,9 +5,11 @@ section 3.1; Croce and Hein, arXiv:2003.01690; Pintor et al., arXiv:2106.09947. 
 are ours; they are in the rows of `benchmark.evaluation.catalogue`.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
+from numbers import Real
 from typing import NamedTuple
 
 import torch
@@ -30,6 +32,7 @@ from benchmark.evaluation.joint import (
 )
 from benchmark.networks.build import state_hash
 from benchmark.records.schema import AttackOutcome, Check
+from benchmark.runtime.user_code import own_words
 from benchmark.settings.names import load
 from benchmark.settings.preset import Attack, Checks, Evaluation
 
@@ -106,9 +109,20 @@ def run_checks(case: Case, progress: Progress, cache: Cache = no_cache) -> list[
 
 
 def run_check(name: str, case: Case) -> Check:
-    """Run one check of SANITY_CHECKS; figures are rounded to four decimal places."""
+    """Run one check of SANITY_CHECKS; figures are rounded to four decimal places.
+
+    Raises:
+        RuntimeError: the check failed, returned no `Found`, or a figure that is no finite number.
+    """
     row = SANITY_CHECKS[name]
-    found: Found = load(row.target)(case.first(row.images), **row.limits)
+    title = f"check {row.number} ({name})"
+    with own_words(RuntimeError, f"{title} failed"):
+        found = load(row.target)(case.first(row.images), **row.limits)
+    if not isinstance(found, Found):
+        raise RuntimeError(f"{title} returned a {type(found).__name__}; it must return a Found (figures, flags).")
+    if wrong := [key for key, value in found.figures.items() if not (isinstance(value, Real) and math.isfinite(value))]:
+        listed = ", ".join(f"{key!r} is {found.figures[key]!r}" for key in wrong)
+        raise RuntimeError(f"{title}: {listed}; figures must be finite numbers, and one without a value is left out.")
     figures = {key: round(float(value), 4) for key, value in found.figures.items()}
     flag = "; ".join(text for text, raised in found.flags.items() if raised)
     return Check(number=row.number, name=name, figures=figures, flag=flag or None)

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from benchmark.data.load import Data, to_float
 from benchmark.evaluation.attacks import FrozenModel
 from benchmark.evaluation.evaluate import attacked_images, evaluated_split
+from benchmark.evaluation.image_draws import isolated_generators
 from benchmark.evaluation.joint import suite_checks
 from benchmark.execution.paths import REPEAT, Folders
 from benchmark.execution.record import analysis_of
@@ -18,37 +20,62 @@ from benchmark.records.schema import Record
 from benchmark.records.store import read_record, record_files
 from benchmark.runtime.distributed import Group
 from benchmark.runtime.errors import UsageError, refuse_together, shorten
+from benchmark.runtime.user_code import own_words
+from benchmark.settings.methods import methods
 from benchmark.settings.plan import Run
 from benchmark.settings.preset import Recipe
 from benchmark.training.compile import compiles
 from benchmark.training.loop import train_step
-from benchmark.training.state import start
+from benchmark.training.state import State, start
+from sba.layers import find_layer
 
 TRIAL_IMAGES, TRIAL_STEPS = 4, 12
 
 
 def refuse_early(runs: Sequence[Run], data: Data, device: torch.device) -> None:
-    """Compare settings with the data, make each attack, and try one training step of each kind of arm (`_kind`).
+    """Compare settings with the data, try each attack, and take some training steps of each kind of arm (`_kind`).
 
     Raises:
         UsageError: all of these at once: a batch larger than the data, more attacked images than there are, fewer
-            classes than an attack needs, a row of `ATTACKS` that makes no attack; or a network that does not take the
-            images, a method that does not fit the network.
+            classes than an attack needs, a row of `ATTACKS` or `SANITY_CHECKS` that does not work; or a network that
+            does not take the images, a method that does not fit the network or keep its contract.
     """
     preset = runs[0].preset
-    network = functools.cache(lambda: FrozenModel(start(runs[0], data, device).model, preset.evaluation.batch_size))
+    few = data.train.pick(range(min(TRIAL_IMAGES, len(data.train.labels))), device)
+    images, labels = to_float(few.images), few.labels
+    trial = functools.cache(lambda: (FrozenModel(start(runs[0], data, device).model, len(images)), images))
     checks = [
         lambda: attacked_images(preset, evaluated_split(preset, data)),
         lambda: steps_per_epoch(runs[0], data),
-        *suite_checks(preset.evaluation, data.classes, network),
+        *suite_checks(preset.evaluation, data.classes, trial),
     ]
     refuse_together(f"preset {preset.name} cannot be run on {data.name}", checks)
     for run in {_kind(run): run for run in runs}.values():
-        state = start(run, data, device)
-        few = data.train.pick(range(min(TRIAL_IMAGES, len(data.train.labels))), device)
-        images, labels = to_float(few.images), few.labels
-        for _ in range(TRIAL_STEPS):  # enough for methods that act at random
-            train_step(run, state, images, labels)
+        _try_method(run, start(run, data, device), images, labels)
+
+
+def _try_method(run: Run, state: State, images: Tensor, labels: Tensor) -> None:
+    """Take a few steps on images (N, C, H, W), enough for methods that act at random.
+
+    Raises:
+        UsageError: the method fails, returns no `Step`, names no layer, or draws from torch's global generator, whose
+            state no checkpoint has; in a network that draws itself, as for dropout, this cannot be seen.
+    """
+    name = run.preset.arms[run.arm].method
+    method = f"arm {run.arm}: method {name!r} ({methods()[name].target})"
+    with isolated_generators(), own_words(UsageError, f"{method} fails on {len(images)} training images"):
+        before = torch.get_rng_state()
+        state.model(images)
+        silent = before.equal(torch.get_rng_state())
+        for _ in range(TRIAL_STEPS):
+            for step in train_step(run, state, images, labels):
+                if step.layer:
+                    find_layer(state.model, step.layer)
+        if silent and not before.equal(torch.get_rng_state()):
+            raise UsageError(
+                f"{method} draws from torch's global generator, so that a resumed run would be another. Draw from the "
+                "generator that it is given: torch.randn(..., generator=generator)."
+            )
 
 
 def _kind(run: Run) -> str:

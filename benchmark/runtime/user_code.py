@@ -15,13 +15,13 @@ INSTALLED = [PACKAGE, *(Path(sysconfig.get_path(name)) for name in ("stdlib", "p
 
 
 @contextmanager
-def own_words(kind: type[BenchmarkError], problem: str) -> Iterator[None]:
+def own_words(kind: type[Exception], problem: str) -> Iterator[None]:
     """Turn anything that the user's code raises in the block, SystemExit too, into one message.
 
     Errors of this program, signals and Ctrl-C pass.
 
     Args:
-        kind: of the message, which gives the exit code.
+        kind: of the message; a BenchmarkError gives the exit code.
         problem: the beginning of the message.
 
     Raises:

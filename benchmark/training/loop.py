@@ -54,7 +54,8 @@ def train_step(run: Run, state: State, images: Tensor, labels: Tensor) -> list[A
         labels: (N,) their labels.
 
     Raises:
-        UsageError: the method does not fit the network, for example a layer inside a skip connection.
+        UsageError: the method does not fit the network, for example a layer inside a skip connection, or returned
+            something else than a `Step` of the batch.
     """
     parts, taken = min(run.preset.recipe.accumulate, len(labels)), list[Any]()
     state.optimizer.zero_grad(set_to_none=True)
@@ -65,10 +66,34 @@ def train_step(run: Run, state: State, images: Tensor, labels: Tensor) -> list[A
                     step = state.method(state.network, part, part_labels, generator=state.streams["method"])
             except ValueError as error:  # how a method refuses a network
                 raise UsageError(f"arm {run.arm}: {error}") from error
+            if wrong := _wrong_step(step, len(part_labels)):
+                raise UsageError(f"arm {run.arm}: method {run.preset.arms[run.arm].method!r} returned {wrong}.")
             (step.loss if parts == 1 else step.loss / parts).backward()
         taken.append(step)
     state.optimizer.step()
     return taken
+
+
+def _wrong_step(step: Any, images: int) -> str:
+    """Return what is wrong with a method's result for N images, and what it must be; "" if it is a `Step`."""
+    if not all(hasattr(step, name) for name in ("loss", "logits", "virtual", "layer")):
+        return f"a {type(step).__name__}; it must return a Step, which has loss, logits, virtual and layer"
+    if not isinstance(step.loss, Tensor) or step.loss.dim() or not step.loss.requires_grad:
+        return f"a loss ({_described(step.loss)}); it must be a scalar tensor with a gradient, as a mean over the batch"
+    if not isinstance(step.logits, Tensor) or step.logits.dim() < 2 or len(step.logits) != images:
+        return f"logits ({_described(step.logits)}) for {images} images; they must have one row for each image"
+    if not isinstance(step.virtual, int) or step.virtual < 0 or (step.virtual > 0) != isinstance(step.layer, str):
+        return (
+            f"virtual = {step.virtual!r} and layer = {step.layer!r}; they must be the number of virtual samples and "
+            "the layer behind which they joined the batch, or 0 and None"
+        )
+    return ""
+
+
+def _described(value: object) -> str:
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    return f"{' x '.join(map(str, value.shape)) or 'scalar'}, {'with' if value.requires_grad else 'without'} a gradient"
 
 
 def _exchange_gradients(state: State, last: bool) -> AbstractContextManager[Any]:

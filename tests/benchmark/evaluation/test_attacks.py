@@ -96,7 +96,7 @@ def test_an_attack_that_changes_the_network_is_void(
     [
         (lambda x: (x + 0.2).clamp(0, 1), "Linf", r"left the ball Linf .*: \|delta\| = 0\.\d+\.$"),
         (lambda x: 1 - x, "L2", r"left the ball L2 .*: \|delta\| = [\d.]+\. .* has linf_only=True"),
-        (lambda x: x * float("nan"), "Linf", r"left the ball Linf .*: \|delta\| = nan\.$"),
+        (lambda x: x * float("nan"), "Linf", r"attack fgsm failed: ValueError: it returned values that are not finite"),
         (lambda x: x - x.amin() - 0.001, "Linf", r"returned pixels from -0\.001\d* to [\d.]+, outside of \[0, 1\]\.$"),
         (lambda x: x - x.amax() + 1.001, "L2", r"returned pixels from [\d.]+ to 1\.00\d+, outside of \[0, 1\]\.$"),
     ],

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from benchmark.evaluation import joint
 from benchmark.evaluation.attacks import FrozenModel, Radius, perturb
-from benchmark.evaluation.catalogue import ATTACKS, AttackRow, Norm
+from benchmark.evaluation.catalogue import ATTACKS, SANITY_CHECKS, AttackRow, Norm, SanityCheck
 from benchmark.evaluation.joint import AttackedSet, suite_checks, survivors
 from benchmark.networks.build import weights_hash
 from benchmark.runtime.errors import DataError, UsageError, refuse_together
@@ -136,10 +136,12 @@ def test_images_that_are_not_in_0_to_1_are_refused(scale: float, shift: float, w
         jointly(written._replace(images=written.images * scale + shift), suite("fgsm"))
 
 
-def refused(settings: Evaluation, classes: int, network: Callable[[], nn.Module] | None = None) -> list[str]:
+def refused(
+    settings: Evaluation, classes: int, trial: Callable[[], tuple[FrozenModel, Tensor]] | None = None
+) -> list[str]:
     """The messages of the checks of a suite."""
     try:
-        refuse_together("refused", suite_checks(settings, classes, network))
+        refuse_together("refused", suite_checks(settings, classes, trial))
     except UsageError as error:
         return [line.strip() for line in str(error).splitlines()[1:]]
     return []
@@ -178,12 +180,62 @@ class NotCallable:
         self.eps = eps
 
 
+def some_images() -> tuple[FrozenModel, Tensor]:
+    """What attacks are tried on."""
+    model, images = colours(2)
+    return FrozenModel(model), images
+
+
 @pytest.mark.parametrize(("row", "reason"), WRONG_ROWS, ids=[reason for _, reason in WRONG_ROWS])
 def test_a_row_that_makes_no_attack_is_refused_with_its_name_before_anything_is_trained(
     row: AttackRow, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(ATTACKS, "mine", row)
-    model, _ = colours(2)
-    (message,) = refused(suite("fgsm", "mine"), 10, lambda: FrozenModel(model))
+    (message,) = refused(suite("fgsm", "mine"), 10, some_images)
     for part in ("attack mine cannot be made", row.target, reason, "ATTACKS['mine'] in benchmark/evaluation/catalogue"):
+        assert part in message
+
+
+class Returning:
+    """An attack that returns something of the images."""
+
+    def __init__(self, _model: nn.Module, eps: float, of: Callable[[Tensor], object]) -> None:
+        self.eps, self.of = eps, of
+
+    def __call__(self, images: Tensor, _labels: Tensor) -> object:
+        return self.of(images)
+
+
+WRONG_RESULTS: dict[str, tuple[Callable[[Tensor], object], str]] = {
+    "nothing": (lambda _: None, "it returned a NoneType, no tensor of images"),
+    "a part": (lambda images: images[:1], "shape torch.Size([1, "),
+    "bytes": (lambda images: (255 * images).byte(), "dtype torch.uint8, those given have torch.float32"),
+    "nan": (lambda images: images * float("nan"), "values that are not finite"),
+    "far away": (lambda images: 1 - images, "left the ball Linf 4/255"),
+    "an error": (lambda images: {}[len(images)], "KeyError: 2"),
+}
+
+
+@pytest.mark.parametrize(("of", "reason"), WRONG_RESULTS.values(), ids=WRONG_RESULTS)
+@pytest.mark.parametrize("any_step", [False, True])
+def test_an_attack_that_returns_no_images_in_the_ball_is_refused_before_anything_is_trained(
+    of: Callable[[Tensor], object], reason: str, any_step: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = AttackRow(f"{__name__}:Returning", "x", lambda _: {"of": of}, any_step=any_step)
+    monkeypatch.setitem(ATTACKS, "mine", row)
+    (message,) = refused(suite("fgsm", "mine", eps=(4.0,)), 10, some_images)
+    for part in ("attack mine does not work", reason, "Correct ATTACKS['mine']"):
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [("builtins:no_such_check", "no_such_check"), (f"{__name__}:some_images", "too many positional arguments")],
+)
+def test_a_sanity_check_that_cannot_be_called_is_refused_before_anything_is_trained(
+    target: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SANITY_CHECKS, "mine", SanityCheck(99, target, "x", "x"))
+    (message,) = refused(suite("fgsm"), 10, some_images)
+    for part in ("check 99 (mine) cannot be called", target, reason, "Correct SANITY_CHECKS['mine']"):
         assert part in message

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ from torch import Tensor, nn
 
 from benchmark.evaluation import sanity_checks as sanity
 from benchmark.evaluation.attacks import FrozenModel, Radius, predict
-from benchmark.evaluation.catalogue import SANITY_CHECKS
+from benchmark.evaluation.catalogue import SANITY_CHECKS, SanityCheck
 from benchmark.evaluation.joint import AttackedSet, survivors
 from benchmark.evaluation.sanity_checks import EXTREME, Scaled, run_check, run_checks
 from benchmark.records.outcomes import pack_bits
@@ -48,6 +49,39 @@ def checked(of: AttackedSet, surrogate: nn.Module, **changes: Any) -> dict[str, 
 
 def flagged(found: dict[str, Check]) -> set[str]:
     return {name for name, check in found.items() if check["flag"]}
+
+
+# Rows of somebody else.
+
+
+def finding(result: Any) -> Any:
+    """A check that returns something, or raises it."""
+
+    def check(_case: object) -> Any:
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("result", "reason"),
+    [
+        (None, "returned a NoneType; it must return a Found"),
+        (
+            ZeroDivisionError("by nothing"),
+            r"failed: ZeroDivisionError: by nothing \(.*sanity_checks.py, line \d+\)",
+        ),
+        (sanity.Found({"mean": "text", "sum": float("nan"), "n": 1}, {}), "'mean' is 'text', 'sum' is nan; figures"),  # type: ignore[dict-item]
+    ],
+)
+def test_a_check_that_finds_no_figures_is_named(result: Any, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.Mine", finding(result), raising=False)
+    monkeypatch.setitem(SANITY_CHECKS, "mine", SanityCheck(99, f"{__name__}:Mine", "x", "x"))
+    case: Any = SimpleNamespace(first=lambda _setting: None)
+    with pytest.raises(RuntimeError, match=rf"^check 99 \(mine\):? {reason}"):
+        sanity.run_check("mine", case)
 
 
 # The whole, on an honest network and on planted ones.
