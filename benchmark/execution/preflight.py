@@ -19,7 +19,7 @@ from benchmark.records.consistency import binding, differences, named
 from benchmark.records.schema import Record
 from benchmark.records.store import read_record, record_files
 from benchmark.runtime.distributed import Group
-from benchmark.runtime.errors import UsageError, refuse_together, shorten
+from benchmark.runtime.errors import UsageError, nearest, refuse_together, shorten
 from benchmark.runtime.user_code import own_words
 from benchmark.settings.methods import methods
 from benchmark.settings.plan import Run
@@ -27,7 +27,6 @@ from benchmark.settings.preset import Recipe
 from benchmark.training.compile import compiles
 from benchmark.training.loop import train_step
 from benchmark.training.state import State, start
-from sba.layers import find_layer
 
 TRIAL_IMAGES, TRIAL_STEPS = 4, 12
 
@@ -64,13 +63,13 @@ def _try_method(run: Run, state: State, images: Tensor, labels: Tensor) -> None:
     name = run.preset.arms[run.arm].method
     method = f"arm {run.arm}: method {name!r} ({methods()[name].target})"
     with isolated_generators(), own_words(UsageError, f"{method} fails on {len(images)} training images"):
-        before = torch.get_rng_state()
+        before, layers = torch.get_rng_state(), {"input", *(name for name, _ in state.model.named_modules() if name)}
         state.model(images)
         silent = before.equal(torch.get_rng_state())
         for _ in range(TRIAL_STEPS):
             for step in train_step(run, state, images, labels):
-                if step.layer:
-                    find_layer(state.model, step.layer)
+                if step.layer and step.layer not in layers:
+                    raise UsageError(f"{method} names the layer {step.layer!r}; {nearest(step.layer, layers)}")
         if silent and not before.equal(torch.get_rng_state()):
             raise UsageError(
                 f"{method} draws from torch's global generator, so that a resumed run would be another. Draw from the "
