@@ -82,7 +82,7 @@ def _has_examples_second(repeated: Tensor, examples: int) -> bool:
 
     The repetitions of an example differ by dropout alone, two tokens or channels of it by more.
     """
-    if repeated.dim() < 3 or repeated.shape[1] != len(repeated):
+    if repeated.dim() != 3 or repeated.shape[1] != len(repeated):  # a sequence; images would wait for a GPU here
         return False
     with torch.no_grad():
         first, second = (repeated.narrow(dim, 0, examples) - repeated.narrow(dim, examples, examples) for dim in (0, 1))

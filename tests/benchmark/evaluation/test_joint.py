@@ -212,7 +212,7 @@ WRONG_RESULTS: dict[str, tuple[Callable[[Tensor], object], str]] = {
     "bytes": (lambda images: (255 * images).byte(), "dtype torch.uint8, those given have torch.float32"),
     "nan": (lambda images: images * float("nan"), "values that are not finite"),
     "far away": (lambda images: 1 - images, "left the ball Linf 4/255"),
-    "an error": (lambda images: {}[len(images)], "KeyError: 2"),
+    "an error": (lambda images: {0: images}[len(images)], "KeyError: 2"),
 }
 
 
