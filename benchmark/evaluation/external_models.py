@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
@@ -15,8 +14,9 @@ from typing_extensions import TypedDict  # pydantic takes typing's own from Pyth
 from benchmark.data.load import Data, to_float
 from benchmark.evaluation.attacks import FrozenModel
 from benchmark.networks.build import build_model, eval_mode, state_dict_hash
+from benchmark.networks.outputs import refuse_missing_gradient, refuse_other_outputs, shape
 from benchmark.records.schema import CountOrZero, Record, Text
-from benchmark.runtime.errors import RunError, UsageError, shorten
+from benchmark.runtime.errors import UsageError, shorten
 from benchmark.runtime.files import DamagedFileError, load_tensors
 from benchmark.runtime.user_code import own_words
 from benchmark.settings.preset import Preset
@@ -225,11 +225,6 @@ def _kind(tensor: Tensor) -> tuple[bool, bool, bool]:
     return tensor.is_floating_point(), tensor.is_complex(), tensor.is_quantized
 
 
-def shape(tensor: Tensor) -> str:
-    """Write a tensor's shape: "64 x 3 x 3 x 3"."""
-    return " x ".join(map(str, tensor.shape)) or "a single number"
-
-
 def _short(name: object) -> str:
     return shorten(str(name), 80)
 
@@ -253,42 +248,8 @@ def refuse_unfit(model: nn.Module, data: Data, device: torch.device) -> None:
         RunError: its logits are not finite.
     """
     images = to_float(data.test.pick(range(min(2, len(data.test.labels))), device).images)
-    with own_words(UsageError, f"the network fails on images of {shape(images[0])}"), eval_mode(model), torch.no_grad():
-        logits = model(images)
-    _refuse_other_outputs(logits, len(images), data)
-    with own_words(UsageError, "the network fails on a single image"), eval_mode(model), torch.no_grad():
-        model(images[:1])
+    with eval_mode(model):
+        refuse_other_outputs("the network", model, images, data.classes)
     with own_words(UsageError, "the network cannot be copied"):
         frozen = FrozenModel(model, len(images))
-    with own_words(UsageError, "the network cannot be attacked"):
-        _refuse_missing_gradient(frozen.model, images)
-
-
-def _refuse_other_outputs(logits: object, images: int, data: Data) -> None:
-    """Refuse outputs that are not one finite logit in float32 for each image and class."""
-    wanted = f"{data.name} has {data.classes} classes, so it must return {images} x {data.classes} logits"
-    if not isinstance(logits, Tensor) or logits.shape != (images, data.classes):
-        found = shape(logits) if isinstance(logits, Tensor) else type(logits).__name__
-        raise UsageError(f"the network returns {found} for {images} images; {wanted}.")
-    if logits.dtype != torch.float32:
-        raise UsageError(
-            f"the network returns {logits.dtype}, though its weights and images are float32, in which networks are "
-            "attacked. Leave autocast, conversions and argmax out of its forward."
-        )
-    if not logits.isfinite().all():
-        raise RunError("the network's logits are not finite; its weights may be those of a run that diverged.")
-
-
-def _refuse_missing_gradient(model: nn.Module, images: Tensor) -> None:
-    """Refuse a network whose logits have no gradient with respect to the images, or one that is not finite."""
-    images = images.clone().requires_grad_()
-    logits = model(images)
-    loss = F.cross_entropy(logits, logits.argmax(1))
-    (gradient,) = torch.autograd.grad(loss, images, allow_unused=True) if loss.requires_grad else (None,)
-    if gradient is None:
-        raise UsageError(
-            "the network's logits have no gradient with respect to the images, which the attacks need: look for "
-            "torch.no_grad, detach, NumPy or quantized weights in its forward."
-        )
-    if not gradient.isfinite().all():
-        raise UsageError("the gradient of the network's cross-entropy with respect to the images is not finite.")
+    refuse_missing_gradient("the network", frozen.model, images)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.data.load import Data, to_float
 from benchmark.evaluation.attacks import FrozenModel
@@ -15,6 +15,7 @@ from benchmark.evaluation.image_draws import isolated_generators
 from benchmark.evaluation.joint import suite_checks
 from benchmark.execution.paths import REPEAT, Folders
 from benchmark.execution.record import analysis_of
+from benchmark.networks.outputs import refuse_other_logits
 from benchmark.records.consistency import binding, differences, named
 from benchmark.records.schema import Record
 from benchmark.records.store import read_record, record_files
@@ -50,7 +51,14 @@ def refuse_early(runs: Sequence[Run], data: Data, device: torch.device) -> None:
     ]
     refuse_together(f"preset {preset.name} cannot be run on {data.name}", checks)
     for run in {_kind(run): run for run in runs}.values():
-        _try_method(run, start(run, data, device), images, labels)
+        state = start(run, data, device)
+        _try_network(f"network {preset.model.name!r} in training mode", state.model, images, data.classes)
+        _try_method(run, state, images, labels)
+
+
+def _try_network(who: str, model: nn.Module, images: Tensor, classes: int) -> None:
+    with isolated_generators(), own_words(UsageError, f"{who} fails"):
+        refuse_other_logits(who, model(images), len(images), classes)
 
 
 def _try_method(run: Run, state: State, images: Tensor, labels: Tensor) -> None:

@@ -9,9 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.networks.catalogue import NETWORKS
+from benchmark.networks.outputs import refuse_missing_gradient, refuse_other_outputs
 from benchmark.runtime.errors import UsageError
+from benchmark.runtime.user_code import own_words
 from benchmark.settings.names import look_up
 from benchmark.settings.preset import SAMPLE
+
+SIGNATURE = "a function (normalize, classes, images) -> torch.nn.Module"  # of a network, in messages
 
 
 class Normalize(nn.Module):
@@ -53,23 +57,26 @@ def build_model(name: str, images: Tensor, classes: int, seed: int) -> nn.Module
             therefore seeded inside a fork and left as it was.
 
     Raises:
-        UsageError: the network does not take images of this size.
+        UsageError: the row's function fails or returns no network; the network fails on these images, returns something
+            else than logits (N, classes), or hides their gradient.
+        RunError: its logits are not finite.
     """
-    build = look_up(name, NETWORKS)
+    build, who = look_up(name, NETWORKS), f"network {name!r} ({NETWORKS[name].target})"
     pixels = images[:: max(1, len(images) // SAMPLE)].cpu()  # an image folder is sorted by class
     constant = pixels.amin((0, 2, 3)) == pixels.amax((0, 2, 3))  # channels in which all images are alike
     sample = pixels.float() / 255
     normalize = Normalize(sample.mean((0, 2, 3)), sample.std((0, 2, 3)).masked_fill(constant, 1.0))
-    with torch.random.fork_rng(devices=[]):
+    with own_words(UsageError, f"{who} cannot be built as {SIGNATURE}"), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs' generators too
         model: nn.Module = build(normalize, classes, sample)
-    try:
-        with torch.no_grad():
-            model.eval()(sample[:1])
-    except RuntimeError as error:
-        size = " x ".join(str(n) for n in images.shape[1:])
-        raise UsageError(f"network {name!r} does not take images of {size} ({error}).") from error
-    return model.train()
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"{who} returned {type(model).__name__}; a network is {SIGNATURE}.")
+    with own_words(UsageError, f"{who} fails"):
+        model.eval()
+        refuse_other_outputs(who, model, sample[:2], classes)
+        refuse_missing_gradient(who, model, sample[:2])
+        model.train()
+    return model
 
 
 @contextmanager

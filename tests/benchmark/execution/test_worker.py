@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from around import Around
 from few_attacks import NO_CHECKS
 from tiny_study import recorded, worker
+from torch import Tensor, nn
 
 from benchmark.cli import main
 from benchmark.data.load import Data
@@ -115,6 +118,38 @@ def test_a_layer_inside_a_skip_connection_is_refused_before_training(
     network = ["--set", "model.name=preact_resnet18", "--set", 'arms.sba.settings.layers=["block1.0.conv1"]']
     assert main(["run", "smoke", "--arms", "sba", "--seeds", "0", *network]) == 2
     assert "skip connection" in capsys.readouterr().err
+
+
+class TwoOutputs(Around):
+    """Returns auxiliary logits too while it is trained."""
+
+    def forward(self, images: Tensor) -> Any:
+        logits = super().forward(images)
+        return (logits, logits) if self.training else logits
+
+
+@pytest.mark.parametrize(
+    ("network", "part"),
+    [
+        (
+            lambda normalize: TwoOutputs(nn.Sequential(normalize, nn.Flatten(), nn.Linear(64, 10))),
+            "mode returns tuple for 4",
+        ),
+        (lambda normalize: nn.Sequential(normalize, nn.Flatten(), nn.Linear(64, 11)), "returns 2 x 11 for 2 images"),
+    ],
+)
+def test_a_network_of_other_outputs_is_refused_before_training(
+    network: Callable[..., nn.Module],
+    part: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("benchmark.networks.build.look_up", lambda *_: lambda normalize, *_: network(normalize))
+    no_training(monkeypatch)
+    assert main([*ONE, *FEW]) == 2
+    said = capsys.readouterr().err
+    assert said.count("network 'small'") == said.count("error: ") == 1
+    assert part in said
 
 
 def test_momentum_may_be_zero(make_run: MakeRun, digits: Data, cpu: torch.device) -> None:

@@ -2,19 +2,22 @@
 
 import functools
 import hashlib
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmark.networks.build import Normalize, build_model, state_dict_hash, weights_hash
+from benchmark.networks.catalogue import NETWORKS
 from benchmark.networks.fast import whitening_filters
 from benchmark.networks.flops import forward_flops
-from benchmark.runtime.errors import UsageError
+from benchmark.runtime.errors import RunError, UsageError
 from benchmark.runtime.torchvision import ensure_importable
+from benchmark.settings.names import Row
 
-SIZES = {"small": (1, 8), "fast_64": (3, 64)}
-SIZES |= dict.fromkeys(("fast", "fast_conv", "preact_resnet18", "resnet50"), (3, 32))
+SIZES = dict.fromkeys(NETWORKS, (3, 32)) | {"small": (1, 8), "fast_64": (3, 64)}  # channels and pixels
 
 
 def images(name: str, n: int = 64) -> torch.Tensor:
@@ -161,6 +164,63 @@ def test_the_whitening_stem_is_frozen_and_symmetric() -> None:
     assert torch.equal(weight[:12], -weight[12:])
 
 
+# Rows that do not work: the function of a row, and parts of the message.
+
+
+def sequence(normalize: nn.Module, images: Tensor, outputs: int, *more: nn.Module) -> nn.Module:
+    return nn.Sequential(normalize, nn.Flatten(), nn.Linear(images[0].numel(), outputs), *more)
+
+
+class Changed(nn.Module):
+    """The logits of a network, changed by a function."""
+
+    def __init__(self, change: Callable[[Tensor], Any], *parts: Any) -> None:
+        super().__init__()
+        self.network, self.change = sequence(*parts), change
+
+    def forward(self, images: Tensor) -> Any:
+        return self.change(self.network(images))
+
+
+def raising(*_arguments: object) -> Any:
+    raise KeyError("width")
+
+
+WRONG: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
+    "one_logit_more": (lambda n, c, x: sequence(n, x, c + 1), ("returns 2 x 6 for 2 images", "has 5 classes", "2 x 5")),
+    "one_logit_less": (lambda n, c, x: sequence(n, x, c - 1), ("returns 2 x 4 for 2 images", "must return 2 x 5")),
+    "maps": (lambda n, c, x: nn.Sequential(n, nn.Conv2d(x.shape[1], c, 1)), ("returns 2 x 5 x 8 x 8",)),
+    "tuple": (lambda n, c, x: Changed(lambda y: (y, None), n, x, c), ("returns tuple for 2 images", "2 x 5 logits")),
+    "mean": (lambda n, c, x: Changed(lambda y: y.mean(0, keepdim=True), n, x, c), ("returns 1 x 5 for 2 images",)),
+    "double": (lambda n, c, x: Changed(Tensor.double, n, x, c), ("returns torch.float64",)),
+    "detached": (lambda n, c, x: Changed(Tensor.detach, n, x, c), ("no gradient with respect to the images",)),
+    "infinite": (lambda n, c, x: Changed(lambda y: y / 0, n, x, c), ("its logits are not finite",)),
+    "one_image": (
+        lambda n, c, x: sequence(n, x, c, nn.BatchNorm1d(c, track_running_stats=False)),
+        ("fails on a single image", "ValueError: Expected more than 1 value per channel"),
+    ),
+    "colour_only": (lambda n, c, _: nn.Sequential(n, nn.Conv2d(3, c, 8)), ("fails on images of 1 x 8 x 8",)),
+    "nothing": (lambda *_: None, ("returned NoneType", "a function (normalize, classes, images) -> torch.nn.Module")),
+    "two_arguments": (lambda _, __: None, ("cannot be built as a function (normalize, classes, images)", "TypeError")),
+    "raising": (raising, ("cannot be built", "KeyError: 'width'", f"({__file__}, line ")),
+    "raising_later": (lambda n, c, x: Changed(raising, n, x, c), ("fails on images", f"({__file__}, line ")),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_row_that_makes_no_network_for_the_data_is_refused_by_its_name(
+    wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function, parts = WRONG[wrong]
+    monkeypatch.setitem(NETWORKS, "mine", Row("networks:mine", "wrong"))
+    monkeypatch.setattr("benchmark.networks.build.look_up", lambda *_: function)
+    with pytest.raises((UsageError, RunError)) as refused:
+        build_model("mine", images("small"), 5, seed=0)
+    said = str(refused.value)
+    assert said.startswith("network 'mine' (networks:mine)")
+    assert not [part for part in parts if part not in said], said
+
+
 def test_images_that_are_too_small_for_a_network_are_refused() -> None:
-    with pytest.raises(UsageError, match="'fast' does not take images of 1 x 8 x 8"):
+    with pytest.raises(UsageError, match=r"'fast' \(.*\) fails on images of 1 x 8 x 8"):
         build_model("fast", images("small"), 3, seed=0)
