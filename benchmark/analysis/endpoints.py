@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 POINTS = "points"
 
 
+# Placeholders in names, which each study fills in, with an example.
+PLACEHOLDERS = {"split": "test", "eps": 1.0, "level": 70.0, "largest": 8.0}
+
+
 class Measure(NamedTuple):
     """An endpoint. In title and short name, {split}, {eps}, {level} and {largest}, the largest eps, are the study's."""
 
@@ -27,6 +31,17 @@ class Measure(NamedTuple):
     # Whether the margin of equivalence, in points of accuracy, applies; not to the area over eps, whose size depends on
     # the largest eps.
     margin: bool = False
+
+    @property
+    def problem(self) -> str:
+        """The reason why its names cannot be filled in; "" if they can."""
+        for text in (self.title, self.short):
+            try:
+                text.format(**PLACEHOLDERS)
+            except (LookupError, ValueError, AttributeError, TypeError):
+                allowed = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+                return f"its name {text!r} in ENDPOINTS cannot be filled in; allowed in braces: {allowed}"
+        return ""
 
 
 def area_under_curve(eps: Floats, accuracy: Floats) -> Floats:

@@ -11,7 +11,8 @@ from benchmark.analysis.paired import Floats
 from benchmark.records.consistency import name, named, refuse_mixed
 from benchmark.records.outcomes import clean_accuracy, robust_curve
 from benchmark.records.schema import AutoAttackRow, Record
-from benchmark.runtime.errors import RunError, UsageError, shorten
+from benchmark.runtime.errors import RunError, UsageError, nearest
+from benchmark.runtime.user_code import own_words
 from benchmark.settings.values import Endpoint
 
 Status = Literal["done", "diverged", "missing"]
@@ -154,19 +155,23 @@ class Study:
         """Return an endpoint as (arm, seed), in its unit; nan where a run has no value. See `ENDPOINTS`.
 
         Raises:
-            RunError: the endpoint's function raises an error, or does not return one number for each arm and seed; the
-                message names the endpoint and, if `each` called the function, the record.
+            RunError: the endpoint's function raises an error, does not return one number for each arm and seed, or
+                returns an infinite one; the message names the endpoint and, if `each` called the function, the record.
         """
         try:
-            values = np.asarray(ENDPOINTS[endpoint].values(self), dtype=np.float64)
+            with own_words(RunError, f"endpoint {endpoint!r} failed on the study {self.preset}"):
+                values = np.asarray(ENDPOINTS[endpoint].values(self), dtype=np.float64)
         except _RecordError as error:
-            raise RunError(f"endpoint {endpoint!r} failed on the record {error}") from error
-        except Exception as error:
-            raise RunError(f"endpoint {endpoint!r} failed on the study {self.preset}: {_cause(error)}") from error
+            raise RunError(f"endpoint {endpoint!r} failed on {error}") from error
         if values.shape != (len(self.arms), len(self.seeds)):
             raise RunError(
                 f"endpoint {endpoint!r} must return one number for each of {len(self.arms)} arms and "
                 f"{len(self.seeds)} seeds of the study {self.preset}; it returned an array of shape {values.shape}."
+            )
+        for arm, seed in np.argwhere(np.isinf(values)):
+            raise RunError(
+                f"endpoint {endpoint!r} is infinite for {self.arms[arm]} seed {self.seeds[seed]} of the study "
+                f"{self.preset}; it must return nan where a run has no value."
             )
         return values
 
@@ -175,19 +180,13 @@ class Study:
         values = np.full((len(self.arms), len(self.seeds)), np.nan)
         for (arm, seed), record in self.records.items():
             if record["status"] == "done":
-                try:
+                with own_words(_RecordError, f"the record {self.preset}/{name(record)}.json"):
                     values[self.arms.index(arm), self.seeds.index(seed)] = measure(record)
-                except Exception as error:  # `measure` may be anyone's
-                    raise _RecordError(f"{self.preset}/{name(record)}.json: {_cause(error)}") from error
         return values
 
 
-class _RecordError(Exception):
+class _RecordError(RunError):
     """A function of a record failed; the text has the record's path and the cause."""
-
-
-def _cause(error: Exception) -> str:
-    return f"{type(error).__name__}: {shorten(str(error))}."
 
 
 def load_study(preset: str, records: list[Record], attacked: Sequence[AutoAttackRow] = ()) -> Study:
@@ -200,7 +199,7 @@ def load_study(preset: str, records: list[Record], attacked: Sequence[AutoAttack
 
     Raises:
         UsageError: no record, records that mix data, settings or versions or break pairing (the message
-            lists what differs), or an eps named that no attack used.
+            lists what differs), an eps named that no attack used, or an unknown endpoint.
         RunError: a record whose outcomes are damaged or incomplete.
     """
     if not records:
@@ -211,6 +210,11 @@ def load_study(preset: str, records: list[Record], attacked: Sequence[AutoAttack
     l2_eps = np.array([0.0, *sorted(float(value) for value in evaluation.get("l2_eps", ()))])
     if analysis["eps"] not in eps[1:]:
         raise UsageError(f"study {preset} names eps = {analysis['eps']:g}, attacked were {eps[1:].tolist()}")
+    for endpoint in analysis["endpoints"]:  # a row may have changed since the runs
+        if endpoint not in ENDPOINTS:
+            raise UsageError(f"study {preset} names an unknown endpoint {endpoint!r}; {nearest(endpoint, ENDPOINTS)}")
+        if problem := ENDPOINTS[endpoint].problem:
+            raise UsageError(f"endpoint {endpoint!r} of the study {preset}: {problem}.")
     compared = [analysis["treatment"], *analysis["against"], *analysis["relatives"]]
     arms = tuple(dict.fromkeys([*compared, *sorted(record["arm"] for record in records)]))
     seeds = tuple(sorted(analysis["seeds"]))

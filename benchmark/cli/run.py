@@ -176,13 +176,15 @@ def _print_tables(results: Path, preset: str) -> None:
     from benchmark.records.store import read_study
     from benchmark.report.attack_tables import robustness_table
     from benchmark.report.tables import comparison_table, contrast_table, seeds_table
+    from benchmark.report.words import direction
 
     study = load_study(preset, read_study(results, preset))
     print(f"\nAccuracy after the last epoch, %\n\n{seeds_table(study).text()}")
     compared = f"Each row minus {study.treatment}" if study.exploratory else f"{study.treatment} against each arm"
     first = study.endpoints[0]
     differences = contrast_table(study, first) if study.exploratory else comparison_table(study, first)
-    print(f"\n{compared}: {study.title(first)}, {ENDPOINTS[first].unit}\n\n{differences.text()}")
+    measured = f"{study.title(first)}, {ENDPOINTS[first].unit}{direction(first)}"
+    print(f"\n{compared}: {measured}\n\n{differences.text()}")
     print(f"\nAccuracy under these attacks at Linf eps (1/255), %\n\n{robustness_table(study).text()}\n")
 
 

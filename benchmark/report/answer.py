@@ -24,9 +24,11 @@ from benchmark.report.words import (
     code,
     comparison_cell,
     count,
+    direction,
     escape,
     evidence_text,
     finding_cell,
+    heading,
     judgement_text,
     reason_text,
     series,
@@ -143,7 +145,8 @@ def _other_test(study: Study, link: Link) -> str:
         if pair
     ]
     name = f"[{escape(study.analysis['title'])}]({link(study.preset)})"
-    return f"{name}, {study.short(endpoint)} of {code(study.treatment)}: {'; '.join(said) or 'no result'}."
+    of = f"{study.short(endpoint)} of {code(study.treatment)}{direction(endpoint)}"
+    return f"{name}, {of}: {'; '.join(said) or 'no result'}."
 
 
 def _copies(copies: Sequence[Study], shown: Sequence[Study], judged: _Judged, link: Link) -> list[str]:
@@ -199,7 +202,7 @@ def _grounds(finding: Finding, study: Study) -> list[str]:
     by_endpoint: dict[str, list[str]] = {}
     for evidence in finding.evidence:
         where = "" if evidence.study.preset == study.preset else f" in {code(evidence.study.preset)}"
-        by_endpoint.setdefault(evidence.study.short(evidence.endpoint) + where, []).append(evidence_text(evidence))
+        by_endpoint.setdefault(heading(evidence.study, evidence.endpoint) + where, []).append(evidence_text(evidence))
     lines += [f"{endpoint}: {', '.join(said)}" for endpoint, said in by_endpoint.items()]
     lines += map(spent_text, finding.spent)
     for spent in finding.spent:
@@ -236,7 +239,7 @@ def alt(studies: Sequence[Study], claims_alone: bool) -> str:
             pairs = comparisons(study, endpoint)
             found = [f"{arm} {signed(pair.difference)}" for arm in arms if (pair := pairs[arm])]
             where = f"{study.preset}, " if len(studies) > 1 else ""
-            said.append(f"{where}{study.short(endpoint)}: {', '.join(found) or 'no result yet'}")
+            said.append(f"{where}{heading(study, endpoint)}: {', '.join(found) or 'no result yet'}")
     treatment = studies[0].treatment if studies else "the treatment"
     units = series(dict.fromkeys(ENDPOINTS[endpoint].unit for endpoint in panels(studies)) or [POINTS])
     return f"{treatment} minus each other arm, mean over seeds in {units}; {'; '.join(said)}"

@@ -148,9 +148,14 @@ def _over(pair: Comparison) -> str:
     return f"({count(pair.n, 'seed')})".replace(" ", TIE)
 
 
+def direction(endpoint: Any) -> str:
+    """Return ", lower is better" where it is; "" elsewhere."""
+    return "" if ENDPOINTS[endpoint].more_is_better else ", lower is better"
+
+
 def heading(study: Study, endpoint: Any) -> str:
     """Return the heading of comparisons on an endpoint: its short name, and its direction if lower is better."""
-    return study.short(endpoint) + ("" if ENDPOINTS[endpoint].more_is_better else ", lower is better")
+    return study.short(endpoint) + direction(endpoint)
 
 
 def comparison_cell(pair: Comparison, interim: bool) -> str:
@@ -169,8 +174,12 @@ def no_comparison(study: Study, endpoint: Any, arm: str) -> str:
     if study.shared_seeds(arm):
         if ENDPOINTS[endpoint].attacked:
             return "not every run was attacked"
-        finite = np.isfinite(study.values(endpoint)).sum(axis=1)
-        named = [name for name in (study.treatment, arm) if finite[study.arms.index(name)] < len(study.done(name))]
+        finite = dict(zip(study.arms, np.isfinite(study.values(endpoint)).sum(axis=1), strict=True))
+        if not any(finite.values()):
+            return "no run has a value"
+        named = [name for name in (study.treatment, arm) if finite[name] < len(study.done(name))]
+        if without := [name for name in named if not finite[name]]:
+            return f"no run of {series(map(code, without))} has a value"
         return f"some runs of {series(map(code, named))} have no value"
     for name in (study.treatment, arm):
         if not study.seeds_with(name, "missing") and not study.done(name):
@@ -235,7 +244,7 @@ def finding_cell(finding: Finding, study: Study) -> str:
     own = finding._replace(evidence=tuple(e for e in finding.evidence if e.study.preset == study.preset))
     lines = [text, *map(spent_text, finding.spent)]
     if weakest := own.weakest:
-        measured = "" if weakest.endpoint == "clean" else f"{weakest.study.short(weakest.endpoint)}: "
+        measured = "" if weakest.endpoint == "clean" else f"{heading(weakest.study, weakest.endpoint)}: "
         lines.append(f"{measured}{evidence_text(weakest)}")
         if weakest.standing in ("better", "worse") and (narrow := narrowly(weakest)):
             lines.append(narrow)

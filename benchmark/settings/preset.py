@@ -222,6 +222,10 @@ class Analysis(Settings):
     def _contradictions(self) -> Iterator[Contradiction]:
         if self.level not in self.levels:
             yield "levels", list(self.levels), f"must hold analysis.level = {self.level}"
+        measures = table("endpoint")
+        for name in self.endpoints:
+            if problem := measures[name].problem:
+                yield "endpoints", name, problem
         for key, arms in (("against", self.against), ("relatives", self.relatives)):
             if self.treatment in arms:
                 yield key, list(arms), f"names the treatment {self.treatment!r} itself"

@@ -4,6 +4,7 @@ For studies that test: the treatment minus each compared arm, with the margin of
 exploratory study: each row minus the default.
 """
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -19,10 +20,11 @@ from benchmark.analysis.exploratory import DECIDE, contrasts
 from benchmark.analysis.paired import MIN_PAIRS_TO_TEST, Floats
 from benchmark.analysis.study import Study
 from benchmark.report.figures.drawing import COLOURS, INK, ROW, canvas, svg, wrap
+from benchmark.report.words import direction
 from benchmark.settings.values import Endpoint
 
 ABOVE, BELOW = COLOURS[0], COLOURS[1]
-_LETTERS = 20  # of a row's name on one line
+_LETTERS, _TITLE = 20, 26  # characters on one line of a row's name, of a panel's title
 _LEFT, _PANEL = (0.37, 0.70), 0.28  # left edges and width of the panels, as shares of the figure
 _ABOVE_ROWS, _BELOW_ROWS = 0.35, 0.75  # inches for the titles, and for ticks and the label
 _HEADING = 0.4  # inches for the title of a group
@@ -94,18 +96,20 @@ def _figure(groups: Sequence[tuple[str, Study, Sequence[str]]], margin: float, l
     names = [[wrap(arm, _LETTERS) for arm in arms] for _, _, arms in groups]
     heights = [pitch * ROW * np.array([1.0 + name.count("\n") for name in group]) for group in names]
     heading = _HEADING if len(groups) > 1 else 0.0
-    whole = _ABOVE_ROWS + sum(float(h.sum()) + heading for h in heights) + _BELOW_ROWS
     shown = panels([study for _, study, _ in groups])
     units = {ENDPOINTS[endpoint].unit for endpoint in shown}
+    titles = [_title(groups[0][1], endpoint, with_unit=len(units) > 1) for endpoint in shown]
+    above = _ABOVE_ROWS + ROW * max(title.count("\n") for title in titles)
+    whole = above + sum(float(h.sum()) + heading for h in heights) + _BELOW_ROWS
     with canvas(whole) as figure:
-        for endpoint, left in zip(shown, _LEFT, strict=False):  # there may be one
+        for endpoint, title, left in zip(shown, titles, _LEFT, strict=False):  # there may be one
             band = margin if ENDPOINTS[endpoint].margin else 0.0
             found = [rows(study, endpoint) for _, study, _ in groups]
             limits = frame(
                 [row for of, (_, _, arms) in zip(found, groups, strict=True) for arm in arms if (row := of[arm])],
                 band,
             )
-            top = whole - _ABOVE_ROWS
+            top = whole - above
             for index, (group, h) in enumerate(zip(names, heights, strict=True)):
                 total = float(h.sum())
                 top -= heading
@@ -125,11 +129,16 @@ def _figure(groups: Sequence[tuple[str, Study, Sequence[str]]], margin: float, l
                 if heading and left == _LEFT[0]:
                     figure.text(0.01, (top + 0.06) / whole, groups[index][0], va="bottom", weight="bold")
                 top -= total
-            title = groups[0][1].short(endpoint) + ("" if len(units) == 1 else f", {ENDPOINTS[endpoint].unit}")
-            figure.text(left, (whole - _ABOVE_ROWS + 0.06) / whole, title, va="bottom")
+            figure.text(left, (whole - above + 0.06) / whole, title, va="bottom")
         label = f"{label}, {units.pop()}" if len(units) == 1 else label
         figure.text(0.98, 0.1 / whole, label, ha="right", va="bottom")
         return svg(figure)
+
+
+def _title(study: Study, endpoint: Endpoint, with_unit: bool) -> str:
+    """Return the title of a panel, in lines that are as wide as the panel."""
+    unit = f", {ENDPOINTS[endpoint].unit}" if with_unit else ""
+    return textwrap.fill(f"{study.short(endpoint)}{unit}{direction(endpoint)}", _TITLE)
 
 
 def _draw_panel(axes: Axes, drawn: Sequence[tuple[float, Row | None]], margin: float) -> None:

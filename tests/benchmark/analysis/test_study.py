@@ -45,7 +45,7 @@ def test_endpoints_are_counts_of_the_bits() -> None:
     [
         (
             lambda study: study.each(lambda record: record["calibration"]["EC"]),
-            "endpoint 'odd' failed on the record planted/mixup/seed-0.json: KeyError: 'EC'.",
+            f"endpoint 'odd' failed on the record planted/mixup/seed-0.json: KeyError: 'EC' ({__file__}, line ",
         ),
         (
             lambda study: study.each(lambda _: "high"),
@@ -53,6 +53,10 @@ def test_endpoints_are_counts_of_the_bits() -> None:
         ),
         (lambda study: study.no_such_attribute, "endpoint 'odd' failed on the study planted: AttributeError"),
         (lambda study: study.clean[0], "3 arms and 5 seeds of the study planted; it returned an array of shape (5,)"),
+        (
+            lambda study: study.each(lambda record: float("inf") if record["seed"] == 3 else 1.0),
+            "endpoint 'odd' is infinite for sba seed 3 of the study planted; it must return nan where a run has no",
+        ),
     ],
 )
 def test_an_error_in_the_function_of_an_endpoint_names_endpoint_and_record(
@@ -62,6 +66,16 @@ def test_an_error_in_the_function_of_an_endpoint_names_endpoint_and_record(
     monkeypatch.setitem(ENDPOINTS, "odd", Measure("odd", "points", values))
     with pytest.raises(RunError, match=re.escape(message)):
         load_study("planted", [planted.completed(record) for record in records]).values("odd")
+
+
+def test_a_study_of_an_endpoint_that_is_gone_or_cannot_be_named_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = planted.record("sba", 0, 870)
+    record["analysis"]["endpoints"] = ["clean", "odd"]
+    with pytest.raises(UsageError, match=r"study planted names an unknown endpoint 'odd'; allowed: area, clean"):
+        load_study("planted", [record])
+    monkeypatch.setitem(ENDPOINTS, "odd", Measure("odd {largst}", "points", lambda study: study.clean))
+    with pytest.raises(UsageError, match=r"endpoint 'odd' of the study planted: its name 'odd {largst}' in ENDPOINTS"):
+        load_study("planted", [record])
 
 
 def test_robust_needs_every_attack_to_fail() -> None:

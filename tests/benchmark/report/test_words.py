@@ -8,9 +8,11 @@ import planted_site
 import pytest
 from markdown_it import MarkdownIt
 
-from benchmark.analysis.claims import Evidence, Reason
+from benchmark.analysis.claims import Evidence, Finding, Reason
+from benchmark.analysis.claims import compared as compared_on
 from benchmark.analysis.paired import Comparison, compare, correct
 from benchmark.analysis.study import load_study
+from benchmark.report.answer import claims_table
 from benchmark.report.words import (
     TIE,
     capital,
@@ -18,6 +20,7 @@ from benchmark.report.words import (
     comparison_cell,
     count,
     escape,
+    finding_cell,
     narrowly,
     no_comparison,
     p_equals,
@@ -110,6 +113,29 @@ def test_reasons_for_no_comparison() -> None:
     for record in records:
         record["robustness"] = None
     assert no_comparison(load_study("planted", records), "area", "standard") == "not every run was attacked"
+
+
+@pytest.mark.parametrize(("level", "text"), [(86.5, "no run of `standard` has a value"), (99.0, "no run has a value")])
+def test_an_endpoint_without_any_value(level: float, text: str) -> None:
+    records = planted.study({"sba": [870, 872], "standard": [858, 861]})
+    for record in records:
+        record["analysis"]["level"] = level
+    assert no_comparison(load_study("planted", records), "images", "standard") == text
+
+
+def test_the_direction_is_named_where_lower_is_better() -> None:
+    study = load_study(
+        "planted", planted.study({"sba": [870, 872, 868, 871, 869], "standard": [858, 861, 857, 862, 850]})
+    )
+    for endpoint, text in (
+        ("images", "training images until 70% accuracy, lower is better: "),
+        ("area", "robust area: "),
+    ):
+        evidence = compared_on(study, endpoint, "standard")
+        cell = finding_cell(Finding("supported", None, (evidence,)), study)
+        assert cell.startswith(f"**supported**<br>{text}")
+        grounds = claims_table(study, [("speed", Finding("supported", None, (evidence,)))]).rows[0][-1]
+        assert grounds.startswith(text)
 
 
 def test_reasons_for_no_judgement() -> None:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from saying import Say
 from whole_presets import SCHEMA, Values, as_values, load, presets, resolved
 
+from benchmark.analysis.endpoints import ENDPOINTS, Measure
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.load import load_preset
 from benchmark.settings.methods import METHODS
@@ -337,6 +338,16 @@ def test_a_wrong_setting_is_refused_by_key_value_and_rule(name: str, overrides: 
         load_preset(name, tuple(overrides.split(" --set ")))
     assert message in str(refused.value)
     assert f"{name}.toml --set {overrides}" in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["odd {largst}", "odd {}", "odd {", "odd {split:g}", "odd {eps.unit}"])
+def test_an_endpoint_whose_name_cannot_be_filled_in_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for names in ((name, "odd"), ("odd {eps:g}", name)):  # title, short name
+        monkeypatch.setitem(ENDPOINTS, "odd", Measure(names[0], "points", lambda study: study.clean, names[1]))
+        with pytest.raises(UsageError) as refused:
+            load_preset("smoke", ["analysis.endpoints=['clean', 'odd']"])
+        problem = f"analysis.endpoints = 'odd': its name {name!r} in ENDPOINTS cannot be filled in; allowed in braces: "
+        assert f"{problem}{{split}}, {{eps}}, {{level}}, {{largest}}." in str(refused.value)
 
 
 def test_every_problem_is_listed_up_to_eight(tmp_path: Path) -> None:

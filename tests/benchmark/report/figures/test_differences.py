@@ -204,7 +204,7 @@ def test_studies_of_the_answer_stand_below_one_another_on_one_scale() -> None:
         (["eps", "learning"], ["accuracy at 1/255", "learning curve"], "sba minus row, points"),
         (
             ["clean", "seconds"],
-            ["accuracy, points", "seconds of training until 70% accuracy, seconds"],
+            ["accuracy, points", "seconds of training until\n70% accuracy, seconds,\nlower is better"],
             "sba minus row",
         ),
         (["area"], ["robust area"], "sba minus row, points"),
