@@ -61,8 +61,7 @@ def replace_activation(
         prepare: adds further hooks, with their removal as callbacks of the stack.
 
     Raises:
-        ValueError: the layer does not exist, is not called exactly once, is within a checkpointed segment, or does not
-            return one floating point tensor of N rows.
+        ValueError: of `check_not_repeated`; or no such layer, not one call of it, or no floating point tensor (N, ...).
     """
     module, rows, calls = find_layer(model, layer), len(next(tensors(inputs))), 0
 

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from benchmark.cli.listing import KINDS
 from benchmark.runtime.errors import nearest
-from benchmark.runtime.files import refuse_irregular
+from benchmark.runtime.files import path_of, refuse_irregular
 from benchmark.settings.values import MAX_SEEDS
 from benchmark.speed.lines import PARTS
 
@@ -94,7 +94,7 @@ def _seeds(text: str) -> list[int]:
 
 def _output_file(text: str) -> Path:
     """Parse the path of a file to create or replace; refuse folders, devices, pipes and sockets."""
-    path = Path(text)
+    path = path_of(text)
     try:
         refuse_irregular(path)
     except IsADirectoryError:
@@ -113,7 +113,7 @@ def _flag(purpose: str) -> dict[str, Any]:
 
 
 def _folder(purpose: str, default: str | None = None) -> dict[str, Any]:
-    return {"type": Path, "metavar": "DIR", "help": purpose, "default": default and Path(default)}
+    return {"type": path_of, "metavar": "DIR", "help": purpose, "default": default and Path(default)}
 
 
 def _number(purpose: str, default: int) -> dict[str, Any]:
@@ -179,7 +179,7 @@ _REPORT: Options = {
     "--check": _flag("change nothing; exit 1 where the files differ"),
 }
 _EVALUATE: Options = {
-    "checkpoint": {"nargs": "?", "type": Path, "help": "a run's checkpoint, or a file with a state_dict"},
+    "checkpoint": {"nargs": "?", "type": path_of, "help": "a run's checkpoint, or a file with a state_dict"},
     "--model": {"metavar": "PACKAGE.MODULE:CALLABLE", "help": "returns the network; called without arguments"},
     "--preset": {"help": "its data set and attacks (default: the checkpoint's own)"},
     **(_SET | _DATA | _RESULTS | _DEVICE),
@@ -195,7 +195,7 @@ _TUNE: Options = {
     "--output": _folder("for the tuned preset (default: the folder of PRESET's file)"),
 }
 _SPEED: Options = {
-    "--checkpoint": {"type": Path, "metavar": "FILE", "help": "attack this run's network (default: digits)"},
+    "--checkpoint": {"type": path_of, "metavar": "FILE", "help": "attack this run's network (default: digits)"},
     **(_DEVICE | _DATA),
     "--output": _folder("for speed.md and speed/*.json (default: docs)", "docs"),
     "--parts": {

@@ -22,6 +22,7 @@ from benchmark.runtime.files import (
     is_file,
     is_folder,
     load_tensors,
+    path_of,
     refusal,
     write_whole,
 )
@@ -74,7 +75,7 @@ def data_roots(named: Path | None) -> list[Path]:
         DataError: the folder that the user named does not exist or may not be read.
     """
     variable = os.environ.get("SBA_DATA_ROOT")
-    chosen = {"--data-root": named, "SBA_DATA_ROOT": Path(variable) if variable else None}
+    chosen = {"--data-root": named, "SBA_DATA_ROOT": path_of(variable) if variable else None}
     given = {source: folder for source, folder in chosen.items() if folder is not None}
     for source, folder in given.items():
         if denied := refusal(folder / "data"):  # of any name

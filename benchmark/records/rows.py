@@ -50,7 +50,7 @@ def read_table(path: Path, row: Any, command: str) -> dict[str, Any]:
     try:
         fields = dict(json.loads(path.read_text(encoding="utf-8-sig")))
         return fields | {"rows": TypeAdapter(list[row]).validate_python(fields["rows"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = first_problem(error) if isinstance(error, ValidationError) else shorten(str(error))
         raise RunError(f"{path} cannot be read ({reason}). Delete it and repeat {command}.") from error
 

@@ -40,7 +40,7 @@ def render(results: Path, output: Path, forms: Collection[Form] = ()) -> dict[Pa
 
     Raises:
         RunError: a record is damaged.
-        UsageError: the records of one preset do not belong together; see `load_study`.
+        UsageError: the records of one preset do not belong together (`load_study`), or two files have one path.
     """
     studies = [
         load_study(preset, read_study(results, preset), read_rows(results / preset, AUTOATTACK))
@@ -67,6 +67,8 @@ def render(results: Path, output: Path, forms: Collection[Form] = ()) -> dict[Pa
     files |= {path: text for path, part in parts.items() if (text := _with_part(path, *part))}
     for form in forms:
         if form == "html":
+            if output.suffix == ".html":
+                raise UsageError(f"--output {output}: it names the page in Markdown; --html writes an .html beside it.")
             files[output.with_suffix(".html")] = page(pages, figures)
         else:
             files |= {output.parent / "tables" / name: text for name, text in exported(studies, form).items()}

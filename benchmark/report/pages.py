@@ -24,6 +24,7 @@ from benchmark.report import answer, attack_tables, cost_tables, description, re
 from benchmark.report.figures.differences import panels
 from benchmark.report.published_table import published_table
 from benchmark.report.worth import prices
+from benchmark.runtime.errors import UsageError
 from benchmark.settings.values import Endpoint
 
 TRENDS: tuple[Endpoint, ...] = ("clean", "area")  # the endpoints of the page of training sizes
@@ -84,10 +85,16 @@ def page_of(name: str, **context: object) -> str:
 def all_pages(
     site: Site, studies: Sequence[Study], found: answer.Answer, compared: Mapping[str, Sequence[CrosscheckRow]]
 ) -> dict[Path, str]:
-    """Return path -> text of every page; `compared` has preset -> rows of its crosscheck."""
+    """Return path -> text of every page; `compared` has preset -> rows of its crosscheck.
+
+    Raises:
+        UsageError: the output is the path of another page.
+    """
     pages: dict[Path, str] = {}
 
     def add(path: Path, template: str, **context: object) -> None:
+        if path in pages:
+            raise UsageError(f"--output {path} is the place of another page of the report; choose another.")
         link, of_page = partial(site.link, path), {"file": partial(site.file, path), "named": partial(site.named, path)}
         shared = {name: link(site.shared(name)) for name in (*_SHARED, "training_size")}
         links = shared | {"results": link(site.output)}

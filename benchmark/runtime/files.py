@@ -40,6 +40,11 @@ class UnreadableFileError(DamagedFileError):
     """A file that the system does not let this process read now; it may be whole."""
 
 
+def path_of(text: str) -> Path:
+    """Return the path that a user wrote; ~ is the home folder, also where no shell replaces it, as in --results=~/x."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - Path.expanduser raises without a home
+
+
 def is_folder(path: Path) -> bool:
     """Return whether a path is a folder; False also where it may not be looked up, which Path.is_dir raises."""
     return os.path.isdir(path)  # noqa: PTH112

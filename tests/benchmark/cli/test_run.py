@@ -60,6 +60,16 @@ def test_options_that_exclude_one_another_are_refused(options: tuple[str, ...], 
     assert not list(Path().iterdir())
 
 
+def test_a_tilde_is_the_home_folder_also_where_the_shell_leaves_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    given = parser().parse_args(["run", "smoke", "--results=~/r", "--runs=~/u", "--data-root=~/d"])
+    assert [given.results, given.runs, given.data_root] == [tmp_path / "r", tmp_path / "u", tmp_path / "d"]
+    assert parser().parse_args(["report", "--output=~/R.md"]).output == tmp_path / "R.md"
+    assert parser().parse_args(["evaluate", "~/net.pt"]).checkpoint == tmp_path / "net.pt"
+
+
 @pytest.mark.usefixtures("fresh")
 def test_a_part_without_runs_is_named_as_such(say: Say) -> None:
     said = say("run", "smoke", "--shard", "99/100")

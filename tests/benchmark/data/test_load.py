@@ -147,6 +147,9 @@ def test_data_roots_are_searched_in_the_documented_order(tmp_path: Path, monkeyp
     monkeypatch.setenv("SBA_DATA_ROOT", __file__)
     with pytest.raises(DataError, match=rf"SBA_DATA_ROOT names {__file__}, which is no folder"):
         data_roots(None)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SBA_DATA_ROOT", "~/variable")  # as quotes leave it
+    assert data_roots(None)[0] == variable
     monkeypatch.delenv("SBA_DATA_ROOT")
     assert data_roots(None)[0] == Path("data")
     with pytest.raises(DataError, match=r"--data-root names .*absent"):

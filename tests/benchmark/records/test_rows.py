@@ -33,7 +33,19 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         add_rows(tmp_path / "p", AUTOATTACK, [planted_site.autoattack_row("b", 1, 120, 100)], tmp_path / "lock")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"row": []}', '{"rows": 1}', '{"rows": [{"arm": "a"}]}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        pytest.param("[" * 100_000, id="deep"),
+        '{"row": []}',
+        '{"rows": 1}',
+        '{"rows": [{"arm": "a"}]}',
+    ],
+)
 @pytest.mark.parametrize("file", [AUTOATTACK, CROSSCHECK, RowsFile(FILE, None, (), "`nox -s tuning`")])
 def test_a_damaged_file_is_named_with_the_command_that_writes_it(file: RowsFile, text: str, tmp_path: Path) -> None:
     (tmp_path / file.name).write_text(text)

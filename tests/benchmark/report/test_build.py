@@ -126,6 +126,14 @@ def test_figures_may_differ_in_last_bits_alone() -> None:
 
 
 @pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize("name", ["results/checks.md", "results/planted/README.md", "page.html"])
+def test_an_output_in_the_place_of_another_file_is_refused(tmp_path: Path, name: str) -> None:
+    planted.write(tmp_path / "results", planted.study(CLEAR))
+    with pytest.raises(UsageError, match=f"--output .*{name}"):
+        render(tmp_path / "results", tmp_path / name, ["html"])
+
+
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize("part", ["answer", "list"])
 def test_a_readme_gets_its_part_between_the_markers(tmp_path: Path, part: str) -> None:
     results, output = tmp_path / "results", tmp_path / "RESULTS.md"
