@@ -140,7 +140,7 @@ def _load(options: argparse.Namespace, preset: Preset, first: bool = True) -> Da
     if options.synthetic:
         folder = SMOKE_FOLDER / "data"
         root = write_synthetic(preset.data, folder) if first and not options.worker_of else folder
-    return load_data(preset.data, data_roots(root), options.skip_corrupt)
+    return load_data(preset.data, data_roots(root), options.skip_corrupt, fewer=options.smoke)
 
 
 def _load_in_turn(options: argparse.Namespace, preset: Preset, group: Group) -> Data:

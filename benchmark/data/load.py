@@ -1,15 +1,18 @@
 """Load a data set and split it by class: decoded once and kept in memory as uint8 tensors, or left in files."""
 
 import functools
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmark.data.catalogue import DATASETS
+from benchmark.data.checks import SIGNATURE, refuse_other_source, refuse_other_splits, warn_of_absent_classes
 from benchmark.data.folders import Listing, image_folder, list_folder, refuse_incomplete
 from benchmark.data.images import Images, Source, Split
 from benchmark.data.seeds import stream
@@ -26,6 +29,7 @@ from benchmark.runtime.files import (
     refusal,
     write_whole,
 )
+from benchmark.runtime.user_code import own_words
 from benchmark.settings.names import look_up
 from benchmark.settings.preset import SAMPLE, DataSettings
 
@@ -85,35 +89,52 @@ def data_roots(named: Path | None) -> list[Path]:
     return [*given.values(), Path("data"), cache_folder() / "data"]
 
 
-def load_data(settings: DataSettings, roots: Sequence[Path], may_skip: int = 0) -> Data:
+def load_data(settings: DataSettings, roots: Sequence[Path], may_skip: int = 0, fewer: bool = False) -> Data:
     """Load a data set: from the decoded cache if its files are unchanged, else by decoding them.
 
-    Streamed, its files are only listed; `may_skip` damaged ones may then be replaced by others.
+    Streamed, its files are only listed; `may_skip` damaged ones may then be replaced by others. With `fewer`, as in
+    smoke runs, `data.train_images` may be more than there are: all are taken, and a line says so. Classes without an
+    image are named in a warning.
 
     Raises:
-        DataError: missing or damaged data.
-        UsageError: fewer images than the settings ask for; images that do not fit into memory, or cannot be streamed.
+        DataError: missing or damaged data; images or labels that are not as `checks` wants them.
+        UsageError: fewer images than the settings ask for; images that do not fit into memory, or cannot be streamed; a
+            row of `DATASETS` whose function fails or returns something else.
     """
-    if "/" in settings.dataset:
-        found: Source | Path | Listing = Path(settings.dataset)
-    else:
-        found = look_up(settings.dataset, DATASETS)(roots, settings)
-    if isinstance(found, Path):
-        found = list_folder(found)
-        refuse_incomplete(settings, found)
+    row = DATASETS.get(settings.dataset)
+    who = f"data set {settings.dataset!r}{f' ({row.target})' if row else ''}"
+    found = _found(settings, roots, who)
+    note = None
+    train: Images
+    test: Images
     if settings.streamed:
-        return _streamed(found, settings, may_skip)
-    if may_skip:
+        classes, train, test, fingerprint = _streamed(found, settings, may_skip)
+    elif may_skip:
         raise UsageError(f"--skip-corrupt is for images that are streamed (data.streamed); {settings.dataset} is not.")
-    source = found if isinstance(found, Source) else image_folder(found, settings.pixels)
-    train, test, fingerprint = _cached(source, settings.name)
-    for split in (train, test):
-        if split.images.dtype != torch.uint8:  # only bytes are certain to be in [0, 1] once divided by 255
-            raise DataError(f"{settings.dataset}: images must be uint8 (0 to 255), these are {split.images.dtype}.")
-    chosen = _chosen(settings, train, test)
-    return Data(
-        settings.name, len(source.classes), fingerprint, settings.synthetic, *chosen, _note(source, fingerprint)
-    )
+    else:
+        source = found if isinstance(found, Source) else image_folder(found, settings.pixels)
+        train, test, fingerprint = _cached(source, settings, who)
+        classes, note = source.classes, _note(source, fingerprint)
+    chosen = _chosen(settings, train, test, fewer)
+    warn_of_absent_classes(who, classes, dict(zip(("training", "test", "validation"), chosen, strict=True)))
+    return Data(settings.name, len(classes), fingerprint, settings.synthetic, *chosen, note)
+
+
+def _found(settings: DataSettings, roots: Sequence[Path], who: str) -> Source | Listing:
+    """Return the data set that the function of a row finds, or the listing of an image folder."""
+    found: Any = Path(settings.dataset)
+    if "/" not in settings.dataset:
+        find = look_up(settings.dataset, DATASETS)
+        with own_words(UsageError, f"{who} cannot be found by {SIGNATURE}"):
+            found = find(roots, settings)
+    if isinstance(found, Path):
+        listing = list_folder(found)
+        refuse_incomplete(settings, listing)
+        return listing
+    if not isinstance(found, Source):
+        raise UsageError(f"{who} returned {type(found).__name__}; it must be {SIGNATURE}.")
+    refuse_other_source(who, found)
+    return found
 
 
 def _note(source: Source, fingerprint: str) -> str | None:
@@ -127,7 +148,10 @@ def _note(source: Source, fingerprint: str) -> str | None:
     )
 
 
-def _streamed(found: Source | Listing, settings: DataSettings, may_skip: int) -> Data:
+def _streamed(
+    found: Source | Listing, settings: DataSettings, may_skip: int
+) -> tuple[Sequence[str], Files, Files, str]:
+    """Return the classes, both splits and the fingerprint of images that stay files."""
     if isinstance(found, Source):
         raise UsageError(
             f"data.streamed = true is for folders of image files; {settings.dataset} is none, and fits into memory."
@@ -135,19 +159,21 @@ def _streamed(found: Source | Listing, settings: DataSettings, may_skip: int) ->
     size = settings.pixels, settings.resize or settings.pixels
     skipped = Skipped(may_skip)
     train, test = (Files(found.folder, *split, *size, skipped) for split in (found.train, found.test))
-    chosen = _chosen(settings, train, test)
-    return Data(settings.name, len(found.classes), found.fingerprint, settings.synthetic, *chosen)
+    return found.classes, train, test, found.fingerprint
 
 
-def _chosen(settings: DataSettings, train: Images, test: Images) -> tuple[Images, Images, Images]:
+def _chosen(settings: DataSettings, train: Images, test: Images, fewer: bool) -> tuple[Images, Images, Images]:
     """Return the training, test and validation images of the settings, class-stratified."""
     stratified = stratified_order(train.labels, stream(settings.name, settings.split_seed, "split"))
-    held_out, wanted = settings.validation_images, settings.train_images
-    if held_out + max(wanted, 1) > len(stratified):
+    held_out, wanted, there = settings.validation_images, settings.train_images, len(stratified)
+    if fewer and held_out < there < held_out + wanted:
+        print_line(f"{settings.dataset} has {there:,} training images: {there - held_out:,} are taken, not {wanted:,}.")
+        wanted = 0
+    if held_out + max(wanted, 1) > there:
         raise UsageError(
-            f"{settings.dataset} has {len(stratified):,} training images, fewer than data.validation_images = "
+            f"{settings.dataset} has {there:,} training images, fewer than data.validation_images = "
             f"{held_out:,} and data.train_images = {wanted:,} (0: all that are left, at least one) need together. Set "
-            "smaller numbers, also in a smoke run: --set data.train_images=N."
+            "smaller numbers: --set data.train_images=N."
         )
     chosen = stratified[held_out : held_out + wanted] if wanted else stratified[held_out:]
     validation = train.subset(stratified[:held_out].sort().values)
@@ -184,23 +210,32 @@ def stratified_order(labels: Tensor, generator: torch.Generator) -> Tensor:
     return by_class[keys.sort(stable=True).indices]
 
 
-def _cached(source: Source, name: str) -> tuple[Split, Split, str]:
+def _cached(source: Source, settings: DataSettings, who: str) -> tuple[Split, Split, str]:
     """Return both splits and their fingerprint, from the cache of decoded images if they are there."""
     if source.key is None:
-        train, test = source.read()
-        return train, test, source.digest(train, test)[:FINGERPRINT]
-    label = "".join(c if c.isalnum() else "-" for c in name)[-40:]
-    path = cache_folder() / "decoded" / f"{label}-{source.key[:16]}.pt"
+        return _read(source, settings, who)
+    label = "".join(c if c.isalnum() else "-" for c in settings.name)[-40:]
+    path = cache_folder() / "decoded" / f"{label}-{hashlib.sha256(source.key.encode()).hexdigest()[:16]}.pt"
     if is_file(path):
         try:
-            return _load(path, source)
-        except DamagedFileError as error:
+            train, test, fingerprint = _load(path, source)
+            refuse_other_splits(who, len(source.classes), settings.pixels, (train, test))  # the row may have changed
+            return train, test, fingerprint
+        except (DamagedFileError, DataError) as error:
             print_line(f"The decoded images in {path} are damaged ({error}); decoding again.")
-    print_line(f"Decoding {name} (once; kept in {path.parent}).")
-    train, test = source.read()
-    fingerprint = source.digest(train, test)[:FINGERPRINT]
+    print_line(f"Decoding {settings.name} (once; kept in {path.parent}).")
+    train, test, fingerprint = _read(source, settings, who)
     _keep(path, {"train": tuple(train), "test": tuple(test), "fingerprint": fingerprint})
     return train, test, fingerprint
+
+
+def _read(source: Source, settings: DataSettings, who: str) -> tuple[Split, Split, str]:
+    """Decode and return both splits and their fingerprint."""
+    with own_words(DataError, f"{who} cannot be read"):
+        splits = source.read()
+        refuse_other_splits(who, len(source.classes), settings.pixels, splits)
+        train, test = splits
+        return train, test, source.digest(train, test)[:FINGERPRINT]
 
 
 def _load(path: Path, source: Source) -> tuple[Split, Split, str]:
