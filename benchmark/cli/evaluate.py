@@ -45,6 +45,8 @@ def main(options: argparse.Namespace) -> None:
         UsageError, DataError, RunError: see `external_models`, `data.load_data` and `evaluate.evaluate`.
     """
     if options.output:
+        if options.checkpoint and options.output.resolve() == options.checkpoint.resolve():
+            raise UsageError(f"--output {options.output} is the checkpoint, which the record would replace.")
         check_writable(options.output.parent)
     keep_freed_memory()
     if options.checkpoint is None and options.model is None:

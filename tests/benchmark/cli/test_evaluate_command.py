@@ -93,6 +93,7 @@ def test_weights_are_loaded_into_the_callables_network(say: Say, modules: Path) 
     [
         ((), "needs a CHECKPOINT, or --model"),
         (("nothing.pt",), "there is no file nothing.pt"),
+        (("nothing.pt", "--output", "./nothing.pt"), "is the checkpoint, which the record would replace"),
         (("mine.py",), "not a whole file of torch.save"),
         (("--model", "mine:linear"), "Name a preset by --preset"),
         (("--model", "mine:linear", "--preset", "smoke", "--set", "evaluation.eps=[-1.0]"), "evaluation.eps"),
