@@ -3,7 +3,7 @@
 import argparse
 import math
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from benchmark.cli.listing import KINDS
 from benchmark.runtime.errors import nearest
@@ -14,9 +14,17 @@ from benchmark.speed.lines import PARTS
 Options: TypeAlias = dict[str, dict[str, Any]]  # option -> arguments of argparse's add_argument
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose error is one message, as that of any other mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with the message, without the list of all options."""
+        self.exit(2, f"error: {message}. All options: {self.prog} --help\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands; the parsed `command` is a key of `COMMANDS`."""
-    top = argparse.ArgumentParser(prog="sba-benchmark", description="A benchmark of Stochastic Batch Augmentation.")
+    top = _Parser(prog="sba-benchmark", description="A benchmark of Stochastic Batch Augmentation.")
     commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
     for name, (purpose, options) in COMMANDS.items():
         command = commands.add_parser(name, help=purpose)
@@ -180,7 +188,10 @@ _REPORT: Options = {
 }
 _EVALUATE: Options = {
     "checkpoint": {"nargs": "?", "type": path_of, "help": "a run's checkpoint, or a file with a state_dict"},
-    "--model": {"metavar": "PACKAGE.MODULE:CALLABLE", "help": "returns the network; called without arguments"},
+    "--model": {
+        "metavar": "PACKAGE.MODULE:NAME",
+        "help": "a network, or a callable without arguments that returns one",
+    },
     "--preset": {"help": "its data set and attacks (default: the checkpoint's own)"},
     **(_SET | _DATA | _RESULTS | _DEVICE),
     "--output": {"type": _output_file, "metavar": "FILE", "help": "also write the record (JSON)"},

@@ -65,6 +65,8 @@ def main(options: argparse.Namespace) -> None:
             # The attacks of trials are fixed, since nothing is chosen by them: nobody can follow the warning.
             if todo and not options.tuning and (warning := scale_warning(todo[0].settings["evaluation"])):
                 print(f"Warning: {warning}", flush=True)
+            if todo and (note := _too_few_seeds(options, todo[0].preset)):
+                print(f"Note: {note}", flush=True)
         if todo:
             with stoppable(options.worker_of or 0) as stop:
                 load = functools.cache(lambda: _load_in_turn(options, todo[0].preset, group))
@@ -132,6 +134,20 @@ def _counts(plan: Sequence[Run], todo: Sequence[int], folders: Folders) -> str:
     done = ended.total() - sum(ended[ending] for ending in ENDINGS)
     others = [f"{ended[ending]} {ending}" for ending in ENDINGS if ended[ending]]
     return ", ".join([f"{len(plan)} runs", f"{done} done", *others, f"{len(todo)} to do"])
+
+
+def _too_few_seeds(options: argparse.Namespace, preset: Preset) -> str:
+    """Return that the user's own study has too few seeds for a test; "" for other studies."""
+    if options.smoke or preset.analysis.exploratory or not options.preset.endswith(".toml"):
+        return ""
+    from benchmark.analysis.paired import MIN_PAIRS_TO_TEST as LEAST  # statistics take a second
+
+    if len(preset.seeds) >= LEAST:
+        return ""
+    return (
+        f"with seeds = {list(preset.seeds)} differences are described, not tested; a test takes {LEAST} seeds or more. "
+        f"They are named before the runs: for a test set them now, for example seeds = {[*range(LEAST)]}."
+    )
 
 
 def _load(options: argparse.Namespace, preset: Preset, first: bool = True) -> Data:

@@ -128,8 +128,8 @@ def network(preset: Preset, data: Data, model: str | None, weights: Mapping[str,
     Args:
         preset: names the network where `model` does not.
         data: gives image size and classes.
-        model: "package.module:callable"; called without arguments, it returns a torch.nn.Module that takes images
-            (N, C, H, W) in [0, 1] and returns logits (N, classes).
+        model: "package.module:name" of a torch.nn.Module that takes images (N, C, H, W) in [0, 1] and returns logits
+            (N, classes), or of a callable without arguments that returns one.
         weights: a state_dict.
 
     Raises:
@@ -148,7 +148,7 @@ def network(preset: Preset, data: Data, model: str | None, weights: Mapping[str,
 
 
 def _call(name: str) -> nn.Module:
-    """Import "package.module:callable", also from the working folder, call it and return its network.
+    """Import "package.module:callable", also from the working folder, call it and return its network, or a network.
 
     Raises:
         UsageError: it cannot be imported or called, or returns something else.
@@ -159,7 +159,8 @@ def _call(name: str) -> nn.Module:
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     with own_words(UsageError, f"--model {name}"):
-        built = getattr(import_module(module), attribute)()
+        found = getattr(import_module(module), attribute)
+        built = found if isinstance(found, nn.Module) else found()
     if not isinstance(built, nn.Module):
         raise UsageError(f"--model {name} returned {type(built).__name__}; it must return a torch.nn.Module.")
     return built

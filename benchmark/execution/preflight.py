@@ -30,6 +30,10 @@ from benchmark.training.loop import train_step
 from benchmark.training.state import State, start
 
 TRIAL_IMAGES, TRIAL_STEPS = 4, 12
+NEW_SEEDS = (
+    "\nSeeds that are added to known results are chosen by them: to decide what these left open, name other seeds in a "
+    "preset of another name, and let those alone decide."
+)
 
 
 def refuse_early(runs: Sequence[Run], data: Data, device: torch.device) -> None:
@@ -148,10 +152,11 @@ def refuse_other_analysis(run: Run, folders: Folders) -> None:
     for path, record in _lasting_records(folders, run.preset.name):
         if changes := differences(binding(named(record)), binding(analysis_of(run)), "analysis"):
             listed = "\n".join(f"  {line}" for line in changes)
+            added = any(line.startswith("analysis.seeds") for line in changes)
             raise UsageError(
                 f"{path} was made for another analysis (there -> now):\n{listed}\nThe analysis is named before the "
                 "runs, and a report uses that of the records. Undo the change, choose another folder with "
-                "--results DIR, or repeat all runs with --force."
+                f"--results DIR, or repeat all runs with --force.{NEW_SEEDS if added else ''}"
             )
 
 

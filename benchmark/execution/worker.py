@@ -22,6 +22,10 @@ from benchmark.training.surrogate import train_surrogate
 
 POLL = 1.0  # seconds between polls of runs held by other workers
 NOT_DONE = "not all runs are done; the same command goes on with them."
+LEFT_AS_THEY_ARE = (
+    "The same command leaves them as they are; with --retry-failed it repeats them, once their cause is mended.\n"
+    "The report shows diverged runs as failures of their arm."
+)
 
 
 def execute(runs: Sequence[Run], worker: Worker) -> None:
@@ -128,8 +132,5 @@ def summarize(plan: Sequence[Run], folders: Folders) -> None:
             lines.append(f"{name}: failed, {failure(paths)}{tail(paths.log)}")
     print_line(f"{len(plan)} runs: " + ", ".join(f"{n} {outcome}" for outcome, n in counts.items() if n) + ".")
     if lines or counts["open"]:
-        hint = (
-            "the report shows diverged runs as failures of their arm; --retry-failed repeats them and those that failed"
-        )
         listed = "".join(f"\n  {line}" for line in lines)
-        raise RunError(f"these runs did not end well ({hint}):{listed}" if lines else NOT_DONE)
+        raise RunError(f"these runs did not end well:{listed}\n{LEFT_AS_THEY_ARE}" if lines else NOT_DONE)

@@ -102,6 +102,11 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         return values
     if base not in preset_names():
         named = shorten(repr(base))
+        if isinstance(base, str) and (base.endswith(".toml") or "/" in base):
+            raise UsageError(
+                f"{path}: extends: {named} is a file; only a preset of `python -m benchmark list presets` can be "
+                "extended. Extend the one that the file extends, and copy the rest of the file."
+            )
         raise UsageError(f"{path}: extends: there is no preset {named}; {nearest(str(base), preset_names())}")
     inherited = _read(PRESETS / f"{base}.toml", (*seen, path))
     for arm in without if isinstance(without, list) else [without]:

@@ -13,7 +13,7 @@ from benchmark.records.outcomes import unpack_bits
 
 SMALL = ("--set=evaluation.images=24", "--set=evaluation.batch_size=24", "--set=evaluation.eps=[16.0]", *TINY[-1:])
 MODULES = {
-    "mine": "from foreign_networks import linear",
+    "mine": "from foreign_networks import linear\ninstance = linear()",
     "leaves": "import sys\nsys.exit()",
     "misspelt": "def network(:\n    pass",
     "cluttered": "raise RuntimeError('a long story\\n' * 1000)",
@@ -72,10 +72,12 @@ def test_a_checkpoint_of_a_preset_of_ones_own_asks_for_its_file(say: Say, finish
         assert read(Path(f"{name}.json"))["settings"]["recipe"]["precision"] == precision
 
 
-def test_a_network_of_ones_own_gets_the_same_report(say: Say, modules: Path) -> None:  # noqa: ARG001
-    said = evaluated(say, "--model", "mine:linear")
+@pytest.mark.usefixtures("modules")
+@pytest.mark.parametrize("name", ["linear", "instance"])  # a function, a network
+def test_a_network_of_ones_own_gets_the_same_report(say: Say, name: str) -> None:
+    said = evaluated(say, "--model", f"mine:{name}")
     assert said.code == 0, said.error
-    for text in ("# linear: ", "median minimal eps", "apgd_dlr (2)", " mean (sd) ", "ECE, %"):
+    for text in (f"# {name}: ", "median minimal eps", "apgd_dlr (2)", " mean (sd) ", "ECE, %"):
         assert text in said.out
 
 

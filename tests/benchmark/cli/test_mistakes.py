@@ -58,6 +58,15 @@ def test_a_mistake_is_one_message(
     assert not list(Path().rglob("*.json"))
 
 
+@pytest.mark.parametrize("arguments", [(*SMOKE, "--seeds", "0..2"), ("run",), (), ("trian",), (*SMOKE, "--smok", "x")])
+def test_a_command_line_that_cannot_be_read_is_one_line(say: Say, arguments: tuple[str, ...]) -> None:
+    said = say(*arguments)
+    assert said.code == 2
+    assert said.error.startswith("error: ")
+    assert said.error.endswith(" --help\n")
+    assert said.error.count("\n") == 1
+
+
 def test_a_mistake_in_a_process_ends_with_2_and_no_traceback() -> None:
     said = in_a_process("report", "--results", "nowhere")  # which needs no torch
     assert said.code == 2

@@ -14,6 +14,8 @@ from tiny_study import run
 
 from benchmark.cli.options import parser
 from benchmark.cli.run import _conclude, planned
+from benchmark.execution.launchers import LAUNCHERS
+from benchmark.execution.launchers.context import Launcher
 from benchmark.runtime.distributed import Group
 from benchmark.runtime.errors import BenchmarkError, RunError
 
@@ -28,6 +30,22 @@ def test_report_is_that_of_the_results_folder_named() -> None:
     assert run(*QUICK, "--results", "elsewhere/results", "--report") == 0
     assert "Handwritten digits" in Path("elsewhere/RESULTS.md").read_text(encoding="utf-8")
     assert Path("RESULTS.md").read_text() == "an old study"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "options", "noted"), [(3, (), True), (4, (), False), (3, ("--smoke",), False), (3, ("--tuning",), False)]
+)
+@pytest.mark.usefixtures("fresh")
+def test_a_study_of_too_few_seeds_says_so_before_it_runs(
+    seeds: int, options: tuple[str, ...], noted: bool, say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = Launcher(lambda _options: None, lambda _todo, _context: None, "runs nothing")
+    monkeypatch.setitem(LAUNCHERS, "none", row)
+    Path("mine.toml").write_text(f'extends = "smoke"\nseeds = {[*range(seeds)]}\n', encoding="utf-8")
+    said = say("run", "mine.toml", "--launcher", "none", *options)
+    note = "Note: with seeds = [0, 1, 2] differences are described, not tested; a test takes 4 seeds or more."
+    assert (note in said.out) == noted
+    assert "Note: " not in say("run", "smoke", "--launcher", "none").out  # its seeds were chosen so
 
 
 @pytest.mark.usefixtures("fresh")

@@ -232,6 +232,9 @@ def test_finished_runs_of_another_analysis_are_refused_whatever_is_left_to_do(
         assert listed in said.err
         assert "--results DIR, or repeat all runs with --force" in said.err
         assert "to do" not in said.out
+        assert "Seeds that are added" not in said.err
+    assert run(*ONE, "--set=seeds=[0, 1, 2, 3]") == 2
+    assert "Seeds that are added to known results are chosen by them" in capsys.readouterr().err
     assert run(*ONE, '--set=title="Another title"') == 0
     assert trained == []
     assert run(*ONE, "--set=analysis.margin=9.0", "--force") == 0

@@ -44,6 +44,17 @@ def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     assert load_preset(str(path)).arms == load_preset("smoke").arms
 
 
+@pytest.mark.parametrize("other", ["quick.toml", "./quick.toml", "presets/quick"])
+def test_a_preset_extends_no_file(tmp_path: Path, other: str) -> None:
+    path = tmp_path / "mine.toml"
+    (tmp_path / "quick.toml").write_text('extends = "smoke"\n')
+    path.write_text(f'extends = "{other}"\n')
+    with pytest.raises(UsageError) as refused:
+        load_preset(str(path))
+    assert str(refused.value).startswith(f"{path}: extends: {other!r} is a file; only a preset of")
+    assert "did you mean" not in str(refused.value)
+
+
 def test_a_preset_leaves_out_arms_of_the_one_it_extends(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('extends = "smoke"\nwithout = ["erm"]\n[analysis]\nagainst = ["standard"]\n')
