@@ -1,10 +1,16 @@
 """Endpoints: curves of accuracy over eps and over training, against outcomes of single images and by hand."""
 
+import re
+
 import numpy as np
 import planted
 import pytest
+from saying import PROJECT
 
 from benchmark.analysis.endpoints import (
+    ENDPOINTS,
+    POINTS,
+    Measure,
     area_under_curve,
     first_crossing,
     images_to,
@@ -14,8 +20,10 @@ from benchmark.analysis.endpoints import (
     seconds_to,
 )
 from benchmark.analysis.paired import Floats
+from benchmark.analysis.study import load_study
 from benchmark.records.outcomes import learning_curve
 from benchmark.records.schema import Record
+from benchmark.report.words import heading
 
 # Over eps.
 
@@ -150,6 +158,18 @@ def test_the_area_is_the_mean_accuracy_over_the_training() -> None:
 def test_images_and_seconds_to_an_accuracy_lie_on_the_first_rise(level: float, epochs: float) -> None:
     assert images_to(run(*CURVE), level) == pytest.approx(EPOCH * epochs)
     assert seconds_to(run(*CURVE), level) == pytest.approx(5 * epochs)
+
+
+def test_the_row_of_the_guide_is_an_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    guide = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r'^    "ece": (Measure\(\n.*?^    \)),$', guide, re.MULTILINE | re.DOTALL)
+    monkeypatch.setitem(ENDPOINTS, "ece", eval(row, {"Measure": Measure, "POINTS": POINTS}))
+    records = planted.study({"sba": [870, 872], "standard": [858, 861]})
+    records[0]["calibration"] = None  # of schema 1
+    study = load_study("planted", records)
+    assert study.values("ece")[:2, :2] == pytest.approx(np.array([[NAN, 4.0], [4.0, 4.0]]), nan_ok=True)
+    assert study.title("ece") == "expected calibration error on the test images"
+    assert heading(study, "ece") == "ECE, lower is better"
 
 
 def test_never_reached_is_known() -> None:
