@@ -11,11 +11,12 @@ from torch import Tensor
 
 from benchmark.data.catalogue import DATASETS, Dataset
 from benchmark.data.images import Source, Split
-from benchmark.data.load import Data, load_data
+from benchmark.data.load import Data, data_roots, load_data
 from benchmark.data.synthetic import write_image_folder
 from benchmark.runtime.errors import BenchmarkError, DataError, UsageError
 from benchmark.settings.preset import DataSettings
 
+PIXELS = {"digits": 8}  # of rows, where it is not 32
 CLASSES = ["ant", "bee", "cat", "dog", "eel"]
 
 
@@ -106,6 +107,21 @@ def test_a_function_that_fails_or_returns_something_else_is_named(
     said = str(refused.value)
     assert said.startswith("data set 'mine' (sets:mine)")
     assert not [part for part in parts if part not in said], said
+
+
+@pytest.mark.parametrize("name", [name for name, row in DATASETS.items() if not row.synthetic])
+def test_a_data_set_is_whole_and_the_same_when_it_is_loaded_again(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    roots, row = data_roots(None), DATASETS[name]
+    if row.folder and not any((root / row.folder).exists() for root in roots):
+        pytest.skip(f"{row.folder} is in none of the data roots")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    settings = DataSettings.model_validate({"dataset": name, "pixels": PIXELS.get(name, 32)})
+    first, again = load_data(settings, roots), load_data(settings, roots)
+    assert first.fingerprint == again.fingerprint
+    assert len(first.train.labels) == row.train_images
+    assert "Warning" not in capsys.readouterr().out  # about classes without an image
 
 
 @pytest.mark.parametrize("colours", [1, 3])
