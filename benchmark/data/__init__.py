@@ -5,7 +5,8 @@ in memory or, for `data.streamed`, as files that are decoded in every epoch; bot
 decide which files are official; every file is untrusted input.
 
 `catalogue.py` has DATASETS with the facts of each; `checks.py` refuses images and labels of another form;
-`synthetic.py` writes made-up images in official formats for smoke runs; `seeds.py` gives the seed of every random stream.
+`synthetic.py` writes made-up images in official formats for smoke runs; `seeds.py` gives the seed of every
+random stream.
 
 To add a data set, write a function (data roots, `DataSettings`) -> `Source`, or -> the path of an image folder, and
 add a row to DATASETS. An image folder with a fixed name needs only the row, with the target of `imagenet`; any other

@@ -64,7 +64,7 @@ def _problem_of_images(images: object, pixels: int) -> str:
     if images.shape[2:] != (pixels, pixels):
         return (
             f"images are {images.shape[2]} x {images.shape[3]} and data.pixels = {pixels}: resize them to {pixels} x "
-            f"{pixels}, or set data.pixels, which a smoke run lowers to 32, by --set data.pixels=N"
+            f"{pixels}, or set data.pixels, also in a smoke run of larger images than 32 x 32: --set data.pixels=N"
         )
     return ""
 
@@ -74,7 +74,7 @@ def _problem_of_labels(images: int, labels: object, classes: int) -> str:
         found = f"{labels.dtype} of {labels.dim()} dimensions" if isinstance(labels, Tensor) else type(labels).__name__
         return f"labels are {found}; they must be a tensor (N,) of int64"
     if images != len(labels) or not images:
-        return f"split has {images:,} images and {len(labels):,} labels; it needs one label for each image"
+        return f"split has {images:,} images and {len(labels):,} labels; it needs images, and one label for each"
     lowest, highest = int(labels.min()), int(labels.max())
     if lowest < 0 or highest >= classes:
         return f"labels are {lowest} to {highest}; with {classes} classes they must be 0 to {classes - 1}"

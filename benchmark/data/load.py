@@ -125,14 +125,14 @@ def _found(settings: DataSettings, roots: Sequence[Path], who: str) -> Source | 
     found: Any = Path(settings.dataset)
     if "/" not in settings.dataset:
         find = look_up(settings.dataset, DATASETS)
-        with own_words(UsageError, f"{who} cannot be found by {SIGNATURE}"):
+        with own_words(UsageError, f"{who} fails as {SIGNATURE}"):
             found = find(roots, settings)
     if isinstance(found, Path):
         listing = list_folder(found)
         refuse_incomplete(settings, listing)
         return listing
     if not isinstance(found, Source):
-        raise UsageError(f"{who} returned {type(found).__name__}; it must be {SIGNATURE}.")
+        raise UsageError(f"{who} returned {type(found).__name__}; a data set is {SIGNATURE}.")
     refuse_other_source(who, found)
     return found
 

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
 from benchmark.runtime.errors import UsageError, shorten
+from benchmark.runtime.user_code import own_words
 
 MAX_DEPTH = 20  # of a dotted key
 # By address, because these packages lie above this one.
@@ -59,12 +60,8 @@ def look_up(name: str, rows: Mapping[str, Entry]) -> Any:
         UsageError: it cannot be imported, which may happen to a package that the user installed.
     """
     row = rows[name]
-    try:
+    with own_words(UsageError, f"{name!r} ({row.source}) cannot be imported from {row.target}"):
         return load(row.target)
-    except Exception as error:  # a foreign module may raise anything while it is imported
-        raise UsageError(
-            f"{name!r} ({row.source}) cannot be imported from {row.target}: {shorten(str(error))}."
-        ) from error
 
 
 def load(target: str) -> Any:

@@ -109,6 +109,16 @@ def test_a_function_that_fails_or_returns_something_else_is_named(
     assert not [part for part in parts if part not in said], said
 
 
+def test_a_module_that_fails_when_it_is_imported_is_named_with_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_set.py").write_text("import os\n\nraise SystemExit(os.name)\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(DATASETS, "mine", Dataset("broken_set:mine", "made up", train_images=100))
+    with pytest.raises(UsageError, match=r"^'mine' .* broken_set:mine: SystemExit: .*broken_set\.py, line 3"):
+        load_data(DataSettings(dataset="mine"), [])
+
+
 @pytest.mark.parametrize("name", [name for name, row in DATASETS.items() if not row.synthetic])
 def test_a_data_set_is_whole_and_the_same_when_it_is_loaded_again(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
