@@ -138,6 +138,7 @@ def test_a_study_of_new_rows_runs_and_is_reported(fresh: Path, say: Say) -> None
     page = (fresh / "results" / "mine" / "README.md").read_text(encoding="utf-8")
     assert re.search(r"^\| against +\| accuracy +\| loss \(test\), lower is better +\|$", page, re.MULTILINE)
     figure = (fresh / "results" / "mine" / "figures" / "differences.svg").read_text(encoding="utf-8")
+    assert "loss (test), nats," in figure
     assert "lower is better" in figure
     assert "robust area" not in figure
     page = (fresh / "results" / "checks.md").read_text(encoding="utf-8")

@@ -138,7 +138,7 @@ def _figure(groups: Sequence[tuple[str, Study, Sequence[str]]], margin: float, l
 def _title(study: Study, endpoint: Endpoint, with_unit: bool) -> str:
     """Return the title of a panel, in lines that are as wide as the panel."""
     unit = f", {ENDPOINTS[endpoint].unit}" if with_unit else ""
-    return textwrap.fill(f"{study.short(endpoint)}{unit}{direction(endpoint)}", _TITLE)
+    return textwrap.fill(study.short(endpoint) + unit, _TITLE) + direction(endpoint).replace(" ", "\n", 1)
 
 
 def _draw_panel(axes: Axes, drawn: Sequence[tuple[float, Row | None]], margin: float) -> None:
