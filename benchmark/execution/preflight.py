@@ -47,7 +47,8 @@ def refuse_early(runs: Sequence[Run], data: Data, device: torch.device) -> None:
     preset = runs[0].preset
     few = data.train.pick(range(min(TRIAL_IMAGES, len(data.train.labels))), device)
     images, labels = to_float(few.images), few.labels
-    trial = functools.cache(lambda: (FrozenModel(start(runs[0], data, device).model, len(images)), images))
+    attacked = images.contiguous()  # as in the evaluation
+    trial = functools.cache(lambda: (FrozenModel(start(runs[0], data, device).model, len(images)), attacked))
     checks = [
         lambda: attacked_images(preset, evaluated_split(preset, data)),
         lambda: steps_per_epoch(runs[0], data),

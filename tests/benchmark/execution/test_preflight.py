@@ -1,10 +1,11 @@
-"""Methods that do not keep their contract are refused before the first run, in one message that names them."""
+"""What is tried before the first run: methods that do not keep their contract are refused, our own rows are not."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,9 +13,16 @@ from few_attacks import NO_CHECKS
 from torch import nn
 
 from benchmark.cli import main
+from benchmark.data.images import Split
+from benchmark.data.load import Data
+from benchmark.data.synthetic import make_images
+from benchmark.evaluation.catalogue import ATTACKS
 from benchmark.execution import run as one_run
+from benchmark.execution.preflight import refuse_early
+from benchmark.settings.load import load_preset
 from benchmark.settings.methods import METHODS
 from benchmark.settings.names import Row
+from benchmark.settings.plan import make_plan
 from sba import Step
 
 PRESET = """
@@ -102,3 +110,17 @@ def test_a_method_that_does_not_keep_its_contract_is_refused_before_training(
     assert "Traceback" not in said
     for part in ("arm mine", "mine", *parts):
         assert part in said
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_attack_of_the_table_passes_its_trial(channels: int, cpu: torch.device) -> None:
+    labels = np.arange(12) % 4
+    images = torch.from_numpy(make_images(labels, 4, 32, np.random.default_rng(0))).permute(0, 3, 1, 2)[:, :channels]
+    split = Split(images.contiguous(), torch.from_numpy(labels))
+    data = Data("cifar10", 4, "made-up", True, split, split, split.subset(slice(0)))
+    linf = [f'{{name = "{name}", steps = 1}}' for name in ATTACKS]
+    l2 = [attack for attack, row in zip(linf, ATTACKS.values(), strict=True) if not row.linf_only]
+    suite = (f"evaluation.attacks=[{', '.join(linf)}]", f"evaluation.l2_attacks=[{', '.join(l2)}]")
+    few = ("recipe.batch_size=4", "evaluation.images=4", "evaluation.eps=[4.0]", "evaluation.l2_eps=[0.5]")
+    preset = load_preset("cifar10_cpu", (*few, *suite, "analysis.eps=4.0", "data.train_images=0"))
+    refuse_early(make_plan(preset, ["sba"], [0]), data, cpu)
