@@ -76,18 +76,27 @@ def _try_method(run: Run, state: State, images: Tensor, labels: Tensor) -> None:
     name = run.preset.arms[run.arm].method
     method = f"arm {run.arm}: method {name!r} ({methods()[name].target})"
     with isolated_generators(), own_words(UsageError, f"{method} fails on {len(images)} training images"):
-        before, layers = torch.get_rng_state(), {"input", *(name for name, _ in state.model.named_modules() if name)}
+        layers = {"input", *(name for name, _ in state.model.named_modules() if name)}
+        before = _global_generators(images.device)
         state.model(images)
-        silent = before.equal(torch.get_rng_state())
+        silent = before.equal(_global_generators(images.device))
         for _ in range(TRIAL_STEPS):
             for step in train_step(run, state, images, labels):
                 if step.layer and step.layer not in layers:
                     raise UsageError(f"{method} names the layer {step.layer!r}; {nearest(step.layer, layers)}")
-        if silent and not before.equal(torch.get_rng_state()):
+        if silent and not before.equal(_global_generators(images.device)):
             raise UsageError(
                 f"{method} draws from torch's global generator, so that a resumed run would be another. Draw from the "
                 "generator that it is given: torch.randn(..., generator=generator)."
             )
+
+
+def _global_generators(device: torch.device) -> Tensor:
+    """Return the states of torch's global generators, of the CPU and of the device, one behind the other."""
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    return torch.cat(states)
 
 
 def _kind(run: Run) -> str:
