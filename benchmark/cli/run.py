@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from benchmark.analysis.claims import load_claims
 from benchmark.data.load import Data, data_roots, load_data
 from benchmark.data.synthetic import write_synthetic
 from benchmark.evaluation.catalogue import scale_warning
@@ -82,8 +83,6 @@ def _checked_launcher(options: argparse.Namespace) -> Launcher:
     if options.tensorboard:
         refuse_without_tensorboard()
     if (options.report or options.smoke) and not options.worker_of:  # these write a report after the runs
-        from benchmark.analysis.claims import load_claims  # statistics take a second
-
         load_claims()
     return launcher
 

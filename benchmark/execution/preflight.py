@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.data.load import Data, to_float
 from benchmark.evaluation.attacks import FrozenModel
@@ -57,38 +57,43 @@ def refuse_early(runs: Sequence[Run], data: Data, device: torch.device) -> None:
     refuse_together(f"preset {preset.name} cannot be run on {data.name}", checks)
     for run in {_kind(run): run for run in runs}.values():
         state = start(run, data, device)
-        _try_network(f"network {preset.model.name!r} in training mode", state.model, images, data.classes)
-        _try_method(run, state, images, labels)
+        with isolated_generators():
+            draws = _try_network(run, state, images, data.classes)
+            _try_method(run, state, images, labels, draws)
 
 
-def _try_network(who: str, model: nn.Module, images: Tensor, classes: int) -> None:
-    with isolated_generators(), own_words(UsageError, f"{who} fails"):
-        refuse_other_logits(who, model(images), len(images), classes)
+def _try_network(run: Run, state: State, images: Tensor, classes: int) -> bool:
+    """Return whether the network draws from torch's global generator in training mode, as for dropout.
+
+    Raises:
+        UsageError: there it fails on images (N, C, H, W), or returns something else than their logits.
+    """
+    who, before = f"network {run.preset.model.name!r} in training mode", _global_generators(images.device)
+    with own_words(UsageError, f"{who} fails"):
+        refuse_other_logits(who, state.model(images), len(images), classes)
+    return not before.equal(_global_generators(images.device))
 
 
-def _try_method(run: Run, state: State, images: Tensor, labels: Tensor) -> None:
+def _try_method(run: Run, state: State, images: Tensor, labels: Tensor, network_draws: bool) -> None:
     """Take a few steps on images (N, C, H, W), enough for methods that act at random.
 
     Raises:
         UsageError: the method fails, returns no `Step`, names no layer, or draws from torch's global generator, whose
-            state no checkpoint has; in a network that draws itself, as for dropout, this cannot be seen.
+            state no checkpoint has; this cannot be seen in a network that draws itself.
     """
     name = run.preset.arms[run.arm].method
     method = f"arm {run.arm}: method {name!r} ({methods()[name].target})"
-    with isolated_generators(), own_words(UsageError, f"{method} fails on {len(images)} training images"):
-        layers = {"input", *(name for name, _ in state.model.named_modules() if name)}
-        before = _global_generators(images.device)
-        state.model(images)
-        silent = before.equal(_global_generators(images.device))
+    layers, before = {"input", *dict(state.model.named_modules())} - {""}, _global_generators(images.device)
+    with own_words(UsageError, f"{method} fails on {len(images)} training images"):
         for _ in range(TRIAL_STEPS):
             for step in train_step(run, state, images, labels):
                 if step.layer and step.layer not in layers:
                     raise UsageError(f"{method} names the layer {step.layer!r}; {nearest(step.layer, layers)}")
-        if silent and not before.equal(_global_generators(images.device)):
-            raise UsageError(
-                f"{method} draws from torch's global generator, so that a resumed run would be another. Draw from the "
-                "generator that it is given: torch.randn(..., generator=generator)."
-            )
+    if not network_draws and not before.equal(_global_generators(images.device)):
+        raise UsageError(
+            f"{method} draws from torch's global generator, so that a resumed run would be another. Draw from the "
+            "generator that it is given: torch.randn(..., generator=generator)."
+        )
 
 
 def _global_generators(device: torch.device) -> Tensor:

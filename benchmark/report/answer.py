@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmark.analysis.claims import OURS, Claim, Finding, findings, load_claims
+from benchmark.analysis.claims import OURS, Claim, load_claims
 from benchmark.analysis.comparisons import comparisons
 from benchmark.analysis.endpoints import ENDPOINTS, POINTS
 from benchmark.analysis.exploratory import decide
+from benchmark.analysis.judgements import Finding, findings
 from benchmark.analysis.paired import MIN_PAIRS_TO_TEST
 from benchmark.analysis.published import data_set
 from benchmark.analysis.study import Study

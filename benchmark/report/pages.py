@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchmark.analysis.claims import CONTROL_KEEPS, OTHERS_KEEP, findings, positive_control
 from benchmark.analysis.exploratory import decide
+from benchmark.analysis.judgements import CONTROL_KEEPS, OTHERS_KEEP, findings, positive_control
 from benchmark.analysis.paired import ALPHA, MIN_PAIRS_TO_TEST
 from benchmark.analysis.published import data_set, published, published_beside_ours
 from benchmark.analysis.study import Study

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.analysis.claims import Evidence, Finding, Reason, Spent
 from benchmark.analysis.comparisons import outcome
 from benchmark.analysis.endpoints import ENDPOINTS, POINTS
+from benchmark.analysis.judgements import Evidence, Finding, Reason, Spent
 from benchmark.analysis.paired import MIN_PAIRS_TO_TEST, Comparison, Floats, PairedT
 from benchmark.analysis.published import data_set
 from benchmark.analysis.study import Study

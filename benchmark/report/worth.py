@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from benchmark.analysis.claims import CONTROL_KEEPS, OURS, Claim, Reason, judge, positive_control
+from benchmark.analysis.claims import OURS, Claim
+from benchmark.analysis.judgements import CONTROL_KEEPS, Reason, judge, positive_control
 from benchmark.analysis.study import Study
 from benchmark.report.answer import where
 from benchmark.report.words import code, evidence_text, mean_text, reason_text, series

@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from benchmark.data.images import Feed, Images
 from benchmark.data.load import to_float
 from benchmark.data.seeds import stream, stream_seed
+from benchmark.networks.outputs import shape
 from benchmark.records.schema import Epoch
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.plan import Run
@@ -93,7 +94,7 @@ def _wrong_step(step: Any, images: int) -> str:
 def _described(value: object) -> str:
     if not isinstance(value, Tensor):
         return type(value).__name__
-    return f"{' x '.join(map(str, value.shape)) or 'scalar'}, {'with' if value.requires_grad else 'without'} a gradient"
+    return f"{shape(value)}, {'with' if value.requires_grad else 'without'} a gradient"
 
 
 def _exchange_gradients(state: State, last: bool) -> AbstractContextManager[Any]:

@@ -16,6 +16,8 @@ from benchmark.cli import main
 from benchmark.data.images import Split
 from benchmark.data.load import Data
 from benchmark.data.synthetic import make_images
+from benchmark.evaluation import joint
+from benchmark.evaluation.attacks import Radius, perturb
 from benchmark.evaluation.catalogue import ATTACKS
 from benchmark.execution import run as one_run
 from benchmark.execution.preflight import refuse_early
@@ -23,6 +25,7 @@ from benchmark.settings.load import load_preset
 from benchmark.settings.methods import METHODS
 from benchmark.settings.names import Row
 from benchmark.settings.plan import make_plan
+from benchmark.settings.preset import Attack
 from sba import Step
 
 PRESET = """
@@ -63,7 +66,7 @@ WRONG: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
     "number": (lambda z, _y, **_: Step(1.0, z), ("returned a loss (float); it must be a scalar tensor",)),  # type: ignore[arg-type]
     "detached": (
         lambda z, y, **_: Step(F.cross_entropy(z, y).detach(), z),
-        ("returned a loss (scalar, without a gradient)",),
+        ("returned a loss (a single number, without a gradient)",),
     ),
     "no logits": (
         lambda z, y, **_: Step(F.cross_entropy(z, y), None),  # type: ignore[arg-type]
@@ -113,7 +116,17 @@ def test_a_method_that_does_not_keep_its_contract_is_refused_before_training(
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_every_attack_of_the_table_passes_its_trial(channels: int, cpu: torch.device) -> None:
+def test_every_attack_of_the_table_passes_its_trial(
+    channels: int, cpu: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = set[tuple[str, str]]()
+
+    def noted(model: nn.Module, attack: Attack, radius: Radius, *rest: Any) -> torch.Tensor:
+        found = perturb(model, attack, radius, *rest)
+        tried.add((radius.norm, attack.name))
+        return found
+
+    monkeypatch.setattr(joint, "perturb", noted)
     labels = np.arange(12) % 4
     images = torch.from_numpy(make_images(labels, 4, 32, np.random.default_rng(0))).permute(0, 3, 1, 2)[:, :channels]
     split = Split(images.contiguous(), torch.from_numpy(labels))
@@ -124,3 +137,5 @@ def test_every_attack_of_the_table_passes_its_trial(channels: int, cpu: torch.de
     few = ("recipe.batch_size=4", "evaluation.images=4", "evaluation.eps=[4.0]", "evaluation.l2_eps=[0.5]")
     preset = load_preset("cifar10_cpu", (*few, *suite, "analysis.eps=4.0", "data.train_images=0"))
     refuse_early(make_plan(preset, ["sba"], [0]), data, cpu)
+    in_l2 = {("L2", name) for name, row in ATTACKS.items() if not row.linf_only}
+    assert tried == {("Linf", name) for name in ATTACKS} | in_l2

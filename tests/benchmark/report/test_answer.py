@@ -7,7 +7,7 @@ import planted
 import planted_site
 from attacked_records import rows
 
-from benchmark.analysis.claims import findings
+from benchmark.analysis.judgements import findings
 from benchmark.analysis.study import Study, load_study
 from benchmark.records.schema import Record
 from benchmark.report.answer import Answer, alt, answer, claims_table

@@ -8,8 +8,8 @@ import planted_site
 import pytest
 from markdown_it import MarkdownIt
 
-from benchmark.analysis.claims import Evidence, Finding, Reason
-from benchmark.analysis.claims import compared as compared_on
+from benchmark.analysis.judgements import Evidence, Finding, Reason
+from benchmark.analysis.judgements import compared as compared_on
 from benchmark.analysis.paired import Comparison, compare, correct
 from benchmark.analysis.study import load_study
 from benchmark.report.answer import claims_table
