@@ -229,10 +229,12 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
 
 
-@session
+# An environment of its own, so that wheel needs no other session.
+@nox.session(venv_backend="virtualenv", reuse_venv=True)
 def build(session: nox.Session) -> None:
     """Build the source distribution, and from it the wheel, into dist/."""
-    install(session)
+    if session.venv_backend != "none":
+        session.install("--constraint", str(CONSTRAINTS), "build")
     shutil.rmtree("dist", ignore_errors=True)
     session.run("python", "-m", "build")
 

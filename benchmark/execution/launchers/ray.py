@@ -62,6 +62,8 @@ def run(todo: Sequence[Run], context: Context) -> None:
         cpus, gpus = share(nodes, options.jobs, device)
         environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         environment |= dict.fromkeys(THREADS, str(cpus))
+        # By value: a task starts a process and waits, for which importing this package, and torch, would be a waste.
+        ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
         task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=TRIES, retry_exceptions=[ChildProcessError])(take)
         alive = sum(node["Alive"] for node in nodes)
         print_line(f"Ray, nodes: {alive}; for each run, CPUs: {cpus}" + (f", GPUs: {gpus:g}." if gpus else "."))

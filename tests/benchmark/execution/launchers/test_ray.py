@@ -133,6 +133,7 @@ def test_an_interrupt_lets_the_runs_save_and_a_second_one_stops_at_once(environm
             assert any(awaited in line for line in study.stdout)
             (lock,) = environment.rglob("*.lock")
             process = int(re.findall(r"pid=(\d+)", lock.read_text())[0])
+            assert "libtorch" not in Path(f"/proc/{parent(process)}/maps").read_text()  # the task only waits
             if frozen:
                 os.kill(process, signal.SIGSTOP)  # it will never save
             study.send_signal(signal.SIGINT)
