@@ -14,7 +14,7 @@ from benchmark.evaluation.catalogue import SANITY_CHECKS, Column
 from benchmark.records.outcomes import attacks_at, unpack_bits
 from benchmark.records.schema import AutoAttackRow, CrosscheckRow, Record, Robustness
 from benchmark.report.tables import Table
-from benchmark.report.words import code, count, mean_and_sd, mean_text
+from benchmark.report.words import code, count, mean_and_sd, mean_text, signed
 
 _Count = Literal["images", "ours", "theirs", "disagreements"]
 _COUNTS: tuple[_Count, ...] = ("images", "ours", "theirs", "disagreements")
@@ -38,7 +38,7 @@ def _median_text(eps: Floats, curves: Floats) -> str:
     medians = medians[~np.isnan(medians)]
     if not len(medians):
         return "-"
-    return f"{medians.mean():.2f}" if np.isfinite(medians).all() else f"> {eps[-1]:g}"
+    return mean_text(medians) if np.isfinite(medians).all() else f"> {eps[-1]:g}"
 
 
 def attack_table(study: Study) -> Table:
@@ -128,7 +128,7 @@ def _figure_text(runs: Sequence[Record], name: str, column: Column) -> str:
     values = np.array([figures[column.figure] for figures in found])
     if column.percent or not found:
         return mean_text(100 * values, 1)
-    return f"{values.mean():.1f} of {max(figures['images'] for figures in found):.0f}"
+    return f"{mean_text(values, 1)} of {max(figures['images'] for figures in found):.0f}"
 
 
 def sanity_table() -> Table:
@@ -167,7 +167,7 @@ def survival_list(study: Study) -> list[str]:
     """Return, for each other arm, whether its difference from the treatment keeps its sign under AutoAttack."""
     return [
         f"{code(study.treatment)} minus {code(found.arm)} at eps {found.eps:g}/255, {count(found.seeds, 'seed')}: "
-        f"{found.suite:+.1f} points under the study's attacks, {found.robust:+.1f} under AutoAttack; "
+        f"{signed(found.suite, 1)} points under the study's attacks, {signed(found.robust, 1)} under AutoAttack; "
         + ("the sign stays." if found.kept else "**the sign does not stay**.")
         for found in survivals(study)
     ]

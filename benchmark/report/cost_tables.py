@@ -10,7 +10,7 @@ from benchmark.analysis.endpoints import images_to, reached
 from benchmark.analysis.study import Study
 from benchmark.records.schema import Record
 from benchmark.report.tables import Table
-from benchmark.report.words import code, mean_and_sd, mean_text, si
+from benchmark.report.words import code, fixed, mean_and_sd, mean_text, si
 
 COMPUTE = "_compute"  # suffix of a preset at equal compute
 _Spent = Literal["train_flops", "train_gradients", "peak_memory_bytes", "train_seconds"]
@@ -26,8 +26,8 @@ def cost_table(study: Study) -> Table:
     counts: dict[str, tuple[_Spent, Callable[[float], str]]] = {
         "FLOPs": ("train_flops", si),
         "gradient samples": ("train_gradients", si),
-        "peak memory, MiB": ("peak_memory_bytes", lambda value: f"{value / 2**20:,.0f}"),
-        "seconds": ("train_seconds", lambda value: f"{value:,.0f}"),
+        "peak memory, MiB": ("peak_memory_bytes", lambda value: fixed(value / 2**20, 0)),
+        "seconds": ("train_seconds", lambda value: fixed(value, 0)),
     }
     rows = []
     for arm, areas in zip(study.arms, study.values("learning"), strict=True):
@@ -36,9 +36,9 @@ def cost_table(study: Study) -> Table:
         spent = []
         for key, write in counts.values():
             values, bases = ([run["cost"][key] for run in of] for of in (runs, base))
-            relative = f" ({fmean(values) / fmean(bases):.2f}x)" if values and any(bases) else ""
+            relative = f" ({fixed(fmean(values) / fmean(bases))}x)" if values and any(bases) else ""
             spent.append(write(fmean(values)) + relative if values else "-")
-        rows.append([code(arm), *learned, *spent, f"{100 * fmean(map(augmented, runs)):.0f}%" if runs else "-"])
+        rows.append([code(arm), *learned, *spent, f"{fixed(100 * fmean(map(augmented, runs)), 0)}%" if runs else "-"])
     headers = ["arm", "area (sd)", *(f"k images to {level:g}%" for level in levels), *counts, "augmented steps"]
     return Table(headers, rows)
 
@@ -83,7 +83,7 @@ def compute_table(study: Study, other: Study) -> Table:
                 cells += ["-"] * 4
                 continue
             at = mode.arms.index(arm)
-            spent = f"{flops(mode, arm) / base:.2f}x" if base else "-"
+            spent = f"{fixed(flops(mode, arm) / base)}x" if base else "-"
             clean, area = mean_and_sd(mode.clean[at]), mean_text(mode.values("area")[at])
             cells += [str(len(mode.done(arm))), spent, clean, area]
         rows.append(cells)

@@ -9,7 +9,7 @@ from benchmark.analysis.trials import Trials, accuracies, best
 from benchmark.records.consistency import device_kind
 from benchmark.report.cost_tables import augmented, flops
 from benchmark.report.tables import Table
-from benchmark.report.words import code, count, escape, seed_list, series, settings_list, si, value_text
+from benchmark.report.words import code, count, escape, fixed, seed_list, series, settings_list, si, value_text
 
 _CHOSEN_WITH_PLAIN_TRAINING = ("learning_rate", "weight_decay", "padding")
 
@@ -136,8 +136,8 @@ def rows_table(study: Study) -> Table:
     for arm in study.arms:
         spec, runs, spent = study.arm_settings(arm), study.done(arm), flops(study, arm)
         differs = "no run yet" if spec is None else "; ".join(changes(spec, default)) if default else "unknown"
-        relative = f" ({spent / base:.2f}x)" if base else ""
-        share = f"{100 * fmean(map(augmented, runs)):.0f}%" if runs else "-"
+        relative = f" ({fixed(spent / base)}x)" if base else ""
+        share = f"{fixed(100 * fmean(map(augmented, runs)), 0)}%" if runs else "-"
         rows.append([code(arm), differs or "-", si(spent) + relative if spent else "-", share])
     words = f"differs from {code(study.treatment)} in"
     return Table(["row", words, "FLOPs", "augmented"], rows, words=[words])
@@ -152,7 +152,7 @@ def search_table(trials: Trials) -> Table:
         own = "; ".join(spaces(trials["arms"][trial.arm]))
         values = ", ".join(f"{key} = {value_text(value, 6)}" for key, value in (trial.recipe | trial.settings).items())
         number = f"{len(of_arm)}" + (f", {len(of_arm) - len(finished)} diverged" if len(finished) < len(of_arm) else "")
-        shown = [f"{score:.2f}" for score in (finished[0], finished[(len(finished) - 1) // 2], finished[-1])]
+        shown = [fixed(score) for score in (finished[0], finished[(len(finished) - 1) // 2], finished[-1])]
         rows.append([code(trial.arm), own or "-", number, *shown, values])
     words = ["own search space", "trials", "the best trial sets"]
     return Table(["arm", *words[:2], "worst", "median", "best", words[2]], rows, words=words)

@@ -125,8 +125,8 @@ _MODULES = (tables, attack_tables, cost_tables, description, reproduction)
 _FUNCTIONS = (
     *(map, sum, answer.alt, answer.chosen_on, answer.claim_list, answer.titles, data_set, decide, doses),
     *(longer, panels, positive_control, published, published_beside_ours, published_table, scale_warning, trends),
-    *(words.capital, words.code, words.count, words.escape, words.mean_text, words.seed_list, words.series),
-    words.settings_list,
+    *(words.capital, words.code, words.count, words.escape, words.fixed, words.mean_text, words.seed_list),
+    *(words.series, words.settings_list),
 )
 _CONSTANTS: dict[str, object] = {
     "ALPHA": ALPHA,

@@ -29,6 +29,7 @@ from benchmark.report.words import (
     code,
     comparison_cell,
     count,
+    fixed,
     heading,
     interval,
     mean_text,
@@ -96,7 +97,7 @@ def seeds_table(study: Study) -> Table:
     rows = []
     for arm, values in zip(study.arms, study.values("clean"), strict=True):
         bests = [100 * record["best_epoch"]["accuracy"] for record in study.done(arm) if record["best_epoch"]]
-        best = f"{fmean(bests):.2f}" if bests else "-"
+        best = fixed(fmean(bests)) if bests else "-"
         rows.append([code(arm), *_seed_cells(study, arm, values), best])
     return Table(["arm", *_seed_headers(study), "best epoch"], rows)
 
@@ -116,7 +117,7 @@ def _seed_cells(study: Study, arm: str, values: Floats) -> list[str]:
     named = arm in (study.treatment, *study.against)  # other arms need not run at every seed
     absent = {"done": "-", "missing": "missing" if named else "-", "diverged": "diverged"}
     cells = [
-        f"{value:.2f}" if np.isfinite(value) else absent[study.status(arm, seed)]
+        fixed(value) if np.isfinite(value) else absent[study.status(arm, seed)]
         for seed, value in zip(study.seeds, values, strict=True)
     ]
     return [*cells, mean_text(values), sd_text(values)]
@@ -163,7 +164,7 @@ def _more_tests(study: Study, endpoint: Endpoint, arm: str, pair: Comparison | N
     if pair.margin is not None:
         lines.append(f"equivalence{TIE}{p_text(pair.tost_holm)}")
     if not pair.constant and pair.detectable is not None:
-        lines.append(f"detectable{TIE}{pair.detectable:.2f}")
+        lines.append(f"detectable{TIE}{fixed(pair.detectable)}")
     if endpoint == "clean" and (found := bootstrap_interval(study, arm)):
         lines.append(f"bootstrap {interval(*found)}")
     return BREAK.join(lines)
@@ -193,7 +194,7 @@ def _comparison_cells(study: Study, arm: str, pair: Comparison) -> list[str]:
         *cells,
         interval(pair.low, pair.high),
         *map(p_text, (pair.p, pair.holm, pair.exact, pair.floor, pair.welch, pair.tost_holm)),
-        "-" if pair.constant or pair.detectable is None else f"{pair.detectable:.2f}",
+        "-" if pair.constant or pair.detectable is None else fixed(pair.detectable),
         outcome(pair),
     ]
 
@@ -241,7 +242,7 @@ def contrasts_in_short(study: Study, endpoint: Endpoint) -> str:
 
 def _points(value: float) -> str:
     """Format a detectable difference, which is meaningless above 100 points."""
-    return f"{value:.2f}" if value <= 100 else "more than 100"
+    return fixed(value) if value <= 100 else "more than 100"
 
 
 def rows_in_short(found: Mapping[str, Contrast]) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 import numpy as np
@@ -79,11 +80,22 @@ def settings_list(settings: Mapping[str, Any], without: str = "") -> list[str]:
 # Numbers.
 
 
-def signed(value: float | None) -> str:
-    """Format a difference with its sign and two digits, never "-0.00"; a dash for None."""
+def fixed(value: float, digits: int = 2) -> str:
+    """Round to `digits` decimals, halves away from zero: "39.9" for 39.85 with one digit; never "-0.0".
+
+    All numbers of the pages are rounded here. The last bits of a float are dropped first: they depend on the order
+    of the additions behind a mean, and would round one tie up in one table and down in another.
+    """
+    rounded = Decimal(f"{value:.9f}").quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+    return f"{rounded if rounded else abs(rounded):,}"
+
+
+def signed(value: float | None, digits: int = 2) -> str:
+    """Format a difference with its sign, and 0 without one; a dash for None."""
     if value is None:
         return "-"
-    return f"{round(value, 2) + 0.0:+.2f}" if round(value, 2) else "0.00"
+    text = fixed(value, digits)
+    return f"+{text}" if float(text.replace(",", "")) > 0 else text
 
 
 def p_text(p: float | None) -> str:
@@ -92,7 +104,7 @@ def p_text(p: float | None) -> str:
         return "-"
     if p < 0.0001:
         return f"<{TIE}.0001"
-    return f"{p:.4f}".removeprefix("0") if p < 0.99995 else "1"
+    return fixed(p, 4).removeprefix("0") if p < 0.99995 else "1"
 
 
 def p_equals(p: float | None) -> str:
@@ -104,19 +116,19 @@ def si(value: float) -> str:
     """Format a count with three digits and an SI prefix: "2.13 T"."""
     power, prefix = next(((p, t) for p, t in _PREFIXES if value >= 10**p), (0, ""))
     short = value / 10**power
-    return f"{short:.{2 if short < 10 else 1 if short < 100 else 0}f} {prefix}".rstrip()
+    return f"{fixed(short, 2 if short < 10 else 1 if short < 100 else 0)} {prefix}".rstrip()
 
 
 def mean_text(values: Floats, digits: int = 2) -> str:
     """Format the mean of the finite values, (seed,); a dash without any."""
     finite = values[np.isfinite(values)]
-    return f"{finite.mean():.{digits}f}" if len(finite) else "-"
+    return fixed(float(finite.mean()), digits) if len(finite) else "-"
 
 
 def sd_text(values: Floats) -> str:
     """Format the standard deviation (n - 1) of the finite values, (seed,); a dash below two."""
     finite = values[np.isfinite(values)]
-    return f"{finite.std(ddof=1):.2f}" if len(finite) > 1 else "-"
+    return fixed(float(finite.std(ddof=1))) if len(finite) > 1 else "-"
 
 
 def mean_and_sd(values: Floats) -> str:
@@ -202,7 +214,7 @@ def evidence_text(evidence: Evidence) -> str:
 
 def spent_text(spent: Spent) -> str:
     """Format costs relative to an arm: "0.79x the FLOPs and 0.75x the gradient samples of `always`"."""
-    shares = [f"{ours / theirs:.2f}x the {COUNTED[name]}" for name, (ours, theirs) in spent.counts.items()]
+    shares = [f"{fixed(ours / theirs)}x the {COUNTED[name]}" for name, (ours, theirs) in spent.counts.items()]
     return f"{series(shares)} of {code(spent.arm)}"
 
 

@@ -8,7 +8,7 @@ from benchmark.analysis.claims import OURS, Claim
 from benchmark.analysis.judgements import CONTROL_KEEPS, Reason, judge, positive_control
 from benchmark.analysis.study import Study
 from benchmark.report.answer import where
-from benchmark.report.words import code, evidence_text, mean_text, reason_text, series
+from benchmark.report.words import code, evidence_text, fixed, mean_text, reason_text, series
 from benchmark.settings.values import Endpoint
 
 _BESIDE = "standard"  # the arm of a user who augments images and asks for the method's effect beside that
@@ -86,4 +86,4 @@ def _price(study: Study) -> str:
     ours, plain = (
         sum(study.records[arm, seed]["cost"]["train_flops"] for seed in seeds) for arm in (study.treatment, _BESIDE)
     )
-    return f"{ours / plain:.2f}x the FLOPs of {code(_BESIDE)}"
+    return f"{fixed(ours / plain)}x the FLOPs of {code(_BESIDE)}"

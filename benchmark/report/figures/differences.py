@@ -20,7 +20,7 @@ from benchmark.analysis.exploratory import DECIDE, contrasts
 from benchmark.analysis.paired import MIN_PAIRS_TO_TEST, Floats
 from benchmark.analysis.study import Study
 from benchmark.report.figures.drawing import COLOURS, INK, ROW, canvas, svg, wrap
-from benchmark.report.words import direction
+from benchmark.report.words import direction, signed
 from benchmark.settings.values import Endpoint
 
 ABOVE, BELOW = COLOURS[0], COLOURS[1]
@@ -186,7 +186,7 @@ def _draw_far(axes: Axes, row: Row, place: float) -> None:
     edge, inwards, side = (low, 1, "left") if below else (high, -1, "right")
     moved = ScaledTranslation(7 * inwards / 72, 0, axes.figure.dpi_scale_trans)  # 7 points
     axes.plot(edge, place, transform=axes.transData + moved, **_dot(row))
-    mean = f"{row.mean:+.1f}" if abs(row.mean) >= 1 else f"{row.mean:+.2g}"
+    mean = signed(row.mean, 1) if abs(row.mean) >= 1 else f"{row.mean:+.2g}"
     text = f"\N{LEFTWARDS ARROW} {mean}" if below else f"{mean} \N{RIGHTWARDS ARROW}"
     _note(axes, place, edge, text, _colour(row), side, 14)
 

@@ -21,6 +21,8 @@ from benchmark.report.words import (
     count,
     escape,
     finding_cell,
+    fixed,
+    mean_text,
     narrowly,
     no_comparison,
     p_equals,
@@ -52,6 +54,22 @@ def test_p(p: float | None, text: str) -> None:
 
 def test_p_after_its_sign() -> None:
     assert (p_equals(0.0625), p_equals(0.00001)) == (f"={TIE}.0625", f"<{TIE}.0001")
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [(39.85, 1, "39.9"), (39.849999, 1, "39.8"), (-39.85, 1, "-39.9"), (2.675, 2, "2.68"), (-0.04, 1, "0.0")],
+)
+def test_halves_are_rounded_away_from_zero(value: float, digits: int, text: str) -> None:
+    assert fixed(value, digits) == text
+
+
+def test_a_tie_is_rounded_alike_whatever_the_order_of_its_additions() -> None:
+    shares = np.array([0.402, 0.395, 0.391, 0.406])
+    means = [100 * shares.mean(), (100 * shares).mean(), np.mean(100 * shares[::-1]), 100 * sum(shares) / 4]
+    ties = [*means, np.nextafter(39.85, 0), np.nextafter(39.85, 100)]
+    assert len({f"{value:.1f}" for value in ties}) == 2  # without the rule they would differ
+    assert {fixed(float(value), 1) for value in ties} == {mean_text(np.array(ties[:1]), 1)} == {"39.9"}
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.5, "+0.50"), (-0.001, "0.00"), (-1.234, "-1.23"), (None, "-")])
