@@ -20,7 +20,7 @@ from benchmark.evaluation.attacks import Radius, by_reference, predict
 from benchmark.evaluation.autoattack import matched_survivors, quietly_isolated
 from benchmark.evaluation.catalogue import Norm
 from benchmark.evaluation.evaluate import make_attacked_set
-from benchmark.evaluation.external_models import load_into, load_weights, refuse_other_weights
+from benchmark.evaluation.external_models import load_weights, refuse_other_weights
 from benchmark.evaluation.image_draws import ImageStreams
 from benchmark.evaluation.joint import AttackedSet, batches, survivors
 from benchmark.evaluation.sanity_checks import contested
@@ -30,6 +30,7 @@ from benchmark.records.schema import CrosscheckRow, Record
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.plan import Run
 from benchmark.settings.preset import Attack
+from benchmark.training.checkpoint import refuse_other_network
 
 REFERENCE = (("apgd_ce", 20), ("apgd_dlr", 20), ("apgd_t", 10), ("fab_t", 10), ("square", 200))  # name, steps
 FOOLBOX = (("fgsm", 1), ("pgd", 20))
@@ -61,7 +62,8 @@ def load_attacked_set(
     """Return a run's trained network with the first of its attacked images.
 
     Raises:
-        UsageError: there is no checkpoint of these settings, or its weights are not those of the record.
+        UsageError: there is no checkpoint of these settings, its weights are not those of the record, or the network
+            has changed since.
     """
     if not checkpoint.is_file():
         raise UsageError(
@@ -71,7 +73,8 @@ def load_attacked_set(
     weights, _ = load_weights(checkpoint)
     refuse_other_weights(checkpoint, weights, record)
     model = build_model(run.preset.model.name, data.sample, data.classes, 0)
-    load_into(model, weights, run.preset.model.name)
+    refuse_other_network(checkpoint, weights, model, run)
+    model.load_state_dict(weights)
     attacked = make_attacked_set(run.preset, run.seed, model.to(device), data)
     return attacked.part(torch.arange(min(images, len(attacked.labels)), device=device))
 

@@ -14,7 +14,8 @@ from typing_extensions import TypedDict  # pydantic takes typing's own from Pyth
 from benchmark.data.load import Data, to_float
 from benchmark.evaluation.attacks import FrozenModel
 from benchmark.networks.build import build_model, eval_mode, state_dict_hash
-from benchmark.networks.outputs import refuse_missing_gradient, refuse_other_outputs, shape
+from benchmark.networks.outputs import refuse_missing_gradient, refuse_other_outputs
+from benchmark.networks.weights import LISTED, differences, short
 from benchmark.records.schema import CountOrZero, Record, Text
 from benchmark.runtime.errors import UsageError, shorten
 from benchmark.runtime.files import DamagedFileError, load_tensors
@@ -25,7 +26,6 @@ from benchmark.training.checkpoint import identity_of
 FAILS = "the network cannot be evaluated"
 SAVE = "Only tensors and plain values are loaded, never pickled code: save model.state_dict() with torch.save."
 KEYS = ("model", "state_dict", "model_state_dict")  # under which files hold a state_dict
-LISTED = 4  # names of weights in a message
 
 
 class TrainedRun(TypedDict, total=False):
@@ -181,12 +181,11 @@ def load_into(model: nn.Module, weights: Mapping[str, Tensor], name: str) -> Non
         fitting, prefix = _under_own_names(weights, own)
         if prefix:
             print(f"note: the names of the checkpoint and of {name} differ by the prefix {prefix!r}.", file=sys.stderr)
-        if differing := _differences(fitting, own):
-            more = f"; and {len(differing) - LISTED} more" if len(differing) > LISTED else ""
+        if differing := differences(fitting, own):
             raise UsageError(
-                f"the checkpoint is not one of network {name!r}: it {'; '.join(differing[:LISTED])}{more}. The network "
-                f"has {_listed(list(own))}; the checkpoint has {_listed(list(weights))}. Name the preset that it was "
-                "trained with by --preset, or its network by --model package.module:callable."
+                f"the checkpoint is not one of network {name!r}: it {differing}. The network has {_listed(list(own))}; "
+                f"the checkpoint has {_listed(list(weights))}. Name the preset that it was trained with by --preset, "
+                "or its network, as it was then, by --model package.module:callable."
             )
         model.load_state_dict(fitting)
 
@@ -208,32 +207,10 @@ def _prefix(names: Set[str], longer: Set[str]) -> str:
     return next((prefix for prefix in candidates if {prefix + name for name in names} == longer), "")
 
 
-def _differences(weights: Mapping[str, Tensor], own: Mapping[str, Any]) -> list[str]:
-    """Return what differs between weights and a network, a phrase each."""
-    both = [key for key in own if key in weights and isinstance(own[key], Tensor)]
-    shapes = [key for key in both if weights[key].shape != own[key].shape]
-    kinds = [key for key in both if key not in shapes and _kind(weights[key]) != _kind(own[key])]
-    return [
-        *(f"lacks {_short(key)}" for key in own if key not in weights),
-        *(f"has {_short(key)}, unknown here" for key in weights if key not in own),
-        *(f"has {_short(key)} as {shape(weights[key])}, here {shape(own[key])}" for key in shapes),
-        *(f"has {_short(key)} in {weights[key].dtype}, here {own[key].dtype}" for key in kinds),
-    ]
-
-
-def _kind(tensor: Tensor) -> tuple[bool, bool, bool]:
-    """Return what a tensor's numbers are: copying one kind into another loses what they mean."""
-    return tensor.is_floating_point(), tensor.is_complex(), tensor.is_quantized
-
-
-def _short(name: object) -> str:
-    return shorten(str(name), 80)
-
-
 def _listed(names: Sequence[object]) -> str:
     """List the first names, and how many more there are."""
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return f"{', '.join(map(_short, names[:LISTED])) or 'nothing'}{more}"
+    return f"{', '.join(map(short, names[:LISTED])) or 'nothing'}{more}"
 
 
 def refuse_unfit(model: nn.Module, data: Data, device: torch.device) -> None:

@@ -15,6 +15,7 @@ from benchmark.evaluation.image_draws import isolated_generators
 from benchmark.evaluation.joint import suite_checks
 from benchmark.execution.paths import REPEAT, Folders
 from benchmark.execution.record import analysis_of
+from benchmark.networks.build import build_model, count_parameters
 from benchmark.networks.outputs import refuse_other_logits
 from benchmark.records.consistency import binding, differences, named
 from benchmark.records.schema import Record
@@ -134,11 +135,13 @@ def refuse_foreign(runs: Sequence[Run], data: Data, folders: Folders, device: to
     """Refuse runs that could not be compared with the records in their folder, except those to be replaced.
 
     Raises:
-        UsageError: data, torch version, kind of device or compilation differ.
+        UsageError: data, network, torch version, kind of device or compilation differ.
     """
     run = runs[0]
+    model = build_model(run.preset.model.name, data.sample, data.classes, seed=0)
     here = {
         "data": data.fingerprint,
+        "weights of the network": count_parameters(model),
         "torch": ".".join(torch.__version__.split(".")[:2]),
         "device": device.type,
         "compiled": "on" if compiles(run.preset.recipe, device, group) else "off",
@@ -147,6 +150,7 @@ def refuse_foreign(runs: Sequence[Run], data: Data, folders: Folders, device: to
         environment = record["environment"]
         there = {
             "data": record["data"]["fingerprint"],
+            "weights of the network": record["model"]["parameters"],
             "torch": ".".join(environment["torch"].split(".")[:2]),
             "device": environment["device"],
             "compiled": environment.get("compiled", "off"),

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from benchmark.data.load import Data, to_float
 from benchmark.evaluation.evaluate import Evaluated, evaluated_split
 from benchmark.evaluation.external_models import unwrapped
-from benchmark.networks.build import device_of, eval_mode, weights_hash
+from benchmark.networks.build import count_parameters, device_of, eval_mode, weights_hash
 from benchmark.networks.flops import forward_flops, training_flops
 from benchmark.records.consistency import flags_of
 from benchmark.records.schema import SCHEMA, Cost, DataInfo, EpochAccuracy, ModelInfo, Record
@@ -115,10 +115,9 @@ def analysis_of(run: Run) -> dict[str, Any]:
 
 
 def _describe_model(name: str, model: nn.Module, data: Data) -> ModelInfo:
-    parameters = sum(parameter.numel() for parameter in model.parameters())
     with eval_mode(model):
         flops = forward_flops(model, _one_image(data, model))
-    return ModelInfo(name=name, parameters=parameters, flops=flops)
+    return ModelInfo(name=name, parameters=count_parameters(model), flops=flops)
 
 
 def _one_image(data: Data, model: nn.Module) -> Tensor:

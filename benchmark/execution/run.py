@@ -154,7 +154,7 @@ def _resume(attempt: Attempt, state: State, key: str, progress: Progress) -> Non
     """Load the run's checkpoint, if there is one, into the state of all processes; compile the network."""
     run, worker = attempt.run, attempt.worker
     data, group = worker.data, worker.group
-    found = load_checkpoint(attempt.paths.checkpoint, key, state, progress.line)
+    found = load_checkpoint(attempt.paths.checkpoint, run, key, state, progress.line)
     if found:
         steps = state.position.steps if state.position else 0
         progress.resume(len(state.epochs), steps, budget(run, state, data.train).share(state))

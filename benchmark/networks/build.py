@@ -96,6 +96,11 @@ def device_of(model: nn.Module) -> torch.device:
     return next(chain(model.parameters(), model.buffers())).device
 
 
+def count_parameters(model: nn.Module) -> int:
+    """Return the number of a network's weights, trainable or not, without its buffers."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def weights_hash(model: nn.Module) -> str:
     """Return the SHA-256 (16 hex digits) of all parameters and buffers that are saved."""
     return state_dict_hash(model.state_dict())

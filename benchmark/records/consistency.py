@@ -127,6 +127,7 @@ def shared(record: Record) -> dict[str, Any]:
         "preset": record["preset"],
         "data.fingerprint": record["data"]["fingerprint"],
         "data.synthetic": record["data"]["synthetic"],
+        "model.parameters": record["model"]["parameters"],  # a network may change under its name
         "torch": ".".join(environment["torch"].split(".")[:2]),
         "compiled": environment.get("compiled", "off"),
     }

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from benchmark.data.load import Data
-from benchmark.runtime.errors import RunError
+from benchmark.networks.weights import differences, short
+from benchmark.runtime.errors import RunError, UsageError
 from benchmark.runtime.files import (
     DamagedFileError,
     UnreadableFileError,
@@ -18,9 +20,11 @@ from benchmark.runtime.files import (
     save_tensors,
     writing_to,
 )
+from benchmark.runtime.user_code import own_words
 from benchmark.settings.plan import Run
 from benchmark.training.state import Position, State
 
+ANEW = "repeat the runs by `run --force`, with --arms and --seeds for some of them"
 FORMAT = 2  # of checkpoints; raised whenever their entries change, so that an older version's are not used
 
 
@@ -72,23 +76,25 @@ def snapshot(state: State) -> dict[str, Any]:
 
 def on_cpu(values: dict[str, Any]) -> dict[str, Any]:
     """Return a snapshot with its tensors on the CPU, for another process."""
-    moved: dict[str, Any] = tree_map(lambda value: value.cpu() if isinstance(value, torch.Tensor) else value, values)
+    moved: dict[str, Any] = tree_map(lambda value: value.cpu() if isinstance(value, Tensor) else value, values)
     return moved
 
 
-def load_checkpoint(path: Path, key: str, state: State, log: Callable[[str], object]) -> bool:
+def load_checkpoint(path: Path, run: Run, key: str, state: State, log: Callable[[str], object]) -> bool:
     """Fill a fresh state from a checkpoint, or from the previous one if it is damaged; return whether there was one.
 
     A checkpoint with another key is not used; the run's next one replaces it.
 
     Args:
         path: of the newest checkpoint.
+        run: the run.
         key: of the run, see `checkpoint_key`.
         state: of a run that has not begun.
         log: called with a message for each checkpoint that is damaged or not used.
 
     Raises:
         RunError: the system does not let it be read; it stays, because it may be whole.
+        UsageError: it is of another network or method of the same name.
     """
     remove_leftovers(path)
     for candidate in (path, previous(path)):
@@ -105,9 +111,37 @@ def load_checkpoint(path: Path, key: str, state: State, log: Callable[[str], obj
         if values.get("key") != key:
             log(f"the checkpoint {candidate} is of other data, another torch, kind of device or version: not used")
             return False
-        fill(state, values)
+        refuse_other_network(candidate, values["model"], state.model, run)
+        part = f"the network and the method of arm {run.arm}"
+        with own_words(UsageError, f"{_unfit(candidate, part)} Undo the change, or {ANEW}. The cause"):
+            fill(state, values)
+            _refuse_other_order(values["model"], state)
         return True
     return False
+
+
+def _unfit(checkpoint: Path, part: str) -> str:
+    return f"the checkpoint {checkpoint} no longer fits {part}, whose code must have changed since."
+
+
+def refuse_other_network(checkpoint: Path, weights: Mapping[str, Any], model: nn.Module, run: Run) -> None:
+    """Raise UsageError, with the first differences, if the weights in a run's checkpoint do not fit its network."""
+    if differing := differences(weights, model.state_dict()):
+        raise UsageError(
+            f"{_unfit(checkpoint, f'the network {run.preset.model.name!r}')} It {differing}. Undo the change, give the "
+            f"new network a row of another name, or {ANEW}."
+        )
+
+
+def _refuse_other_order(weights: Mapping[str, Any], state: State) -> None:
+    """Refuse an optimizer's state, which has no names, if it is of other trainable weights, or in another order."""
+    for then, now in zip(weights, state.model.state_dict(), strict=True):
+        if then != now:
+            raise ValueError(f"{short(then)} was in the place of {short(now)}")
+    for name, weight in state.model.named_parameters():
+        momentum = state.optimizer.state.get(weight, {}).get("momentum_buffer")
+        if momentum is not None and momentum.shape != weight.shape:
+            raise ValueError(f"{short(name)} was not a trainable weight in its place")
 
 
 def fill(state: State, values: dict[str, Any]) -> None:

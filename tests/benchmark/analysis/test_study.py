@@ -124,6 +124,7 @@ def test_a_seed_that_was_not_named_is_left_out() -> None:
             True,
             "data.synthetic: False in sba/seed-0, sba/seed-1, standard/seed-1; True in standard/seed-0",
         ),
+        ("model.parameters", 54321, "model.parameters: 12345 in sba/seed-0, sba/seed-1, standard/seed-1; 54321 in"),
         ("settings.recipe.epochs", 8, "settings.recipe.epochs"),
         ("settings.model.name", "large", "settings.model.name"),
         ("settings.evaluation.eps", [0.25, 0.5, 1.0, 2.0, 8.0], "settings.evaluation.eps"),

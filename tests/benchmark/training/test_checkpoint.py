@@ -2,16 +2,22 @@
 
 import errno
 import os
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 from trained import CPU, MakeRun, epochs_of
 
 from benchmark.data.load import Data
 from benchmark.networks.build import weights_hash
-from benchmark.runtime.errors import RunError
+from benchmark.networks.catalogue import NETWORKS
+from benchmark.runtime.errors import RunError, UsageError
+from benchmark.settings.names import Row
 from benchmark.settings.plan import Run
 from benchmark.training import checkpoint
 from benchmark.training.checkpoint import load_checkpoint, previous, save_checkpoint, snapshot
@@ -28,7 +34,7 @@ def resumed(path: Path, run: Run, data: Data) -> State:
         raise AssertionError(text)
 
     state = start(run, data, CPU)
-    assert load_checkpoint(path, run.identity, state, refuse_to_log)
+    assert load_checkpoint(path, run, run.identity, state, refuse_to_log)
     return state
 
 
@@ -67,7 +73,7 @@ def test_a_checkpoint_of_other_settings_is_not_used(make_run: MakeRun, digits: D
     save_checkpoint(path, run, "another identity", epochs_of(run, digits, 1))
     state = start(run, digits, CPU)
     before = weights_hash(state.model)
-    assert not load_checkpoint(path, run.identity, state, said.append)
+    assert not load_checkpoint(path, run, run.identity, state, said.append)
     assert weights_hash(state.model) == before
     assert len(said) == 1
     assert "not used" in said[0]
@@ -103,7 +109,7 @@ def test_after_a_damaged_checkpoint_comes_the_one_before(
         save_checkpoint(path, run, run.identity, state)
     path.write_bytes(damage(path.read_bytes()))
     again = start(run, digits, CPU)
-    assert load_checkpoint(path, run.identity, again, said.append)
+    assert load_checkpoint(path, run, run.identity, again, said.append)
     assert len(again.epochs) == 1
     assert "run.pt is damaged" in said[0]
     assert "run.damaged" in said[0]
@@ -126,8 +132,8 @@ def test_a_checkpoint_that_the_system_does_not_let_be_read_stays(
     with monkeypatch.context() as patch:
         patch.setattr(torch, "load", fail)
         with pytest.raises(RunError, match=r"run\.pt cannot be read: Input/output error"):
-            load_checkpoint(path, "key", state, print)
-    assert load_checkpoint(path, "key", state, print)
+            load_checkpoint(path, run, "key", state, print)
+    assert load_checkpoint(path, run, "key", state, print)
 
 
 def test_where_every_checkpoint_is_damaged_training_starts_anew(
@@ -137,6 +143,59 @@ def test_where_every_checkpoint_is_damaged_training_starts_anew(
     for damaged in (path, previous(path)):
         damaged.write_bytes(b"not a checkpoint")
     state = start(run, digits, CPU)
-    assert not load_checkpoint(path, run.identity, state, said.append)
+    assert not load_checkpoint(path, run, run.identity, state, said.append)
     assert len(said) == 2
     assert state.epochs == []
+
+
+# A network or a method whose code has changed under the same name
+
+LAYERS, FROZEN = {"a": 64, "b": 64, "c": 8}, "c"  # name -> outputs; the layer that is not trained
+
+
+def network(normalize: nn.Module, classes: int, images: Tensor) -> nn.Module:
+    stages, width = {"normalize": normalize, "flat": nn.Flatten()}, images[0].numel()
+    for name, outputs in (LAYERS | {"out": classes}).items():
+        stages[name], width = nn.Linear(width, outputs).requires_grad_(name != FROZEN), outputs
+    return nn.Sequential(OrderedDict(stages))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"LAYERS": {"a": 64, "x": 64, "c": 8}}, "It lacks x.weight; lacks x.bias; has b.weight, unknown here;"),
+        ({"LAYERS": {"a": 64, "b": 64, "c": 4}}, "It has c.weight as 8 x 64, here 4 x 64;"),
+        ({"LAYERS": {"b": 64, "a": 64, "c": 8}}, "a.weight was in the place of b.weight"),
+        ({"FROZEN": "a"}, "c.weight was not a trainable weight in its place"),
+        ({"FROZEN": ""}, "doesn't match the size of optimizer's group"),
+    ],
+)
+def test_a_checkpoint_of_an_earlier_network_of_the_same_name_is_one_message(
+    change: Mapping[str, Any],
+    told: str,
+    make_run: MakeRun,
+    digits: Data,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(NETWORKS, "mine", Row(f"{__name__}:network", "three layers"))
+    run, path = make_run("erm", 0, "model.name=mine"), tmp_path / "run.pt"
+    save_checkpoint(path, run, "key", epochs_of(run, digits, 1))
+    assert load_checkpoint(path, run, "key", start(run, digits, CPU), print)
+    for name, value in change.items():
+        monkeypatch.setitem(globals(), name, value)
+    with pytest.raises(UsageError, match=r"run\.pt no longer fits") as caught:
+        load_checkpoint(path, run, "key", start(run, digits, CPU), print)
+    assert told in str(caught.value)
+    assert "`run --force`" in str(caught.value)
+
+
+def test_a_checkpoint_of_an_earlier_method_of_the_same_name_is_one_message(
+    make_run: MakeRun, digits: Data, tmp_path: Path
+) -> None:
+    run, path = make_run("sba"), tmp_path / "run.pt"
+    state = start(run, digits, CPU)
+    state.method = SimpleNamespace(state_dict=lambda: {"calls": 3})
+    save_checkpoint(path, run, "key", state)
+    with pytest.raises(UsageError, match=r"(?s)run\.pt no longer fits.*method of arm sba.*--force.*'calls': 3"):
+        load_checkpoint(path, run, "key", start(run, digits, CPU), print)
