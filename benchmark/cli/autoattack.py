@@ -11,7 +11,7 @@ from benchmark.evaluation.strong_attack import attack
 from benchmark.execution.paths import Folders, RunPaths
 from benchmark.records.rows import AUTOATTACK, add_rows, read_rows
 from benchmark.records.schema import Record
-from benchmark.records.store import read_record
+from benchmark.records.store import read_record, refuse_other_depth
 from benchmark.runtime.environment import choose_device
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.files import check_writable
@@ -60,8 +60,9 @@ def finished_runs(
     """Return the runs of the arms in the options at some seeds (None: all), each with its record and checkpoint's path.
 
     Raises:
-        UsageError: a run has no finished record with these settings.
+        UsageError: a run has no finished record with these settings; see `refuse_other_depth`, too.
     """
+    refuse_other_depth(options.results)
     found = []
     for run in make_plan(preset, options.arms, seeds):
         paths = RunPaths(run, Folders(options.results, options.runs))

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.records.store import studies_in
+from benchmark.records.store import refuse_other_depth
 from benchmark.report.build import Form, check_report, write_report
 from benchmark.runtime.errors import UsageError
 
@@ -15,7 +15,7 @@ def main(options: argparse.Namespace) -> int:
         raise UsageError(
             f"--results {options.results}: there is no such folder. Records are in results/<preset>/<arm>/."
         )
-    _refuse_other_depth(options.results)
+    refuse_other_depth(options.results, depths=(0, 1, 3, 4))
     forms: list[Form] = [form for form in ("html", "csv", "latex") if getattr(options, form)]
     if not options.check:
         write(options.results, options.output, forms)
@@ -23,14 +23,6 @@ def main(options: argparse.Namespace) -> int:
     problems = check_report(options.results, options.output or options.results.parent / "RESULTS.md", forms)
     print("\n".join(problems) if problems else "RESULTS.md and its figures match the records.")
     return 1 if problems else 0
-
-
-def _refuse_other_depth(results: Path) -> None:
-    """Refuse a folder whose records lie one or two levels higher or deeper than in results/<preset>/<arm>/."""
-    found = (path for depth in (0, 1, 3, 4) for path in results.glob(f"{'[!.]*/' * depth}seed-*.json"))
-    if not studies_in(results) and (record := next(found, None)):
-        named = record.resolve().parents[2]
-        raise UsageError(f"--results {results}: its records are those of --results {named}, in <preset>/<arm>/.")
 
 
 def write(results: Path, output: Path | None = None, forms: Sequence[Form] = ()) -> None:

@@ -19,7 +19,7 @@ from benchmark.evaluation.catalogue import scale_warning
 from benchmark.execution.events import refuse_without_tensorboard
 from benchmark.execution.launchers import LAUNCHERS
 from benchmark.execution.launchers.context import Context, Launcher
-from benchmark.execution.paths import Folders, RunPaths
+from benchmark.execution.paths import Folders, RunPaths, refuse_wrong_paths
 from benchmark.execution.preflight import refuse_other_analysis
 from benchmark.execution.status import Status, is_pending, mark_for_repetition, status
 from benchmark.execution.worker import summarize, tidy_after_kills
@@ -115,6 +115,7 @@ def _results_folder(options: argparse.Namespace) -> Path:
 
 def _pending(plan: Sequence[Run], folders: Folders, options: argparse.Namespace) -> list[int]:
     """Mark the runs that --force or --retry-failed repeat, and return the plan's numbers of the runs to be started."""
+    refuse_wrong_paths(plan, folders)
     if (options.force or options.retry_failed) and not options.worker_of:
         check_writable(folders.results, folders.runs)
         mark_for_repetition(plan, folders, everything=options.force)

@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from benchmark.cli.run import planned
 from benchmark.execution.log import failure, lines
-from benchmark.execution.paths import Folders, RunPaths
+from benchmark.execution.paths import Folders, RunPaths, refuse_wrong_paths
 from benchmark.execution.status import STATUSES, Status, statuses
 from benchmark.records.store import read_record, record_files
 from benchmark.runtime.console import duration
@@ -25,11 +25,12 @@ def main(options: argparse.Namespace) -> None:
     Nothing is changed, not even a damaged record.
 
     Raises:
-        UsageError: see `make_plan`.
+        UsageError: see `make_plan` and `refuse_wrong_paths`.
         RunError: a file beside the records has the name of no record.
     """
     plan, folders = planned(options, choose_device(options.device))
     name = plan[0].preset.name if plan else options.preset
+    refuse_wrong_paths(plan, folders)
     record_files(folders.results, name)
     states = {(run.arm, run.seed): now for run, now in zip(plan, statuses(plan, folders), strict=True)}
     arms, seeds = (list(dict.fromkeys(key[i] for key in states)) for i in (0, 1))

@@ -1,9 +1,11 @@
 """The paths of all files of a run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.records.store import record_path
+from benchmark.records.store import record_path, refuse_other_depth
+from benchmark.runtime.errors import UsageError
 from benchmark.settings.plan import Run
 from benchmark.training.checkpoint import previous
 
@@ -45,3 +47,17 @@ class RunPaths:
         self.failure = run.path(folders.runs, f"-{run.identity}.failed")
         self.trace = run.path(folders.runs, ".error.log")
         self.events = run.path(folders.events, "") if folders.events else None
+
+
+def refuse_wrong_paths(runs: Sequence[Run], folders: Folders) -> None:
+    """Refuse anything but a file in the place of a file that a run needs, and a preset's folder as that of the results.
+
+    Raises:
+        UsageError: with the path; see `refuse_other_depth`, too.
+    """
+    refuse_other_depth(folders.results)
+    for run in runs:
+        for name, path in vars(RunPaths(run, folders)).items():
+            if name not in ("log", "events") and path.exists() and not path.is_file():  # without these a run goes on
+                kind = "folder" if path.is_dir() else "device, a pipe or a socket"
+                raise UsageError(f"{path} is a {kind}, in the place of a file of a run. Move or delete it.")

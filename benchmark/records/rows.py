@@ -38,7 +38,7 @@ def read_rows(folder: Path, file: RowsFile) -> list[Any]:
         RunError: it is damaged.
     """
     path = folder / file.name
-    return list(read_table(path, file.row, file.command)["rows"]) if path.is_file() else []
+    return list(read_table(path, file.row, file.command)["rows"]) if path.exists() else []
 
 
 def read_table(path: Path, row: Any, command: str) -> dict[str, Any]:
@@ -78,8 +78,9 @@ def add_rows(folder: Path, file: RowsFile, rows: Sequence[Mapping[str, Any]], lo
         RunError: the existing file is damaged.
         UsageError: it cannot be written.
     """
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock), writing_to(folder):
+    with writing_to(lock.parent):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+    with writing_to(lock), FileLock(lock), writing_to(folder):
         found = {tuple(row[key] for key in file.key): row for row in (*read_rows(folder, file), *rows)}
         write_text(folder / file.name, format_fields(fields | {"rows": [found[key] for key in sorted(found)]}))
 

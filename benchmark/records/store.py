@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from benchmark.records.consistency import contradictions
 from benchmark.records.rows import first_problem, format_fields
 from benchmark.records.schema import SCHEMA, Record
-from benchmark.runtime.errors import RunError, shorten
+from benchmark.runtime.errors import RunError, UsageError, shorten
 from benchmark.runtime.files import checksum, write_whole, writing_to
 
 RECORD = TypeAdapter(Record)
@@ -167,3 +167,18 @@ def studies_in(results: Path) -> list[str]:
     return sorted(
         {path.parents[1].name for path in results.glob("[!.]*/[!.]*/seed-*") if path.suffix.lower() == ".json"}
     )
+
+
+def refuse_other_depth(results: Path, depths: Iterable[int] = (0, 1)) -> None:
+    """Refuse a folder without studies, but with records at other depths than 2, that of results/<preset>/<arm>/.
+
+    Raises:
+        UsageError: at depth 1, for example, it is the folder of a preset; the message has the right folder.
+    """
+    found = (path for depth in depths for path in results.glob(f"{'[!.]*/' * depth}seed-*.json"))
+    if (record := next(found, None)) and not studies_in(results):
+        above = record.resolve().parents
+        raise UsageError(
+            f"{results} holds records of the preset {above[1].name}, but not in <preset>/<arm>/; give the folder that "
+            f"holds those of all presets: --results {above[2]}"
+        )

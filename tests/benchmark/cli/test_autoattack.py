@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from saying import Say
 from tiny_study import ATTACKED, ATTACKS, TINY, read
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.evaluation import strong_attack
 from benchmark.evaluation.attacks import Radius
 from benchmark.evaluation.joint import AttackedSet, survivors
+from benchmark.networks import small
 from benchmark.records.outcomes import unpack_bits
 from benchmark.settings.preset import Attack
 
@@ -83,6 +84,7 @@ def test_the_suites_survivors_are_those_of_the_same_images(
 def test_another_checkpoint_record_or_eps_is_one_message(say: Say, finished: Path) -> None:
     assert "made no attack at eps = 3/255" in say("autoattack", *ONE, "--eps", "3").error
     assert "no finished record of these settings" in say("autoattack", *ONE, "--set=recipe.epochs=4").error
+    assert "results/smoke holds records of the preset smoke" in say("autoattack", *ONE, "--results=results/smoke").error
 
     path = finished / "results/smoke/erm/seed-1.json"
     kept = path.read_text()
@@ -95,6 +97,25 @@ def test_another_checkpoint_record_or_eps_is_one_message(say: Say, finished: Pat
     assert not (finished / "results/smoke/autoattack.json").exists()
     path.unlink()
     assert "no finished record of these settings" in say("autoattack", *ONE).error
+
+
+def test_a_network_that_has_changed_since_the_run_is_one_message(
+    say: Say, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = next((finished / "runs/smoke/erm").glob("seed-1-*.pt")).relative_to(finished)
+    monkeypatch.setattr(
+        small, "small_net", lambda normalize, *_: nn.Sequential(normalize, nn.Flatten(), nn.Linear(64, 10))
+    )
+    said = say("autoattack", *ONE)
+    assert said.code == 2
+    assert said.has(f"the checkpoint {checkpoint} no longer fits the network 'small'", "It lacks 0.mean;", "--force")
+    said = say("evaluate", str(checkpoint), *TINY)
+    assert said.code == 2
+    assert said.has("the checkpoint is not one of network 'small': it lacks 0.mean;", "as it was then, by --model")
+    (finished / "results/smoke/erm/seed-1.json").unlink()
+    said = say("run", *ONE)
+    assert said.code == 2
+    assert said.has("weights of the network: 24058 -> 650", "--force")
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "a", ","])

@@ -6,7 +6,7 @@ from typing import cast
 from xml.etree import ElementTree
 
 import pytest
-from tiny_study import ARMS, Study, path_of
+from tiny_study import ARMS, TINY, Study, path_of
 
 from benchmark.cli import main
 from benchmark.records.schema import Record
@@ -64,8 +64,12 @@ def test_a_folder_above_or_below_the_records_is_refused_and_the_right_one_named(
     before = {path: path.read_bytes() for path in report.rglob("*") if path.is_file()}
     assert main(["report", "--results", folder]) == 2
     named = Path("results").resolve()
-    assert f"--results {folder}: its records are those of --results {named}, in" in capsys.readouterr().err
+    message = "holds records of the preset smoke, but not in <preset>/<arm>/; give the folder that holds those of all "
+    assert f"error: {Path(folder)} {message}presets: --results {named}\n" == capsys.readouterr().err
     with contextlib.chdir(Path(folder).parent):  # by a name alone it has no parents to count
         assert main(["report", "--results", Path(folder).name or "."]) == 2
-    assert f"--results {named}, in" in capsys.readouterr().err
+    assert f"{message}presets: --results {named}\n" in capsys.readouterr().err
+    for command in ("status", "run") if folder != "." else ():
+        assert main([command, "smoke", *TINY, "--results", folder]) == 2
+        assert f"{message}presets: --results {named}\n" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in report.rglob("*") if path.is_file()} == before

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from saying import Say
 from tiny_study import path_of, read, recorded, run
 
 from benchmark.execution import run as one_run
@@ -20,7 +21,8 @@ from benchmark.execution.status import ANEW, BEGUN, begin, is_pending, mark, mar
 from benchmark.execution.worker import tidy_after_kills
 from benchmark.records.consistency import binding
 from benchmark.runtime.errors import RunError, UsageError
-from benchmark.settings.plan import Run
+from benchmark.settings.load import load_preset
+from benchmark.settings.plan import Run, make_plan
 
 MakeRun = Callable[..., Run]
 QUICK = ("--set=recipe.epochs=1", '--set=evaluation.attacks=[{name="fgsm", steps=1}]')
@@ -169,6 +171,22 @@ def test_what_is_retried_is_what_diverged_or_failed(make_run: MakeRun, folders: 
 
 
 # The command
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize("name", ["record", "repeat", "lock", "checkpoint", "previous", "journal", "failure", "trace"])
+def test_a_folder_in_the_place_of_a_file_is_one_message(name: str, say: Say) -> None:
+    (one,) = make_plan(load_preset("smoke"), ["erm"], [0])
+    path = getattr(RunPaths(one, Folders(Path("results"), Path("runs"))), name)
+    path.mkdir(parents=True)
+    for command in ("status", "run"):
+        said = say(command, "smoke", "--arms=erm", "--seeds=0")
+        assert said.code == 2
+        assert said.has(f"{path} is a folder, in the place of a file of a run. Move or delete it.")
+    if name == "record":
+        said = say("report")
+        assert said.code == 1
+        assert said.has(f"record {path} cannot be read: Is a directory.")
 
 
 @pytest.mark.usefixtures("fresh")

@@ -33,6 +33,15 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         add_rows(tmp_path / "p", AUTOATTACK, [planted_site.autoattack_row("b", 1, 120, 100)], tmp_path / "lock")
 
 
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / AUTOATTACK.name).mkdir()
+    with pytest.raises(RunError, match=r"autoattack\.json cannot be read .*Is a directory"):
+        read_rows(tmp_path, AUTOATTACK)
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(UsageError, match=r"cannot write to .*lock: Is a directory"):
+        add_rows(tmp_path, CROSSCHECK, [], tmp_path / "lock")
+
+
 @pytest.mark.parametrize(
     "text",
     [
