@@ -101,14 +101,15 @@ class Difference(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A published figure, ours from every study that matches it, else the differences of the closest study.
+    """A published figure, ours from every study that matches it, and the closest of the studies that do not.
 
-    `differs` is None where there is no study of the data set.
+    `closest` is None where no study of the data set differs from the figure; `differs` are its differences.
     """
 
     figure: Figure
     ours: tuple[Ours, ...]
-    differs: tuple[Difference, ...] | None
+    closest: Study | None
+    differs: tuple[Difference, ...]
 
 
 @cache
@@ -157,17 +158,29 @@ def published_beside_ours(studies: Sequence[Study]) -> list[Row]:
 
 
 def _row(figure: Figure, studies: Sequence[Study]) -> Row:
-    """Compare a figure with every study of its data set, or of a version of it; the closest has the fewest reasons."""
+    """Compare a figure with every study of its data set, or of a version of it.
+
+    The closest study has the fewest differences; of several, one of the official data that has the arm, then the one
+    with the most runs.
+    """
     matching: list[Ours] = []
-    differing: list[tuple[Difference, ...]] = []
+    differing: list[tuple[Study, tuple[Difference, ...]]] = []
     for study in studies:
         name = study.any_record["data"]["name"]
         if figure.dataset in (name, data_set(name).version_of):
             arms = [arm for arm in study.arms if _trains(study, arm, figure)]
             found = {arm: tuple(differences(figure, study, arm)) for arm in arms}
             matching += [_own(figure, study, arm) for arm in arms if not found[arm]]
-            differing += found.values() if arms else [tuple(differences(figure, study, None))]
-    return Row(figure, tuple(matching), min(differing, key=len, default=None))
+            missing = () if arms else (tuple(differences(figure, study, None)),)
+            differing += [(study, reasons) for reasons in (*found.values(), *missing) if reasons]
+
+    def distance(entry: tuple[Study, tuple[Difference, ...]]) -> tuple[int, int, int]:
+        study, reasons = entry
+        grave = sum(reason.kind in ("data set", "no arm") for reason in reasons)
+        return len(reasons), grave, -len(study.records)
+
+    closest, differs = min(differing, key=distance, default=(None, ()))
+    return Row(figure, tuple(matching), closest, differs)
 
 
 def _trains(study: Study, arm: str, figure: Figure) -> bool:

@@ -37,6 +37,7 @@ from benchmark.report.words import (
     signed,
     spent_text,
 )
+from benchmark.settings.values import Endpoint
 
 _Judged = Sequence[tuple[Claim, dict[str, Finding]]]
 Link = Callable[[str], str]  # preset -> link to its page
@@ -87,7 +88,7 @@ def answer(studies: Sequence[Study], link: Link) -> Answer:
         "Other tests": others,
         "Begun, no seed complete": begun,
         "Described, not tested": few,
-        "Exploratory, without verdicts": [study for study in studies if study.exploratory],
+        "Exploratory, without judgements": [study for study in studies if study.exploratory],
     }
     below = [*_copies(copies, shown, judged, link), *(_other_test(study, link) for study in others)]
     sentences = [_sentence(claim, of, shown) for claim, of in judged]
@@ -117,12 +118,20 @@ def _original(study: Study) -> str | None:
 
 def _sentence(claim: Claim, of: dict[str, Finding], shown: Sequence[Study]) -> str:
     """Return a claim with its judgements and the studies of each."""
-    said: dict[str, list[str]] = {}
+    said: dict[str, list[Study]] = {}
     for study in shown:
-        said.setdefault(of[study.preset].word, []).append(where(study, shown))
-    parts = [f"{word if word == 'interim' else f'**{word}**'} {series(said[word])}" for word in _ORDER if word in said]
+        said.setdefault(of[study.preset].word, []).append(study)
+    words = [word for word in _ORDER if word in said]
+    parts = [f"{word if word == 'interim' else f'**{word}**'} {places(said[word], shown)}" for word in words]
     source = "we ask" if claim.source == OURS else claim.source
     return f"**{capital(claim.name)}** ({source}). {claim.says} {capital('; '.join(parts) or 'not tested')}."
+
+
+def places(studies: Sequence[Study], shown: Sequence[Study]) -> str:
+    """Name some of the studies shown: "on CIFAR-10 with 10,000 images and on ...", or "in all 3 studies"."""
+    if len(studies) == len(shown) > 2:
+        return f"in all {len(shown)} studies"
+    return series(where(study, shown) for study in studies)
 
 
 def where(study: Study, shown: Sequence[Study]) -> str:
@@ -268,9 +277,15 @@ def claim_list() -> Table:
     """Return every claim with its source, endpoints and compared arms."""
     rows = []
     for claim in load_claims():
-        decides = ", ".join([*claim.decides, *(COUNTED[name] for name in claim.counts)])
+        decides = ", ".join([*map(_endpoint, claim.decides), *(COUNTED[name] for name in claim.counts)])
         arms = [*map(code, claim.against), *(f"{code(arm)} where named" for arm in claim.also)]
         source = "we ask it" if claim.source == OURS else claim.source
         rows.append([claim.name, claim.says, source, decides, ", ".join(arms)])
     headers = ["claim", "statement, in our words", "source", "endpoints", "against"]
     return Table(headers, rows, words=headers)
+
+
+def _endpoint(name: Endpoint) -> str:
+    """Return an endpoint's short name outside a study."""
+    text = ENDPOINTS[name].short or ENDPOINTS[name].title
+    return text.replace("{level:g}%", "a level of").replace("{eps:g}", "eps")

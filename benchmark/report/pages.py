@@ -22,7 +22,7 @@ from benchmark.evaluation.catalogue import STANDARD_QUERIES, STANDARD_STEPS, sca
 from benchmark.records.schema import CrosscheckRow
 from benchmark.report import answer, attack_tables, cost_tables, description, reproduction, tables, words
 from benchmark.report.figures.differences import panels
-from benchmark.report.published_table import published_table
+from benchmark.report.published_table import published_sections
 from benchmark.report.worth import prices
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.values import Endpoint
@@ -124,7 +124,7 @@ def all_pages(
 _MODULES = (tables, attack_tables, cost_tables, description, reproduction)
 _FUNCTIONS = (
     *(map, sum, answer.alt, answer.chosen_on, answer.claim_list, answer.titles, data_set, decide, doses),
-    *(longer, panels, positive_control, published, published_beside_ours, published_table, scale_warning, trends),
+    *(longer, panels, positive_control, published, published_beside_ours, published_sections, scale_warning, trends),
     *(words.capital, words.code, words.count, words.escape, words.fixed, words.mean_text, words.seed_list),
     *(words.series, words.settings_list),
 )

@@ -42,17 +42,30 @@ def _command(study: Study) -> str:
     return f"{together}benchmark run {preset}"
 
 
+def environment_alike(studies: Sequence[Study]) -> dict[str, str]:
+    """Return the versions and devices that every run of all studies has: key -> value."""
+    found = {key: {value for values in of for value in values} for key, of in _environments(studies).items()}
+    return {key: next(iter(values)) for key, values in found.items() if len(values) == 1}
+
+
 def environment_table(studies: Sequence[Study]) -> Table:
-    """Return the data, versions, device and commit of every study; several values where its runs differ."""
-    keys = dict.fromkeys(key for study in studies for record in study.records.values() for key in record["environment"])
+    """Return the data of every study, and what its runs have where not all runs have the same; a dash: not recorded."""
     data = [{f"{run['data']['name']} {run['data']['fingerprint'][:16]}" for run in s.records.values()} for s in studies]
-    rows = [["data, digest", *(escape(", ".join(sorted(values))) for values in data)]]
-    for key in keys:
-        if key != "date":
-            found = [{run["environment"].get(key, "-") for run in study.records.values()} for study in studies]
-            rows.append([key, *(escape(", ".join(sorted(map(str, values)))) for values in found)])
+    alike = environment_alike(studies)
+    differing = {key: found for key, found in _environments(studies).items() if key not in alike}
+    rows = [
+        [key.replace("_", " "), *(escape(", ".join(sorted(values))) for values in found)]
+        for key, found in {"data, digest": data, **differing}.items()
+    ]
     presets = [code(study.preset) for study in studies]
     return Table(["", *presets], rows, words=presets)
+
+
+def _environments(studies: Sequence[Study]) -> dict[str, list[set[str]]]:
+    """Return key -> the values of each study's runs, without their dates."""
+    runs = [[record["environment"] for record in study.records.values()] for study in studies]
+    keys = dict.fromkeys(key for of in runs for environment in of for key in environment if key != "date")
+    return {key: [{str(environment.get(key, "-")) for environment in of} for of in runs] for key in keys}
 
 
 def commits(study: Study) -> dict[str, dict[str, list[int]]]:

@@ -227,8 +227,8 @@ def reason_text(reason: Reason, treatment: str) -> str:
         "other arm": f"the arm {names} has other settings than the claim's",
         "equal compute": "at equal compute all arms spend the same",
         "elsewhere": f"{names} decide it together",
-        "no record": f"interim: no record yet of {names}",
-        "interim": f"interim: {count(reason.number, 'run')} named in the preset still to come",
+        "no record": f"no record yet of {names}",
+        "interim": f"{count(reason.number, 'run')} still to come",
         "few seeds": f"{count(reason.number, 'seed')} cannot carry a test",
         "diverged": f"{count(reason.number, 'run')} of {code(treatment)} diverged",
         "control": "nothing shows that these attacks can recognise a robust network (see the positive control)",
@@ -271,7 +271,7 @@ def narrowly(evidence: Evidence) -> str:
     if pair is None or pair.margin is None or pair.low is None or pair.high is None:
         return ""
     inside = -pair.margin < pair.low and pair.high < pair.margin
-    return f"narrowly: its interval is inside the margin, equivalence p {p_equals(pair.tost_holm)}" if inside else ""
+    return f"narrowly: inside the margin, but not shown equivalent (p {p_equals(pair.tost_holm)})" if inside else ""
 
 
 def apart_text(difference: float, p: float | None) -> str:

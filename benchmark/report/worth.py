@@ -7,10 +7,11 @@ import numpy as np
 from benchmark.analysis.claims import OURS, Claim
 from benchmark.analysis.judgements import CONTROL_KEEPS, Reason, judge, positive_control
 from benchmark.analysis.study import Study
-from benchmark.report.answer import where
+from benchmark.report.answer import places, where
 from benchmark.report.words import code, evidence_text, fixed, mean_text, reason_text, series
 from benchmark.settings.values import Endpoint
 
+_Name = Callable[[Sequence[Study], Sequence[Study]], str]  # some studies, all studies -> their name
 _BESIDE = "standard"  # the arm of a user who augments images and asks for the method's effect beside that
 _WORDS = {"supported": "**yes**", "contradicted": "**no**", "equivalent": "**equivalent**"}
 
@@ -31,7 +32,7 @@ def worth(studies: Sequence[Study]) -> list[str]:
         "A defence against attacks": _defence,
         "The price": _price,
     }
-    return [f"**{wish}**: {_of_each(studies, said) or 'not tested'}." for wish, said in lines.items()]
+    return [f"**{wish}**: {_of_each(studies, said, _one_by_one) or 'not tested'}." for wish, said in lines.items()]
 
 
 def prices(studies: Sequence[Study]) -> str:
@@ -41,16 +42,20 @@ def prices(studies: Sequence[Study]) -> str:
         price = _price(study)
         return f"{code(study.treatment)} spends {price}" if price else ""
 
-    return _of_each(studies, spends)
+    return _of_each(studies, spends, places)
 
 
-def _of_each(studies: Sequence[Study], said: Callable[[Study], str]) -> str:
+def _one_by_one(studies: Sequence[Study], shown: Sequence[Study]) -> str:
+    return series(where(study, shown) for study in studies)
+
+
+def _of_each(studies: Sequence[Study], said: Callable[[Study], str], name: _Name) -> str:
     """Return each text with the studies that have it, joined; "" if no study has one."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[Study]] = {}
     for study in studies:
         if text := said(study):
-            found.setdefault(text, []).append(where(study, studies))
-    return "; ".join(f"{text} {series(places)}" for text, places in found.items())
+            found.setdefault(text, []).append(study)
+    return "; ".join(f"{text} {name(of, studies)}" for text, of in found.items())
 
 
 def _judged(study: Study, endpoint: Endpoint) -> str:

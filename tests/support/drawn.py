@@ -81,8 +81,9 @@ def texts(figure: Figure) -> Iterator[Text]:
         labels += [child for child in axes.get_children() if isinstance(child, Text) and child not in labels]
         for axis in (axes.xaxis, axes.yaxis):
             low, high = sorted(axis.get_view_interval())
-            ticks = zip(axis.get_majorticklocs(), axis.get_majorticklabels(), strict=True)
-            labels += [label for place, label in ticks if low <= place <= high]
+            if ticks := axis.get_majorticklabels():  # none where a panel below or beside has them
+                places = zip(axis.get_majorticklocs(), ticks, strict=True)
+                labels += [label for place, label in places if low <= place <= high]
         yield from (label for label in labels if label.get_text() and label.get_visible())
 
 

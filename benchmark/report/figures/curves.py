@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from benchmark.analysis.endpoints import area_under_curve
 from benchmark.analysis.paired import Floats
 from benchmark.analysis.study import Study
 from benchmark.analysis.trend import Trend
@@ -16,13 +15,13 @@ from benchmark.report.cost_tables import flops, reference
 from benchmark.report.figures.drawing import (
     FAINT,
     INK,
-    draw,
+    Curves,
+    draw_range,
     drawing,
-    heights,
-    label,
     label_ends,
+    looks,
+    multiples,
     on_top,
-    spread,
     style,
     svg,
 )
@@ -32,31 +31,33 @@ _NARROWEST = 0.2, 1.0  # width of the axes of the cost: smaller differences must
 
 
 def accuracy_figure(study: Study) -> str:
-    """Draw accuracy over epochs: every seed faint and the mean strong, for each arm.
+    """Draw accuracy over epochs: a panel for each arm, beside the treatment; mean and range of the seeds.
 
-    In compute mode runs end after different epochs: the mean is over the epochs that all runs of an arm have, then over
+    The frame begins at the lowest mean after a fifth of the training: the first epochs would press the end together. In
+    compute mode runs end after different epochs: the mean is over the epochs that all runs of an arm have, then over
     their ends. A diverged run is a cross on the axis, at its last finished epoch. The positive control is left out: the
     frame that holds it shows no difference between the others.
     """
-    shown = [arm for arm in study.arms if arm != study.positive_control]
-    with drawing(shown, f"accuracy on the {study.split} images, %", "epoch") as (figure, axes):
-        ends: Ends = {}
-        for index, arm in on_top(study.arms):
-            if arm not in shown:
-                continue
-            runs = [_epochs_of(record) for record in study.done(arm)]
-            if runs:
-                epochs, accuracy = _mean_curve(runs)
-                draw(axes, runs, (epochs, accuracy), style(index))
-                ends[arm] = float(epochs[-1]), float(accuracy[-1])
-            for seed in study.seeds_with(arm, "diverged"):
-                last = len(study.records[arm, seed]["epochs"])
-                cross: dict[str, Any] = {"marker": "x", "markersize": 9, "markeredgewidth": 2}
-                cross |= {"color": style(index).color, "transform": axes.get_xaxis_transform()}
-                axes.plot(last, 0, clip_on=False, **cross)
-        axes.margins(x=0)
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        label_ends(axes, study.arms, ends)
+    runs = {arm: [_epochs_of(run) for run in study.done(arm)] for arm in study.arms if arm != study.positive_control}
+    curves = {arm: _common(of) for arm, of in runs.items() if of}
+    crosses = {
+        arm: [len(study.records[arm, seed]["epochs"]) for seed in study.seeds_with(arm, "diverged")] for arm in runs
+    }
+    shown = [arm for arm in runs if arm in curves or crosses[arm]]
+    with multiples(study.treatment, shown, f"accuracy on the {study.split} images, %", "epoch") as (figure, panels):
+        late = [y.mean(axis=0)[len(x) // 5 :] for x, y in curves.values()]
+        limits = _widened((min(map(np.min, late)), max(map(np.max, late))), _NARROWEST[1]) if late else (0.0, 100.0)
+        for panel, axes in panels.items():
+            for arm, look in looks(study.treatment, panel).items():
+                if arm in curves:
+                    draw_range(axes, *curves[arm], look)
+                cross: dict[str, Any] = {"marker": "x", "markersize": 7, "markeredgewidth": 2, "clip_on": False}
+                cross |= {"color": look["color"], "transform": axes.get_xaxis_transform()}
+                for epoch in crosses[arm]:
+                    axes.plot(epoch, 0, **cross)
+            axes.set_ylim(*limits)
+            axes.margins(x=0)
+            axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
         return svg(figure)
 
 
@@ -66,36 +67,33 @@ def _epochs_of(record: Record) -> tuple[Floats, Floats]:
     return images[1:] / images[1], accuracy[1:]
 
 
-def _mean_curve(runs: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
-    """Return the mean over runs after every common epoch, and of their ends; x and y as in a run."""
+def _common(runs: Sequence[tuple[Floats, Floats]]) -> Curves:
+    """Return the curves of some runs after their common epochs, and at their ends, whose x is the mean."""
     whole = min(len(accuracy) for _, accuracy in runs) - 1
     x = [*runs[0][0][:whole], np.mean([epochs[-1] for epochs, _ in runs])]
-    y = [*np.mean([accuracy[:whole] for _, accuracy in runs], axis=0), np.mean([accuracy[-1] for _, accuracy in runs])]
-    return np.array(x), np.array(y)
+    return np.array(x), np.array([[*accuracy[:whole], accuracy[-1]] for _, accuracy in runs])
 
 
 def robustness_figure(study: Study) -> str:
-    """Draw joint robust accuracy over eps: every seed faint and the mean strong, for each arm.
-
-    At the largest eps all lines meet near 0, so the labels are at the top, in the order of the areas.
-    """
+    """Draw joint robust accuracy over eps: a panel for each arm, beside the treatment; mean and range of the seeds."""
+    curves: dict[str, Curves] = {}
+    for arm, of in zip(study.arms, study.robust, strict=True):  # (seed, eps)
+        if len(attacked := of[np.isfinite(of).all(axis=1)]):
+            curves[arm] = study.eps, attacked
+    top = max((float(of.max()) for _, of in curves.values()), default=100.0)
     title, below = "accuracy under these attacks, %", "largest change of a pixel, in 1/255"
-    with drawing(study.arms, title, below) as (figure, axes):
-        areas: dict[str, float] = {}
-        for index, arm in on_top(study.arms):
-            curves = study.robust[index]  # (seed, eps)
-            curves = curves[np.isfinite(curves).all(axis=1)]
-            if len(curves):
-                mean = curves.mean(axis=0)
-                draw(axes, [(study.eps, curve) for curve in curves], (study.eps, mean), style(index))
-                areas[arm] = float(area_under_curve(study.eps, mean))
-        # Doubling eps is one step to the right, and so is the first step from 0.
-        axes.set_xscale("symlog", linthresh=study.eps[1], linscale=np.log10(2), base=10)
-        axes.set_xticks(study.eps, [f"{value:g}" for value in study.eps])
-        axes.set_xticks([], minor=True)
-        axes.margins(x=0)
-        ordered = sorted(areas, key=lambda arm: areas[arm])
-        label(axes, study.arms, ordered, spread([1.0] * len(ordered), heights(axes, ordered)))
+    with multiples(study.treatment, list(curves), title, below) as (figure, panels):
+        for panel, axes in panels.items():
+            for arm, look in looks(study.treatment, panel).items():
+                if arm in curves:
+                    draw_range(axes, *curves[arm], look)
+            # Doubling eps is one step to the right, and so is the first step from 0.
+            axes.set_xscale("symlog", linthresh=study.eps[1], linscale=np.log10(2), base=10)
+            named = {0, len(study.eps) // 2, len(study.eps) - 1}
+            axes.set_xticks(study.eps, [f"{eps:g}" if i in named else "" for i, eps in enumerate(study.eps)])
+            axes.set_xticks([], minor=True)
+            axes.set_xlim(0, study.eps[-1])
+            axes.set_ylim(0, top)
         return svg(figure)
 
 

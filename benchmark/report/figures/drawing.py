@@ -19,6 +19,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from scipy.optimize import isotonic_regression
 
@@ -33,6 +34,9 @@ _TEXT = 13.0  # points: 11 pixels where the figure is shown 360 pixels wide
 FAINT = 0.35  # opacity of a single run
 ROW = _TEXT * 1.25 / 72  # height of a line of text, in inches
 _BOX = (0.11, 0.15, 0.55, 0.73)  # left, bottom, width and height of the axes, as shares of the figure
+_COLUMNS, _LEFT, _GAP, _HIGHEST = 3, 0.52, 0.22, 2.4  # of small multiples: panels in a row; inches
+_RIM = 0.07  # inches
+_BAND = 0.25  # opacity of a range
 _SETTINGS: dict[Any, Any] = {
     "svg.hashsalt": "sba-benchmark",
     "svg.fonttype": "path",
@@ -50,6 +54,9 @@ _SETTINGS: dict[Any, Any] = {
     "grid.alpha": 0.3,
     "grid.linewidth": 0.6,
 }
+
+
+Curves = tuple[Floats, Floats]  # x, (point,), and y of every run, (run, point)
 
 
 class Style(NamedTuple):
@@ -101,39 +108,78 @@ def canvas(height: float) -> Iterator[Figure]:
         yield figure
 
 
-def draw(axes: Axes, runs: Sequence[tuple[Floats, Floats]], mean: tuple[Floats, Floats], look: Style) -> None:
-    """Draw one arm: a faint line (x and y, both (point,)) for each run, and a strong one for their mean."""
-    for x, y in runs:  # below the means of all arms
-        axes.plot(x, y, color=look.color, alpha=FAINT, linewidth=0.8, clip_on=False, zorder=1.9)
-    every = max(1, len(mean[0]) // 10)
-    axes.plot(*mean, **look.line, marker=look.marker, markersize=6, markevery=every, clip_on=False)
+@contextmanager
+def multiples(treatment: str, arms: Sequence[str], title: str, below: str) -> Iterator[tuple[Figure, dict[str, Axes]]]:
+    """Give a figure with a panel for each arm but the treatment, arm -> axes, and a legend of `looks`.
+
+    Panels have the same ticks and must be given the same limits. Without another arm the treatment has the panel.
+    """
+    named = [arm for arm in arms if arm != treatment] or [treatment]
+    columns = min(len(named), _COLUMNS)
+    width = (WIDTH - _LEFT - columns * _GAP) / columns
+    height = min(0.75 * width, _HIGHEST)
+    rows = [named[start : start + columns] for start in range(0, len(named), columns)]
+    above = [ROW * (1 + max(wrap(arm).count("\n") for arm in row)) + _RIM for row in rows]  # the names of a row
+    head, foot = 2 * ROW + _RIM, 2 * ROW + 2 * _RIM
+    whole = head + sum(above) + len(rows) * height + foot
+    with canvas(whole) as figure:
+        panels: dict[str, Axes] = {}
+        bottom = whole - head
+        for row, names in zip(rows, above, strict=True):
+            bottom -= names + height
+            for column, arm in enumerate(row):
+                left = _LEFT + column * (width + _GAP)
+                axes = figure.add_axes((left / WIDTH, bottom / whole, width / WIDTH, height / whole))
+                axes.set_title(wrap(arm), loc="left", pad=4, linespacing=1.0)
+                axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+                axes.grid(axis="y")
+                lowest = len(panels) + columns >= len(named)  # of its column
+                axes.tick_params(labelleft=column == 0, labelbottom=lowest)
+                panels[arm] = axes
+        figure.text(_RIM / WIDTH, 1 - 0.05 / whole, title, va="top")
+        figure.text(1 - _RIM / WIDTH, _RIM / whole, below, ha="right", va="bottom")
+        other = "the arm named above" if named != [treatment] else treatment
+        _legend(figure, looks(treatment, other), 1 - (0.05 + 1.5 * ROW) / whole)
+        yield figure, panels
+
+
+def looks(treatment: str, arm: str) -> dict[str, dict[str, Any]]:
+    """Return the lines of a panel, arm -> properties: the treatment wide, the panel's arm thin and on top of it."""
+    wide, thin = {"color": COLOURS[0], "linewidth": 3.0}, {"color": COLOURS[1], "linewidth": 1.5}
+    return {treatment: wide} if arm == treatment else {treatment: wide, arm: thin}
+
+
+def _legend(figure: Figure, lines: dict[str, dict[str, Any]], height: float) -> None:
+    """Write names with samples of their lines in one row, at `height` as a share of the figure."""
+    x = _RIM
+    for name, look in lines.items():
+        figure.add_artist(Line2D([x / WIDTH, (x + 0.3) / WIDTH], [height, height], **look))
+        text = figure.text((x + 0.38) / WIDTH, height, name, va="center_baseline", color=look["color"])
+        x += 0.38 + text.get_window_extent().width / figure.dpi + 0.25
+
+
+def draw_range(axes: Axes, x: Floats, y: Floats, look: dict[str, Any]) -> None:
+    """Draw the mean over runs as a line and their range as a band; x is (point,), y is (run, point)."""
+    if len(y) > 1:
+        axes.fill_between(x, y.min(axis=0), y.max(axis=0), color=look["color"], alpha=_BAND, linewidth=0)
+    axes.plot(x, y.mean(axis=0), **look)
 
 
 def label_ends(axes: Axes, arms: Sequence[str], ends: dict[str, tuple[float, float]]) -> None:
     """Label each arm to the right of the axes, with a leader from its point in `ends`, in data units."""
     ordered = sorted(ends, key=lambda arm: (ends[arm][1], -arms.index(arm)))
     low, high = axes.get_ylim()
-    rows = spread([(ends[arm][1] - low) / (high - low) for arm in ordered], heights(axes, ordered))
-    for arm, row in zip(ordered, rows, strict=True):
-        lead = {"arrowstyle": "-", "linewidth": 0.8, "alpha": 0.5, "color": style(arms.index(arm)).color}
-        axes.annotate("", ends[arm], (1.06, row), "data", "axes fraction", lead, annotation_clip=False)
-    label(axes, arms, ordered, rows)
-
-
-def label(axes: Axes, arms: Sequence[str], ordered: Sequence[str], rows: Floats) -> None:
-    """Write the arms' names to the right of the axes at heights `rows`, each with a sample of its line."""
+    inches = axes.bbox.height / axes.figure.dpi
+    heights = [ROW * (1 + wrap(arm).count("\n")) / inches for arm in ordered]
+    rows = spread([(ends[arm][1] - low) / (high - low) for arm in ordered], heights)
     for arm, row in zip(ordered, rows, strict=True):
         look = style(arms.index(arm))
+        lead = {"arrowstyle": "-", "linewidth": 0.8, "alpha": 0.5, "color": look.color}
+        axes.annotate("", ends[arm], (1.06, row), "data", "axes fraction", lead, annotation_clip=False)
         place: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False}
         axes.plot([1.06, 1.18], [row, row], **look.line, **place)
         axes.plot([1.12], [row], marker=look.marker, markersize=6, color=look.color, **place)
         axes.text(1.2, row, wrap(arm), color=look.color, va="center", linespacing=1.1, transform=axes.transAxes)
-
-
-def heights(axes: Axes, names: Sequence[str]) -> list[float]:
-    """Return the labels' heights as shares of the axes' height."""
-    inches = axes.bbox.height / axes.figure.dpi
-    return [ROW * (1 + wrap(name).count("\n")) / inches for name in names]
 
 
 def wrap(arm: str, letters: int = 13) -> str:

@@ -83,7 +83,7 @@ def test_runs_that_the_costly_checks_are_limited_to_are_counted() -> None:
         if record["seed"] == 0:
             record["checks"] = planted.costly_checks(0)
     (said,) = setup(load_study("planted", records), "Costly")
-    assert said == "Costly sanity checks: only of seeds 0, 1, so far of 2 runs."
+    assert said == "Costly sanity checks: at seeds 0, 1 only; made on 2 runs so far."
 
 
 def test_the_old_normalisation_is_said_where_it_was_used() -> None:
@@ -144,7 +144,7 @@ ABLATION = load_study("cifar10_jpeg_cpu_ablation", planted_site.chosen())
 
 HELD_OUT = "on held-out training images of the same data set"
 CONFIRMS = "Confirmatory: nothing was chosen on these images. The settings of `sba` were"
-COPIES = "Those are lossy copies of these photographs: the trainings are new, the pictures are not."
+COPIES = "The images there are lossy copies of these photographs: the trainings are new, the photographs are not."
 LIKEWISE = "CIFAR-10 saved as JPEG, and frozen; learning rate, weight decay and crops likewise."
 
 

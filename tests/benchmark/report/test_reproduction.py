@@ -9,7 +9,7 @@ from attacked_records import COUNTS
 
 from benchmark.analysis.study import load_study
 from benchmark.records.rows import CROSSCHECK, read_rows
-from benchmark.report.reproduction import commands, commits
+from benchmark.report.reproduction import commands, commits, environment_alike, environment_table
 
 
 def test_trials_come_before_the_study_and_attacks_after_it(tmp_path: Path) -> None:
@@ -34,3 +34,14 @@ def test_every_run_is_listed_at_its_commit() -> None:
         "new": {"mixup": [0, 1, 2, 3, 4], "sba": [2, 3, 4], "standard": [2, 3, 4]},
         "old": {"sba": [0, 1], "standard": [0, 1]},
     }
+
+
+def test_what_all_runs_share_is_named_once_and_the_table_has_the_rest() -> None:
+    records = planted.study(COUNTS)
+    for record in records:
+        record["environment"] = {"date": f"2026-01-0{record['seed'] + 1}", "torch": "2.0", "threads": "1"}
+    records[0]["environment"]["threads"] = "2"
+    records[0]["environment"]["processes"] = "4"
+    study = load_study("planted", records)
+    assert environment_alike([study]) == {"torch": "2.0"}
+    assert dict(environment_table([study]).rows[1:]) == {"threads": "1, 2", "processes": "-, 4"}

@@ -157,7 +157,7 @@ def test_the_direction_is_named_where_lower_is_better() -> None:
 
 
 def test_reasons_for_no_judgement() -> None:
-    assert reason_text(Reason("interim", number=2), "sba") == "interim: 2 runs named in the preset still to come"
+    assert reason_text(Reason("interim", number=2), "sba") == "2 runs still to come"
     assert reason_text(Reason("diverged", number=1), "sba") == "1 run of `sba` diverged"
     assert reason_text(Reason("unnamed", ("mixup", "images")), "sba") == (
         "the study did not name `mixup` and `images` beforehand"
@@ -172,7 +172,7 @@ def test_a_study_in_a_few_words() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "margin", "text"),
     [
-        (-0.45, -0.10, 0.5, "narrowly: its interval is inside the margin, equivalence p =\N{NO-BREAK SPACE}.0524"),
+        (-0.45, -0.10, 0.5, "narrowly: inside the margin, but not shown equivalent (p =\N{NO-BREAK SPACE}.0524)"),
         (-0.55, -0.10, 0.5, ""),
         (-0.45, -0.10, None, ""),
     ],

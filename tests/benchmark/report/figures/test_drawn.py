@@ -6,7 +6,10 @@ import numpy as np
 import planted
 import pytest
 from drawn import drawn, faint, lines, planted_study, points, strong, study_of, texts
+from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 
 from benchmark.analysis.study import Study
@@ -25,88 +28,111 @@ def study() -> Study:
     return planted_study(COUNTS, CURVES)
 
 
+def panels(figure: Figure) -> dict[str, Axes]:
+    """The panels by the arm that each is named after."""
+    return {axes.get_title(loc="left").replace("\n", ""): axes for axes in figure.axes}
+
+
+def mean_of(axes: Axes, look: int) -> Line2D:
+    """The mean of the treatment (0) or of the panel's arm (1)."""
+    (line,) = (line for line in lines(axes, look) if line.get_marker() != "x")
+    return line
+
+
+def band_of(axes: Axes, look: int) -> list[tuple[float, float, float]]:
+    """The band of the treatment or of the panel's arm: x, its lowest and its highest y."""
+    (band,) = (b for b in axes.collections if to_hex(b.get_facecolor()[0]) == style(look).color)  # type: ignore[index]
+    vertices = band.get_paths()[0].vertices
+    edges: dict[float, list[float]] = {}
+    for x, y in np.asarray(vertices):
+        edges.setdefault(float(x), []).append(float(y))
+    return [(x, min(y), max(y)) for x, y in sorted(edges.items())]
+
+
 class TestAccuracy:
-    def test_every_run_is_faint_and_the_mean_strong_at_every_epoch(self) -> None:
-        (axes,) = drawn(accuracy_figure, study()).axes
-        for index, (arm, counts) in enumerate(COUNTS.items()):
-            records = [planted.record(arm, seed, correct) for seed, correct in enumerate(counts)]
-            curves = np.array([[100 * epoch["accuracy"] for epoch in record["epochs"]] for record in records])
-            assert np.array([line.get_xdata() for line in faint(axes, index)]) == pytest.approx(
-                np.tile([1, 2, 3, 4], (len(counts), 1))
-            )
-            assert np.array([line.get_ydata() for line in faint(axes, index)]) == pytest.approx(curves)
-            assert np.array(strong(axes, index).get_data()) == pytest.approx(
-                np.array([[1, 2, 3, 4], curves.mean(axis=0)])
-            )
+    def test_each_panel_has_mean_and_range_of_its_arm_and_of_the_treatment_at_every_epoch(self) -> None:
+        found = panels(drawn(accuracy_figure, study()))
+        assert list(found) == ["standard", "mixup"]
+        for arm, axes in found.items():
+            for look, name in enumerate(("sba", arm)):
+                records = [planted.record(name, seed, correct) for seed, correct in enumerate(COUNTS[name])]
+                curves = np.array([[100 * epoch["accuracy"] for epoch in record["epochs"]] for record in records])
+                assert np.array(mean_of(axes, look).get_data()) == pytest.approx(
+                    np.array([[1, 2, 3, 4], curves.mean(axis=0)])
+                )
+                ends = zip([1, 2, 3, 4], curves.min(axis=0), curves.max(axis=0), strict=True)
+                assert band_of(axes, look) == [pytest.approx(end) for end in ends]
+
+    def test_all_panels_have_the_same_frame_and_it_begins_after_a_fifth_of_the_training(self) -> None:
+        records = planted.study({"sba": [870], "standard": [858], "mixup": [864]})
+        for i, record in enumerate(records):
+            curve = [0.2, 0.3, 0.6 + 0.1 * i, *[0.9] * 7]
+            record["epochs"] = [{**record["epochs"][0], "epoch": at, "accuracy": a} for at, a in enumerate(curve, 1)]
+        frames = [axes.get_ylim() for axes in drawn(accuracy_figure, study_of(records, seeds=[0])).axes]
+        assert frames == [pytest.approx((60, 90))] * 2
 
     def test_in_compute_mode_a_line_ends_where_the_training_did_and_so_does_the_mean(self) -> None:
-        counts = {"sba": [870, 872], "standard": [858, 861]}
-        records = planted.study(counts)
+        records = planted.study({"sba": [870, 872], "standard": [858, 861]})
         for record, kept in zip(records, (3, 2), strict=False):  # of sba: 2.25 and 1.5 epochs of 39 batches
             record["epochs"] = record["epochs"][:kept]
             record["epochs"][-1]["images"] = (10 if kept == 3 else 20) * 128
-        shown = drawn(accuracy_figure, study_of(records, seeds=[0, 1], against=["standard"]))
+        (axes,) = drawn(accuracy_figure, study_of(records, seeds=[0, 1], against=["standard"])).axes
         ends = [2 + 10 / 39, 1 + 20 / 39]
-        assert [line.get_xdata()[-1] for line in faint(shown.axes[0], 0)] == pytest.approx(ends)  # type: ignore[index]
         last = [100 * records[i]["epochs"][-1]["accuracy"] for i in (0, 1)]
         first = np.mean([100 * records[i]["epochs"][0]["accuracy"] for i in (0, 1)])
         expected = [(1, first), (np.mean(ends), np.mean(last))]
-        assert points(strong(shown.axes[0], 0)) == [pytest.approx(point) for point in expected]
-        assert points(strong(shown.axes[0], 1))[-1][0] == 4
-
-    def test_each_name_leads_to_its_lines_end(self) -> None:
-        (axes,) = drawn(accuracy_figure, study()).axes
-        notes = [text for text in axes.texts if isinstance(text, Annotation)]
-        leads = {to_hex(note.arrow_patch.get_edgecolor()): note.xy for note in notes if note.arrow_patch}
-        ends = {style(index).color: points(strong(axes, index))[-1] for index in range(len(COUNTS))}
-        assert leads == {colour: pytest.approx(end) for colour, end in ends.items()}
+        assert points(mean_of(axes, 0)) == [pytest.approx(point) for point in expected]
+        assert points(mean_of(axes, 1))[-1][0] == 4
 
     def test_a_diverged_run_is_a_cross_at_its_last_epoch_and_in_no_mean(self) -> None:
         records = [*planted.study(COUNTS), planted.diverged("mixup", 2)]
-        (axes,) = drawn(accuracy_figure, study_of(records, seeds=[0, 1, 2])).axes
-        crosses = [line for line in axes.lines if line.get_marker() == "x"]
-        assert [points(cross) for cross in crosses] == [[(1, 0)]]
-        assert to_hex(crosses[0].get_color()) == style(2).color
-        assert crosses[0].get_transform() == axes.get_xaxis_transform()  # 0 is the height of the axis
-        assert len(faint(axes, 2)) == 2
+        found = panels(drawn(accuracy_figure, study_of(records, seeds=[0, 1, 2])))
+        crosses = {arm: [line for line in axes.lines if line.get_marker() == "x"] for arm, axes in found.items()}
+        assert {arm: [points(cross) for cross in of] for arm, of in crosses.items()} == {
+            "standard": [],
+            "mixup": [[(1, 0)]],
+        }
+        [cross] = crosses["mixup"]
+        assert to_hex(cross.get_color()) == style(1).color
+        assert cross.get_transform() == found["mixup"].get_xaxis_transform()  # 0 is the height of the axis
+        assert points(mean_of(found["mixup"], 1))[-1] == (4, pytest.approx(np.mean([86.4, 87.1])))
 
     def test_the_positive_control_is_left_out(self) -> None:
         records = planted.study({**COUNTS, "adversarial": [500, 510]})
         shown = drawn(accuracy_figure, study_of(records, seeds=[0, 1, 2], positive_control="adversarial"))
-        assert not lines(shown.axes[0], 3)
-        assert "adversarial" not in {text.get_text() for text in texts(shown)}
+        assert list(panels(shown)) == ["standard", "mixup"]
+        assert shown.axes[0].get_ylim() == drawn(accuracy_figure, study()).axes[0].get_ylim()
 
-    def test_the_treatment_lies_on_top_and_single_runs_below_all_means(self) -> None:
-        (axes,) = drawn(accuracy_figure, study()).axes
-        means = sorted(range(3), key=lambda index: axes.lines.index(strong(axes, index)))
-        assert means == [2, 1, 0]
-        below = max(line.get_zorder() for index in range(3) for line in faint(axes, index))
-        assert below < min(strong(axes, index).get_zorder() for index in range(3))
+    def test_the_treatment_is_wide_and_below_the_arm_and_the_legend_names_both(self) -> None:
+        shown = drawn(accuracy_figure, study())
+        for axes in shown.axes:
+            treatment, arm = mean_of(axes, 0), mean_of(axes, 1)
+            assert axes.lines.index(treatment) < axes.lines.index(arm)
+            assert treatment.get_linewidth() > arm.get_linewidth()
+        colours = {text.get_text(): to_hex(text.get_color()) for text in shown.texts}
+        assert colours["sba"] == style(0).color
+        assert colours["the arm named above"] == style(1).color
 
 
 class TestRobustness:
-    def test_every_run_is_faint_and_the_mean_strong_at_every_eps(self) -> None:
-        (axes,) = drawn(robustness_figure, study()).axes
-        for index, curves in enumerate(CURVES.values()):
-            shares = np.array(curves) * 100 / planted.ATTACKED
-            assert np.array([line.get_ydata() for line in faint(axes, index)]) == pytest.approx(shares)
-            assert np.array(strong(axes, index).get_data()) == pytest.approx(
-                np.array([(0, *planted.EPS), shares.mean(axis=0)])
-            )
+    def test_each_panel_has_mean_and_range_of_its_arm_and_of_the_treatment_at_every_eps(self) -> None:
+        found = panels(drawn(robustness_figure, study()))
+        assert list(found) == ["standard", "mixup"]
+        for arm, axes in found.items():
+            for look, name in enumerate(("sba", arm)):
+                shares = np.array(CURVES[name]) * 100 / planted.ATTACKED
+                eps = (0, *planted.EPS)
+                assert np.array(mean_of(axes, look).get_data()) == pytest.approx(np.array([eps, shares.mean(axis=0)]))
+                ends = zip(eps, shares.min(axis=0), shares.max(axis=0), strict=True)
+                assert band_of(axes, look) == [pytest.approx(end) for end in ends]
+        assert {axes.get_ylim() for axes in found.values()} == {(0, 81)}
 
     def test_a_run_that_was_not_attacked_is_in_no_curve(self) -> None:
         records = planted.study({"sba": [870, 874], "standard": [858, 861]}, CURVES)
         records[1]["robustness"] = None
         (axes,) = drawn(robustness_figure, study_of(records, seeds=[0, 1], against=["standard"])).axes
-        assert len(faint(axes, 0)) == 1
-        assert np.array(strong(axes, 0).get_ydata()) == pytest.approx(np.array(CURVES["sba"][0]) / 2)
-
-    def test_names_stand_in_the_order_of_the_areas(self) -> None:
-        (axes,) = drawn(robustness_figure, study()).axes
-        eps = np.array([0, *planted.EPS])
-        areas = {arm: float(np.trapezoid(np.mean(rows, axis=0), eps)) for arm, rows in CURVES.items()}
-        names = sorted(axes.texts, key=lambda text: -text.get_position()[1])
-        assert [text.get_text() for text in names] == sorted(areas, key=lambda arm: -areas[arm])
+        assert np.array(mean_of(axes, 0).get_ydata()) == pytest.approx(np.array(CURVES["sba"][0]) / 2)
+        assert len(axes.collections) == 1  # one run has no range
 
 
 class TestCost:
@@ -126,6 +152,13 @@ class TestCost:
             assert [point for point in points(marks) if np.isfinite(point).all()] == [pytest.approx(r) for r in runs]
             assert points(strong(axes, index)) == [pytest.approx(tuple(np.mean(runs, axis=0)))]
         assert axes.get_xlabel() == "relative training FLOPs"
+
+    def test_each_name_leads_to_its_arms_mean(self) -> None:
+        (axes,) = drawn(cost_figure, self.cost({"sba": [130] * 3, "standard": [100] * 3, "mixup": [200] * 2})).axes
+        notes = [text for text in axes.texts if isinstance(text, Annotation)]
+        leads = {to_hex(note.arrow_patch.get_edgecolor()): note.xy for note in notes if note.arrow_patch}
+        means = {style(index).color: points(strong(axes, index))[0] for index in range(len(COUNTS))}
+        assert leads == {colour: pytest.approx(mean) for colour, mean in means.items()}
 
     def test_the_positive_control_is_left_out_and_the_frame_does_not_hold_it(self) -> None:
         shown = drawn(cost_figure, self.cost({"adversarial": [9 * 10**12] * 2}, "adversarial"))
@@ -148,8 +181,9 @@ class TestCost:
 
 def test_the_svg_holds_the_curves_to_a_hundredth_of_a_point() -> None:
     figure = drawn(accuracy_figure, study())
-    (axes,) = figure.axes
-    mean = axes.transData.transform(points(strong(axes, 1))) * 72 / figure.dpi
+    figure.draw_without_rendering()  # limits are set when it is drawn
+    axes = panels(figure)["standard"]
+    mean = axes.transData.transform(points(mean_of(axes, 1))) * 72 / figure.dpi
     mean[:, 1] = 72 * figure.get_figheight() - mean[:, 1]  # SVG counts from the top
     paths = re.findall(r' d="([^"]*)"', accuracy_figure(study()))
     assert not re.search(r"\.\d\d\d", "".join(paths))
