@@ -41,7 +41,8 @@ def virtual_activations(activation: Tensor, seed: int, settings: "SBA", processe
         processes: the processes that share the batch.
 
     Returns:
-        (copies * N, ...) virtual activations, copy by copy, in the activation's dtype and memory format.
+        (copies * N, ...) virtual activations, copy by copy, in the activation's dtype and memory format. In float16,
+        those that the noise moves beyond the largest finite value are that value.
     """
     generator = torch.Generator(activation.device).manual_seed(seed)  # for all that is drawn once for each sample
     copies, jitter = settings.copies, settings.noise_jitter
@@ -54,7 +55,10 @@ def virtual_activations(activation: Tensor, seed: int, settings: "SBA", processe
     eps = _normal(batch, copies, seed + 1, processes)
     if settings.noise_kind == "uniform_ball":
         eps = _into_ball(eps, _uniform(batch, copies, generator, processes))
-    return torch.addcmul(batch, eps, scale.to(batch.dtype))
+    largest = torch.finfo(batch.dtype).max
+    virtual = torch.addcmul(batch, eps, scale.clamp(max=largest).to(batch.dtype))
+    # An infinite value would stay in BatchNorm's running statistics, also where a GradScaler skips the step.
+    return virtual.clamp(-largest, largest) if batch.dtype == torch.float16 else virtual
 
 
 def distances(activation: Tensor, virtual: Tensor, processes: Processes = ALONE) -> Tensor:

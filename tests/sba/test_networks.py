@@ -85,6 +85,27 @@ def test_bfloat16_autocast_gives_nearly_the_same_loss_in_float32(settings: dict[
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.parameters())
 
 
+@pytest.mark.parametrize("settings", [{}, {"noise": 4.0, "noise_kind": "uniform_ball"}, {"noise_unit": "channel_std"}])
+def test_under_float16_autocast_noise_beyond_the_largest_value_stays_finite(settings: dict[str, Any]) -> None:
+    """Otherwise BatchNorm's running statistics would be nan from then on, though a GradScaler skips the step."""
+    model, (x, y) = network(norm=True), batch(64)
+    first: Any = model[0]
+    with torch.autocast("cpu", torch.float16), torch.no_grad():
+        first.bias.zero_()
+        x = x.sign() * 6e4 / first.weight.abs().sum(1).max()  # many activations of 60,000
+        assert bool(model(x).isfinite().all())
+    sba, scaler = make(layers=("0",), **settings), torch.amp.GradScaler("cpu", init_scale=1.0)
+    optimizer, before = torch.optim.SGD(model.parameters(), lr=0.1), first.weight.clone()
+    with torch.autocast("cpu", torch.float16):
+        step = sba(model, x, y, generator=generator())
+    scaler.scale(step.loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    assert bool(step.loss.isfinite())
+    assert all(bool(values.isfinite().all()) for values in model.state_dict().values())
+    assert not torch.equal(first.weight, before)
+
+
 def test_gradients_accumulate_over_two_half_steps() -> None:
     (x, y), model = batch(8), network()
     half = (slice(4), slice(4, 8))
