@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import io
+import pickle
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from benchmark.runtime.user_code import own_words
 from benchmark.settings.methods import methods
 from benchmark.settings.plan import Run
 from benchmark.settings.preset import Recipe
+from benchmark.training.checkpoint import fill, snapshot
 from benchmark.training.compile import compiles
 from benchmark.training.loop import train_step
 from benchmark.training.state import State, start
@@ -61,6 +64,7 @@ def refuse_early(runs: Sequence[Run], data: Data, device: torch.device) -> None:
         with isolated_generators():
             draws = _try_network(run, state, images, data.classes)
             _try_method(run, state, images, labels, draws)
+            _try_checkpoint(run, state)
 
 
 def _try_network(run: Run, state: State, images: Tensor, classes: int) -> bool:
@@ -95,6 +99,27 @@ def _try_method(run: Run, state: State, images: Tensor, labels: Tensor, network_
             f"{method} draws from torch's global generator, so that a resumed run would be another. Draw from the "
             "generator that it is given: torch.randn(..., generator=generator)."
         )
+
+
+def _try_checkpoint(run: Run, state: State) -> None:
+    """Save the state and load it again, as a checkpoint, which holds tensors and plain values alone.
+
+    Raises:
+        UsageError: the network or the method keeps something else, or cannot load what it saved.
+    """
+    who = f"the state of network {run.preset.model.name!r} or method {run.preset.arms[run.arm].method!r}"
+    file = io.BytesIO()
+    with own_words(UsageError, f"arm {run.arm}: {who} cannot be saved in a checkpoint and loaded"):
+        torch.save(snapshot(state), file)
+        file.seek(0)
+        try:
+            values = torch.load(file, weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise UsageError(
+                f"arm {run.arm}: {who} has something else than tensors and plain values, so that no checkpoint could "
+                "be loaded: leave arrays and numbers of NumPy and objects of own classes out of its state_dict."
+            ) from error
+        fill(state, values)
 
 
 def _global_generators(device: torch.device) -> Tensor:

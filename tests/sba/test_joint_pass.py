@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from sba_cases import batch, generator, gradients, image_network, images, make, network, traces
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import CheckpointError, checkpoint
 
 from benchmark.runtime.torchvision import ensure_importable
 from sba import SBA
@@ -206,6 +206,15 @@ def test_a_layer_outside_the_checkpointed_segments_or_the_last_of_one_has_the_sa
 def test_a_pass_that_the_backward_pass_would_repeat_without_hooks_is_refused(layer: str, mode: str, name: str) -> None:
     with pytest.raises(ValueError, match=rf"^{name} is within torch.utils.checkpoint with use_reentrant=True"):
         make(layers=(layer,), batchnorm=mode)(Segmented(True), *batch(), generator=generator())
+
+
+@pytest.mark.parametrize(("layer", "mode"), [("segment.0", "joint"), ("segment.1", "joint"), ("stem", "originals")])
+def test_a_layer_within_a_segment_that_is_not_reentrant_has_no_gradient_rather_than_a_wrong_one(
+    layer: str, mode: str
+) -> None:
+    step = make(layers=(layer,), batchnorm=mode)(Segmented(False), *batch(), generator=generator())
+    with pytest.raises(CheckpointError, match=r"saved during recomputation|different metadata"):
+        step.loss.backward()
 
 
 class BrokenError(Exception):

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from few_attacks import NO_CHECKS
+from saying import Say
 from torch import nn
 
 from benchmark.cli import main
@@ -113,6 +114,41 @@ def test_a_method_that_does_not_keep_its_contract_is_refused_before_training(
     assert "Traceback" not in said
     for part in ("arm mine", "mine", *parts):
         assert part in said
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """A method with a state between steps: a number of NumPy."""
+
+    def __call__(self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor, **_: Any) -> Step:
+        logits = model(images).float()
+        return Step(F.cross_entropy(logits, labels), logits)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"mean": np.float64(0.5)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        raise ValueError(f"{state} is not mine")
+
+
+class Changing(Keeping):
+    def state_dict(self) -> dict[str, Any]:
+        return {"mean": 0.5}
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize(
+    ("method", "told"), [("Keeping", "something else than tensors and plain values"), ("Changing", "is not mine")]
+)
+def test_a_method_whose_state_no_checkpoint_could_restore_is_refused_before_training(
+    method: str, told: str, say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(one_run, "execute_run", None)  # to call it is an error
+    monkeypatch.setitem(METHODS, "mine", Row(f"{__name__}:{method}", "x"))
+    Path("mine.toml").write_text(PRESET, encoding="utf-8")
+    said = say("run", "mine.toml", "--arms", "mine", *NO_CHECKS)
+    assert said.code == 2
+    assert said.has("arm mine: the state of network 'small' or method 'mine'", told)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
