@@ -181,7 +181,7 @@ SANITY_CHECKS = {
         1,
         f"{_HERE}:state",
         "modes, weights, buffers and the global generator are the same after a forward pass",
-        "any is not",
+        "any of them is not",
     ),
     "logits": SanityCheck(
         2,
@@ -223,7 +223,7 @@ SANITY_CHECKS = {
     "logit scale": SanityCheck(
         7,
         f"{_HERE}:logit_scale",
-        "PGD finds as much as with the logits times 0.1 or 10; if not, its loss is saturated",
+        "PGD is as strong as on the logits times 0.1 or 10; if it is weaker, its loss is saturated",
         "accuracy lower by more than {hidden:.1%} of the images with other logits",
         {"hidden": 0.1},
         "images",

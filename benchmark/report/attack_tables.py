@@ -42,14 +42,19 @@ def _median_text(eps: Floats, curves: Floats) -> str:
 
 
 def attack_table(study: Study) -> Table:
-    """Return joint accuracy after each attack at the named eps, in attack order, and two signs of masking."""
+    """Return joint accuracy after each attack at the named eps, in attack order, and two signs of masked gradients.
+
+    Arms without an attacked run are left out, here and in `checks_table`.
+    """
     found = {arm: _attacked(study, arm) for arm in study.arms}
     eps = float(study.analysis["eps"])
     first = next((run for runs in found.values() for run in runs), None)
     names = [f"{a['attack']} ({a['steps']})" for a in attacks_at(first, "Linf", eps)] if first else []
     rows = []
     for arm, runs in found.items():
-        left = np.array([_after_attacks(run, eps) for run in runs]).reshape(len(runs), len(names) + 1)
+        if not runs:
+            continue
+        left = np.array([_after_attacks(run, eps) for run in runs])  # (run, attack)
         zeros, margins = (np.array([run[key] for run in runs]) for key in ("zero_gradient_share", "median_margin"))
         cells = [*(mean_text(column, 1) for column in left.T), mean_text(100 * zeros, 1), mean_text(margins)]
         rows.append([code(arm), *cells])
@@ -114,6 +119,8 @@ def checks_table(study: Study) -> Table:
     rows = []
     for arm in study.arms:
         runs = [record for record in study.done(arm) if record["robustness"]]
+        if not runs:
+            continue
         cells = [_figure_text(runs, name, column) for name, column in check_columns()]
         flagged = sum(bool(run["flags"]) for run in runs)
         rows.append([code(arm), f"{sum(map(checked, runs))}/{len(runs)}", f"{flagged}/{len(runs)}", *cells])

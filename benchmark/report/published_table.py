@@ -23,14 +23,13 @@ _COLUMNS: dict[str, Callable[[Figure], Any]] = {  # header -> value; None where 
     "network": lambda figure: published().networks[figure.network],
     "method": lambda figure: ", ".join([code(figure.method), *settings_list(figure.settings)]),
     "augmentation": lambda figure: figure.augmentation,
+    "published, %": lambda figure: _published_text(figure),
     "epochs": lambda figure: figure.protocol.epochs,
     "batch": lambda figure: figure.protocol.batch_size,
     "weight decay": lambda figure: figure.protocol.weight_decay,
     "padding": lambda figure: figure.protocol.padding,
     "reported": lambda figure: figure.protocol.reported,
-    "runs": lambda figure: figure.protocol.runs,
-    "note": lambda figure: figure.protocol.note,
-    "published, %": lambda figure: _published_text(figure),
+    "note": lambda figure: _note(figure),
 }
 _OURS, _DIFFERS = "ours, %", "ours differs also in"
 _WORDS = ("data set", "source", "network", "method", "augmentation", "reported", "note", _OURS, _DIFFERS)
@@ -96,12 +95,22 @@ def _cells(figure: Figure) -> list[str]:
 
 
 def _published_text(figure: Figure) -> str:
-    """Format a figure as accuracy in %, with its spread, its error if published so, and its attack."""
+    """Format a figure as accuracy in %, with its spread, and its error if published so."""
     spread = "" if figure.spread is None else f" ± {figure.spread:g}"
     if figure.quantity == "error":
         return f"{fixed(100 - figure.value)}{spread} (error {fixed(figure.value)})"
-    attack = f" under {figure.attack.name} at Linf {figure.attack.eps:g}/255" if figure.attack else ""
-    return f"{fixed(figure.value)}{spread}{attack}"
+    return f"{fixed(figure.value)}{spread}"
+
+
+def _note(figure: Figure) -> str | None:
+    """Return a figure's attack, number of runs and note, those that it has."""
+    attack, protocol = figure.attack, figure.protocol
+    known = [
+        f"under {attack.name} at Linf {attack.eps:g}/255" if attack else None,
+        f"{protocol.runs} runs" if protocol.runs else None,
+        protocol.note,
+    ]
+    return ", ".join(filter(None, known)) or None
 
 
 def _ours_text(row: Row) -> str:

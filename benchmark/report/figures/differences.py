@@ -143,7 +143,7 @@ def _title(study: Study, endpoint: Endpoint, with_unit: bool) -> str:
 
 def _draw_panel(axes: Axes, drawn: Sequence[tuple[float, Row | None]], margin: float) -> None:
     """Draw rows, each at its height, with the margin of equivalence around 0."""
-    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
     axes.grid(axis="x")
     if margin:
         axes.axvspan(-margin, margin, color=INK, alpha=0.2, linewidth=0)

@@ -203,5 +203,5 @@ def test_of_several_closest_studies_each_row_names_its_own() -> None:
 def test_a_data_set_without_a_study_has_no_column_of_ours() -> None:
     found = section("ImageNet", records())
     assert (found.compared, found.closest, found.shared) == (False, (), ())
-    assert found.table.headers[-1] == "published, %"
+    assert found.table.headers[-1] == "reported"
     assert "padding" not in found.table.headers  # its sources give none
