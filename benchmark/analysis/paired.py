@@ -50,7 +50,6 @@ class Comparison:
     control: float
     difference: float
     wins: int
-    losses: int
     sd: float | None
     low: float | None
     high: float | None
@@ -223,7 +222,6 @@ def compare(treatment: Floats, control: Floats, margin: float | None, family: in
         treatment=float(treatment.mean()),
         control=float(control.mean()),
         wins=int((difference > 0).sum()),
-        losses=int((difference < 0).sum()),
         **t._asdict(),
         exact=exact_p(treatment, control),
         floor=exact_floor(len(difference)),

@@ -35,7 +35,6 @@ class Trend(NamedTuple):
     """
 
     arm: str
-    endpoint: Endpoint
     seeds: tuple[int, ...]
     gains: tuple[Gain, ...]
     slopes: Floats
@@ -108,5 +107,5 @@ def trends(group: Sequence[Study], endpoint: Endpoint) -> list[Trend]:
         slopes = np.polyfit(doublings, np.array([of.each for of in gains]), 1)[0]  # (seed,)
         zeros = np.zeros_like(slopes)
         slope, exact = paired_t(slopes, zeros), exact_p(slopes, zeros)
-        found.append(Trend(arm, endpoint, tuple(seeds), gains, slopes, slope, exact))
+        found.append(Trend(arm, tuple(seeds), gains, slopes, slope, exact))
     return found

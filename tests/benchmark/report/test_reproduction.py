@@ -44,4 +44,4 @@ def test_what_all_runs_share_is_named_once_and_the_table_has_the_rest() -> None:
     records[0]["environment"]["processes"] = "4"
     study = load_study("planted", records)
     assert environment_alike([study]) == {"torch": "2.0"}
-    assert dict(environment_table([study]).rows[1:]) == {"threads": "1, 2", "processes": "-, 4"}
+    assert environment_table([study]).rows[1:] == [["threads", "1, 2"], ["processes", "-, 4"]]

@@ -7,7 +7,7 @@ import planted
 import pytest
 from drawn import drawn, faint, lines, planted_study, points, strong, study_of, texts
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
+from matplotlib.colors import same_color, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
@@ -41,7 +41,7 @@ def mean_of(axes: Axes, look: int) -> Line2D:
 
 def band_of(axes: Axes, look: int) -> list[tuple[float, float, float]]:
     """The band of the treatment or of the panel's arm: x, its lowest and its highest y."""
-    (band,) = (b for b in axes.collections if to_hex(b.get_facecolor()[0]) == style(look).color)  # type: ignore[index]
+    (band,) = (b for b in axes.collections if same_color(tuple(b.get_facecolor()[0])[:3], style(look).color))  # type: ignore[arg-type]
     vertices = band.get_paths()[0].vertices
     edges: dict[float, list[float]] = {}
     for x, y in np.asarray(vertices):
@@ -95,7 +95,7 @@ class TestAccuracy:
         [cross] = crosses["mixup"]
         assert to_hex(cross.get_color()) == style(1).color
         assert cross.get_transform() == found["mixup"].get_xaxis_transform()  # 0 is the height of the axis
-        assert points(mean_of(found["mixup"], 1))[-1] == (4, pytest.approx(np.mean([86.4, 87.1])))
+        assert points(mean_of(found["mixup"], 1))[-1] == pytest.approx((4, np.mean([86.4, 87.1])))
 
     def test_the_positive_control_is_left_out(self) -> None:
         records = planted.study({**COUNTS, "adversarial": [500, 510]})
