@@ -175,8 +175,9 @@ def refuse_other_depth(results: Path, depths: Iterable[int] = (0, 1)) -> None:
     Raises:
         UsageError: at depth 1, for example, it is the folder of a preset; the message has the right folder.
     """
-    found = (path for depth in depths for path in results.glob(f"{'[!.]*/' * depth}seed-*.json"))
-    if (record := next(found, None)) and not studies_in(results):
+    files = (path for depth in depths for path in results.glob(f"{'[!.]*/' * depth}seed-*.json"))
+    record = next((path for path in files if RECORD_NAME.fullmatch(path.name)), None)  # no journal of an evaluation
+    if record and not studies_in(results):
         above = record.resolve().parents
         raise UsageError(
             f"{results} holds records of the preset {above[1].name}, but not in <preset>/<arm>/; give the folder that "

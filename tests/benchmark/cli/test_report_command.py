@@ -10,7 +10,7 @@ from tiny_study import ARMS, TINY, Study, path_of
 
 from benchmark.cli import main
 from benchmark.records.schema import Record
-from benchmark.records.store import write_record
+from benchmark.records.store import refuse_other_depth, write_record
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +73,13 @@ def test_a_folder_above_or_below_the_records_is_refused_and_the_right_one_named(
         assert main([command, "smoke", *TINY, "--results", folder]) == 2
         assert f"{message}presets: --results {named}\n" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in report.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize("name", ["smoke/erm/seed-0-0123456789abcdef.evaluation.json", "notes.json"])
+def test_a_folder_with_other_files_than_records_is_none_of_a_preset(name: str) -> None:
+    path = Path("folder") / name
+    path.parent.mkdir(parents=True)
+    path.write_text("{}", encoding="utf-8")
+    for folder in (path.parents[1], path.parent):
+        refuse_other_depth(folder, depths=(0, 1, 3, 4))
