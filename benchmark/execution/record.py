@@ -9,7 +9,7 @@ from benchmark.data.load import Data, to_float
 from benchmark.evaluation.evaluate import Evaluated, evaluated_split
 from benchmark.evaluation.external_models import unwrapped
 from benchmark.networks.build import count_parameters, device_of, eval_mode, weights_hash
-from benchmark.networks.flops import forward_flops, training_flops
+from benchmark.networks.flops import forward_flops, training_flops_behind
 from benchmark.records.consistency import flags_of
 from benchmark.records.schema import SCHEMA, Cost, DataInfo, EpochAccuracy, ModelInfo, Record
 from benchmark.runtime.environment import describe_environment
@@ -126,14 +126,12 @@ def _one_image(data: Data, model: nn.Module) -> Tensor:
 
 def training_cost(state: State, data: Data, device: torch.device) -> Cost:
     """Return the cost of the training so far; FLOPs are counted once per layer and multiplied by the samples."""
-    image = _one_image(data, state.model)
-    flops = state.images * training_flops(state.model, image)
-    flops += sum(n * training_flops(state.model, image, layer) for layer, n in state.virtual.items())
+    flops = training_flops_behind(state.model, _one_image(data, state.model), [None, *state.virtual])
     return Cost(
         train_seconds=round(sum(epoch["seconds"] for epoch in state.epochs), 3),
         attack_seconds=0.0,
         train_gradients=state.images + sum(state.virtual.values()),
-        train_flops=flops,
+        train_flops=state.images * flops[None] + sum(n * flops[layer] for layer, n in state.virtual.items()),
         attack_gradients=0,
         peak_memory_bytes=peak_memory(device),
     )

@@ -1,5 +1,7 @@
 """The FLOPs of training on a sample that joins the batch at the input or behind a layer."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -16,28 +18,41 @@ def forward_flops(model: nn.Module, image: Tensor) -> int:
 
 
 def training_flops(model: nn.Module, image: Tensor, layer: str | None = None) -> int:
-    """Return the FLOPs of training on one more sample: forward and backward.
-
-    Counted by torch.utils.flop_counter as the difference between a batch of two and a batch of one, where the
-    second sample joins at the input (layer None or "input") or, as a virtual sample does, behind `layer`.
+    """Return the FLOPs of training on one more sample: forward and backward, as `training_flops_behind`.
 
     Args:
         model: in training mode or not; its gradients are cleared, its BatchNorm statistics left alone.
         image: (1, C, H, W) float image in [0, 1].
-        layer: name of a module, as in `model.named_modules()`.
+        layer: where the sample joins the batch.
+    """
+    return training_flops_behind(model, image, [layer])[layer]
+
+
+def training_flops_behind(model: nn.Module, image: Tensor, layers: Iterable[str | None]) -> dict[str | None, int]:
+    """Return layer -> FLOPs of training on one more sample, forward and backward, that joins the batch there.
+
+    Counted by torch.utils.flop_counter as the difference between a batch of two and a batch of one, where the
+    second sample joins at the input (layer None or "input") or, as a virtual sample does, behind the layer.
+
+    Args:
+        model: in training mode or not; its gradients are cleared, its BatchNorm statistics left alone.
+        image: (1, C, H, W) float image in [0, 1].
+        layers: names of modules, as in `model.named_modules()`; None or "input" for the input.
     """
     with eval_mode(model):  # the same FLOPs, and running statistics stay as they are
-        single, double = (
-            _count(model, image, None),
-            _count(model, image, layer) if layer not in (None, INPUT) else _count(model, torch.cat([image] * 2), None),
-        )
+        single, twice = _count(model, image, None), torch.cat([image] * 2)
+        found = {
+            layer: _count(model, twice, None) if layer in (None, INPUT) else _count(model, image, layer)
+            for layer in layers
+        }
     model.zero_grad(set_to_none=True)
-    return double - single
+    return {layer: double - single for layer, double in found.items()}
 
 
 def share_of_flops(model: nn.Module, image: Tensor, layer: str | None) -> float:
     """Return the FLOPs of training on a sample that joins behind `layer`, as a share of those from the input."""
-    return training_flops(model, image, layer) / training_flops(model, image)
+    flops = training_flops_behind(model, image, [layer, None])
+    return flops[layer] / flops[None]
 
 
 def _count(model: nn.Module, images: Tensor, layer: str | None) -> int:

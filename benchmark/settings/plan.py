@@ -1,6 +1,7 @@
 """The plan: which runs a preset asks for, each with its identity."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -131,7 +132,7 @@ def make_method(preset_name: str, arm_name: str, arm: Arm) -> Any:
         if required and name not in arm.settings:
             raise UsageError(f"{where}.{name}: method {arm.method!r} needs this setting.")
     try:
-        made = TypeAdapter(kind).validate_json(json.dumps(arm.settings), strict=True)
+        made = _adapter(kind).validate_json(json.dumps(arm.settings), strict=True)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         key = ".".join((where, *([dotted(problem["loc"])] if problem["loc"] else [])))
@@ -145,6 +146,12 @@ def make_method(preset_name: str, arm_name: str, arm: Arm) -> Any:
     except (TypeError, ValueError) as error:
         raise UsageError(f"{method}: its settings must be finite numbers, texts, lists or tables: {error}.") from error
     return made
+
+
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return the validator of a method's settings, built once: that takes longer than a hundred validations."""
+    return TypeAdapter(kind)
 
 
 def _settings(preset: Preset, arm: Arm, method: Any) -> dict[str, Any]:
