@@ -1,5 +1,6 @@
 """Shared by the tests of attacks: networks that compute the same on every processor, images, short attacks."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -34,11 +35,14 @@ every_attack = pytest.mark.parametrize(("name", "norm"), EVERY, ids=[f"{name}-{n
 class InDouble(Around):
     """A network that computes in double precision: rounding that depends on processor, threads or batch vanishes."""
 
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(copy.deepcopy(model).double())
+
+    def _apply(self, *_arguments: Any) -> "InDouble":  # of float() and to(): it stays as it is
+        return self
+
     def forward(self, images: Tensor) -> Tensor:
-        state = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
-        doubles = {name: value.double() if value.is_floating_point() else value for name, value in state.items()}
-        logits: Tensor = torch.func.functional_call(self.model, doubles, (images.double(),))
-        return logits.float()
+        return super().forward(images.double()).float()
 
 
 def trained_digits(seed: int) -> nn.Module:
