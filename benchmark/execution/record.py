@@ -9,7 +9,7 @@ from benchmark.data.load import Data, to_float
 from benchmark.evaluation.evaluate import Evaluated, evaluated_split
 from benchmark.evaluation.external_models import unwrapped
 from benchmark.networks.build import count_parameters, device_of, eval_mode, weights_hash
-from benchmark.networks.flops import forward_flops, training_flops_behind
+from benchmark.networks.flops import forward_flops
 from benchmark.records.consistency import flags_of
 from benchmark.records.schema import SCHEMA, Cost, DataInfo, EpochAccuracy, ModelInfo, Record
 from benchmark.runtime.environment import describe_environment
@@ -18,6 +18,7 @@ from benchmark.settings.plan import NUMERICS, Run, shared_settings
 from benchmark.settings.preset import Preset
 from benchmark.training.compile import compiles
 from benchmark.training.loop import order_hash
+from benchmark.training.schedule import flops_behind
 from benchmark.training.state import State
 
 
@@ -126,7 +127,7 @@ def _one_image(data: Data, model: nn.Module) -> Tensor:
 
 def training_cost(state: State, data: Data, device: torch.device) -> Cost:
     """Return the cost of the training so far; FLOPs are counted once per layer and multiplied by the samples."""
-    flops = training_flops_behind(state.model, _one_image(data, state.model), [None, *state.virtual])
+    flops = flops_behind(state, _one_image(data, state.model), [None, *state.virtual])
     return Cost(
         train_seconds=round(sum(epoch["seconds"] for epoch in state.epochs), 3),
         attack_seconds=0.0,

@@ -17,18 +17,7 @@ def forward_flops(model: nn.Module, image: Tensor) -> int:
     return int(counter.get_total_flops())
 
 
-def training_flops(model: nn.Module, image: Tensor, layer: str | None = None) -> int:
-    """Return the FLOPs of training on one more sample: forward and backward, as `training_flops_behind`.
-
-    Args:
-        model: in training mode or not; its gradients are cleared, its BatchNorm statistics left alone.
-        image: (1, C, H, W) float image in [0, 1].
-        layer: where the sample joins the batch.
-    """
-    return training_flops_behind(model, image, [layer])[layer]
-
-
-def training_flops_behind(model: nn.Module, image: Tensor, layers: Iterable[str | None]) -> dict[str | None, int]:
+def training_flops(model: nn.Module, image: Tensor, layers: Iterable[str | None] = (None,)) -> dict[str | None, int]:
     """Return layer -> FLOPs of training on one more sample, forward and backward, that joins the batch there.
 
     Counted by torch.utils.flop_counter as the difference between a batch of two and a batch of one, where the
@@ -51,7 +40,7 @@ def training_flops_behind(model: nn.Module, image: Tensor, layers: Iterable[str 
 
 def share_of_flops(model: nn.Module, image: Tensor, layer: str | None) -> float:
     """Return the FLOPs of training on a sample that joins behind `layer`, as a share of those from the input."""
-    flops = training_flops_behind(model, image, [layer, None])
+    flops = training_flops(model, image, [layer, None])
     return flops[layer] / flops[None]
 
 

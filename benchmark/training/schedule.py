@@ -1,8 +1,9 @@
 """The schedule of a training: its length, and the learning rate at every step."""
 
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+
+from torch import Tensor
 
 from benchmark.data.images import Images
 from benchmark.data.load import to_float
@@ -45,13 +46,20 @@ def budget(run: Run, state: State, train: Images) -> Budget:
     if not run.preset.compute:
         return Budget(run.epochs * steps_per_epoch, 1, lambda state: state.images // batch)
     image = to_float(train.pick([0], next(state.model.parameters()).device).images)
-    plain = batch * training_flops(state.model, image)
-    behind = functools.cache(lambda layer: training_flops(state.model, image, layer))
+    plain = batch * flops_behind(state, image, [None])[None]
 
     def spent(state: State) -> int:
-        return state.images // batch * plain + sum(n * behind(layer) for layer, n in state.virtual.items())
+        flops = flops_behind(state, image, state.virtual)
+        return state.images // batch * plain + sum(n * flops[layer] for layer, n in state.virtual.items())
 
     return Budget(run.preset.recipe.epochs * steps_per_epoch * plain, plain, spent)
+
+
+def flops_behind(state: State, image: Tensor, layers: Iterable[str | None]) -> dict[str | None, int]:
+    """Return `training_flops` of at least these layers, each counted once in a training; image: (1, C, H, W)."""
+    if missing := [layer for layer in layers if layer not in state.flops]:
+        state.flops |= training_flops(state.model, image, missing)
+    return state.flops
 
 
 def learning_rate(recipe: Recipe, share: float) -> float:

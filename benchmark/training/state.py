@@ -58,6 +58,7 @@ class State:
         virtual: number of virtual samples so far, for each layer behind which they joined the batch.
         position: in the epoch in progress; None between epochs.
         skipped: damaged image file -> what is wrong with it, of those replaced so far; the data set's own dictionary.
+        flops: layer -> FLOPs of training on a sample that joins behind it, of those counted so far; in no checkpoint.
     """
 
     model: nn.Module
@@ -72,6 +73,7 @@ class State:
     virtual: dict[str, int] = field(default_factory=dict)
     position: Position | None = None
     skipped: dict[str, str] = field(default_factory=dict)
+    flops: dict[str | None, int] = field(default_factory=dict)
 
     @property
     def epoch_in_progress(self) -> Position:

@@ -10,7 +10,7 @@ from saying import PROJECT
 from benchmark.cli.options import parser
 from benchmark.networks.build import Normalize
 from benchmark.networks.catalogue import NETWORKS
-from benchmark.networks.flops import forward_flops, training_flops_behind
+from benchmark.networks.flops import forward_flops, training_flops
 from benchmark.settings.load import load_preset
 from benchmark.settings.names import look_up
 from benchmark.speed.estimates import attack_samples
@@ -32,7 +32,7 @@ def test_the_counted_figures_are_those_of_the_preset() -> None:
     with torch.device("meta"):  # counting needs shapes alone
         image = torch.rand(1, 3, 224, 224)
         model = look_up(preset.model.name, NETWORKS)(Normalize(torch.zeros(3), torch.ones(3)), 1000, image)
-    whole, *behind = training_flops_behind(model, image, [None, *sba["layers"]]).values()
+    whole, *behind = training_flops(model, image, [None, *sba["layers"]]).values()
     assert whole == pytest.approx(F, rel=0.005)
     assert forward_flops(model.eval(), image) == pytest.approx(FORWARD, rel=0.005)
     assert 1 + sba.get("p", 0.5) * sum(behind) / len(behind) / whole == pytest.approx(C, abs=0.005)

@@ -9,7 +9,7 @@ from saying import Say
 from tiny_study import read
 
 from benchmark.networks.build import build_model
-from benchmark.networks.flops import training_flops_behind
+from benchmark.networks.flops import training_flops
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.load import load_preset, preset_names
 from benchmark.settings.plan import make_plan
@@ -116,7 +116,7 @@ def test_equal_compute_is_the_flops_of_the_default_to_half_an_epoch(name: str) -
     images = torch.randint(256, (8, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     model = build_model(preset.model.name, images, 10, 0).to("meta")  # counting needs shapes alone
     image = torch.rand(1, 3, 32, 32, device="meta")
-    whole, *behind = training_flops_behind(model, image, [None, *preset.arms["sba"].settings["layers"]]).values()
+    whole, *behind = training_flops(model, image, [None, *preset.arms["sba"].settings["layers"]]).values()
     spent = preset.ablation.epochs * (1 + 0.5 * sum(behind) / len(behind) / whole)
     assert preset.ablation.equal_compute_epochs == pytest.approx(spent, abs=0.51)
 

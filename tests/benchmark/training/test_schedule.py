@@ -19,6 +19,7 @@ from benchmark.settings.load import load_preset
 from benchmark.settings.plan import Run, make_plan
 from benchmark.settings.preset import Recipe
 from benchmark.settings.variants import at_equal_compute
+from benchmark.training import schedule
 from benchmark.training.loop import order_hash, train_epoch
 from benchmark.training.schedule import learning_rate
 
@@ -71,9 +72,20 @@ def test_no_arm_spends_more_than_plain_training_but_for_its_last_step(
     allowed, ours = (training_cost(s, digits, CPU)["train_flops"] for s in (plain, state))
     image = to_float(pixels_of(digits.train)[:1])
     batch = run.preset.recipe.batch_size
-    step = batch * (training_flops(state.model, image) * 2)  # an augmented step costs at most twice a plain one
+    step = batch * (training_flops(state.model, image)[None] * 2)  # an augmented step costs at most twice a plain one
     assert allowed - step < ours < allowed + step
     assert (state.images < plain.images) == (arm == "sba")
+
+
+def test_the_flops_of_a_layer_are_counted_once_in_a_training(
+    make_run: MakeRun, digits: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = Mock(side_effect=training_flops)
+    monkeypatch.setattr(schedule, "training_flops", count)
+    state = whole(at_compute(make_run("sba", 0, "recipe.epochs=3")), digits)
+    training_cost(state, digits, CPU)
+    counted = [layer for call in count.call_args_list for layer in call.args[2]]
+    assert len(counted) == len({*counted}) == len({None, *state.virtual}) > 2
 
 
 def test_an_arm_that_costs_twice_as_much_trains_half_as_long_at_the_whole_schedule(
