@@ -282,6 +282,12 @@ class Dimension(Settings):
             yield "min", low, f"must be above 0 where scaling is log, and at least {1 / MAX_NUMBER:g}"
 
 
+RECIPE_BOUNDS: dict[str, TypeAdapter[float]] = {
+    "learning_rate": TypeAdapter(Positive),
+    "weight_decay": TypeAdapter(NotNegative),
+}
+
+
 class SharedSpace(Settings):
     """The dimensions that are searched for every arm."""
 
@@ -289,8 +295,8 @@ class SharedSpace(Settings):
     weight_decay: Dimension
 
     def _contradictions(self) -> Iterator[Contradiction]:
-        for name, kind in (("learning_rate", Positive), ("weight_decay", NotNegative)):
-            dimension, allowed = getattr(self, name), TypeAdapter(kind)
+        for name, allowed in RECIPE_BOUNDS.items():
+            dimension = getattr(self, name)
             ends = {"min": dimension.min, "max": dimension.max, "feasible_points": dimension.feasible_points}
             for key, values in ends.items():
                 for value in values if isinstance(values, tuple) else [] if values is None else [values]:

@@ -84,7 +84,8 @@ def test_a_foreign_network_is_evaluated_in_float32_whatever_the_presets_precisio
     say: Say, fresh: Path, digits: Data
 ) -> None:
     """Its logits are about 100, where bfloat16 has steps of 0.5."""
-    said = evaluate("logits_about_100", say, "--set=recipe.precision=bfloat16", "--output=found.json")
+    few = ('--set=evaluation.attacks=[{name="fgsm", steps=1}]', "--set=evaluation.images=8")
+    said = evaluate("logits_about_100", say, "--set=recipe.precision=bfloat16", "--output=found.json", *few)
     assert said.code == 0, said.error
     found = read(fresh / "found.json")
     recipes = {kind: load_preset("smoke", (f"recipe.precision={kind}",)).recipe for kind in ("float32", "bfloat16")}
