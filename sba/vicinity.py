@@ -55,10 +55,11 @@ def virtual_activations(activation: Tensor, seed: int, settings: "SBA", processe
     eps = _normal(batch, copies, seed + 1, processes)
     if settings.noise_kind == "uniform_ball":
         eps = _into_ball(eps, _uniform(batch, copies, generator, processes))
-    largest = torch.finfo(batch.dtype).max
-    virtual = torch.addcmul(batch, eps, scale.clamp(max=largest).to(batch.dtype))
+    if batch.dtype != torch.float16:
+        return torch.addcmul(batch, eps, scale.to(batch.dtype))
     # An infinite value would stay in BatchNorm's running statistics, also where a GradScaler skips the step.
-    return virtual.clamp(-largest, largest) if batch.dtype == torch.float16 else virtual
+    largest = torch.finfo(torch.float16).max
+    return torch.addcmul(batch, eps, scale.clamp(max=largest).half()).clamp(-largest, largest)
 
 
 def distances(activation: Tensor, virtual: Tensor, processes: Processes = ALONE) -> Tensor:
