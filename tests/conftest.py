@@ -57,6 +57,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden pages anew instead of comparing")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """For `-m slow`, read the few files that have slow tests alone; None leaves the choice to pytest."""
+    few = config.option.markexpr == "slow" and collection_path.suffix == ".py"
+    return True if few and "mark.slow" not in collection_path.read_text(encoding="utf-8") else None
+
+
 def pytest_collection_finish() -> None:
     """From now on look for garbage, but not among the millions of objects that imports have made."""
     gc.freeze()
