@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from benchmark.analysis.paired import MIN_PAIRS_TO_TEST, Comparison, Floats, Pai
 from benchmark.analysis.published import data_set
 from benchmark.analysis.study import Study
 
+_ROUNDING = Context(prec=400, rounding=ROUND_HALF_UP)  # more digits than a float has, as logits may be any finite ones
 _PREFIXES = ((15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k"))
 BREAK = "<br>"  # a line break within a cell
 TIE = "\N{NO-BREAK SPACE}"  # keeps a number with its unit in a narrow column
@@ -86,7 +87,7 @@ def fixed(value: float, digits: int = 2) -> str:
     All numbers of the pages are rounded here. The last bits of a float are dropped first: they depend on the order
     of the additions behind a mean, and would round one tie up in one table and down in another.
     """
-    rounded = Decimal(f"{value:.9f}").quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+    rounded = Decimal(f"{value:.9f}").quantize(Decimal(1).scaleb(-digits), context=_ROUNDING)
     return f"{rounded if rounded else abs(rounded):,}"
 
 

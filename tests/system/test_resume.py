@@ -52,9 +52,10 @@ def test_run_leaves_the_global_generators_of_torch_numpy_and_python_alone(study:
 @pytest.mark.usefixtures("fresh")
 def test_arms_and_seeds_select_runs(trained: list[tuple[str, int]]) -> None:
     few = ("--set=recipe.epochs=1", "--set=seeds=[0, 1, 2, 3]", '--set=evaluation.attacks=[{name="fgsm", steps=1}]')
-    assert run(*few, "--arms", "mixup", "--seeds", "0,2-3", "--results", "elsewhere") == 0
-    assert trained == [("mixup", seed) for seed in (0, 2, 3)]
-    assert set(Path().rglob("*.json")) == {path_of(*one, Path("elsewhere")) for one in trained}
+    assert run(*few, "--arms", "mixup,erm", "--seeds", "0,2-3", "--results", "elsewhere") == 0
+    expected = {(arm, seed) for arm in ("mixup", "erm") for seed in (0, 2, 3)}
+    assert set(trained) == expected
+    assert set(Path().rglob("*.json")) == {path_of(arm, seed, Path("elsewhere")) for arm, seed in expected}
 
 
 # Interruption

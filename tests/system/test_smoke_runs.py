@@ -14,19 +14,19 @@ SHORT = ("--arms", "erm", "--seeds", "0", *NO_CHECKS, "--set=analysis.eps=1.0")
 
 @pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize(
-    ("name", "arm", "network"),
+    ("name", "arm"),
     [
-        ("cifar10", "sba", "fast"),
-        ("cifar100", "erm", "small"),
-        ("cifar10_jpeg", "erm", "small"),
-        ("tiny_imagenet_100", "erm", "small"),
-        ("tiny_imagenet_100_memory", "erm", "small"),
+        ("cifar10", "sba"),
+        ("cifar100", "erm"),
+        ("cifar10_jpeg", "erm"),
+        ("tiny_imagenet_100", "erm"),
+        ("tiny_imagenet_100_memory", "erm"),
     ],
 )
 def test_synthetic_smoke_run_needs_no_data_and_says_so_in_its_report(
-    fresh: Path, name: str, arm: str, network: str, capsys: pytest.CaptureFixture[str]
+    fresh: Path, name: str, arm: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one = ("--arms", arm, "--seeds", "0", "--device", "cpu", f"--set=model.name={network}", *FLOAT32, *FEW_ATTACKS)
+    one = ("--arms", arm, "--seeds", "0", "--device", "cpu", *FLOAT32, *FEW_ATTACKS)
     assert main(["run", name, "--smoke", "--synthetic", *one, *FEW_IMAGES]) == 0
     assert f"{name}_cpu" in capsys.readouterr().out.splitlines()[0]
     (path,) = (fresh / "runs").rglob("seed-0.json")

@@ -11,6 +11,7 @@ from tiny_study import ARMS, TINY, Study, path_of
 from benchmark.cli import main
 from benchmark.records.schema import Record
 from benchmark.records.store import refuse_other_depth, write_record
+from benchmark.runtime.errors import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +84,7 @@ def test_a_folder_with_other_files_than_records_is_none_of_a_preset(name: str) -
     path.write_text("{}", encoding="utf-8")
     for folder in (path.parents[1], path.parent):
         refuse_other_depth(folder, depths=(0, 1, 3, 4))
+        (folder / "seed-0.json").touch()  # the name of a record beside it is enough
+        with pytest.raises(UsageError, match="holds records of the preset"):
+            refuse_other_depth(folder, depths=(0, 1, 3, 4))
+        (folder / "seed-0.json").unlink()

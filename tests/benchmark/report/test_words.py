@@ -58,7 +58,14 @@ def test_p_after_its_sign() -> None:
 
 @pytest.mark.parametrize(
     ("value", "digits", "text"),
-    [(39.85, 1, "39.9"), (39.849999, 1, "39.8"), (-39.85, 1, "-39.9"), (2.675, 2, "2.68"), (-0.04, 1, "0.0")],
+    [
+        (39.85, 1, "39.9"),
+        (39.849999, 1, "39.8"),
+        (-39.85, 1, "-39.9"),
+        (2.675, 2, "2.68"),
+        (-0.04, 1, "0.0"),
+        (2.0**100, 0, f"{2**100:,}"),
+    ],
 )
 def test_halves_are_rounded_away_from_zero(value: float, digits: int, text: str) -> None:
     assert fixed(value, digits) == text
