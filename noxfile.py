@@ -176,7 +176,7 @@ DAMAGES = [
 def faults(session: nox.Session) -> None:
     """Kill studies of digits at random moments, 200 times (-- --kills N), compare their records; then the damages."""
     install(session)
-    session.run("python", "tests/support/faults.py", *session.posargs, env={"PYTHONPATH": "."})
+    session.run("python", "-m", "processes.faults", *session.posargs, env={"PYTHONPATH": ".:tests/support"})
     session.run("pytest", "--verbose", *DAMAGES)
 
 

@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 import torch
-from archive_server import Server, pack, serving
-from attacked import trained_digits, written_digits
-from once import once
-from sanity_nets import judged
-from saying import Said, Say
-from tiny_study import ARMS, SEEDS, Study, path_of, random_states, read, run, work_in
+from networks.attacked import trained_digits, written_digits
+from networks.sanity_nets import judged
+from processes.archive_server import Server, pack, serving
+from processes.once import once
+from studies.saying import Said, Say
+from studies.tiny_study import ARMS, SEEDS, Study, path_of, random_states, read, run, work_in
 from torch import nn
 
 from benchmark.cli import main

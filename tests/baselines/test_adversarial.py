@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from process_groups import in_process_group
-from sba_cases import colour_network as network
-from sba_cases import generator
+from networks.sba_cases import colour_network as network
+from networks.sba_cases import generator
+from processes.process_groups import in_process_group
 from torch import Tensor, nn
 
 from baselines.adversarial import Adversarial

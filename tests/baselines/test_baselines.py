@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from sba_cases import colour_network as network
-from sba_cases import generator
+from networks.sba_cases import colour_network as network
+from networks.sba_cases import generator
 from torch import Tensor, nn
 
 from baselines.adversarial import Adversarial

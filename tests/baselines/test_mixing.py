@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 import torch
 import torch.nn.functional as F
-from sba_cases import generator
+from networks.sba_cases import generator
 from torch import Tensor, nn
 
 from baselines.cutmix import CutMix

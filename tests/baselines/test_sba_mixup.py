@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from sba_cases import generator, image_network, images
+from networks.sba_cases import generator, image_network, images
 from torch import Tensor, nn
 
 from baselines.cutmix import CutMix

@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 import torch
-from saying import PROJECT
+from studies.saying import PROJECT
 
 from benchmark.cli.options import parser
 from benchmark.networks.build import Normalize

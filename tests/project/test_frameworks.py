@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from saying import PROJECT
+from studies.saying import PROJECT
 
 FOLDER = PROJECT / "docs" / "frameworks"
 RUNS = {

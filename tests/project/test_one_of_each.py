@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from saying import PROJECT, Say
-from tiny_study import read
+from studies.saying import PROJECT, Say
+from studies.tiny_study import read
 from torch import Tensor, nn
 
 from benchmark.analysis.endpoints import ENDPOINTS, Measure

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from sba_cases import batch, generator, make, network
+from networks.sba_cases import batch, generator, make, network
 from torch import Tensor, nn
 
 X, Y = batch()

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 import torch
-from sba_cases import generator, gradients, image_network, images, make
+from networks.sba_cases import generator, gradients, image_network, images, make
 from torch import Tensor, nn
 
 

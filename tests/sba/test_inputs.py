@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
-from sba_cases import batch, generator, gradients, make, network, traces
+from networks.sba_cases import batch, generator, gradients, make, network, traces
 from torch import Tensor, nn
 
 from sba import SBA

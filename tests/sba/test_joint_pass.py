@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from sba_cases import batch, generator, gradients, image_network, images, make, network, traces
+from networks.sba_cases import batch, generator, gradients, image_network, images, make, network, traces
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError, checkpoint
 

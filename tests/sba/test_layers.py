@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from process_groups import in_process_group
-from sba_cases import batch, generator, traces
+from networks.sba_cases import batch, generator, traces
+from processes.process_groups import in_process_group
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 

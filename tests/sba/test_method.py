@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from sba_cases import LAYER, batch, generator, gradients, look, make, network
+from networks.sba_cases import LAYER, batch, generator, gradients, look, make, network
 from torch import Tensor, nn
 
 from sba import Step

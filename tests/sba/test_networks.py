@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from sba_cases import batch, channels_last, generator, gradients, image_network, images, make, network, traces
+from networks.sba_cases import batch, channels_last, generator, gradients, image_network, images, make, network, traces
 from torch import nn
 
 from benchmark.runtime.torchvision import ensure_importable

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-import two_processes
-from process_groups import in_process_group
-from sba_cases import generator
+from networks.sba_cases import generator
+from processes import two_processes
+from processes.process_groups import in_process_group
+from processes.two_processes import network
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from two_processes import network
 
 from baselines.augment import crop_and_flip
 from benchmark.networks.sync_batchnorm import SyncBatchNorm, synchronised

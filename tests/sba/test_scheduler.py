@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from sba_cases import batch, generator, make, network
+from networks.sba_cases import batch, generator, make, network
 from torch import Tensor, nn
 
 from sba import SBA

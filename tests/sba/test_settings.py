@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sba_cases import batch, generator, make, network
+from networks.sba_cases import batch, generator, make, network
 
 from sba import SBA
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-import two_processes
-from once import once
+from processes import two_processes
+from processes.once import once
+from processes.two_processes import CASES, METHODS, NORMS, PAIRING, network
 from torch.multiprocessing.spawn import spawn
-from two_processes import CASES, METHODS, NORMS, PAIRING, network
 
 from sba.processes import ALONE
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from sba_cases import batch, channels_last, generator, image_network, images, look, make, network
+from networks.sba_cases import batch, channels_last, generator, image_network, images, look, make, network
 from scipy.stats import kstest
 from torch import Tensor, nn
 

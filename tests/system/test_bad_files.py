@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from saying import ONE_RUN, Say
-from tiny_study import TINY
+from studies.saying import ONE_RUN, Say
+from studies.tiny_study import TINY
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 ARM = 'extends = "smoke"\n[arms."../outside"]\nmethod = "erm"\naugmentation = "none"\n'

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tiny_study import BATCH, EPOCHS, TINY, path_of, read, run
+from studies.tiny_study import BATCH, EPOCHS, TINY, path_of, read, run
 
 from benchmark.cli import main
 

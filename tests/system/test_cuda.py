@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from attacked import EVERY, RADIUS, attack_of, attacked, attacked_set, jointly, left, suite
-from few_attacks import FEW_ATTACKS
-from method_cases import batch, generator, network
-from tiny_study import pixels_of, read, without_times
+from networks.attacked import EVERY, RADIUS, attack_of, attacked, attacked_set, jointly, left, suite
+from networks.few_attacks import FEW_ATTACKS
+from networks.method_cases import batch, generator, network
+from studies.tiny_study import pixels_of, read, without_times
 from torch import nn
 
 from baselines.augment import crop_and_flip

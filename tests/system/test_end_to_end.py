@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 import pytest
-from tiny_study import ARMS, ATTACKED, ATTACKS, EPOCHS, EPS, SEEDS, TEST_IMAGES, Study
+from studies.tiny_study import ARMS, ATTACKED, ATTACKS, EPOCHS, EPS, SEEDS, TEST_IMAGES, Study
 
 from benchmark.evaluation.external_models import load_weights
 from benchmark.evaluation.joint import suite

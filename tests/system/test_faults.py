@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from saying import PROJECT
-from tiny_study import ARMS
+from studies.saying import PROJECT
+from studies.tiny_study import ARMS
 
 pytestmark = pytest.mark.slow
 
@@ -17,9 +17,9 @@ KILLS = 5
 @pytest.mark.skipif(sys.platform != "linux", reason="it forks, and looks for workers as Linux lists them")
 def test_studies_killed_at_random_moments_leave_the_same_records() -> None:
     done = subprocess.run(
-        [sys.executable, "tests/support/faults.py", *f"--kills {KILLS} --pauses 1 --seeds 1 --draw 3".split()],
+        [sys.executable, "-m", "processes.faults", *f"--kills {KILLS} --pauses 1 --seeds 1 --draw 3".split()],
         cwd=PROJECT,
-        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        env=os.environ | {"PYTHONPATH": f"{PROJECT}{os.pathsep}{PROJECT / 'tests' / 'support'}"},
         capture_output=True,
         text=True,
         check=False,

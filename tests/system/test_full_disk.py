@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny_study import path_of, read, run
+from studies.tiny_study import path_of, read, run
 
 from benchmark.records.store import read_record
 

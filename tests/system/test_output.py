@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from saying import PROJECT
-from tiny_study import TINY, Study, path_of, read, without_times
+from studies.saying import PROJECT
+from studies.tiny_study import TINY, Study, path_of, read, without_times
 
 pytestmark = pytest.mark.slow
 ONE = (sys.executable, "-m", "benchmark", "run", "smoke", *TINY, "--arms", "erm", "--seeds", "0")

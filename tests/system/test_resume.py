@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import pytest
 import torch
-from tiny_study import BATCH, EPOCHS, Study, at_step, interrupt, path_of, read, run, without_times, work_in
+from studies.tiny_study import BATCH, EPOCHS, Study, at_step, interrupt, path_of, read, run, without_times, work_in
 
 from benchmark.execution import run as one_run
 from benchmark.training import loop as train

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from saying import PROJECT
-from tiny_study import TINY, path_of, read
+from studies.saying import PROJECT
+from studies.tiny_study import TINY, path_of, read
 
 SCRIPT = PROJECT / "docs" / "study.sbatch"
 BASH = shutil.which("bash")

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from photos import noise
-from tiny_study import TINY, at_step, interrupt, path_of, read, without_times
-from torchrun import torchrun
+from processes.torchrun import torchrun
+from studies.photos import noise
+from studies.tiny_study import TINY, at_step, interrupt, path_of, read, without_times
 
 from benchmark.cli import main
 from benchmark.data import load

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from few_attacks import NO_CHECKS
-from tiny_study import read
+from networks.few_attacks import NO_CHECKS
+from studies.tiny_study import read
 
 from benchmark.analysis.trials import read_trials
 from benchmark.cli import main

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from saying import ONE_RUN, Say
+from studies.saying import ONE_RUN, Say
 
 from benchmark.analysis import claims
 from benchmark.analysis.claims import OURS, load_claims

@@ -1,8 +1,8 @@
 """The treatment of a study against each named arm: paired seeds, families, what is missing; rows of an ablation."""
 
 import numpy as np
-import planted
 import pytest
+from records import planted
 from scipy import stats as scipy_stats
 
 from benchmark.analysis.comparisons import comparisons

@@ -3,9 +3,9 @@
 import re
 
 import numpy as np
-import planted
 import pytest
-from saying import PROJECT
+from records import planted
+from studies.saying import PROJECT
 
 from benchmark.analysis.endpoints import (
     ENDPOINTS,

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-import planted
 import pytest
+from records import planted
 from scipy import stats as scipy_stats
 
 from benchmark.analysis.exploratory import Decision, benjamini_hochberg, block_t, decide

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import planted
-import planted_site
 import pytest
+from pages import planted_site
+from records import planted
 from scipy import stats
 
 from benchmark.analysis.claims import load_claims

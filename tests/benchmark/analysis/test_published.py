@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from published_studies import ACCURACIES, ERRORS
+from records.published_studies import ACCURACIES, ERRORS
 
 from benchmark.analysis.published import FILE, load_published, published
 from benchmark.runtime.errors import UsageError

@@ -1,8 +1,8 @@
 """Every arm against itself: recomputed with SciPy, and nothing where there are too few seeds."""
 
 import numpy as np
-import planted
 import pytest
+from records import planted
 from scipy import stats
 
 from benchmark.analysis.comparisons import self_comparison

@@ -5,8 +5,8 @@ import re
 from typing import Any
 
 import numpy as np
-import planted
 import pytest
+from records import planted
 
 from benchmark.analysis.endpoints import ENDPOINTS, Measure
 from benchmark.analysis.study import load_study

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import planted
-import planted_site
 import pytest
+from pages import planted_site
+from records import planted
 from scipy import stats
 
 from benchmark.analysis.study import Study, load_study

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from saying import Say
-from tiny_study import ATTACKED, ATTACKS, TINY, read
+from studies.saying import Say
+from studies.tiny_study import ATTACKED, ATTACKS, TINY, read
 from torch import Tensor, nn
 
 from benchmark.evaluation import strong_attack

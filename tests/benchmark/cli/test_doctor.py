@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from saying import Say
+from studies.saying import Say
 
 from benchmark.cli import doctor
 from benchmark.data.catalogue import DATASETS

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from saying import Said, Say
-from tiny_study import TINY, change_weights, read
+from studies.saying import Said, Say
+from studies.tiny_study import TINY, change_weights, read
 from torch import nn
 
 from benchmark.records.outcomes import unpack_bits
 
 SMALL = ("--set=evaluation.images=24", "--set=evaluation.batch_size=24", "--set=evaluation.eps=[16.0]", *TINY[-1:])
 MODULES = {
-    "mine": "from foreign_networks import linear\ninstance = linear()",
+    "mine": "from networks.foreign_networks import linear\ninstance = linear()",
     "leaves": "import sys\nsys.exit()",
     "misspelt": "def network(:\n    pass",
     "cluttered": "raise RuntimeError('a long story\\n' * 1000)",

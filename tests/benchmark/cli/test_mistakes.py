@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from saying import ONE_RUN, TINY, Say, in_a_process
+from studies.saying import ONE_RUN, TINY, Say, in_a_process
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 EXCLUSIVE = [("--ablation", "--tuning"), ("--tuning", "--compute"), ("--compute", "--ablation")]

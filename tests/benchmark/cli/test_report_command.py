@@ -6,7 +6,7 @@ from typing import cast
 from xml.etree import ElementTree
 
 import pytest
-from tiny_study import ARMS, TINY, Study, path_of
+from studies.tiny_study import ARMS, TINY, Study, path_of
 
 from benchmark.cli import main
 from benchmark.records.schema import Record

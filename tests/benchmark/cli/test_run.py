@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import pytest
 import torch
-from saying import Say
-from tiny_study import run
+from studies.saying import Say
+from studies.tiny_study import run
 
 from benchmark.cli.options import parser
 from benchmark.cli.run import _conclude, planned

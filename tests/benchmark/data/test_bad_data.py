@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from saying import Say
+from studies.saying import Say
 
 from benchmark.data.synthetic import write_image_folder
 

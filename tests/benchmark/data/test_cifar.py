@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from saying import Say
-from tiny_study import pixels_of
+from studies.saying import Say
+from studies.tiny_study import pixels_of
 from torch import Tensor
 
 from benchmark.data import cifar as reader

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from photos import as_files, decoded, noise, write_photos
 from PIL import EpsImagePlugin, Image, ImageCms, ImageOps
+from studies.photos import as_files, decoded, noise, write_photos
 
 from benchmark.data.decode import FORMATS, UnreadableImageError, read_rgb
 from benchmark.data.streamed import Skipped

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from archive_server import DATA, Server, assert_refused, in_data, odd, pack
-from saying import Say
+from processes.archive_server import DATA, Server, assert_refused, in_data, odd, pack
+from studies.saying import Say
 
 from benchmark.data import cifar, download
 from benchmark.data.cifar import cifar10, cifar100

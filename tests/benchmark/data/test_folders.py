@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from photos import decoded
+from studies.photos import decoded
 
 from benchmark.data.catalogue import DATASETS, NAMED_FOLDER, Dataset
 from benchmark.data.folders import image_folder, list_folder

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from saying import ONE_RUN, TINY, Say
-from tiny_study import pixels_of
+from studies.saying import ONE_RUN, TINY, Say
+from studies.tiny_study import pixels_of
 from torch import Tensor
 
 from benchmark.data.catalogue import DATASETS, Dataset

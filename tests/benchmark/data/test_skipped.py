@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from photos import as_files, decoded, evaluation_batches, training_batches, write_photos
+from studies.photos import as_files, decoded, evaluation_batches, training_batches, write_photos
 from torch import Tensor
 
 from benchmark.data.streamed import Files, Skipped

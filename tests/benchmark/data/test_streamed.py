@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
-from photos import as_files, decoded, evaluation_batches, imagenet_sample, training_batches, write_photos
 from PIL import Image
-from tiny_study import random_states
+from studies.photos import as_files, decoded, evaluation_batches, imagenet_sample, training_batches, write_photos
+from studies.tiny_study import random_states
 from torch import Tensor
 
 from benchmark.data.seeds import image_seed, stream, stream_seed

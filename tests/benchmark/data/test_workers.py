@@ -17,7 +17,7 @@ from benchmark.data.workers import prepared
 # Workers are more than the cores of a small machine, and Python 3.12 warns of forks where threads are.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create", "ignore:This process .* multi-threaded")
 
-PROGRAM = Path(__file__).parents[2] / "support" / "slow_loading.py"
+PROGRAM = Path(__file__).parents[2] / "support" / "processes" / "slow_loading.py"
 
 
 class Seen(Dataset[tuple[int, int, list[int]]]):
@@ -58,7 +58,7 @@ def test_workers_end_with_the_iterator() -> None:
 def started(ending: str) -> tuple["subprocess.Popen[str]", list[int]]:
     """The program in a group of its own, and its workers."""
     environment = os.environ | {
-        "PYTHONPATH": str(PROGRAM.parents[2]),
+        "PYTHONPATH": str(PROGRAM.parents[3]),
         "OMP_NUM_THREADS": "1",
         "PYTHONWARNINGS": "ignore",
     }

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from around import Around
-from attacked import (
+from networks.around import Around
+from networks.attacked import (
     RADIUS,
     SCALE_FREE,
     attack_of,
@@ -23,8 +23,8 @@ from attacked import (
     made_of,
     suite,
 )
-from sanity_nets import case
-from tiny_study import pixels_of, random_states
+from networks.sanity_nets import case
+from studies.tiny_study import pixels_of, random_states
 from torch import Tensor, nn
 
 from benchmark.data.images import Split

@@ -1,7 +1,7 @@
 """The reference AutoAttack, whose parameters ours have; test_crosscheck.py compares the outcomes."""
 
 import pytest
-from attacked import RADIUS, attack_of, attacked_set, colours, made_of
+from networks.attacked import RADIUS, attack_of, attacked_set, colours, made_of
 
 from benchmark.evaluation.attacks import FrozenModel, Radius, predict
 from benchmark.evaluation.autoattack import autoattack

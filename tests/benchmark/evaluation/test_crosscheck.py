@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from saying import Say
-from tiny_study import change_weights, work_in
+from studies.saying import Say
+from studies.tiny_study import change_weights, work_in
 from torch import Tensor
 
 from benchmark.cli import main

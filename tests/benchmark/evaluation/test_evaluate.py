@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from around import Around
-from photos import as_files, write_photos
-from sanity_nets import FREE, no_surrogate, silent
-from tiny_study import pixels_of, random_states
+from networks.around import Around
+from networks.sanity_nets import FREE, no_surrogate, silent
+from studies.photos import as_files, write_photos
+from studies.tiny_study import pixels_of, random_states
 from torch import Tensor, nn
 
 from benchmark.data.images import Split

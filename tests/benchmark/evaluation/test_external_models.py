@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from foreign_networks import NETWORKS, After, Before, in_place, large_offset, plain, sequence
-from saying import Said, Say
-from tiny_study import read
+from networks.foreign_networks import NETWORKS, After, Before, in_place, large_offset, plain, sequence
+from studies.saying import Said, Say
+from studies.tiny_study import read
 from torch import Tensor, nn
 
 from benchmark.data.load import Data
@@ -38,7 +38,7 @@ def evaluate(name: str, say: Say, *more: str) -> Said:
     """Evaluate a foreign network by the command; warnings of its own code are its own."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        chosen = ("--preset", "smoke", "--device", "cpu", "--model", f"foreign_networks:{name}")
+        chosen = ("--preset", "smoke", "--device", "cpu", "--model", f"networks.foreign_networks:{name}")
         return say("evaluate", *chosen, *(f"--set={setting}" for setting in SETTINGS), *more)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from attacked import (
+from networks.attacked import (
     EVERY,
     IMAGES,
     SHARED_DRAWS,

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from around import Around
-from foreign_networks import After, Before, PlainList
-from sanity_nets import (
+from networks.around import Around
+from networks.foreign_networks import After, Before, PlainList
+from networks.sanity_nets import (
     IMAGES,
     NEAR,
     SUITE,
@@ -26,7 +26,7 @@ from sanity_nets import (
     evaluated_case,
     silent,
 )
-from tiny_study import random_states
+from studies.tiny_study import random_states
 from torch import Tensor, nn
 
 from benchmark.evaluation import sanity_checks as sanity

@@ -5,8 +5,8 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from studies.tiny_study import worker
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_study import worker
 
 from benchmark.cli import main
 from benchmark.data.load import Data

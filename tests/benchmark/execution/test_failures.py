@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from saying import Say
-from tiny_study import TINY, Study, path_of, read, run, without_times
+from studies.saying import Say
+from studies.tiny_study import TINY, Study, path_of, read, run, without_times
 
 from benchmark.execution import record as assemble
 from benchmark.execution import run as one_run

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import pytest
 import torch
-from tiny_study import attempt, worker
+from studies.tiny_study import attempt, worker
 
 from benchmark.data.load import Data
 from benchmark.execution import run as one_run

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_study import attempt, path_of, read, recorded, worker
+from studies.tiny_study import attempt, path_of, read, recorded, worker
 
 from benchmark.data.load import Data
 from benchmark.execution import lock as locks
@@ -60,17 +60,29 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of who waits for a lock, here and in filelock."""
     found = Clock()
-    for module in (locks, "filelock._soft"):
-        monkeypatch.setattr(f"{module if isinstance(module, str) else module.__name__}.time", found)
+    monkeypatch.setattr(locks, "time", found)
+    replace_in_filelock(monkeypatch, "time", found, "filelock._soft")
     return found
+
+
+def replace_in_filelock(monkeypatch: pytest.MonkeyPatch, name: str, value: object, package: str = "filelock") -> None:
+    """Replace what filelock's modules call by a name, in whichever of them: they differ between its versions."""
+    using = [module for path, module in sys.modules.items() if f"{path}.".startswith(f"{package}.")]
+    using = [module for module in using if name in vars(module)]
+    assert using
+    for module in using:
+        monkeypatch.setattr(module, name, value)
+
+
+def refuse_exchanges(monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_in_filelock(monkeypatch, "exchange_names", lambda *_: False)
 
 
 @pytest.fixture(params=["exchange", "no exchange"])
 def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """A file system as here, and one that cannot exchange two names, as NFS, SMB and many of FUSE."""
     if request.param == "no exchange":
-        monkeypatch.setattr("filelock._soft.exchange_names", lambda *_: False)
-        monkeypatch.setattr("filelock._util.exchange_names", lambda *_: False)
+        refuse_exchanges(monkeypatch)
     return str(request.param)
 
 
@@ -181,7 +193,7 @@ def test_a_faster_worker_keeps_its_lock_when_a_slower_one_moves_it_aside(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the look at a dead holder's lock and its removal, another worker has taken it over."""
-    monkeypatch.setattr("filelock._soft.exchange_names", lambda *_: False)
+    refuse_exchanges(monkeypatch)
     left_by_a_dead_holder(path)
     fast, slow = RunLock(path), RunLock(path)
     judged = slow.lease.owner
@@ -319,7 +331,7 @@ def test_a_pause_between_the_look_at_the_lock_and_the_rename_is_a_lost_lock(
 
 def test_two_threads_that_take_over_at_once_do_not_both_hold_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an exchange of names; whoever believes to hold the lock is asked before each write."""
-    monkeypatch.setattr("filelock._soft.exchange_names", lambda *_: False)
+    refuse_exchanges(monkeypatch)
     for _ in range(20):
         left_by_a_dead_holder(path)
         assert claimed_at_once(path, 2).count(True) <= 1

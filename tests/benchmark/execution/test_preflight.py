@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from few_attacks import NO_CHECKS
-from saying import Say
+from networks.few_attacks import NO_CHECKS
+from studies.saying import Say
 from torch import nn
 
 from benchmark.cli import main

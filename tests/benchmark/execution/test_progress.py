@@ -5,7 +5,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
-from saying import Terminal
+from studies.saying import Terminal
 
 from benchmark.execution import progress
 from benchmark.execution.progress import Attacking, Progress, evaluation_bar

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from saying import Say
-from tiny_study import path_of, read, recorded, run
+from studies.saying import Say
+from studies.tiny_study import path_of, read, recorded, run
 
 from benchmark.execution import run as one_run
 from benchmark.execution.lock import RunLock

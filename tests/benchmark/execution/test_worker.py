@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from around import Around
-from few_attacks import NO_CHECKS
-from tiny_study import recorded, worker
+from networks.around import Around
+from networks.few_attacks import NO_CHECKS
+from studies.tiny_study import recorded, worker
 from torch import Tensor, nn
 
 from benchmark.cli import main

@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import planted
 import pytest
-import record_fuzz
-from record_fuzz import Case, fuzz
-from saying import Say
+from records import planted, record_fuzz
+from records.record_fuzz import Case, fuzz
+from studies.saying import Say
 
 from benchmark.records.store import read_study, record_path, studies_in
 

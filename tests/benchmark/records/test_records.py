@@ -6,10 +6,10 @@ import random
 from pathlib import Path
 
 import numpy as np
-import planted
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from records import planted
 
 from benchmark.records.outcomes import pack_bits, unpack_bits
 from benchmark.records.store import (

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import planted_site
 import pytest
+from pages import planted_site
 
 from benchmark.analysis.trials import FILE, read_trials
 from benchmark.records.rows import AUTOATTACK, CROSSCHECK, RowsFile, add_rows, read_rows

@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import planted
 import pytest
-from attacked_records import COUNTS, rows
+from records import planted
+from records.attacked_records import COUNTS, rows
 
 from benchmark.analysis.study import Study, load_study
 from benchmark.records.schema import Record

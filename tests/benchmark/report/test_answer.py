@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-import planted
-import planted_site
-from attacked_records import rows
+from pages import planted_site
+from records import planted
+from records.attacked_records import rows
 
 from benchmark.analysis.judgements import findings
 from benchmark.analysis.study import Study, load_study

@@ -2,11 +2,11 @@
 
 from statistics import fmean, stdev
 
-import planted
-import planted_site
 import torch
-from attacked_records import COUNTS, FIRM, SLOW, STEEP, area, attacked_curves, l2_attacked, points, rows
-from planted import costly_checks
+from pages import planted_site
+from records import planted
+from records.attacked_records import COUNTS, FIRM, SLOW, STEEP, area, attacked_curves, l2_attacked, points, rows
+from records.planted import costly_checks
 from torch import nn
 
 from benchmark.analysis.study import Study, load_study

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
-import planted
-import planted_site
 import pytest
+from pages import planted_site
+from records import planted
 
 from benchmark.report.build import BEGIN, END, check_report, render, same_figure, write_report
 from benchmark.runtime.errors import UsageError

@@ -1,8 +1,8 @@
 """Tables of convergence and cost."""
 
 import numpy as np
-import planted
-from attacked_records import rows
+from records import planted
+from records.attacked_records import rows
 
 from benchmark.analysis.endpoints import images_to
 from benchmark.analysis.study import load_study

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import planted
-import planted_site
 import pytest
-from attacked_records import rows
+from pages import planted_site
+from records import planted
+from records.attacked_records import rows
 
 from benchmark.analysis.exploratory import decide
 from benchmark.analysis.study import Study, load_study

@@ -5,9 +5,9 @@ import io
 import re
 from pathlib import Path
 
-import planted
 import pytest
-from attacked_records import rows
+from records import planted
+from records.attacked_records import rows
 
 from benchmark.analysis.study import load_study
 from benchmark.cli import main

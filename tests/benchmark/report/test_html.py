@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from contrast import contrast
+from pages.contrast import contrast
 
 from benchmark.report.html import STYLE, page, source_hash
 from benchmark.runtime.errors import UsageError

@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
-import planted
-import planted_site
 import pytest
 from markdown_it import MarkdownIt
+from pages import planted_site
+from records import planted
 
 from benchmark.records.schema import Record
 from benchmark.report.build import render

@@ -4,9 +4,9 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-import planted
 import pytest
-from published_studies import ATTACK, COUNTS, PLANTED, cells, changed, planted_cell, records, study
+from records import planted
+from records.published_studies import ATTACK, COUNTS, PLANTED, cells, changed, planted_cell, records, study
 
 from benchmark.analysis.published import FILE, load_published
 from benchmark.report.published_table import Section, published_sections

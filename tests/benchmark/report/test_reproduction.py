@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-import planted
-import planted_site
-from attacked_records import COUNTS
+from pages import planted_site
+from records import planted
+from records.attacked_records import COUNTS
 
 from benchmark.analysis.study import load_study
 from benchmark.records.rows import CROSSCHECK, read_rows

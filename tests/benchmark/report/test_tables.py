@@ -1,8 +1,8 @@
 """Tables of a study: values recomputed with SciPy or by hand; as text, LaTeX and Markdown."""
 
 import numpy as np
-import planted
-from attacked_records import rows
+from records import planted
+from records.attacked_records import rows
 from scipy import stats
 
 from benchmark.analysis.study import load_study

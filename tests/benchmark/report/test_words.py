@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
-import planted
-import planted_site
 import pytest
 from markdown_it import MarkdownIt
+from pages import planted_site
+from records import planted
 
 from benchmark.analysis.judgements import Evidence, Finding, Reason
 from benchmark.analysis.judgements import compared as compared_on

@@ -6,9 +6,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import planted
-import planted_site
 import pytest
+from pages import planted_site
+from records import planted
 
 from benchmark.analysis.published import data_set
 from benchmark.analysis.study import load_study

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from saying import PROJECT, Say, Terminal
+from studies.saying import PROJECT, Say, Terminal
 
 from benchmark.runtime import console
 from benchmark.runtime.console import Output, Transfer, duration, outputs, print_line, printable

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from once import once
-from tiny_study import TINY, path_of, read, without_times
-from torchrun import started, torchrun
+from processes.once import once
+from processes.torchrun import started, torchrun
+from studies.tiny_study import TINY, path_of, read, without_times
 
 from benchmark.runtime.distributed import ALONE, Group
 from benchmark.runtime.errors import DataError

@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-import planted
 import pytest
 import torch
-from drawn import study_of
-from saying import ONE_RUN, TINY, Say
-from tiny_study import read, without_times
+from pages.drawn import study_of
+from records import planted
+from studies.saying import ONE_RUN, TINY, Say
+from studies.tiny_study import read, without_times
 
 from benchmark.report.reproduction import environment_table
 from benchmark.runtime.environment import describe_environment, deterministic

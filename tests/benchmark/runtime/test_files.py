@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import pytest
 import torch
-from saying import Say
+from studies.saying import Say
 
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.files import (

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_study import Study, at_step, path_of, read, run, without_times
+from studies.tiny_study import Study, at_step, path_of, read, run, without_times
 
 from benchmark.evaluation import attacks
 from benchmark.runtime.signals import Stop, Stopped, stoppable

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from whole_presets import as_values, load, names
+from studies.whole_presets import as_values, load, names
 
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.load import load_preset

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from preset_fuzz import fuzz, try_file
+from studies.preset_fuzz import fuzz, try_file
 
 from benchmark.runtime.errors import UsageError
 from benchmark.settings import load as preset_files

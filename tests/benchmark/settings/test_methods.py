@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from method_cases import SETTINGS, batch, generator, network
-from process_groups import in_process_group
+from networks.method_cases import SETTINGS, batch, generator, network
+from processes.process_groups import in_process_group
 from torch import nn
 
 from benchmark.settings.methods import METHODS

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
-from method_cases import SETTINGS
+from networks.method_cases import SETTINGS
 from pydantic import ValidationError
-from saying import Say
-from whole_presets import SCHEMA, Values, as_values, load, presets, resolved
+from studies.saying import Say
+from studies.whole_presets import SCHEMA, Values, as_values, load, presets, resolved
 
 from benchmark.analysis.endpoints import ENDPOINTS, Measure
 from benchmark.runtime.errors import UsageError

@@ -4,8 +4,8 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-from saying import Say
-from tiny_study import read
+from studies.saying import Say
+from studies.tiny_study import read
 
 from benchmark.settings import methods
 

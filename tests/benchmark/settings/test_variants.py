@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from saying import Say
-from tiny_study import read
+from studies.saying import Say
+from studies.tiny_study import read
 
 from benchmark.networks.build import build_model
 from benchmark.networks.flops import training_flops

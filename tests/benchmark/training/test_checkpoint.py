@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from networks.trained import CPU, MakeRun, epochs_of
 from torch import Tensor, nn
-from trained import CPU, MakeRun, epochs_of
 
 from benchmark.data.load import Data
 from benchmark.networks.build import weights_hash

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from method_cases import SETTINGS, batch, generator, network
+from networks.method_cases import SETTINGS, batch, generator, network
 from torch import nn
 
 from benchmark.data.load import Data
@@ -191,7 +191,7 @@ def test_a_network_that_cannot_be_compiled_ends_in_a_message(
 def test_a_run_says_how_long_compiling_took(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tiny_study import run as run_study
+    from studies.tiny_study import run as run_study
 
     asked: list[tuple[str, int]] = []
 

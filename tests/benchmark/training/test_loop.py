@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from tiny_study import pixels_of
-from trained import CPU, MakeRun, epochs_of
+from networks.trained import CPU, MakeRun, epochs_of
+from studies.tiny_study import pixels_of
 
 from benchmark.data.load import Data
 from benchmark.data.seeds import stream, stream_seed

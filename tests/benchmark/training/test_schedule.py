@@ -4,8 +4,8 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
-from tiny_study import pixels_of, worker
-from trained import CPU, MakeRun, epochs_of, whole
+from networks.trained import CPU, MakeRun, epochs_of, whole
+from studies.tiny_study import pixels_of, worker
 
 from benchmark.data.load import Data, to_float
 from benchmark.execution.paths import Folders

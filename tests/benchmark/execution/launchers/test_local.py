@@ -12,8 +12,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from faults import workers_of
-from tiny_study import TINY, path_of, read, run, worker
+from processes.faults import workers_of
+from studies.tiny_study import TINY, path_of, read, run, worker
 
 from benchmark.cli import main
 from benchmark.data.load import Data

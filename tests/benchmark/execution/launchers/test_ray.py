@@ -16,8 +16,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from saying import PROJECT, Say
-from tiny_study import TINY, path_of, read, without_times
+from studies.saying import PROJECT, Say
+from studies.tiny_study import TINY, path_of, read, without_times
 
 from benchmark.execution.launchers import ray as ray_launcher
 from benchmark.execution.launchers.context import THREADS
@@ -90,7 +90,7 @@ def run_at(raylet: int, results: Path) -> tuple[str, int, Path]:
 @NEEDS_LINUX
 @pytest.mark.usefixtures("environment")
 def test_a_run_whose_node_dies_goes_on_from_its_checkpoint_on_another_and_the_records_are_the_same() -> None:
-    with started([sys.executable, str(PROJECT / "tests" / "support" / "two_nodes.py")]) as cluster:
+    with started([sys.executable, str(PROJECT / "tests" / "support" / "processes" / "two_nodes.py")]) as cluster:
         assert cluster.stdin is not None
         assert cluster.stdout is not None
         address, raylet = cluster.stdout.readline().split()

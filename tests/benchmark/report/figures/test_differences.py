@@ -4,14 +4,14 @@ import re
 from xml.etree import ElementTree
 
 import numpy as np
-import planted
 import pytest
-from drawn import drawn, planted_study, points, study_of, texts
 from matplotlib.axes import Axes
 from matplotlib.colors import same_color
 from matplotlib.lines import Line2D
 from matplotlib.markers import CARETLEFT, CARETRIGHT
 from matplotlib.patches import Rectangle
+from pages.drawn import drawn, planted_study, points, study_of, texts
+from records import planted
 from scipy import stats
 
 from benchmark.analysis.endpoints import ENDPOINTS

@@ -3,14 +3,14 @@
 import re
 
 import numpy as np
-import planted
 import pytest
-from drawn import drawn, faint, lines, planted_study, points, strong, study_of, texts
 from matplotlib.axes import Axes
 from matplotlib.colors import same_color, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
+from pages.drawn import drawn, faint, lines, planted_study, points, strong, study_of, texts
+from records import planted
 
 from benchmark.analysis.study import Study
 from benchmark.report.figures.curves import accuracy_figure, cost_figure, robustness_figure

@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
-import planted
 import pytest
-from contrast import contrast
+from pages.contrast import contrast
+from records import planted
 
 from benchmark.analysis.study import Study, load_study
 from benchmark.report.figures.curves import accuracy_figure, cost_figure, robustness_figure

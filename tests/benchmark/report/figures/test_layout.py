@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 import numpy as np
-import planted
 import pytest
-from drawn import boxes, drawn, planted_study, study_of, texts
 from matplotlib.figure import Figure
+from pages.drawn import boxes, drawn, planted_study, study_of, texts
+from records import planted
 
 from benchmark.analysis.study import Study
 from benchmark.report.figures.curves import accuracy_figure, cost_figure, robustness_figure

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-import planted
+from records import planted
 
 from benchmark.records.schema import AttackOutcome, Record
 from benchmark.report.tables import Table

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import planted
+from records import planted
 
 from benchmark.records.schema import AutoAttackRow, Record
 

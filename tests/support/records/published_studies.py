@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import planted
 import pytest
+from records import planted
 
 from benchmark.analysis import published
 from benchmark.analysis.published import FILE, load_published

@@ -1,6 +1,7 @@
 """Random and mutated preset files, each of which must become a plan or one readable message.
 
-`python tests/support/preset_fuzz.py 3000 300` plans 3,000 and runs 300; benchmark/settings/test_load.py plans fewer.
+`PYTHONPATH=.:tests/support python -m studies.preset_fuzz 3000 300` plans 3,000 and runs 300;
+tests/benchmark/settings/test_load.py plans fewer.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ from types import FrameType
 from typing import NamedTuple
 
 import tomli_w
-from mutated_presets import MUTATORS, SOURCES, Draw
+from studies.mutated_presets import MUTATORS, SOURCES, Draw
 
 from benchmark.cli import main
 from benchmark.runtime.errors import BenchmarkError

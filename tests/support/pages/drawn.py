@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import planted
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+from records import planted
 
 from benchmark.analysis.study import Study, load_study
 from benchmark.records.schema import Record

@@ -5,8 +5,8 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from process_groups import in_process_group
-from sba_cases import generator, gradients, traces
+from networks.sba_cases import generator, gradients, traces
+from processes.process_groups import in_process_group
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Thread
 from typing import NamedTuple
 
-from saying import Said, Say
+from studies.saying import Said, Say
 
 DATA = Path("data")  # the first data root of an empty folder
 

@@ -15,9 +15,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from around import Around
-from sanity_nets import Counts
-from tiny_study import pixels_of
+from networks.around import Around
+from networks.sanity_nets import Counts
+from studies.tiny_study import pixels_of
 from torch import Tensor, nn
 
 from benchmark.data.load import load_data, to_float

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from around import Around
-from attacked import attacked_set
-from tiny_study import pixels_of
+from networks.around import Around
+from networks.attacked import attacked_set
+from studies.tiny_study import pixels_of
 from torch import Tensor, nn
 
 from benchmark.data.load import Data, to_float

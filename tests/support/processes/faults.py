@@ -1,7 +1,6 @@
 """Fault injection: studies of digits, killed at random moments and their files damaged, must leave the same records.
 
-`python tests/support/faults.py` (nox -s faults) compares every field of every record, except times, with an undisturbed
-study. The suite has a short form.
+`nox -s faults` compares every field of every record, except times, with an undisturbed study. The suite kills fewer.
 """
 
 import argparse
@@ -20,8 +19,8 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from saying import PROJECT
-from tiny_study import ARMS, path_of, read, without_times
+from studies.saying import PROJECT
+from studies.tiny_study import ARMS, path_of, read, without_times
 
 from benchmark.runtime.environment import cores
 from benchmark.runtime.files import load_tensors

@@ -7,7 +7,7 @@ from typing import Any
 import tomli_w
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
-from method_cases import SETTINGS
+from networks.method_cases import SETTINGS
 
 from benchmark.settings.load import load_preset
 from benchmark.settings.names import table

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from saying import PROJECT
+from studies.saying import PROJECT
 
 
 def started(*words: str) -> "subprocess.Popen[str]":

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import pytest
 import torch
-from planted import completed, record
+from records.planted import completed, record
 from torch import Tensor
 
 from benchmark.cli import main

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from around import Around
-from tiny_study import pixels_of
+from networks.around import Around
+from studies.tiny_study import pixels_of
 from torch import Tensor, nn
 
 from benchmark.data.load import Data, load_data, to_float

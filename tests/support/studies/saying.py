@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 ONE_RUN = ("run", "smoke", "--arms", "erm", "--seeds", "0")
 TINY = (
     *("--set", "recipe.epochs=1", "--set", "data.train_images=128"),

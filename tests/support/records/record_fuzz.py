@@ -1,6 +1,7 @@
 """One wrong value in a sealed record, for every value there is: each must be refused by name, or be a valid record too.
 
-`python tests/support/record_fuzz.py` tries all; tests/benchmark/records/test_record_fuzz.py tries fewer.
+`PYTHONPATH=.:tests/support python -m records.record_fuzz` tries all;
+tests/benchmark/records/test_record_fuzz.py tries fewer.
 """
 
 import copy
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-import planted
+from records import planted
 
 from benchmark.records.store import format_record, record_path
 from benchmark.report import build
