@@ -264,11 +264,22 @@ def test_robustness_waits_for_a_positive_control_that_is_robust(control: Any, pa
     assert judged("robustness", planted_study(all_arms(), curves=CURVES)).judgement == "supported"  # names none
 
 
+def test_a_control_of_many_classes_which_has_few_images_right_is_judged_by_those() -> None:
+    curves = {"adversarial": [(68, 60, 50, 40, 30)], "standard": [(120, 60, 30, 5, 0)]}  # of 200: 34%, then 15%
+    records = planted.study({"standard": [600], "adversarial": [340]}, curves)
+    for record in records:
+        record["analysis"]["positive_control"] = "adversarial"
+    found = positive_control(load_study("planted", records))
+    assert found is not None
+    assert found.passed
+    assert found.kept.tolist() == [15.0]
+
+
 @pytest.mark.parametrize(
     ("control", "others", "passed"),
     [
-        ([90, 41], [0, 9], True),  # of 200 images at the largest eps: 45 and 20.5%, at most 4.5%
-        ([90, 40], [0, 0], False),  # one of its seeds keeps 20%
+        ([90, 46], [0, 9], True),  # of 150 images: 60 and 31%; of 200: at most 4.5%
+        ([90, 45], [0, 0], False),  # one of its seeds keeps 30%
         ([90], [0, 10], False),  # one run of another arm keeps 5%
         ([90], [], None),
         ([], [5], None),
@@ -288,6 +299,7 @@ def test_a_control_passes_where_all_its_seeds_are_more_robust_than_every_other_r
     assert found is not None
     assert found.passed is passed
     assert found.kept.tolist() == [left / 2 for left in control]
+    assert found.share.tolist() == pytest.approx([100 * left / 150 for left in control])
     assert found.others == pytest.approx(max(others) / 2 if others else np.nan, nan_ok=True)
 
 
