@@ -14,9 +14,9 @@ from benchmark.analysis.survival import survivals
 from benchmark.settings.values import Endpoint
 
 SAME_COUNT = 0.01  # counts that differ by a smaller share are the same
-# At the largest eps, above and below which the attacks are trusted: percent of the images that the positive control has
-# right without attack, which are fewer where classes are many; and points of any other arm.
-CONTROL_KEEPS, OTHERS_KEEP = 30.0, 5.0
+# Points at the largest eps. The attacks are trusted if the positive control keeps so many more than guessing gives, which
+# a network that always gives one answer does not, and every other arm keeps fewer than the second.
+ABOVE_GUESSING, OTHERS_KEEP = 10.0, 5.0
 
 Judgement = Literal["supported", "contradicted", "equivalent", "not resolved", "not tested"]
 Standing = Literal["better", "worse", "equivalent", "open"]
@@ -110,12 +110,10 @@ class Finding(NamedTuple):
 class Control(NamedTuple):
     """Accuracy at the largest eps, in points: `kept` of each seed of the positive control, `others` of the best other.
 
-    `share`: `kept` in percent of each seed's accuracy without attack on the same images. `passed`: the attacks
-    distinguish a robust network from others; None while one of the two has no run.
+    `passed`: the attacks distinguish a robust network from others; None while one of the two has no run.
     """
 
     kept: Floats
-    share: Floats
     others: float
     passed: bool | None
 
@@ -206,19 +204,22 @@ def _other_arm(study: Study, arms: Collection[str]) -> str | None:
     return next((arm for arm, spec in specs.items() if spec and not is_claimed(roles[arm], spec)), None)
 
 
+def robust_from(study: Study) -> float:
+    """Return the accuracy at the largest eps, in points, above which a network is robust: 10 more than guessing."""
+    return 100.0 / study.any_record["data"]["classes"] + ABOVE_GUESSING
+
+
 def positive_control(study: Study) -> Control | None:
     """Return the outcome of the positive control; None where the study names none."""
     if study.positive_control is None:
         return None
-    curves = dict(zip(study.arms, study.robust, strict=True))  # arm -> (seed, eps), from eps = 0
-    own = curves.pop(study.positive_control, np.empty((0, 1)))
-    others = np.concatenate([np.empty(0), *(curve[:, -1] for curve in curves.values())])
-    own, others = own[np.isfinite(own).all(axis=1)], others[np.isfinite(others)]
-    kept, best = own[:, -1], float(others.max()) if len(others) else np.nan
-    share = 100 * kept / np.maximum(own[:, 0], 1e-9)  # who has nothing right keeps nothing
+    last = dict(zip(study.arms, study.robust[:, :, -1], strict=True))  # arm -> (seed,)
+    kept = last.pop(study.positive_control, np.array([]))
+    others = np.concatenate([*last.values()])
+    kept, others = kept[np.isfinite(kept)], others[np.isfinite(others)]
     if not len(kept) or not len(others):
-        return Control(kept, share, best, None)
-    return Control(kept, share, best, bool(share.min() > CONTROL_KEEPS and best < OTHERS_KEEP))
+        return Control(kept, float(others.max()) if len(others) else np.nan, None)
+    return Control(kept, float(others.max()), bool(kept.min() > robust_from(study) and others.max() < OTHERS_KEEP))
 
 
 def compared(study: Study, endpoint: Endpoint, arm: str) -> Evidence:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmark.analysis.exploratory import decide
-from benchmark.analysis.judgements import CONTROL_KEEPS, OTHERS_KEEP, findings, positive_control
+from benchmark.analysis.judgements import OTHERS_KEEP, findings, positive_control, robust_from
 from benchmark.analysis.paired import ALPHA, MIN_PAIRS_TO_TEST
 from benchmark.analysis.published import data_set, published, published_beside_ours
 from benchmark.analysis.study import Study
@@ -124,13 +124,13 @@ def all_pages(
 _MODULES = (tables, attack_tables, cost_tables, description, reproduction)
 _FUNCTIONS = (
     *(map, sum, answer.alt, answer.chosen_on, answer.claim_list, answer.titles, data_set, decide, doses),
-    *(longer, panels, positive_control, published, published_beside_ours, published_sections, scale_warning, trends),
+    *(longer, panels, positive_control, published, published_beside_ours, published_sections, robust_from),
+    *(scale_warning, trends),
     *(words.capital, words.code, words.count, words.escape, words.fixed, words.mean_text, words.seed_list),
     *(words.series, words.settings_list),
 )
 _CONSTANTS: dict[str, object] = {
     "ALPHA": ALPHA,
-    "CONTROL_KEEPS": CONTROL_KEEPS,
     "MIN_PAIRS_TO_TEST": MIN_PAIRS_TO_TEST,
     "OTHERS_KEEP": OTHERS_KEEP,
     "STANDARD_QUERIES": STANDARD_QUERIES,

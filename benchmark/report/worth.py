@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from benchmark.analysis.claims import OURS, Claim
-from benchmark.analysis.judgements import Reason, judge, positive_control
+from benchmark.analysis.judgements import Reason, judge, positive_control, robust_from
 from benchmark.analysis.study import Study
 from benchmark.report.answer import places, where
 from benchmark.report.words import code, evidence_text, fixed, mean_text, reason_text, series
@@ -13,7 +13,6 @@ from benchmark.settings.values import Endpoint
 
 _Name = Callable[[Sequence[Study], Sequence[Study]], str]  # some studies, all studies -> their name
 _BESIDE = "standard"  # the arm of a user who augments images and asks for the method's effect beside that
-_RESISTS = 20.0  # points at the largest eps
 _WORDS = {"supported": "**yes**", "contradicted": "**no**", "equivalent": "**equivalent**"}
 
 
@@ -81,7 +80,7 @@ def _defence(study: Study) -> str:
         return f"not resolved, {reason_text(Reason('control'), study.treatment)}"
     if control:
         kept += f" ({code(str(study.positive_control))}: {mean_text(control.kept, 1)}%)"
-    return f"**{'yes' if np.nanmean(ours) > _RESISTS else 'no'}**, {kept}"
+    return f"**{'yes' if np.nanmean(ours) > robust_from(study) else 'no'}**, {kept}"
 
 
 def _price(study: Study) -> str:

@@ -264,42 +264,35 @@ def test_robustness_waits_for_a_positive_control_that_is_robust(control: Any, pa
     assert judged("robustness", planted_study(all_arms(), curves=CURVES)).judgement == "supported"  # names none
 
 
-def test_a_control_of_many_classes_which_has_few_images_right_is_judged_by_those() -> None:
-    curves = {"adversarial": [(68, 60, 50, 40, 30)], "standard": [(120, 60, 30, 5, 0)]}  # of 200: 34%, then 15%
-    records = planted.study({"standard": [600], "adversarial": [340]}, curves)
-    for record in records:
-        record["analysis"]["positive_control"] = "adversarial"
-    found = positive_control(load_study("planted", records))
-    assert found is not None
-    assert found.passed
-    assert found.kept.tolist() == [15.0]
-
-
 @pytest.mark.parametrize(
-    ("control", "others", "passed"),
+    ("classes", "control", "others", "passed"),
     [
-        ([90, 46], [0, 9], True),  # of 150 images: 60 and 31%; of 200: at most 4.5%
-        ([90, 45], [0, 0], False),  # one of its seeds keeps 30%
-        ([90], [0, 10], False),  # one run of another arm keeps 5%
-        ([90], [], None),
-        ([], [5], None),
+        (10, [90, 41], [0, 9], True),  # of 200 images at the largest eps: 45 and 20.5%, at most 4.5%
+        (10, [90, 40], [0, 0], False),  # one of its seeds keeps 20%
+        (10, [90], [0, 10], False),  # one run of another arm keeps 5%
+        (100, [30, 23], [0], True),  # 15 and 11.5%
+        (100, [22], [0], False),  # 11%
+        (2, [100], [0], False),  # 50%, as always the same answer
+        (2, [121], [0], True),
+        (10, [90], [], None),
+        (10, [], [5], None),
     ],
 )
 def test_a_control_passes_where_all_its_seeds_are_more_robust_than_every_other_run(
-    control: list[int], others: list[int], passed: bool | None
+    classes: int, control: list[int], others: list[int], passed: bool | None
 ) -> None:
     curves = {
-        "adversarial": [(150, 140, 130, 110, left) for left in control],
+        "adversarial": [(150, 140, 130, 121, left) for left in control],
         "standard": [(160, 120, 60, 20, left) for left in others],
     }
     records = planted.study({"standard": [860] * len(others), "adversarial": [700] * len(control)}, curves)
     for record in records:
         record["analysis"]["positive_control"] = "adversarial"
+        record["data"]["classes"] = classes
     found = positive_control(load_study("planted", records))
     assert found is not None
     assert found.passed is passed
     assert found.kept.tolist() == [left / 2 for left in control]
-    assert found.share.tolist() == pytest.approx([100 * left / 150 for left in control])
     assert found.others == pytest.approx(max(others) / 2 if others else np.nan, nan_ok=True)
 
 
