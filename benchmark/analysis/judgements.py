@@ -14,8 +14,8 @@ from benchmark.analysis.survival import survivals
 from benchmark.settings.values import Endpoint
 
 SAME_COUNT = 0.01  # counts that differ by a smaller share are the same
-# Points at the largest eps. The attacks are trusted if the positive control keeps so many more than guessing gives, which
-# a network that always gives one answer does not, and every other arm keeps fewer than the second.
+# Points at the largest eps. The attacks are trusted if the positive control keeps so many more than guessing
+# gives, which a network that always gives one answer does not, and every other arm keeps fewer than the second.
 ABOVE_GUESSING, OTHERS_KEEP = 10.0, 5.0
 
 Judgement = Literal["supported", "contradicted", "equivalent", "not resolved", "not tested"]
