@@ -10,13 +10,15 @@ from benchmark.analysis.study import Study, load_study
 from benchmark.analysis.trend import doses, trends
 from benchmark.records.rows import AUTOATTACK, CROSSCHECK, read_rows
 from benchmark.records.store import read_study, studies_in
+from benchmark.report import attack_tables, cost_tables, tables
 from benchmark.report.answer import answer
-from benchmark.report.export import exported
+from benchmark.report.description import arms_table, rows_table
 from benchmark.report.figures.curves import accuracy_figure, cost_figure, robustness_figure, trend_figure
 from benchmark.report.figures.differences import answer_figure, differences_figure
 from benchmark.report.html import page
-from benchmark.report.pages import TRENDS, Site, all_pages, page_of
-from benchmark.report.tables import plain
+from benchmark.report.pages import CONTRASTED, TRENDS, Site, all_pages, page_of
+from benchmark.report.published_table import published_table
+from benchmark.report.tables import Table, plain
 from benchmark.report.words import BREAK, short_title
 from benchmark.report.worth import worth
 from benchmark.runtime.errors import UsageError
@@ -71,8 +73,38 @@ def render(results: Path, output: Path, forms: Collection[Form] = ()) -> dict[Pa
                 raise UsageError(f"--output {output}: it names the page in Markdown; --html writes an .html beside it.")
             files[output.with_suffix(".html")] = page(pages, figures)
         else:
-            files |= {output.parent / "tables" / name: text for name, text in exported(studies, form).items()}
+            suffix, write = (".csv", Table.csv) if form == "csv" else (".tex", Table.latex)
+            named = all_tables(studies, found.table)
+            files |= {output.parent / "tables" / (name + suffix): write(table) for name, table in named.items()}
     return files
+
+
+def all_tables(studies: Sequence[Study], claims: Table | None) -> dict[str, Table]:
+    """Return name -> table: those of published figures and of claims, and <preset>-<table> for each study."""
+    found: dict[str, Table | None] = {"published": published_table(studies), "claims": claims}
+    for study in studies:
+        found |= {f"{study.preset}-{name}": table for name, table in _study_tables(study, studies).items()}
+    return {name: table for name, table in found.items() if table}
+
+
+def _study_tables(study: Study, studies: Sequence[Study]) -> dict[str, Table | None]:
+    robustness = attack_tables.robustness_table(study)
+    if study.exploratory:
+        contrasts = {f"{endpoint}_differences": tables.contrast_table(study, endpoint) for endpoint in CONTRASTED}
+        return {"rows": rows_table(study), **contrasts, "robustness": robustness}
+    twin = cost_tables.twin(study, studies)
+    return {
+        "arms": arms_table(study),
+        "accuracy": tables.seeds_table(study),
+        **{f"{endpoint}_differences": tables.comparison_table(study, endpoint) for endpoint in study.endpoints},
+        "robustness": robustness,
+        "attacks": attack_tables.attack_table(study),
+        "undisturbed": attack_tables.undisturbed_table(study),
+        "cost": cost_tables.cost_table(study),
+        "equal_compute": cost_tables.compute_table(study, twin) if twin else None,
+        "self": tables.self_table(study),
+        "checks": attack_tables.checks_table(study),
+    }
 
 
 def _with_part(path: Path, name: str, block: str) -> str | None:

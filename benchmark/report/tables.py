@@ -1,6 +1,8 @@
 """Tables of a study from its records: accuracy, differences, training sizes, self-comparison."""
 
+import csv
 import functools
+import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +45,9 @@ from benchmark.report.words import (
 from benchmark.settings.values import Endpoint
 from benchmark.settings.variants import EQUAL_COMPUTE
 
+# Spreadsheets evaluate cells that begin with one of these characters; our signed numbers and intervals are safe.
+_FORMULA = re.compile(r"[=@\t\r]|[+-](?![\d.]|$)")
+
 
 @dataclass(frozen=True)
 class Table:
@@ -74,9 +79,20 @@ class Table:
         """Return the table as text for a terminal."""
         return self.plain()._write("simple")
 
+    def csv(self) -> str:
+        """Return the table as CSV with a header line and without Markdown.
+
+        A cell that a spreadsheet would evaluate as a formula is prefixed with an apostrophe.
+        """
+        bare = self.plain()
+        file = io.StringIO()
+        rows = [[f"'{cell}" if _FORMULA.match(cell) else cell for cell in row] for row in (bare.headers, *bare.rows)]
+        csv.writer(file, lineterminator="\n").writerows(rows)
+        return file.getvalue()
+
     def latex(self) -> str:
-        """Return the table as a tabular for LaTeX's package booktabs, escaped."""
-        return self.plain()._write("latex_booktabs")
+        """Return the table as a tabular that needs LaTeX's package booktabs, escaped."""
+        return f"% needs \\usepackage{{booktabs}}\n{self.plain()._write('latex_booktabs')}\n"
 
 
 def plain(cell: str) -> str:

@@ -1,5 +1,6 @@
 """The report as files: written whole, compared with what is there, and placed in a README."""
 
+import csv
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -7,8 +8,12 @@ from xml.etree import ElementTree
 import pytest
 from pages import planted_site
 from records import planted
+from records.attacked_records import rows
 
-from benchmark.report.build import BEGIN, END, check_report, render, same_figure, write_report
+from benchmark.analysis.study import load_study
+from benchmark.cli import main
+from benchmark.report.build import BEGIN, END, all_tables, check_report, render, same_figure, write_report
+from benchmark.report.tables import comparison_table, seeds_table
 from benchmark.runtime.errors import UsageError
 
 CLEAR = {
@@ -165,3 +170,48 @@ def test_unwritable_output_is_a_message(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write"):
         write_report(tmp_path / "results", tmp_path / "file" / "RESULTS.md")
+
+
+# Tables as files for a paper or a spreadsheet.
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_every_table_of_a_study_has_a_file_of_the_reports_cells(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = planted.study(CLEAR)
+    study = load_study("planted", records)
+    planted.write(tmp_path / "results", records)
+    command = ["report", "--results", str(tmp_path / "results"), "--csv", "--latex"]
+    assert main(command) == 0
+    names = all_tables([study], None).keys()
+    shown = {"arms", "accuracy", "robustness", "attacks", "undisturbed", "cost", "checks"}
+    shown |= {f"{endpoint}_differences" for endpoint in study.endpoints}
+    assert names == {"published", *(f"planted-{name}" for name in shown)}  # nothing to show of other tables
+    written = sorted(path.name for path in (tmp_path / "tables").iterdir())
+    assert written == sorted(f"{name}{suffix}" for name in names for suffix in (".csv", ".tex"))
+    assert f"{len(written)} tables under {tmp_path / 'tables'}." in capsys.readouterr().out
+
+    texts = {path.stem: path.read_text() for path in (tmp_path / "tables").glob("*.csv")}
+    accuracy, differences = (
+        list(csv.reader(texts[f"planted-{name}"].splitlines())) for name in ("accuracy", "clean_differences")
+    )
+    assert accuracy[0] == list(seeds_table(study).headers)
+    assert accuracy[1][:7] == ["sba", "87.00", "87.20", "86.80", "87.10", "86.90", "87.00"]
+    assert {row[0]: row[1:] for row in differences[1:]} == {
+        arm: list(cells.values()) for arm, cells in rows(comparison_table(study, "clean")).items()
+    }
+    assert all("`" not in text and "<br>" not in text and "**" not in text for text in texts.values())
+
+    assert main([*command, "--check"]) == 0
+    (tmp_path / "tables" / "planted-cost.csv").write_text("edited")
+    assert main([*command, "--check"]) == 1
+    assert "planted-cost.csv differs" in capsys.readouterr().out
+
+
+def test_exploratory_studies_give_their_rows_and_no_verdicts() -> None:
+    study = load_study("planted_ablation", planted.ablation({row: [860, 862, 858] for row in planted.ROWS}))
+    found = all_tables([study], None)
+    names = ("rows", "clean_differences", "area_differences", "eps_differences", "robustness")
+    assert found.keys() - {"published"} == {f"planted_ablation-{name}" for name in names}
+    assert "Holm" not in "".join(table.csv() for table in found.values())
