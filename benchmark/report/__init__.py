@@ -4,7 +4,7 @@ In: a folder of records. Out: RESULTS.md, the answer in the README, the pages of
 HTML, CSV and LaTeX; the same bytes on every machine, so that `report --check` can compare.
 
 `build.py` renders, writes and checks all files; `pages.py` fills templates/*.md.j2; `answer.py` has the answer table;
-`tables.py`, `attack_tables.py`, `cost_tables.py` and `published_table.py` make tables of studies; `words.py` formats
+`tables.py`, `attack_tables.py` and `published_table.py` make tables of studies; `words.py` formats
 numbers, names and outcomes, `description.py` describes a study, `reproduction.py` how to repeat it; `figures/` draws;
 `html.py` joins all pages to one.
 

@@ -10,7 +10,7 @@ from benchmark.analysis.study import Study, load_study
 from benchmark.analysis.trend import doses, trends
 from benchmark.records.rows import AUTOATTACK, CROSSCHECK, read_rows
 from benchmark.records.store import read_study, studies_in
-from benchmark.report import attack_tables, cost_tables, tables
+from benchmark.report import attack_tables, tables
 from benchmark.report.answer import answer
 from benchmark.report.description import arms_table, rows_table
 from benchmark.report.figures.curves import accuracy_figure, cost_figure, robustness_figure, trend_figure
@@ -18,8 +18,8 @@ from benchmark.report.figures.differences import answer_figure, differences_figu
 from benchmark.report.html import page
 from benchmark.report.pages import CONTRASTED, TRENDS, Site, all_pages, page_of
 from benchmark.report.published_table import published_table
-from benchmark.report.tables import Table, plain
-from benchmark.report.words import BREAK, short_title
+from benchmark.report.tables import Table
+from benchmark.report.words import BREAK, plain, short_title
 from benchmark.report.worth import worth
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.files import write_text
@@ -92,7 +92,7 @@ def _study_tables(study: Study, studies: Sequence[Study]) -> dict[str, Table | N
     if study.exploratory:
         contrasts = {f"{endpoint}_differences": tables.contrast_table(study, endpoint) for endpoint in CONTRASTED}
         return {"rows": rows_table(study), **contrasts, "robustness": robustness}
-    twin = cost_tables.twin(study, studies)
+    twin = tables.twin(study, studies)
     return {
         "arms": arms_table(study),
         "accuracy": tables.seeds_table(study),
@@ -100,8 +100,8 @@ def _study_tables(study: Study, studies: Sequence[Study]) -> dict[str, Table | N
         "robustness": robustness,
         "attacks": attack_tables.attack_table(study),
         "undisturbed": attack_tables.undisturbed_table(study),
-        "cost": cost_tables.cost_table(study),
-        "equal_compute": cost_tables.compute_table(study, twin) if twin else None,
+        "cost": tables.cost_table(study),
+        "equal_compute": tables.compute_table(study, twin) if twin else None,
         "self": tables.self_table(study),
         "checks": attack_tables.checks_table(study),
     }

@@ -7,8 +7,7 @@ from typing import Any
 from benchmark.analysis.study import Study
 from benchmark.analysis.trials import Trials, accuracies, best
 from benchmark.records.consistency import device_kind
-from benchmark.report.cost_tables import augmented, flops
-from benchmark.report.tables import Table
+from benchmark.report.tables import Table, augmented, flops
 from benchmark.report.words import code, count, escape, fixed, seed_list, series, settings_list, si, value_text
 
 _CHOSEN_WITH_PLAIN_TRAINING = ("learning_rate", "weight_decay", "padding")

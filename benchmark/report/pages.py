@@ -20,7 +20,7 @@ from benchmark.analysis.trials import FILE as TRIALS
 from benchmark.analysis.trials import read_trials
 from benchmark.evaluation.catalogue import STANDARD_QUERIES, STANDARD_STEPS, scale_warning
 from benchmark.records.schema import CrosscheckRow
-from benchmark.report import answer, attack_tables, cost_tables, description, reproduction, tables, words
+from benchmark.report import answer, attack_tables, description, reproduction, tables, words
 from benchmark.report.figures.differences import panels
 from benchmark.report.published_table import published_sections
 from benchmark.report.worth import prices
@@ -111,7 +111,7 @@ def all_pages(
             add(page, "exploratory", study=study, endpoints=CONTRASTED)
             continue
         claims = answer.claims_table(study, [(claim.name, of[study.preset]) for claim, of in judged])
-        searched, twin = page.with_name(TRIALS), cost_tables.twin(study, studies)
+        searched, twin = page.with_name(TRIALS), tables.twin(study, studies)
         trials = read_trials(searched) if searched.is_file() else None
         add(page, "study", study=study, claims=claims, trials=trials, twin=twin)
     for name in _SHARED if studies else ():
@@ -121,7 +121,7 @@ def all_pages(
     return pages
 
 
-_MODULES = (tables, attack_tables, cost_tables, description, reproduction)
+_MODULES = (tables, attack_tables, description, reproduction)
 _FUNCTIONS = (
     *(map, sum, answer.alt, answer.chosen_on, answer.claim_list, answer.titles, data_set, decide, doses),
     *(longer, panels, positive_control, published, published_beside_ours, published_sections, robust_from),

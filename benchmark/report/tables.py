@@ -1,29 +1,24 @@
-"""Tables of a study from its records: accuracy, differences, training sizes, self-comparison."""
+"""Tables of a study from its records: accuracy, differences, cost, training sizes, self-comparison."""
 
 import csv
-import functools
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
+from typing import Literal
 
 import numpy as np
 from tabulate import tabulate
 
 from benchmark.analysis.bootstrap import MIN_SEEDS
 from benchmark.analysis.comparisons import TRIED, bootstrap_interval, comparisons, outcome, self_comparison
+from benchmark.analysis.endpoints import images_to, reached
 from benchmark.analysis.exploratory import DECIDE, Contrast, contrasts
-from benchmark.analysis.paired import (
-    ALPHA,
-    MIN_PAIRS_TO_TEST,
-    Comparison,
-    Floats,
-    PairedT,
-    detectable_difference,
-)
+from benchmark.analysis.paired import ALPHA, MIN_PAIRS_TO_TEST, Comparison, Floats, PairedT, detectable_difference
 from benchmark.analysis.study import Study
 from benchmark.analysis.trend import Trend, gain
+from benchmark.records.schema import Record
 from benchmark.report.words import (
     BREAK,
     TIE,
@@ -34,17 +29,21 @@ from benchmark.report.words import (
     fixed,
     heading,
     interval,
+    mean_and_sd,
     mean_text,
     no_comparison,
     p_text,
+    plain,
     sd_text,
     series,
+    si,
     signed,
     span,
 )
 from benchmark.settings.values import Endpoint
 from benchmark.settings.variants import EQUAL_COMPUTE
 
+_Spent = Literal["train_flops", "train_gradients", "peak_memory_bytes", "train_seconds"]
 # Spreadsheets evaluate cells that begin with one of these characters; our signed numbers and intervals are safe.
 _FORMULA = re.compile(r"[=@\t\r]|[+-](?![\d.]|$)")
 
@@ -93,16 +92,6 @@ class Table:
     def latex(self) -> str:
         """Return the table as a tabular that needs LaTeX's package booktabs, escaped."""
         return f"% needs \\usepackage{{booktabs}}\n{self.plain()._write('latex_booktabs')}\n"
-
-
-def plain(cell: str) -> str:
-    """Return a cell without its Markdown."""
-    text = (
-        re.sub(r"\[((?:\\.|[^\]\\])*)\]\([^)]*\)", r"\1", cell).replace(BREAK, ", ").replace(TIE, " ")
-    )  # a link keeps its text
-    text = re.sub(r"(?<!\\)[`*]", "", text)
-    text = re.sub(r"\\(.)", r"\1", text)
-    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
 # Accuracy of every seed.
@@ -166,24 +155,23 @@ def _by_endpoint(study: Study, cell: Callable[[Endpoint, str, Comparison | None]
 
 def more_tests_table(study: Study) -> Table:
     """Return p of the t test, the exact and Welch's test, equivalence and detectable difference of each comparison."""
-    return _by_endpoint(study, functools.partial(_more_tests, study))
 
+    def cell(endpoint: Endpoint, arm: str, pair: Comparison | None) -> str:
+        if pair is None or study.interim(arm) or pair.n < MIN_PAIRS_TO_TEST:
+            return "-"
+        lines = [
+            f"higher in {pair.wins}/{pair.n}; p{TIE}{p_text(pair.p)}",
+            f"exact{TIE}{p_text(pair.exact)}, Welch{TIE}{p_text(pair.welch)}",
+        ]
+        if pair.margin is not None:
+            lines.append(f"equivalence{TIE}{p_text(pair.tost_holm)}")
+        if not pair.constant and pair.detectable is not None:
+            lines.append(f"detectable{TIE}{fixed(pair.detectable)}")
+        if endpoint == "clean" and (found := bootstrap_interval(study, arm)):
+            lines.append(f"bootstrap {interval(*found)}")
+        return BREAK.join(lines)
 
-def _more_tests(study: Study, endpoint: Endpoint, arm: str, pair: Comparison | None) -> str:
-    """Format the other tests of one comparison as a cell; a dash without any."""
-    if pair is None or study.interim(arm) or pair.n < MIN_PAIRS_TO_TEST:
-        return "-"
-    lines = [
-        f"higher in {pair.wins}/{pair.n}; p{TIE}{p_text(pair.p)}",
-        f"exact{TIE}{p_text(pair.exact)}, Welch{TIE}{p_text(pair.welch)}",
-    ]
-    if pair.margin is not None:
-        lines.append(f"equivalence{TIE}{p_text(pair.tost_holm)}")
-    if not pair.constant and pair.detectable is not None:
-        lines.append(f"detectable{TIE}{fixed(pair.detectable)}")
-    if endpoint == "clean" and (found := bootstrap_interval(study, arm)):
-        lines.append(f"bootstrap {interval(*found)}")
-    return BREAK.join(lines)
+    return _by_endpoint(study, cell)
 
 
 def comparison_table(study: Study, endpoint: Endpoint) -> Table:
@@ -246,19 +234,15 @@ def contrasts_in_short(study: Study, endpoint: Endpoint) -> str:
     spreads = [(row.n, row.freedom, row.t.sd) for row in found.values() if row.t.sd is not None]
     if not spreads:
         return f"{text}. No row could be tested: that takes two seeds in it and in the default, and different values."
-    alone, strictest = (
+    detectable = [
         median(sd * (detectable_difference(n, family, freedom) or 0.0) for n, freedom, sd in spreads)
         for family in (1, rows)
-    )
+    ]
+    alone, strictest = (fixed(value) if value <= 100 else "more than 100" for value in detectable)
     return (
-        f"{text}. Found in 80% of such studies: a row that differs by {_points(alone)} points without correction, by "
-        f"{_points(strictest)} with it, if no other differs."
+        f"{text}. Found in 80% of such studies: a row that differs by {alone} points without correction, by "
+        f"{strictest} with it, if no other differs."
     )
-
-
-def _points(value: float) -> str:
-    """Format a detectable difference, which is meaningless above 100 points."""
-    return fixed(value) if value <= 100 else "more than 100"
 
 
 def rows_in_short(found: Mapping[str, Contrast]) -> str:
@@ -277,6 +261,85 @@ def equal_compute(study: Study) -> str:
     return series(parts) if parts else ""
 
 
+# Convergence and cost, at equal epochs and at equal compute.
+
+
+def cost_table(study: Study) -> Table:
+    """Return learning curve, images to each level and cost of each arm, means over seeds; costs also relative.
+
+    If a run never reached a level, the cell has the number of runs that did instead of a mean.
+    """
+    levels = [float(level) for level in study.analysis["levels"]]
+    base = study.done(reference(study))
+    counts: dict[str, tuple[_Spent, Callable[[float], str]]] = {
+        "FLOPs": ("train_flops", si),
+        "gradient samples": ("train_gradients", si),
+        "peak memory, MiB": ("peak_memory_bytes", lambda value: fixed(value / 2**20, 0)),
+        "seconds": ("train_seconds", lambda value: fixed(value, 0)),
+    }
+    rows = []
+    for arm, areas in zip(study.arms, study.values("learning"), strict=True):
+        runs = study.done(arm)
+        learned = [mean_and_sd(areas), *(_level_text(runs, level) for level in levels)]
+        spent = []
+        for key, write in counts.values():
+            values, bases = ([run["cost"][key] for run in of] for of in (runs, base))
+            relative = f" ({fixed(fmean(values) / fmean(bases))}x)" if values and any(bases) else ""
+            spent.append(write(fmean(values)) + relative if values else "-")
+        rows.append([code(arm), *learned, *spent, f"{fixed(100 * fmean(map(augmented, runs)), 0)}%" if runs else "-"])
+    headers = ["arm", "area (sd)", *(f"k images to {level:g}%" for level in levels), *counts, "augmented steps"]
+    return Table(headers, rows)
+
+
+def _level_text(runs: Sequence[Record], level: float) -> str:
+    """Format the thousand images to a level, mean over runs, or the number of runs that reached it if not all did."""
+    there = sum(reached(run, level) for run in runs)
+    if there < len(runs):
+        return f"({there}/{len(runs)})"
+    return mean_text(np.array([images_to(run, level) for run in runs]), 1)
+
+
+def reference(study: Study) -> str:
+    """Return the arm that costs are relative to: standard, or the first compared arm without one."""
+    return "standard" if "standard" in study.arms else study.against[0]
+
+
+def augmented(record: Record) -> float:
+    """Return the share of augmented steps of a run, in [0, 1]."""
+    return fmean(epoch["augmented"] for epoch in record["epochs"])
+
+
+def flops(study: Study, arm: str) -> float:
+    """Return the training FLOPs of an arm, mean over its finished runs; 0 where there is none."""
+    spent = [record["cost"]["train_flops"] for record in study.done(arm)]
+    return fmean(spent) if spent else 0.0
+
+
+def twin(study: Study, studies: Sequence[Study]) -> Study | None:
+    """Return the same study at equal compute, if it was run."""
+    return next((other for other in studies if other.preset == f"{study.preset}_compute"), None)
+
+
+def compute_table(study: Study, other: Study) -> Table:
+    """Return FLOPs (relative to the reference arm at equal epochs), accuracy and robust area in both modes."""
+    base = flops(study, reference(study))
+    rows = []
+    for arm in study.arms:
+        cells = [code(arm)]
+        for mode in (study, other):
+            if arm not in mode.arms or not mode.done(arm):
+                cells += ["-"] * 4
+                continue
+            at = mode.arms.index(arm)
+            spent = f"{fixed(flops(mode, arm) / base)}x" if base else "-"
+            clean, area = mean_and_sd(mode.clean[at]), mean_text(mode.values("area")[at])
+            cells += [str(len(mode.done(arm))), spent, clean, area]
+        rows.append(cells)
+    each = ("seeds", "FLOPs", "accuracy (sd)", "robust area")
+    headers = [f"{name}, {mode}" for mode in ("equal epochs", "equal compute") for name in each]
+    return Table(["arm", *headers], rows)
+
+
 # The gain over the number of training images.
 
 
@@ -291,21 +354,20 @@ def trend_table(trends: Sequence[Trend]) -> Table:
     return Table(["from", "seeds", *sizes, "slope a doubling", "p", "exact p"], rows)
 
 
-def lengths_table(studies: Sequence[Study], endpoint: Endpoint) -> Table:
-    """Return the gain over each arm of studies of different lengths."""
+def lengths_table(studies: Sequence[Study]) -> Table:
+    """Return the gain in accuracy over each arm of studies of different lengths."""
     rows = []
     for study in studies:
         for arm in study.against:
             if seeds := study.shared_seeds(arm):
-                found = gain(study, arm, endpoint, seeds)
+                found = gain(study, arm, "clean", seeds)
                 epochs = study.any_record["settings"]["recipe"]["epochs"]
                 cells = [f"{found.images:,}", str(epochs), str(len(seeds)), _gain_text(found.test)]
                 rows.append([code(study.preset), code(arm), *cells])
-    gains = [f"gain in {study.short(endpoint)}" for study in studies[:1]]
-    return Table(["study", "from", "images", "epochs", "seeds", *gains], rows, words=["from"])
+    return Table(["study", "from", "images", "epochs", "seeds", "gain in accuracy"], rows, words=["from"])
 
 
-def _gain_text(test: PairedT) -> str:
+def _gain_text(test: Comparison | PairedT) -> str:
     return f"{signed(test.difference)}{span(test)}"
 
 
@@ -326,7 +388,7 @@ def self_table(study: Study) -> Table | None:
 def _self_cells(pair: Comparison | None) -> list[str]:
     if pair is None:
         return ["-"] * 4
-    return [f"{signed(pair.difference)}{span(pair)}", *map(p_text, (pair.p, pair.holm, pair.welch))]
+    return [_gain_text(pair), *map(p_text, (pair.p, pair.holm, pair.welch))]
 
 
 def false_alarms(study: Study) -> str:

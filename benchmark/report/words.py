@@ -35,6 +35,14 @@ def escape(text: str) -> str:
     return re.sub(r"[\\`*\[\]|~]|(?<!\w)_|_(?!\w)", r"\\\g<0>", plain)
 
 
+def plain(cell: str) -> str:
+    """Return a text of the report without its Markdown."""
+    text = re.sub(r"\[((?:\\.|[^\]\\])*)\]\([^)]*\)", r"\1", cell)  # a link keeps its text
+    text = re.sub(r"(?<!\\)[`*]", "", text.replace(BREAK, ", ").replace(TIE, " "))
+    text = re.sub(r"\\(.)", r"\1", text)
+    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+
+
 def count(n: int, noun: str) -> str:
     """Format a number with its noun: "1 seed", "2 seeds"."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -10,19 +10,20 @@ from records import planted
 from records.attacked_records import rows
 from scipy import stats
 
+from benchmark.analysis.endpoints import images_to
 from benchmark.analysis.study import load_study
 from benchmark.report.tables import (
     Table,
     comparison_table,
     contrast_table,
+    cost_table,
     differences_table,
     equal_compute,
     more_tests_table,
-    plain,
     seeds_table,
     self_table,
 )
-from benchmark.report.words import p_text, signed
+from benchmark.report.words import p_text, plain, signed
 
 COUNTS = {
     "sba": [870, 872, 868, 871, 869],
@@ -142,6 +143,22 @@ def test_equal_compute_is_the_row_of_the_ablation_with_its_tests() -> None:
     assert plain(equal_compute(study)).startswith(text)
     without = {name: counts for name, counts in ROWS.items() if name != "erm_equal_compute"}
     assert equal_compute(load_study("planted_ablation", planted.ablation(without))) == ""
+
+
+# Convergence and cost.
+
+
+def test_cost_has_convergence_and_costs_relative_to_standard() -> None:
+    records = planted.study({"sba": [870, 600], "standard": [860, 850]})
+    for record in records:
+        record["analysis"] |= {"levels": [60.0, 80.0], "level": 60.0, "seeds": [0, 1]}
+    found = rows(cost_table(load_study("planted", records)))
+    assert found["sba"]["k images to 80%"] == "(1/2)"
+    expected = np.mean([images_to(record, 80.0) for record in records if record["arm"] == "standard"])
+    assert found["standard"]["k images to 80%"] == f"{expected:.1f}"
+    assert found["sba"]["FLOPs"] == "3.00 T (1.50x)"
+    assert (found["sba"]["seconds"], found["sba"]["augmented steps"]) == ("30 (1.50x)", "50%")
+    assert set(found["mixup"].values()) == {"-"}
 
 
 # The self-comparison.
