@@ -5,7 +5,7 @@ HTML, CSV and LaTeX; the same bytes on every machine, so that `report --check` c
 
 `build.py` renders, writes and checks all files; `pages.py` fills templates/*.md.j2; `answer.py` has the answer table;
 `tables.py`, `attack_tables.py` and `published_table.py` make tables of studies; `words.py` formats
-numbers, names and outcomes, `description.py` describes a study, `reproduction.py` how to repeat it; `figures/` draws;
+numbers, names and outcomes, `description.py` describes a study and how to repeat it; `figures/` draws;
 `html.py` joins all pages to one.
 
 To change a page, change its template and run `pytest tests/benchmark/report/test_pages.py --update-golden`. To add a

@@ -1,6 +1,6 @@
 """The answer: which claims hold in which studies, by how much; for RESULTS.md, the README and each study's page."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,13 +8,11 @@ import numpy as np
 from benchmark.analysis.claims import OURS, Claim, load_claims
 from benchmark.analysis.comparisons import comparisons
 from benchmark.analysis.endpoints import ENDPOINTS, POINTS
-from benchmark.analysis.exploratory import decide
 from benchmark.analysis.judgements import Finding, findings
 from benchmark.analysis.paired import MIN_PAIRS_TO_TEST
 from benchmark.analysis.published import data_set
 from benchmark.analysis.study import Study
 from benchmark.report.attack_tables import checked
-from benchmark.report.description import frozen_from, same_recipe
 from benchmark.report.figures.differences import panels
 from benchmark.report.tables import Table
 from benchmark.report.words import (
@@ -253,24 +251,6 @@ def alt(studies: Sequence[Study], claims_alone: bool) -> str:
     treatment = studies[0].treatment if studies else "the treatment"
     units = series(dict.fromkeys(ENDPOINTS[endpoint].unit for endpoint in panels(studies)) or [POINTS])
     return f"{treatment} minus each other arm, mean over seeds in {units}; {'; '.join(said)}"
-
-
-def chosen_on(studies: Sequence[Study], shown: Sequence[Study]) -> tuple[set[str], set[str], set[str], bool]:
-    """Return the data sets on which the settings of the studies shown were chosen, those on which nothing was chosen,
-    those of the latter whose photographs the former have as lossy copies, and whether the choice replaced no setting.
-    """
-    frozen = {study: frozen_from(study, studies) for study in shown}
-    sources = {of.any_record["data"]["name"] for found in frozen.values() for of in found}
-    same = [study for study, found in frozen.items() if any(same_recipe(study, of) for of in found)]
-    fresh = {study.any_record["data"]["name"] for study in same} - sources
-    copied = {original for source in sources if (original := data_set(source).version_of) in fresh}
-    untuned = not any(decision.row for found in frozen.values() for of in found for decision in decide(of))
-    return sources, fresh, copied, untuned
-
-
-def titles(names: Collection[str]) -> str:
-    """Return the titles of data sets as a list in words."""
-    return series(sorted(data_set(name).title for name in names))
 
 
 def claim_list() -> Table:

@@ -1,12 +1,16 @@
-"""Facts about a study from its records, for its page: arms, devices, choices of settings, search."""
+"""Facts about studies from their records: arms, choices of settings, search, devices; how to repeat them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from benchmark.analysis.exploratory import decide
+from benchmark.analysis.published import data_set
 from benchmark.analysis.study import Study
-from benchmark.analysis.trials import Trials, accuracies, best
+from benchmark.analysis.trials import FILE, Trials, accuracies, best, read_trials
 from benchmark.records.consistency import device_kind
+from benchmark.records.schema import AutoAttackRow, CrosscheckRow
 from benchmark.report.tables import Table, augmented, flops
 from benchmark.report.words import code, count, escape, fixed, seed_list, series, settings_list, si, value_text
 
@@ -30,6 +34,24 @@ def same_recipe(study: Study, other: Study) -> bool:
 def _includes(spec: Mapping[str, Any], frozen: Mapping[str, Any]) -> bool:
     same = all(spec["settings"].get(key) == value for key, value in frozen["settings"].items())
     return bool(spec["method"] == frozen["method"] and same)
+
+
+def chosen_on(studies: Sequence[Study], shown: Sequence[Study]) -> tuple[set[str], set[str], set[str], bool]:
+    """Return the data sets on which the settings of the studies shown were chosen, those on which nothing was chosen,
+    those of the latter whose photographs the former have as lossy copies, and whether the choice replaced no setting.
+    """
+    frozen = {study: frozen_from(study, studies) for study in shown}
+    sources = {of.any_record["data"]["name"] for found in frozen.values() for of in found}
+    same = [study for study, found in frozen.items() if any(same_recipe(study, of) for of in found)]
+    fresh = {study.any_record["data"]["name"] for study in same} - sources
+    copied = {original for source in sources if (original := data_set(source).version_of) in fresh}
+    untuned = not any(decision.row for found in frozen.values() for of in found for decision in decide(of))
+    return sources, fresh, copied, untuned
+
+
+def titles(names: Collection[str]) -> str:
+    """Return the titles of data sets as a list in words."""
+    return series(sorted(data_set(name).title for name in names))
 
 
 def ran(study: Study) -> str:
@@ -166,4 +188,73 @@ def spaces(searched: Mapping[str, Any]) -> list[str]:
         else:
             values = f"{space['min']:g} to {space['max']:g}" + (" (log)" if space.get("scaling") == "log" else "")
         found.append(f"{name} {values}")
+    return found
+
+
+# What it takes to repeat studies.
+
+
+def commands(study: Study, folder: Path, compared: Mapping[str, Sequence[CrosscheckRow]]) -> list[str]:
+    """Return the arguments of `python -m` that repeat a study and what lies beside its records: trials and attacks."""
+    lines = [_command(study)]
+    if (trials := folder / FILE).is_file():
+        searched = read_trials(trials)["preset"]
+        lines = [f"benchmark run {searched} --tuning", f"benchmark tune {searched}", *lines]
+    if rows := compared.get(study.preset):
+        lines.append(f"benchmark crosscheck {study.preset}{_selected(rows)}")
+    if attacked := study.autoattack:
+        images, eps = max(row["images"] for row in attacked), sorted({row["eps"] for row in attacked})
+        at = ",".join(f"{value:g}" for value in eps)
+        lines.append(f"benchmark autoattack {study.preset}{_selected(attacked)} --eps {at} --images {images}")
+    return lines
+
+
+def _selected(rows: Sequence[CrosscheckRow] | Sequence[AutoAttackRow]) -> str:
+    """Return the options that select the runs of some rows."""
+    arms = ",".join(dict.fromkeys(row["arm"] for row in rows))
+    return f" --arms {arms} --seeds {','.join(map(str, sorted({row['seed'] for row in rows})))}"
+
+
+def _command(study: Study) -> str:
+    """Return the command of a study's runs: its number of processes, preset and mode."""
+    processes = study.any_record["environment"].get("processes")
+    together = f"torch.distributed.run --standalone --nproc-per-node {processes} -m " if processes else ""
+    preset = study.preset
+    for option, chosen in (("ablation", study.exploratory), ("compute", study.any_record["settings"].get("compute"))):
+        if chosen and preset.endswith(f"_{option}"):
+            preset = f"{preset.removesuffix(f'_{option}')} --{option}"
+    return f"{together}benchmark run {preset}"
+
+
+def environment_alike(studies: Sequence[Study]) -> dict[str, str]:
+    """Return the versions and devices that every run of all studies has: key -> value."""
+    found = {key: {value for values in of for value in values} for key, of in _environments(studies).items()}
+    return {key: next(iter(values)) for key, values in found.items() if len(values) == 1}
+
+
+def environment_table(studies: Sequence[Study]) -> Table:
+    """Return the data of every study, and what its runs have where not all runs have the same; a dash: not recorded."""
+    data = [{f"{run['data']['name']} {run['data']['fingerprint'][:16]}" for run in s.records.values()} for s in studies]
+    alike = environment_alike(studies)
+    differing = {key: found for key, found in _environments(studies).items() if key not in alike}
+    rows = [
+        [key.replace("_", " "), *(escape(", ".join(sorted(values))) for values in found)]
+        for key, found in {"data, digest": data, **differing}.items()
+    ]
+    presets = [code(study.preset) for study in studies]
+    return Table(["", *presets], rows, words=presets)
+
+
+def _environments(studies: Sequence[Study]) -> dict[str, list[set[str]]]:
+    """Return key -> the values of each study's runs, without their dates."""
+    runs = [[record["environment"] for record in study.records.values()] for study in studies]
+    keys = dict.fromkeys(key for of in runs for environment in of for key in environment if key != "date")
+    return {key: [{str(environment.get(key, "-")) for environment in of} for of in runs] for key in keys}
+
+
+def commits(study: Study) -> dict[str, dict[str, list[int]]]:
+    """Return commit -> arm -> the seeds that ran at it."""
+    found: dict[str, dict[str, list[int]]] = {}
+    for (arm, seed), record in study.records.items():
+        found.setdefault(record["environment"]["commit"], {}).setdefault(arm, []).append(seed)
     return found

@@ -20,7 +20,7 @@ from benchmark.analysis.trials import FILE as TRIALS
 from benchmark.analysis.trials import read_trials
 from benchmark.evaluation.catalogue import STANDARD_QUERIES, STANDARD_STEPS, scale_warning
 from benchmark.records.schema import CrosscheckRow
-from benchmark.report import answer, attack_tables, description, reproduction, tables, words
+from benchmark.report import answer, attack_tables, description, tables, words
 from benchmark.report.figures.differences import panels
 from benchmark.report.published_table import published_sections
 from benchmark.report.worth import prices
@@ -121,9 +121,9 @@ def all_pages(
     return pages
 
 
-_MODULES = (tables, attack_tables, description, reproduction)
+_MODULES = (tables, attack_tables, description)
 _FUNCTIONS = (
-    *(map, sum, answer.alt, answer.chosen_on, answer.claim_list, answer.titles, data_set, decide, doses),
+    *(map, sum, answer.alt, answer.claim_list, data_set, decide, doses),
     *(longer, panels, positive_control, published, published_beside_ours, published_sections, robust_from),
     *(scale_warning, trends),
     *(words.capital, words.code, words.count, words.escape, words.fixed, words.mean_text, words.seed_list),

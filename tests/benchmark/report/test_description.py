@@ -1,18 +1,28 @@
-"""What a study is said to be, and what its settings come from."""
+"""What a study is said to be, what its settings come from, and what it takes to repeat it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pages import planted_site
 from records import planted
-from records.attacked_records import rows
+from records.attacked_records import COUNTS, rows
 
 from benchmark.analysis.exploratory import decide
 from benchmark.analysis.study import Study, load_study
 from benchmark.evaluation.catalogue import scale_warning
+from benchmark.records.rows import AUTOATTACK, CROSSCHECK, read_rows
 from benchmark.records.schema import Record
-from benchmark.report.description import arms_table, mixed_devices, ran
+from benchmark.report.description import (
+    arms_table,
+    commands,
+    commits,
+    environment_alike,
+    environment_table,
+    mixed_devices,
+    ran,
+)
 from benchmark.report.pages import environment
 from benchmark.report.words import code
 
@@ -186,3 +196,40 @@ def test_nothing_is_said_of_settings_that_no_study_chose(other: str) -> None:
             record["settings"]["arm"] |= {"settings": planted_site.SBA | {"noise": 0.1}}
     others = [] if other == "no ablation" else [ABLATION]
     assert setup(ABLATION if other == "itself" else study, "ettings of", others) == []
+
+
+# What it takes to repeat studies.
+
+
+def test_trials_come_before_the_study_and_attacks_after_it(tmp_path: Path) -> None:
+    planted_site.write_extras(tmp_path)
+    study = load_study("planted", planted.study(COUNTS), read_rows(tmp_path, AUTOATTACK))
+    assert commands(study, tmp_path, {"planted": read_rows(tmp_path, CROSSCHECK)}) == [
+        "benchmark run p --tuning",
+        "benchmark tune p",
+        "benchmark run planted",
+        "benchmark crosscheck planted --arms sba,erm --seeds 0",
+        "benchmark autoattack planted --arms sba,standard,mixup --seeds 0,1,2 --eps 0.5,1 --images 200",
+    ]
+    assert commands(load_study("planted", planted.study(COUNTS)), tmp_path / "other", {}) == ["benchmark run planted"]
+
+
+def test_every_run_is_listed_at_its_commit() -> None:
+    records = planted.study(COUNTS)
+    for record in records:
+        record["environment"]["commit"] = "old" if record["seed"] < 2 and record["arm"] != "mixup" else "new"
+    assert commits(load_study("planted", records)) == {
+        "new": {"mixup": [0, 1, 2, 3, 4], "sba": [2, 3, 4], "standard": [2, 3, 4]},
+        "old": {"sba": [0, 1], "standard": [0, 1]},
+    }
+
+
+def test_what_all_runs_share_is_named_once_and_the_table_has_the_rest() -> None:
+    records = planted.study(COUNTS)
+    for record in records:
+        record["environment"] = {"date": f"2026-01-0{record['seed'] + 1}", "torch": "2.0", "threads": "1"}
+    records[0]["environment"]["threads"] = "2"
+    records[0]["environment"]["processes"] = "4"
+    study = load_study("planted", records)
+    assert environment_alike([study]) == {"torch": "2.0"}
+    assert environment_table([study]).rows[1:] == [["threads", "1, 2"], ["processes", "-, 4"]]

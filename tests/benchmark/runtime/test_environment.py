@@ -11,7 +11,7 @@ from records import planted
 from studies.saying import ONE_RUN, TINY, Say
 from studies.tiny_study import read, without_times
 
-from benchmark.report.reproduction import environment_table
+from benchmark.report.description import environment_table
 from benchmark.runtime.environment import describe_environment, deterministic
 from benchmark.runtime.errors import UsageError
 
