@@ -103,7 +103,7 @@ def judge(digits: Data) -> Callable[[nn.Module], AttackedSet]:
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the figures of a report out, which take most of its time."""
     monkeypatch.setattr("benchmark.report.build.drawings", lambda _study: {})
-    monkeypatch.setattr("benchmark.report.build.answer_drawing", lambda _studies: "<svg/>")
+    monkeypatch.setattr("benchmark.report.build.answer_figure", lambda _studies: "<svg/>")
 
 
 @pytest.fixture

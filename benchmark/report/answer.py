@@ -7,13 +7,12 @@ import numpy as np
 
 from benchmark.analysis.claims import OURS, Claim, load_claims
 from benchmark.analysis.comparisons import comparisons
-from benchmark.analysis.endpoints import ENDPOINTS, POINTS
-from benchmark.analysis.judgements import Finding, findings
+from benchmark.analysis.endpoints import ENDPOINTS
+from benchmark.analysis.judgements import Finding, Reason, findings, judge, positive_control, robust_from
 from benchmark.analysis.paired import MIN_PAIRS_TO_TEST
 from benchmark.analysis.published import data_set
 from benchmark.analysis.study import Study
 from benchmark.report.attack_tables import checked
-from benchmark.report.figures.differences import panels
 from benchmark.report.tables import Table
 from benchmark.report.words import (
     BREAK,
@@ -27,8 +26,10 @@ from benchmark.report.words import (
     escape,
     evidence_text,
     finding_cell,
+    fixed,
     heading,
     judgement_text,
+    mean_text,
     reason_text,
     series,
     short_title,
@@ -37,14 +38,18 @@ from benchmark.report.words import (
 )
 from benchmark.settings.values import Endpoint
 
-_Judged = Sequence[tuple[Claim, dict[str, Finding]]]
+Judged = Sequence[tuple[Claim, dict[str, Finding]]]
 Link = Callable[[str], str]  # preset -> link to its page
+_Name = Callable[[Sequence[Study], Sequence[Study]], str]  # some studies, all studies -> their name
+_BESIDE = "standard"  # the arm of a user who augments images and asks for the method's effect beside that
+_WORDS = {"supported": "**yes**", "contradicted": "**no**", "equivalent": "**equivalent**"}
 _ORDER = ("supported", "equivalent", "contradicted", "not resolved", "interim")
 
 
 class Answer(NamedTuple):
     """The answer of all studies."""
 
+    judged: Judged  # each claim with its finding in every study that tests
     studies: list[Study]  # the columns of the table
     table: Table | None  # judgements, claim by study
     sentences: list[str]  # one for each claim
@@ -66,9 +71,10 @@ def answer(studies: Sequence[Study], link: Link) -> Answer:
     """
     testing = sorted((study for study in studies if not study.exploratory), key=_order)
     judged = findings(testing)
-    able = [study for study in testing if _judges(study, judged)]
-    able.sort(key=lambda study: not _has_judged(study, judged))  # what is interim stands last
-    official = {study.any_record["data"]["name"] for study in able if _has_judged(study, judged)}
+    found = {study: {of[study.preset].word for _, of in judged} - {"not tested"} for study in testing}
+    able = [study for study in testing if found[study] and _can_judge(study)]
+    able.sort(key=lambda study: found[study] == {"interim"})  # what is interim stands last
+    official = {study.any_record["data"]["name"] for study in able if found[study] != {"interim"}}
     copies = [study for study in able if _original(study) in official]
     shown = [study for study in able if study not in copies]
     rows = [
@@ -90,7 +96,7 @@ def answer(studies: Sequence[Study], link: Link) -> Answer:
     }
     below = [*_copies(copies, shown, judged, link), *(_other_test(study, link) for study in others)]
     sentences = [_sentence(claim, of, shown) for claim, of in judged]
-    return Answer(shown, Table(headers, rows, words=headers) if shown else None, sentences, below, groups)
+    return Answer(judged, shown, Table(headers, rows, words=headers) if shown else None, sentences, below, groups)
 
 
 def _order(study: Study) -> tuple[str, int, str]:
@@ -98,16 +104,11 @@ def _order(study: Study) -> tuple[str, int, str]:
     return data["name"], data["train_images"], study.preset
 
 
-def _judges(study: Study, judged: _Judged) -> bool:
-    """Return whether a study judges a claim, or will and has a seed with all arms of its first family."""
+def _can_judge(study: Study) -> bool:
+    """Return whether a study has enough seeds for a test, and one with all arms of its first family."""
     arms = (study.treatment, *study.families[0])
     whole = any(all(study.status(arm, seed) != "missing" for arm in arms) for seed in study.seeds)
-    tests = any(of[study.preset].judgement != "not tested" for _, of in judged)
-    return len(study.seeds) >= MIN_PAIRS_TO_TEST and whole and tests
-
-
-def _has_judged(study: Study, judged: _Judged) -> bool:
-    return any(of[study.preset].judgement != "not tested" and not of[study.preset].interim for _, of in judged)
+    return len(study.seeds) >= MIN_PAIRS_TO_TEST and whole
 
 
 def _original(study: Study) -> str | None:
@@ -120,19 +121,21 @@ def _sentence(claim: Claim, of: dict[str, Finding], shown: Sequence[Study]) -> s
     for study in shown:
         said.setdefault(of[study.preset].word, []).append(study)
     words = [word for word in _ORDER if word in said]
-    parts = [f"{word if word == 'interim' else f'**{word}**'} {places(said[word], shown)}" for word in words]
+    parts = [f"{word if word == 'interim' else f'**{word}**'} {_places(said[word], shown)}" for word in words]
     source = "we ask" if claim.source == OURS else claim.source
     return f"**{capital(claim.name)}** ({source}). {claim.says} {capital('; '.join(parts) or 'not tested')}."
 
 
-def places(studies: Sequence[Study], shown: Sequence[Study]) -> str:
+def _places(studies: Sequence[Study], shown: Sequence[Study]) -> str:
     """Name some of the studies shown: "on CIFAR-10 with 10,000 images and on ...", or "in all 3 studies"."""
-    if len(studies) == len(shown) > 2:
-        return f"in all {len(shown)} studies"
-    return series(where(study, shown) for study in studies)
+    return f"in all {len(shown)} studies" if len(studies) == len(shown) > 2 else _each_place(studies, shown)
 
 
-def where(study: Study, shown: Sequence[Study]) -> str:
+def _each_place(studies: Sequence[Study], shown: Sequence[Study]) -> str:
+    return series(_place(study, shown) for study in studies)
+
+
+def _place(study: Study, shown: Sequence[Study]) -> str:
     """Name a study among others: "on CIFAR-10 with 10,000 images (`fast`)", the network only where needed."""
 
     def words_of(other: Study) -> str:
@@ -157,7 +160,7 @@ def _other_test(study: Study, link: Link) -> str:
     return f"{name}, {of}: {'; '.join(said) or 'no result'}."
 
 
-def _copies(copies: Sequence[Study], shown: Sequence[Study], judged: _Judged, link: Link) -> list[str]:
+def _copies(copies: Sequence[Study], shown: Sequence[Study], judged: Judged, link: Link) -> list[str]:
     """Return the judgements of studies of copies, and their agreement with the study of the official data set."""
     lines = []
     for study in copies:
@@ -171,7 +174,7 @@ def _copies(copies: Sequence[Study], shown: Sequence[Study], judged: _Judged, li
     return lines
 
 
-def _agreement(study: Study, twin: Study, judged: _Judged, link: Link) -> str:
+def _agreement(study: Study, twin: Study, judged: Judged, link: Link) -> str:
     said: dict[str, list[str]] = {"agrees on": [], "differs on": []}
     for claim, of in judged:
         ours, theirs = of[study.preset], of[twin.preset]
@@ -193,12 +196,92 @@ def _same_but_data(study: Study, other: Study) -> bool:
     )
 
 
-def claims_table(study: Study, judged: Sequence[tuple[str, Finding]]) -> Table:
+# For whom the method is worth its cost.
+
+
+def worth(studies: Sequence[Study]) -> list[str]:
+    """Return five lines of Markdown: accuracy, length of training, small perturbations, attacks, and the price.
+
+    Each names the judgement of every study against `standard`, with the mean difference in points and its 95%
+    interval. A study without that comparison is left out of a line.
+
+    Args:
+        studies: those in the answer's table.
+    """
+    lines: dict[str, Callable[[Study], str]] = {
+        "More accuracy on clean images": lambda study: _against_standard(study, "clean"),
+        "More accuracy early in training": lambda study: _against_standard(study, "learning"),
+        "More accuracy under small perturbations": lambda study: _against_standard(study, "area"),
+        "A defence against attacks": _defence,
+        "The price": _price,
+    }
+    return [f"**{wish}**: {_of_each(studies, said, _each_place) or 'not tested'}." for wish, said in lines.items()]
+
+
+def prices(studies: Sequence[Study]) -> str:
+    """Return the FLOPs of the treatments relative to `standard`, study by study: "`sba` spends 1.34x the FLOPs ..."."""
+
+    def spends(study: Study) -> str:
+        price = _price(study)
+        return f"{code(study.treatment)} spends {price}" if price else ""
+
+    return _of_each(studies, spends, _places)
+
+
+def _of_each(studies: Sequence[Study], said: Callable[[Study], str], name: _Name) -> str:
+    """Return each text with the studies that have it, joined; "" if no study has one."""
+    found: dict[str, list[Study]] = {}
+    for study in studies:
+        if text := said(study):
+            found.setdefault(text, []).append(study)
+    return "; ".join(f"{text} {name(of, studies)}" for text, of in found.items())
+
+
+def _against_standard(study: Study, endpoint: Endpoint) -> str:
+    """Return the judgement against `standard`, or "" where the study does not test it."""
+    wish = Claim(name="wish", says="it is better", source=OURS, against=(_BESIDE,), decides=(endpoint,))
+    finding = judge(study, wish)
+    if finding.word in ("not tested", "interim"):
+        return "" if finding.word == "not tested" else finding.word
+    grounds = reason_text(finding.reason, study.treatment) if finding.reason else evidence_text(finding.evidence[0])
+    return f"{_WORDS.get(finding.judgement, finding.judgement)}, {grounds}"
+
+
+def _defence(study: Study) -> str:
+    """Return the accuracy at the largest eps, which is the usual one, beside that of the positive control."""
+    ours = study.robust[study.arms.index(study.treatment), :, -1]  # (seed,)
+    if not np.isfinite(ours).any():
+        return ""
+    if study.to_come([]) or study.awaits_control:
+        return "interim"
+    kept, control = f"{mean_text(ours, 1)}% at Linf {study.eps[-1]:g}/255", positive_control(study)
+    if control and not control.passed:
+        return f"not resolved, {reason_text(Reason('control'), study.treatment)}"
+    if control:
+        kept += f" ({code(str(study.positive_control))}: {mean_text(control.kept, 1)}%)"
+    return f"**{'yes' if np.nanmean(ours) > robust_from(study) else 'no'}**, {kept}"
+
+
+def _price(study: Study) -> str:
+    """Return the FLOPs of training relative to `standard`, means over the seeds that both finished."""
+    seeds = study.shared_seeds(_BESIDE) if _BESIDE in study.arms else []
+    if not seeds:
+        return ""
+    ours, plain = (
+        sum(study.records[arm, seed]["cost"]["train_flops"] for seed in seeds) for arm in (study.treatment, _BESIDE)
+    )
+    return f"{fixed(ours / plain)}x the FLOPs of {code(_BESIDE)}"
+
+
+# A study's own page, and the list of claims.
+
+
+def claims_table(study: Study, judged: Judged) -> Table:
     """Return a study's judgement of each claim that it tests, with every comparison that decides; empty without any."""
     rows = [
-        [name, judgement_text(finding), BREAK.join(_grounds(finding, study)) or "-"]
-        for name, finding in judged
-        if finding.judgement != "not tested"
+        [claim.name, judgement_text(finding), BREAK.join(_grounds(finding, study)) or "-"]
+        for claim, of in judged
+        if (finding := of[study.preset]).judgement != "not tested"
     ]
     headers = ["claim", "judgement", "evidence"]
     return Table(headers, rows, words=headers)
@@ -233,24 +316,6 @@ def _flags(finding: Finding, study: Study) -> list[str]:
     costly = sum(map(checked, runs))
     part = f"; {costly} had the costly checks" if 0 < costly < len(runs) else ""
     return [f"{flags} of these arms' {count(len(runs), 'run')} raised a sanity flag{part}"]
-
-
-def alt(studies: Sequence[Study], claims_alone: bool) -> str:
-    """Return the alternative text of a figure of differences: every mean difference that it draws.
-
-    The figure of the answer draws the arms of the claims alone, that of a study's page its relatives too.
-    """
-    said = []
-    for study in studies:
-        arms = study.families[0] if claims_alone else study.against
-        for endpoint in (drawn for drawn in panels(studies) if drawn in study.endpoints):
-            pairs = comparisons(study, endpoint)
-            found = [f"{arm} {signed(pair.difference)}" for arm in arms if (pair := pairs[arm])]
-            where = f"{study.preset}, " if len(studies) > 1 else ""
-            said.append(f"{where}{heading(study, endpoint)}: {', '.join(found) or 'no result yet'}")
-    treatment = studies[0].treatment if studies else "the treatment"
-    units = series(dict.fromkeys(ENDPOINTS[endpoint].unit for endpoint in panels(studies)) or [POINTS])
-    return f"{treatment} minus each other arm, mean over seeds in {units}; {'; '.join(said)}"
 
 
 def claim_list() -> Table:

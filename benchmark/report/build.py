@@ -11,7 +11,7 @@ from benchmark.analysis.trend import doses, trends
 from benchmark.records.rows import AUTOATTACK, CROSSCHECK, read_rows
 from benchmark.records.store import read_study, studies_in
 from benchmark.report import attack_tables, tables
-from benchmark.report.answer import answer
+from benchmark.report.answer import answer, worth
 from benchmark.report.description import arms_table, rows_table
 from benchmark.report.figures.curves import accuracy_figure, cost_figure, robustness_figure, trend_figure
 from benchmark.report.figures.differences import answer_figure, differences_figure
@@ -19,8 +19,6 @@ from benchmark.report.html import page
 from benchmark.report.pages import CONTRASTED, TRENDS, Site, all_pages, page_of
 from benchmark.report.published_table import published_table
 from benchmark.report.tables import Table
-from benchmark.report.words import BREAK, plain, short_title
-from benchmark.report.worth import worth
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.files import write_text
 
@@ -58,7 +56,7 @@ def render(results: Path, output: Path, forms: Collection[Form] = ()) -> dict[Pa
         for name, text in drawings(study).items()
     }
     if found.drawn:
-        figures[site.figure] = answer_drawing(found.drawn)
+        figures[site.figure] = answer_figure(found.drawn)
     figures |= _trend_drawings(site, studies)
     files = pages | figures
     links = {"how_to_read": site.link(output, site.shared("how_to_read"))}
@@ -146,11 +144,6 @@ def _trend_drawings(site: Site, studies: Sequence[Study]) -> dict[Path, str]:
         for endpoint in TRENDS
         if (found := trends(group, endpoint))
     }
-
-
-def answer_drawing(studies: Sequence[Study]) -> str:
-    """Return the figure of RESULTS.md as SVG text."""
-    return answer_figure([(plain(short_title(study).replace(BREAK, ", ")), study) for study in studies])
 
 
 def write_report(results: Path, output: Path, forms: Collection[Form] = ()) -> list[Path]:

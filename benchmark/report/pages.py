@@ -11,7 +11,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmark.analysis.exploratory import decide
-from benchmark.analysis.judgements import OTHERS_KEEP, findings, positive_control, robust_from
+from benchmark.analysis.judgements import OTHERS_KEEP, positive_control, robust_from
 from benchmark.analysis.paired import ALPHA, MIN_PAIRS_TO_TEST
 from benchmark.analysis.published import data_set, published, published_beside_ours
 from benchmark.analysis.study import Study
@@ -21,9 +21,8 @@ from benchmark.analysis.trials import read_trials
 from benchmark.evaluation.catalogue import STANDARD_QUERIES, STANDARD_STEPS, scale_warning
 from benchmark.records.schema import CrosscheckRow
 from benchmark.report import answer, attack_tables, description, tables, words
-from benchmark.report.figures.differences import panels
+from benchmark.report.figures import differences
 from benchmark.report.published_table import published_sections
-from benchmark.report.worth import prices
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.values import Endpoint
 
@@ -103,14 +102,13 @@ def all_pages(
     folder = Path(os.path.relpath(site.results.resolve(), site.output.resolve().parent)).as_posix()
     testing = [study for study in studies if not study.exploratory]
     fewest = min((len(study.seeds) for study in found.studies or testing or studies), default=0)
-    add(site.output, "results", answer=found, folder=folder, fewest=fewest, prices=prices(found.studies))
-    judged = findings(testing)
+    add(site.output, "results", answer=found, folder=folder, fewest=fewest, prices=answer.prices(found.studies))
     for study in studies:
         page = site.study(study.preset)
         if study.exploratory:
             add(page, "exploratory", study=study, endpoints=CONTRASTED)
             continue
-        claims = answer.claims_table(study, [(claim.name, of[study.preset]) for claim, of in judged])
+        claims = answer.claims_table(study, found.judged)
         searched, twin = page.with_name(TRIALS), tables.twin(study, studies)
         trials = read_trials(searched) if searched.is_file() else None
         add(page, "study", study=study, claims=claims, trials=trials, twin=twin)
@@ -123,8 +121,8 @@ def all_pages(
 
 _MODULES = (tables, attack_tables, description)
 _FUNCTIONS = (
-    *(map, sum, answer.alt, answer.claim_list, data_set, decide, doses),
-    *(longer, panels, positive_control, published, published_beside_ours, published_sections, robust_from),
+    *(map, sum, answer.claim_list, differences.alt, data_set, decide, doses),
+    *(longer, differences.panels, positive_control, published, published_beside_ours, published_sections, robust_from),
     *(scale_warning, trends),
     *(words.capital, words.code, words.count, words.escape, words.fixed, words.mean_text, words.seed_list),
     *(words.series, words.settings_list),

@@ -20,7 +20,7 @@ from benchmark.analysis.exploratory import DECIDE, contrasts
 from benchmark.analysis.paired import MIN_PAIRS_TO_TEST, Floats
 from benchmark.analysis.study import Study
 from benchmark.report.figures.drawing import COLOURS, INK, ROW, canvas, svg, wrap
-from benchmark.report.words import direction, signed
+from benchmark.report.words import direction, heading, plain, series, short_title, signed
 from benchmark.settings.values import Endpoint
 
 ABOVE, BELOW = COLOURS[0], COLOURS[1]
@@ -82,13 +82,30 @@ def differences_figure(study: Study) -> str:
     return _figure([("", study, study.against)], margin, label, _DENSE if study.exploratory else PITCH)
 
 
-def answer_figure(studies: Sequence[tuple[str, Study]]) -> str:
+def answer_figure(studies: Sequence[Study]) -> str:
     """Draw the differences of several studies from the arms of the claims, each study below its title."""
-    margins = {float(study.analysis["margin"]) for _, study in studies}
-    treatments = {study.treatment for _, study in studies}
+    margins = {float(study.analysis["margin"]) for study in studies}
+    treatments = {study.treatment for study in studies}
     label = f"{treatments.pop() if len(treatments) == 1 else 'treatment'} minus row"
-    groups = [(title, study, study.families[0]) for title, study in studies]
+    groups = [(plain(short_title(study)), study, study.families[0]) for study in studies]
     return _figure(groups, margins.pop() if len(margins) == 1 else 0.0, label, _DENSE)
+
+
+def alt(studies: Sequence[Study], claims_alone: bool) -> str:
+    """Return the alternative text of a figure of differences: every mean difference that it draws.
+
+    The figure of the answer draws the arms of the claims alone, that of a study's page its relatives too.
+    """
+    said = []
+    for study in studies:
+        arms = study.families[0] if claims_alone else study.against
+        for endpoint in (drawn for drawn in panels(studies) if drawn in study.endpoints):
+            pairs = comparisons(study, endpoint)
+            found = [f"{arm} {signed(pair.difference)}" for arm in arms if (pair := pairs[arm])]
+            where = f"{study.preset}, " if len(studies) > 1 else ""
+            said.append(f"{where}{heading(study, endpoint)}: {', '.join(found) or 'no result yet'}")
+    units = series(dict.fromkeys(ENDPOINTS[endpoint].unit for endpoint in panels(studies)))
+    return f"{studies[0].treatment} minus each other arm, mean over seeds in {units}; {'; '.join(said)}"
 
 
 def _figure(groups: Sequence[tuple[str, Study, Sequence[str]]], margin: float, label: str, pitch: float) -> str:

@@ -32,7 +32,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("site")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("benchmark.report.build.drawings", lambda _study: {})
-        patch.setattr("benchmark.report.build.answer_drawing", lambda _studies: "<svg/>")
+        patch.setattr("benchmark.report.build.answer_figure", lambda _studies: "<svg/>")
         patch.setattr("benchmark.report.build._trend_drawings", lambda *_: {})
         planted.write(folder / "results", SITES[request.param]())
         if request.param == "whole":

@@ -8,6 +8,7 @@ from markdown_it import MarkdownIt
 from pages import planted_site
 from records import planted
 
+from benchmark.analysis.claims import load_claims
 from benchmark.analysis.judgements import Evidence, Finding, Reason
 from benchmark.analysis.judgements import compared as compared_on
 from benchmark.analysis.paired import Comparison, compare, correct
@@ -159,7 +160,8 @@ def test_the_direction_is_named_where_lower_is_better() -> None:
         evidence = compared_on(study, endpoint, "standard")
         cell = finding_cell(Finding("supported", None, (evidence,)), study)
         assert cell.startswith(f"**supported**<br>{text}")
-        grounds = claims_table(study, [("speed", Finding("supported", None, (evidence,)))]).rows[0][-1]
+        claim = load_claims()[0]
+        grounds = claims_table(study, [(claim, {"planted": Finding("supported", None, (evidence,))})]).rows[0][-1]
         assert grounds.startswith(text)
 
 

@@ -16,7 +16,7 @@ from scipy import stats
 
 from benchmark.analysis.endpoints import ENDPOINTS
 from benchmark.analysis.study import Study, load_study
-from benchmark.report.figures.differences import ABOVE, BELOW, PITCH, Row, answer_figure, differences_figure, frame
+from benchmark.report.figures.differences import ABOVE, BELOW, PITCH, Row, alt, answer_figure, differences_figure, frame
 from benchmark.report.figures.drawing import COLOURS, INK, ROW
 
 COUNTS = {
@@ -187,10 +187,11 @@ def test_frame_holds_0_and_all_but_what_is_far_out() -> None:
 
 
 def test_studies_of_the_answer_stand_below_one_another_on_one_scale() -> None:
-    groups = [("First, *5* seeds", planted_study(COUNTS)), ("Second", planted_study({**COUNTS, "mixup": [850] * 5}))]
-    shown = drawn(lambda _study: answer_figure(groups), groups[0][1])
+    studies = [planted_study(COUNTS), planted_study({**COUNTS, "mixup": [850] * 5})]
+    shown = drawn(lambda _study: answer_figure(studies), studies[0])
     titles = [text.get_text() for text in shown.texts]
-    assert titles == ["First, *5* seeds", "Second", "accuracy", "robust area", "sba minus row, points"]
+    about = "Digits, 5,000 images, small, 5 seeds"
+    assert titles == [about, about, "accuracy", "robust area", "sba minus row, points"]
     first, second, *area = shown.axes
     assert first.get_xlim() == second.get_xlim()
     assert first.get_position().y0 > second.get_position().y1
@@ -218,3 +219,9 @@ def test_the_panels_are_the_first_two_endpoints_that_the_study_names(
     margins = [ENDPOINTS[endpoint].margin for endpoint in endpoints[:2]]
     bands = [any(isinstance(patch, Rectangle) for patch in axes.patches) for axes in figure.axes]
     assert bands == margins  # the margin is one of accuracy
+
+
+def test_the_alternative_text_lists_the_arms_that_the_figure_draws() -> None:
+    study = planted_study({**COUNTS, "cutmix": [866] * 5}, against=["standard", "mixup"], relatives=["cutmix"])
+    assert "standard +1.14, mixup +0.08, cutmix +0.44" in alt([study], claims_alone=False)
+    assert "standard +1.14, mixup +0.08;" in alt([study], claims_alone=True)
