@@ -12,11 +12,10 @@ from pages import planted_site
 from records import planted
 from records.attacked_records import rows
 
-from benchmark.analysis.judgements import findings
 from benchmark.analysis.published import data_set
 from benchmark.analysis.study import Study, load_study
 from benchmark.records.schema import Record
-from benchmark.report.answer import Answer, answer, claims_table, worth
+from benchmark.report.answer import Answer, answer, worth
 
 ROOT = Path(__file__).parents[3]
 
@@ -26,7 +25,7 @@ FEW = {"sba": 870, "standard": 861, "erm": 830, "mixup": 856}
 def studies(records: Sequence[Record]) -> list[Study]:
     return [
         load_study(preset, [record for record in records if record["preset"] == preset])
-        for preset in planted_site.presets(records)
+        for preset in dict.fromkeys(record["preset"] for record in records)
     ]
 
 
@@ -69,24 +68,12 @@ def test_a_claim_of_two_studies_that_differ_says_by_how_much() -> None:
         assert ", the two gains differ by +2.00 (Welch p < .0001)" in cell
 
 
-def test_the_figure_leaves_out_what_cannot_be_tested_yet() -> None:
-    records = planted_site.study("x", "X", FEW)
-    begun = found(*(record for record in records if record["seed"] < 2))
-    assert [study.preset for study in begun.studies] == ["x"]
-    assert begun.drawn == []
-    assert [study.preset for study in found(*records).drawn] == ["x"]
-
-
-def test_copies_are_the_answer_while_there_is_nothing_official() -> None:
-    alone = found(*planted_site.study("copy", "Copy", FEW, data={"name": "cifar10_jpeg"}))
-    assert [study.preset for study in alone.studies] == ["copy"]
-    assert alone.below == []
-
-
 def test_copies_are_the_answer_until_a_study_of_the_official_images_is_complete() -> None:
     official = planted_site.study("official", "Official", FEW)
     copy = planted_site.study("copy", "Copy", FEW, data={"name": "cifar10_jpeg"})
     begun = [record for record in official if record["seed"] < 2]
+    assert [study.preset for study in found(*copy).studies] == ["copy"]
+    assert found(*copy).below == []
     assert [study.preset for study in found(*begun, *copy).studies] == ["copy", "official"]
     assert [study.preset for study in found(*official, *copy).studies] == ["official"]
 
@@ -95,30 +82,6 @@ def test_nothing_at_all() -> None:
     nothing = found()
     assert (nothing.studies, nothing.table, nothing.below) == ([], None, [])
     assert all(sentence.endswith("Not tested.") for sentence in nothing.sentences)
-
-
-def test_a_reason_stands_in_the_cell_instead_of_a_comparison() -> None:
-    records = planted_site.study("x", "X", FEW, seeds=5)
-    failed: Any = planted.diverged("sba", 2)
-    failed |= {key: dict(records[0])[key] for key in ("preset", "analysis", "settings", "data", "model")}
-    kept = [record for record in records if (record["arm"], record["seed"]) != ("sba", 2)]
-    table = rows(found(*kept, failed).table)
-    assert set(table["generalization"].values()) == {"not resolved:, 1 run of sba diverged"}
-
-
-def test_a_studys_claims_list_every_comparison_and_flag() -> None:
-    records = planted_site.study("x", "X", FEW, seeds=5)
-    for record in records:
-        if record["seed"] < 2:
-            record["flags"] = ["check 8: odd"] if record["arm"] == "sba" else []
-    study = load_study("x", records)
-    table = rows(claims_table(study, findings([study])))
-    assert list(table) == ["generalization", "convergence", "robustness"]
-    assert table["generalization"]["judgement"] == "supported"
-    assert table["generalization"]["evidence"].count(" from ") == 3
-    flags = "2 of these arms' 20 runs raised a sanity flag; 8 had the costly checks"
-    assert table["robustness"]["evidence"].endswith(f", {flags}")
-    assert flags not in table["generalization"]["evidence"]
 
 
 # For whom SBA is worth its cost: the lines of sba/README.md, of planted studies and of the records.

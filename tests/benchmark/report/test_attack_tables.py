@@ -134,13 +134,15 @@ CHECK_COLUMNS = {
 }
 
 
-def test_checks_have_means_and_counts_of_images() -> None:
-    records = planted.study(COUNTS)
+def test_checks_have_means_and_counts_of_images_over_the_checked_runs() -> None:
+    records = planted.study({**COUNTS, "erm": [840] * 5})
     for record in records:
-        if record["arm"] == "sba":
-            record["checks"] = costly_checks(record["seed"], "odd" if record["seed"] in (1, 3) else None)
-            record["flags"] = ["check 8: odd"] if record["seed"] in (1, 3) else []
-        elif record["arm"] == "standard":
+        arm, seed = record["arm"], record["seed"]
+        flag = "odd" if (arm, seed) in (("sba", 1), ("sba", 3), ("mixup", 1)) else None
+        record["flags"] = [f"check 8: {flag}"] if flag else []
+        if arm == "sba" or (arm == "mixup" and seed < 2):
+            record["checks"] = costly_checks(seed, flag)
+        elif arm == "standard":
             record["checks"] = [check for check in costly_checks(0) if check["number"] <= 7]
     found = rows(checks_table(study(records)))
     assert found["sba"] == CHECK_COLUMNS
@@ -149,21 +151,10 @@ def test_checks_have_means_and_counts_of_images() -> None:
         "PGD x10, %": "32.0"
     }
     assert found["standard"] == {**dict.fromkeys(CHECK_COLUMNS, "-"), **expected}
+    assert (found["mixup"]["noise, %"], found["mixup"]["Square fools"]) == ("70.5", "0.5 of 100")
+    assert (found["mixup"]["runs checked"], found["mixup"]["runs with flags"]) == ("2/5", "1/5")
     unchecked = {"runs checked": "0/5", "runs with flags": "0/5"}
-    assert found["mixup"] == {**dict.fromkeys(CHECK_COLUMNS, "-"), **unchecked}
-
-
-def test_of_some_checked_seeds_the_means_are_over_these_and_any_flag_counts_for_the_arm() -> None:
-    records = planted.study(COUNTS)
-    for record in records:
-        if record["seed"] in (0, 1):
-            flagged = (record["arm"], record["seed"]) == ("sba", 1)
-            record["checks"] = costly_checks(record["seed"], "odd" if flagged else None)
-            record["flags"] = ["check 8: odd"] if flagged else []
-    found = rows(checks_table(study(records)))
-    assert (found["sba"]["noise, %"], found["sba"]["Square fools"]) == ("70.5", "0.5 of 100")
-    assert (found["sba"]["runs checked"], found["sba"]["runs with flags"]) == ("2/5", "1/5")
-    assert found["standard"]["runs with flags"] == "0/5"
+    assert found["erm"] == {**dict.fromkeys(CHECK_COLUMNS, "-"), **unchecked}
 
 
 def test_only_costly_checks_count_as_checked() -> None:

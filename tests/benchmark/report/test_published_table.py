@@ -67,14 +67,6 @@ def test_precision_and_the_course_of_the_rate_are_no_reasons() -> None:
     assert cells([study(found)])["mixup_1e-4"] == cells([study(records())])["mixup_1e-4"]
 
 
-def test_the_cpu_study_on_jpeg_differs_in_everything() -> None:
-    cell = cells([study(records("cifar10_jpeg_cpu"))])["mixup_erm_1e-4"]
-    assert cell == (
-        "not comparable: CIFAR-10 saved as JPEG, not the official CIFAR-10; "
-        "network `fast`; 7 epochs; batch 256; weight decay 0.001; padding 2"
-    )
-
-
 def test_an_arm_of_the_method_with_other_settings_augmentation_or_epochs_is_no_match() -> None:
     found = records()
     of_mixup = [i for i, record in enumerate(found) if record["arm"] == "mixup"]

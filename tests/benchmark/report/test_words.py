@@ -8,12 +8,9 @@ from markdown_it import MarkdownIt
 from pages import planted_site
 from records import planted
 
-from benchmark.analysis.claims import load_claims
-from benchmark.analysis.judgements import Evidence, Finding, Reason
-from benchmark.analysis.judgements import compared as compared_on
+from benchmark.analysis.judgements import Evidence
 from benchmark.analysis.paired import Comparison, compare, correct
 from benchmark.analysis.study import load_study
-from benchmark.report.answer import claims_table
 from benchmark.report.words import (
     TIE,
     capital,
@@ -21,17 +18,14 @@ from benchmark.report.words import (
     comparison_cell,
     count,
     escape,
-    finding_cell,
     fixed,
     mean_text,
     narrowly,
     no_comparison,
     p_equals,
     p_text,
-    reason_text,
     seed_list,
     series,
-    short_title,
     si,
     signed,
     value_text,
@@ -147,35 +141,6 @@ def test_an_endpoint_without_any_value(level: float, text: str) -> None:
     for record in records:
         record["analysis"]["level"] = level
     assert no_comparison(load_study("planted", records), "images", "standard") == text
-
-
-def test_the_direction_is_named_where_lower_is_better() -> None:
-    study = load_study(
-        "planted", planted.study({"sba": [870, 872, 868, 871, 869], "standard": [858, 861, 857, 862, 850]})
-    )
-    for endpoint, text in (
-        ("images", "training images until 70% accuracy, lower is better: "),
-        ("area", "robust area: "),
-    ):
-        evidence = compared_on(study, endpoint, "standard")
-        cell = finding_cell(Finding("supported", None, (evidence,)), study)
-        assert cell.startswith(f"**supported**<br>{text}")
-        claim = load_claims()[0]
-        grounds = claims_table(study, [(claim, {"planted": Finding("supported", None, (evidence,))})]).rows[0][-1]
-        assert grounds.startswith(text)
-
-
-def test_reasons_for_no_judgement() -> None:
-    assert reason_text(Reason("interim", number=2), "sba") == "2 runs still to come"
-    assert reason_text(Reason("diverged", number=1), "sba") == "1 run of `sba` diverged"
-    assert reason_text(Reason("unnamed", ("mixup", "images")), "sba") == (
-        "the study did not name `mixup` and `images` beforehand"
-    )
-
-
-def test_a_study_in_a_few_words() -> None:
-    records = planted_site.study("x", "X", {"sba": 870, "standard": 861})
-    assert short_title(load_study("x", records)) == "CIFAR-10<br>10,000 images<br>`fast`, 8 seeds"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Planted studies for whole pages: a site with studies of every kind, and one in which everything went wrong."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -157,11 +156,6 @@ def troubled() -> list[Record]:
     extra = study("troubled", HOSTILE, {"sba": 860}, seeds=8, data={"name": "mine | ours", "synthetic": True})[-1]
     extra["analysis"] = kept[0]["analysis"]
     return [*kept, *lost, extra]
-
-
-def presets(records: Sequence[Record]) -> list[str]:
-    """The presets of records, each once."""
-    return list(dict.fromkeys(record["preset"] for record in records))
 
 
 def doses() -> list[Record]:

@@ -1,8 +1,5 @@
 """The figure of differences: what it shows is what an independent computation gives."""
 
-import re
-from xml.etree import ElementTree
-
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
@@ -17,7 +14,7 @@ from scipy import stats
 from benchmark.analysis.endpoints import ENDPOINTS
 from benchmark.analysis.study import Study, load_study
 from benchmark.report.figures.differences import ABOVE, BELOW, PITCH, Row, alt, answer_figure, differences_figure, frame
-from benchmark.report.figures.drawing import COLOURS, INK, ROW
+from benchmark.report.figures.drawing import INK, ROW
 
 COUNTS = {
     "sba": [870, 874, 868, 871, 869],
@@ -139,12 +136,16 @@ def row(mean: float, half: float, *each: float) -> Row:
 def test_the_frame_holds_seeds_and_the_margin() -> None:
     low, high = frame([row(1.0, 0.2, 0.4, 1.6), row(1.2, 0.2, 1.0, 1.4)], 0.5)
     assert (low, high) == pytest.approx((-0.5 - 0.06 * 2.1, 1.6 + 0.06 * 2.1))
+    assert frame([]) == (-1.0, 1.0)
+    low, high = frame([row(0.0, 0.0)])
+    assert low < 0 < high
 
 
 def test_a_value_far_out_widens_the_frame_only_up_to_twice_its_width() -> None:
     usual = [row(mean, 0.1) for mean in (0.8, 0.9, 1.0, 1.1)]
     assert frame([*usual, row(2.0, 0.1)])[1] > 2.1
     assert frame([*usual, row(3.0, 0.1)])[1] < 1.5
+    assert frame([*usual, row(-60.0, 0.1)])[0] < 0 < frame([*usual, row(-60.0, 0.1)])[1] < 1.5
 
 
 # An ablation.
@@ -152,15 +153,11 @@ def test_a_value_far_out_widens_the_frame_only_up_to_twice_its_width() -> None:
 ABLATED = {row: [860 + 3 * i, 862, 858 - i] for i, row in enumerate(planted.ROWS)}
 
 
-def test_figure_names_every_row_is_the_same_twice_and_has_the_figures_colours() -> None:
+def test_every_row_of_an_ablation_is_named_also_one_without_a_result() -> None:
     records = [record for record in planted.ablation(ABLATED) if record["arm"] != "erm"]
-    study = load_study("planted_ablation", records)
-    text = differences_figure(study)
-    assert ElementTree.fromstring(text).tag.endswith("svg")
-    assert text == differences_figure(study)
+    text = differences_figure(load_study("planted_ablation", records))
     for label in ("similarity", "layers_input", "no result", "accuracy", "robust area"):
         assert f"<!-- {label} -->" in text  # a label's text, in front of its paths
-    assert set(re.findall(r"#[0-9a-f]{6}\b", text)) <= {INK, *COLOURS}
 
 
 def test_figure_shows_a_far_off_row_as_an_arrow_with_its_number() -> None:
@@ -171,19 +168,6 @@ def test_figure_shows_a_far_off_row_as_an_arrow_with_its_number() -> None:
     assert "<!-- \N{LEFTWARDS ARROW} -55.5 -->" in text
     high = differences_figure(load_study("planted_ablation", planted.ablation({**near, "default": [300, 310, 305]})))
     assert "ARROW" not in high  # where all rows are far from the default, the frame goes with them
-
-
-def test_frame_holds_0_and_all_but_what_is_far_out() -> None:
-    def contrast(low: float, mean: float, high: float) -> Row:
-        return Row(mean, low, high, np.array([mean]), False)
-
-    usual = [contrast(mean - 1, mean, mean + 1) for mean in (0.5, 1.0, 1.5, 2.0)]
-    low, high = frame([*usual, contrast(-60.0, -50.0, -40.0)])
-    assert -2 < low < -0.5
-    assert 3.0 < high < 4.0
-    assert frame([]) == (-1.0, 1.0)
-    low, high = frame([contrast(0.0, 0.0, 0.0)])
-    assert low < 0 < high
 
 
 def test_studies_of_the_answer_stand_below_one_another_on_one_scale() -> None:
