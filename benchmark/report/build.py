@@ -49,7 +49,7 @@ def render(results: Path, output: Path, forms: Collection[Form] = ()) -> dict[Pa
     site = Site(results, output)
     found = answer(studies, lambda preset: site.link(output, site.study(preset)))
     compared = {study.preset: read_rows(results / study.preset, CROSSCHECK) for study in studies}
-    pages = all_pages(site, studies, found, {preset: rows for preset, rows in compared.items() if rows})
+    pages = all_pages(site, studies, found, compared)
     figures = {
         results / study.preset / "figures" / f"{name}.svg": text
         for study in studies

@@ -5,7 +5,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 from xml.etree import ElementTree
@@ -36,7 +36,7 @@ def page(pages: Mapping[Path, str], figures: Mapping[Path, str]) -> str:
     anchors = {os.path.normpath(path): f"page{number}" for number, path in enumerate(pages, 1)}
     drawn = {os.path.normpath(path): text for path, text in figures.items()}
     contents, body = [], []
-    numbers = iter(range(1, 10**6))
+    numbers = count(1)
     for path, markdown in pages.items():
         tokens = reader.parse(markdown)
         _resolve(tokens, path.parent, next(iter(pages)).parent, anchors)

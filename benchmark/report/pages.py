@@ -119,21 +119,6 @@ def all_pages(
     return pages
 
 
-_MODULES = (tables, attack_tables, description)
-_FUNCTIONS = (
-    *(map, sum, answer.claim_list, differences.alt, data_set, decide, doses),
-    *(longer, differences.panels, positive_control, published, published_beside_ours, published_sections, robust_from),
-    *(scale_warning, trends),
-    *(words.capital, words.code, words.count, words.escape, words.fixed, words.mean_text, words.seed_list),
-    *(words.series, words.settings_list),
-)
-_CONSTANTS: dict[str, object] = {
-    "ALPHA": ALPHA,
-    "MIN_PAIRS_TO_TEST": MIN_PAIRS_TO_TEST,
-    "OTHERS_KEEP": OTHERS_KEEP,
-    "STANDARD_QUERIES": STANDARD_QUERIES,
-    "STANDARD_STEPS": STANDARD_STEPS,
-}
 environment = Environment(
     loader=FileSystemLoader(Path(__file__).with_name("templates")),
     undefined=StrictUndefined,
@@ -141,6 +126,14 @@ environment = Environment(
     lstrip_blocks=True,
     autoescape=False,  # Markdown: texts from outside go through words.escape
 )
-environment.globals |= _CONSTANTS | {module.__name__.rpartition(".")[2]: module for module in _MODULES}
+_FUNCTIONS = (
+    *(map, sum, answer.claim_list, data_set, decide, differences.alt, differences.panels, doses, longer),
+    *(positive_control, published, published_beside_ours, published_sections, robust_from, scale_warning, trends),
+    *(words.capital, words.code, words.count, words.escape, words.fixed, words.mean_text, words.seed_list),
+    *(words.series, words.settings_list),
+)
 environment.globals |= {function.__name__: function for function in _FUNCTIONS}
+environment.globals |= {"tables": tables, "attack_tables": attack_tables, "description": description}
+environment.globals |= {"ALPHA": ALPHA, "MIN_PAIRS_TO_TEST": MIN_PAIRS_TO_TEST, "OTHERS_KEEP": OTHERS_KEEP}
+environment.globals |= {"STANDARD_QUERIES": STANDARD_QUERIES, "STANDARD_STEPS": STANDARD_STEPS}
 environment.filters["line"] = lambda text: re.sub(r"[ \n]+", " ", text).strip() + "\n"

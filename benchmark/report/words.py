@@ -13,6 +13,7 @@ from benchmark.analysis.judgements import Evidence, Finding, Reason, Spent
 from benchmark.analysis.paired import MIN_PAIRS_TO_TEST, Comparison, Floats, PairedT
 from benchmark.analysis.published import data_set
 from benchmark.analysis.study import Study
+from benchmark.settings.values import Endpoint
 
 _ROUNDING = Context(prec=400, rounding=ROUND_HALF_UP)  # more digits than a float has, as logits may be any finite ones
 _PREFIXES = ((15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k"))
@@ -169,12 +170,12 @@ def _over(pair: Comparison) -> str:
     return f"({count(pair.n, 'seed')})".replace(" ", TIE)
 
 
-def direction(endpoint: Any) -> str:
+def direction(endpoint: Endpoint) -> str:
     """Return ", lower is better" where it is; "" elsewhere."""
     return "" if ENDPOINTS[endpoint].more_is_better else ", lower is better"
 
 
-def heading(study: Study, endpoint: Any) -> str:
+def heading(study: Study, endpoint: Endpoint) -> str:
     """Return the heading of comparisons on an endpoint: its short name, and its direction if lower is better."""
     return study.short(endpoint) + direction(endpoint)
 
@@ -190,7 +191,7 @@ def comparison_cell(pair: Comparison, interim: bool) -> str:
     return f"{_amount(pair)}{span(pair)}{BREAK}p{TIE}{p_text(pair.holm)}, {decided}"
 
 
-def no_comparison(study: Study, endpoint: Any, arm: str) -> str:
+def no_comparison(study: Study, endpoint: Endpoint, arm: str) -> str:
     """Return the reason why there is no comparison with an arm on an endpoint."""
     if study.shared_seeds(arm):
         if ENDPOINTS[endpoint].attacked:
@@ -228,17 +229,11 @@ def spent_text(spent: Spent) -> str:
 
 
 def reason_text(reason: Reason, treatment: str) -> str:
-    """Return the reason why a claim was not judged."""
+    """Return the reason why a claim was not decided by a study that tests it; of other studies pages give none."""
     names = series(map(code, reason.names)) if reason.names else ""
     return {
-        "unnamed": f"the study did not name {names} beforehand",
-        "absent": f"no run of {names}",
-        "other arm": f"the arm {names} has other settings than the claim's",
-        "equal compute": "at equal compute all arms spend the same",
-        "elsewhere": f"{names} decide it together",
         "no record": f"no record yet of {names}",
         "interim": f"{count(reason.number, 'run')} still to come",
-        "few seeds": f"{count(reason.number, 'seed')} cannot carry a test",
         "diverged": f"{count(reason.number, 'run')} of {code(treatment)} diverged",
         "control": "nothing shows that these attacks can recognise a robust network (see the positive control)",
         "reversed": f"under AutoAttack the difference from {names} has the other sign",
