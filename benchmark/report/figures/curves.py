@@ -20,7 +20,6 @@ from benchmark.report.figures.drawing import (
     label_ends,
     looks,
     multiples,
-    on_top,
     style,
     svg,
 )
@@ -109,7 +108,7 @@ def cost_figure(study: Study) -> str:
     title = f"accuracy on the {study.split} images, %"
     with drawing(shown or study.arms, title, "relative training FLOPs") as (figure, axes):
         means: Ends = {}
-        for index, arm in on_top(study.arms):
+        for index, arm in reversed(list(enumerate(study.arms))):  # the treatment is drawn last, on top
             if arm in shown:
                 x, y, look = spent[index], study.clean[index], style(index)
                 axes.plot(x, y, linestyle="", marker=look.marker, markersize=4, color=look.color, alpha=FAINT)

@@ -79,11 +79,6 @@ def style(index: int) -> Style:
     return Style(COLOURS[index % len(COLOURS)], dashes, marker, 3.0 if index == 0 else 1.8)
 
 
-def on_top(arms: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Yield (number, arm) with the treatment last, so that it is drawn on top."""
-    return reversed(list(enumerate(arms)))
-
-
 @contextmanager
 def drawing(arms: Sequence[str], title: str, below: str) -> Iterator[tuple[Figure, Axes]]:
     """Give an empty figure, high enough for the arms' labels, and its axes, titled and with a label below."""
