@@ -35,7 +35,7 @@ def page(pages: Mapping[Path, str], figures: Mapping[Path, str]) -> str:
     writer = RendererHTML(reader)
     anchors = {os.path.normpath(path): f"page{number}" for number, path in enumerate(pages, 1)}
     drawn = {os.path.normpath(path): text for path, text in figures.items()}
-    contents, body = [], []
+    sections = []
     numbers = count(1)
     for path, markdown in pages.items():
         tokens = reader.parse(markdown)
@@ -43,13 +43,12 @@ def page(pages: Mapping[Path, str], figures: Mapping[Path, str]) -> str:
         _inline_figures(reader, writer, tokens, path.parent, drawn, numbers)
         _unfold(tokens)
         _prepare_tables(tokens)
-        anchor = anchors[os.path.normpath(path)]
-        title = next(inline for opened, inline in pairwise(tokens) if opened.type == "heading_open")
-        contents.append((anchor, writer.renderInline(title.children or [], reader.options, {})))
-        body.append((anchor, writer.render(tokens, reader.options, {})))
+        heading = next(inline for opened, inline in pairwise(tokens) if opened.type == "heading_open")
+        title = writer.renderInline(heading.children or [], reader.options, {})
+        sections.append((anchors[os.path.normpath(path)], title, writer.render(tokens, reader.options, {})))
     style = STYLE.read_text(encoding="utf-8")
     template = environment.get_template("page.html.j2")
-    return template.render(style_hash=source_hash(style), style=style, contents=contents, sections=body) + "\n"
+    return template.render(style_hash=source_hash(style), style=style, sections=sections) + "\n"
 
 
 def source_hash(text: str) -> str:

@@ -1,6 +1,7 @@
 """What the figures of curves and of cost show is what the records say."""
 
 import re
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from matplotlib.colors import same_color, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
+from numpy.typing import ArrayLike
 from pages.drawn import drawn, faint, lines, planted_study, points, strong, study_of, texts
 from records import planted
 
@@ -49,19 +51,25 @@ def band_of(axes: Axes, look: int) -> list[tuple[float, float, float]]:
     return [(x, min(y), max(y)) for x, y in sorted(edges.items())]
 
 
+def check_panels(figure: Figure, x: Sequence[float], of: Mapping[str, ArrayLike]) -> None:
+    """Each panel has mean and range, over the runs of `of`, (run, point), of its arm and of the treatment."""
+    found = panels(figure)
+    assert list(found) == ["standard", "mixup"]
+    for arm, axes in found.items():
+        for look, name in enumerate(("sba", arm)):
+            runs = np.array(of[name])
+            assert np.array(mean_of(axes, look).get_data()) == pytest.approx(np.array([x, runs.mean(axis=0)]))
+            ends = zip(x, runs.min(axis=0), runs.max(axis=0), strict=True)
+            assert band_of(axes, look) == [pytest.approx(end) for end in ends]
+
+
 class TestAccuracy:
     def test_each_panel_has_mean_and_range_of_its_arm_and_of_the_treatment_at_every_epoch(self) -> None:
-        found = panels(drawn(accuracy_figure, study()))
-        assert list(found) == ["standard", "mixup"]
-        for arm, axes in found.items():
-            for look, name in enumerate(("sba", arm)):
-                records = [planted.record(name, seed, correct) for seed, correct in enumerate(COUNTS[name])]
-                curves = np.array([[100 * epoch["accuracy"] for epoch in record["epochs"]] for record in records])
-                assert np.array(mean_of(axes, look).get_data()) == pytest.approx(
-                    np.array([[1, 2, 3, 4], curves.mean(axis=0)])
-                )
-                ends = zip([1, 2, 3, 4], curves.min(axis=0), curves.max(axis=0), strict=True)
-                assert band_of(axes, look) == [pytest.approx(end) for end in ends]
+        of = {
+            name: [[100 * epoch["accuracy"] for epoch in planted.record(name, 0, count)["epochs"]] for count in counts]
+            for name, counts in COUNTS.items()
+        }
+        check_panels(drawn(accuracy_figure, study()), [1, 2, 3, 4], of)
 
     def test_all_panels_have_the_same_frame_and_it_begins_after_a_fifth_of_the_training(self) -> None:
         records = planted.study({"sba": [870], "standard": [858], "mixup": [864]})
@@ -116,16 +124,10 @@ class TestAccuracy:
 
 class TestRobustness:
     def test_each_panel_has_mean_and_range_of_its_arm_and_of_the_treatment_at_every_eps(self) -> None:
-        found = panels(drawn(robustness_figure, study()))
-        assert list(found) == ["standard", "mixup"]
-        for arm, axes in found.items():
-            for look, name in enumerate(("sba", arm)):
-                shares = np.array(CURVES[name]) * 100 / planted.ATTACKED
-                eps = (0, *planted.EPS)
-                assert np.array(mean_of(axes, look).get_data()) == pytest.approx(np.array([eps, shares.mean(axis=0)]))
-                ends = zip(eps, shares.min(axis=0), shares.max(axis=0), strict=True)
-                assert band_of(axes, look) == [pytest.approx(end) for end in ends]
-        assert {axes.get_ylim() for axes in found.values()} == {(0, 81)}
+        figure = drawn(robustness_figure, study())
+        of = {name: np.array(curves) * 100 / planted.ATTACKED for name, curves in CURVES.items()}
+        check_panels(figure, [0, *planted.EPS], of)
+        assert {axes.get_ylim() for axes in figure.axes} == {(0, 81)}
 
     def test_a_run_that_was_not_attacked_is_in_no_curve(self) -> None:
         records = planted.study({"sba": [870, 874], "standard": [858, 861]}, CURVES)
