@@ -70,15 +70,6 @@ def test_no_records(tmp_path: Path) -> None:
     assert "No study has been run" in files[tmp_path / "RESULTS.md"]
 
 
-@pytest.mark.usefixtures("no_figures")
-def test_mixed_records_are_refused(tmp_path: Path) -> None:
-    records = planted.study(CLEAR)
-    records[0]["data"]["fingerprint"] = "other"
-    planted.write(tmp_path / "results", records)
-    with pytest.raises(UsageError, match=r"data\.fingerprint"):
-        render(tmp_path / "results", tmp_path / "RESULTS.md")
-
-
 def test_check_passes_after_writing_and_sees_every_edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = dict.fromkeys(FIGURES, '<svg xmlns="http://www.w3.org/2000/svg"/>\n')
     monkeypatch.setattr("benchmark.report.build.drawings", lambda _study: drawn)
