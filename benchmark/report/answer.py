@@ -165,8 +165,7 @@ def _copies(copies: Sequence[Study], shown: Sequence[Study], judged: Judged, lin
     lines = []
     for study in copies:
         title = data_set(study.any_record["data"]["name"]).title
-        tested = [(claim.name, of[study.preset].word) for claim, of in judged]
-        verdicts = [f"{name} {judgement}" for name, judgement in tested if judgement != "not tested"]
+        verdicts = [f"{claim.name} {word}" for claim, of in judged if (word := of[study.preset].word) != "not tested"]
         line = f"Earlier, on {title}, [{code(study.preset)}]({link(study.preset)}): {', '.join(verdicts)}."
         if twin := next((other for other in shown if _same_but_data(study, other)), None):
             line += _agreement(study, twin, judged, link)

@@ -74,26 +74,21 @@ def _attacked(study: Study, arm: str) -> list[Robustness]:
 
 def undisturbed_table(study: Study) -> Table | None:
     """Return accuracy under noise and corruptions (means over severities), and calibration; None without records."""
-    found = {arm: _attacked(study, arm) for arm in study.arms}
-    kinds = list(dict.fromkeys(row["kind"] for runs in found.values() for run in runs for row in run["corruptions"]))
-    calibrated = any(record["calibration"] for record in study.records.values())
-    headers, rows = ["arm"], [[code(arm)] for arm in study.arms]
+    found = [_attacked(study, arm) for arm in study.arms]
+    kinds = dict.fromkeys(row["kind"] for runs in found for run in runs for row in run["corruptions"])
+    columns = {"arm": [code(arm) for arm in study.arms]}
     if kinds:
-        headers += [f"noise {study.eps[-1]:g}/255", *(kind.replace("_", " ") for kind in kinds), "mean (sd)"]
-        for row, runs in zip(rows, found.values(), strict=True):
-            noise = [100 * run["noise"]["correct"] / run["n"] for run in runs if run["noise"]]
-            accuracy = np.array([[_corrupted(run, kind) for kind in kinds] for run in runs]).reshape(
-                len(runs), len(kinds)
-            )
-            row += [mean_text(np.array(noise), 1), *(mean_text(of_kind, 1) for of_kind in accuracy.T)]
-            row.append(mean_and_sd(accuracy.mean(axis=1)))
-    if calibrated:
-        headers += ["ECE, % (sd)", "NLL, nats (sd)"]
-        for row, arm in zip(rows, study.arms, strict=True):
-            calibration = [run["calibration"] for run in study.done(arm) if run["calibration"]]
-            row += [mean_and_sd(100 * np.array([c["ece"] for c in calibration]))]
-            row += [mean_and_sd(np.array([c["nll"] for c in calibration]))]
-    return Table(headers, rows) if kinds or calibrated else None
+        noise = [[100 * run["noise"]["correct"] / run["n"] for run in runs if run["noise"]] for runs in found]
+        corrupted = [np.array([[_corrupted(run, kind) for run in runs] for kind in kinds]) for runs in found]
+        columns[f"noise {study.eps[-1]:g}/255"] = [mean_text(np.array(values), 1) for values in noise]
+        for i, kind in enumerate(kinds):
+            columns[kind.replace("_", " ")] = [mean_text(values[i], 1) for values in corrupted]
+        columns["mean (sd)"] = [mean_and_sd(values.mean(axis=0)) for values in corrupted]
+    calibrated = [[run["calibration"] for run in study.done(arm) if run["calibration"]] for arm in study.arms]
+    if any(calibrated):
+        columns["ECE, % (sd)"] = [mean_and_sd(100 * np.array([row["ece"] for row in of])) for of in calibrated]
+        columns["NLL, nats (sd)"] = [mean_and_sd(np.array([row["nll"] for row in of])) for of in calibrated]
+    return Table([*columns], [*zip(*columns.values(), strict=True)]) if len(columns) > 1 else None
 
 
 def _corrupted(robustness: Robustness, kind: str) -> float:

@@ -54,11 +54,10 @@ def rows(study: Study, endpoint: Endpoint) -> dict[str, Row | None]:
 
     `sure` is a verdict of higher or lower; in an exploratory study p < .05 after Benjamini and Hochberg.
     """
-    values = study.values(endpoint)
-    treatment = values[study.arms.index(study.treatment)]
+    values = dict(zip(study.arms, study.values(endpoint), strict=True))  # arm -> (seed,)
     found: dict[str, Row | None] = dict.fromkeys(study.against)
     sign = -1 if study.exploratory else 1
-    each = {arm: sign * (treatment - values[study.arms.index(arm)]) for arm in study.against}
+    each = {arm: sign * (values[study.treatment] - values[arm]) for arm in study.against}
     seeds = {arm: differences[np.isfinite(differences)] for arm, differences in each.items()}
     if study.exploratory:
         for arm, row in contrasts(study, endpoint).items():
@@ -112,38 +111,31 @@ def _figure(groups: Sequence[tuple[str, Study, Sequence[str]]], margin: float, l
     """Draw groups (title, study, arms) below one another on one scale; `pitch` is a row's height in lines of text."""
     names = [[wrap(arm, _LETTERS) for arm in arms] for _, _, arms in groups]
     heights = [pitch * ROW * np.array([1.0 + name.count("\n") for name in group]) for group in names]
-    heading = _HEADING if len(groups) > 1 else 0.0
+    gap = _HEADING if len(groups) > 1 else 0.0
     shown = panels([study for _, study, _ in groups])
     units = {ENDPOINTS[endpoint].unit for endpoint in shown}
     titles = [_title(groups[0][1], endpoint, with_unit=len(units) > 1) for endpoint in shown]
     above = _ABOVE_ROWS + ROW * max(title.count("\n") for title in titles)
-    whole = above + sum(float(h.sum()) + heading for h in heights) + _BELOW_ROWS
+    whole = above + sum(float(h.sum()) + gap for h in heights) + _BELOW_ROWS
     with canvas(whole) as figure:
         for endpoint, title, left in zip(shown, titles, _LEFT, strict=False):  # there may be one
             band = margin if ENDPOINTS[endpoint].margin else 0.0
-            found = [rows(study, endpoint) for _, study, _ in groups]
-            limits = frame(
-                [row for of, (_, _, arms) in zip(found, groups, strict=True) for arm in arms if (row := of[arm])],
-                band,
-            )
+            found = [[*map(rows(study, endpoint).get, arms)] for _, study, arms in groups]  # (group, arm)
+            limits = frame([row for of in found for row in of if row], band)
             top = whole - above
-            for index, (group, h) in enumerate(zip(names, heights, strict=True)):
+            for index, (of, lines, h) in enumerate(zip(found, names, heights, strict=True)):
                 total = float(h.sum())
-                top -= heading
+                top -= gap
                 axes = figure.add_axes((left, (top - total) / whole, _PANEL, total / whole))
                 places = -(np.cumsum(h) - h / 2)  # (row,), in inches from the top, downwards
                 axes.set_xlim(*limits)
-                _draw_panel(
-                    axes,
-                    [(float(p), found[index][arm]) for p, arm in zip(places, groups[index][2], strict=True)],
-                    band,
-                )
+                _draw_panel(axes, list(zip(places.tolist(), of, strict=True)), band)
                 axes.set_ylim(-total, 0)
-                axes.set_yticks(places, group if left == _LEFT[0] else [""] * len(group), linespacing=1.0)
+                axes.set_yticks(places, lines if left == _LEFT[0] else [""] * len(lines), linespacing=1.0)
                 axes.tick_params(axis="y", length=0)
                 if index < len(groups) - 1:
                     axes.tick_params(axis="x", labelbottom=False)
-                if heading and left == _LEFT[0]:
+                if gap and left == _LEFT[0]:
                     figure.text(0.01, (top + 0.06) / whole, groups[index][0], va="bottom", weight="bold")
                 top -= total
             figure.text(left, (whole - above + 0.06) / whole, title, va="bottom")
