@@ -228,24 +228,13 @@ def _line(key: str, value: object, reason: str) -> str:
     return f"{found}{reason}" if reason.endswith(".") else f"{found}{reason}."
 
 
-def _keys(root: type[Settings], place: Sequence[int | str]) -> list[str]:
-    """Return the keys that the table at a place below a table of the kind `root` may have."""
-    kind: Any = root
-    for part in place:
-        below = (
-            kind.model_fields[part].annotation
-            if _is_table(kind)
-            else get_args(kind)[-1 if get_origin(kind) is dict else 0]
-        )
-        kind = _without_wrappers(below)
+def _keys(kind: Any, place: Sequence[int | str]) -> list[str]:
+    """Return the keys that the table at a place below the type `kind` may have."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Annotated, Union, UnionType):  # of a union with None
+        return _keys(inner[0], place)
+    if origin in (dict, tuple):
+        return _keys(inner[1 if origin is dict else 0], place[1:])
+    if place:
+        return _keys(kind.model_fields[place[0]].annotation, place[1:])
     return [*kind.model_fields, *(["extends", "without"] if kind is Preset else [])]
-
-
-def _is_table(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Settings)
-
-
-def _without_wrappers(kind: Any) -> Any:
-    while get_origin(kind) in (Annotated, Union, UnionType):  # of a union with None
-        kind = get_args(kind)[0]
-    return kind
