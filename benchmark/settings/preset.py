@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, ValidationError
 
 from benchmark.runtime.errors import nearest, shown
 from benchmark.settings.names import dotted, table
@@ -282,12 +282,6 @@ class Dimension(Settings):
             yield "min", low, f"must be above 0 where scaling is log, and at least {1 / MAX_NUMBER:g}"
 
 
-RECIPE_BOUNDS: dict[str, TypeAdapter[float]] = {
-    "learning_rate": TypeAdapter(Positive),
-    "weight_decay": TypeAdapter(NotNegative),
-}
-
-
 class SharedSpace(Settings):
     """The dimensions that are searched for every arm."""
 
@@ -295,13 +289,12 @@ class SharedSpace(Settings):
     weight_decay: Dimension
 
     def _contradictions(self) -> Iterator[Contradiction]:
-        for name, allowed in RECIPE_BOUNDS.items():
-            dimension = getattr(self, name)
-            ends = {"min": dimension.min, "max": dimension.max, "feasible_points": dimension.feasible_points}
+        for name, dimension in self:
+            ends = {"min": (dimension.min,), "max": (dimension.max,), "feasible_points": dimension.feasible_points}
             for key, values in ends.items():
-                for value in values if isinstance(values, tuple) else [] if values is None else [values]:
+                for value in values:
                     try:
-                        allowed.validate_python(value, strict=True)
+                        OwnRecipe.model_validate({name: value})  # it takes None, an end that is not there
                     except ValidationError as error:
                         yield f"{name}.{key}", value, error.errors()[0]["msg"]
 
