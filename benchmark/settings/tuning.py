@@ -64,16 +64,15 @@ def search(preset: Preset) -> list[Trial]:
         UsageError: the preset has no `tuning` table.
     """
     tuning, trials = tuning_of(preset), list[Trial]()
-    shared = {name: getattr(tuning.recipe, name) for name in type(tuning.recipe).model_fields}
+    shared: dict[str, Dimension] = dict(tuning.recipe)
     points = sobol(tuning.trials, len(shared) + max(map(len, tuning.arms.values())))
     for arm, own in tuning.arms.items():
-        dimensions: list[Dimension] = [*shared.values(), *own.values()]
+        dimensions = (*shared.values(), *own.values())
         for number, point in enumerate(points):
-            values = [value(dimension, u) for dimension, u in zip(dimensions, point, strict=False)]
-            recipe, settings = values[: len(shared)], values[len(shared) :]
-            trials.append(
-                Trial(arm, number, dict(zip(shared, recipe, strict=True)), dict(zip(own, settings, strict=True)))
-            )
+            found = [value(dimension, u) for dimension, u in zip(dimensions, point, strict=False)]
+            recipe = dict(zip(shared, found, strict=False))
+            settings = dict(zip(own, found[len(shared) :], strict=True))
+            trials.append(Trial(arm, number, recipe, settings))
     return trials
 
 
