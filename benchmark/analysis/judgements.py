@@ -6,11 +6,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from benchmark.analysis.claims import Claim, Count, is_claimed, load_claims
-from benchmark.analysis.comparisons import comparisons, outcome
+from benchmark.analysis.comparisons import comparisons, outcome, survivals
 from benchmark.analysis.endpoints import ENDPOINTS, area_under_curve
 from benchmark.analysis.paired import ALPHA, MIN_PAIRS_TO_TEST, Comparison, Floats, welch_p
 from benchmark.analysis.study import Study
-from benchmark.analysis.survival import survivals
 from benchmark.settings.values import Endpoint
 
 SAME_COUNT = 0.01  # counts that differ by a smaller share are the same

@@ -6,10 +6,10 @@ from typing import Literal
 
 import numpy as np
 
+from benchmark.analysis.comparisons import shares, survivals
 from benchmark.analysis.endpoints import area_under_curve, median_minimal_eps
 from benchmark.analysis.paired import Floats
 from benchmark.analysis.study import Study
-from benchmark.analysis.survival import shares, survivals
 from benchmark.evaluation.catalogue import SANITY_CHECKS, Column
 from benchmark.records.outcomes import attacks_at, unpack_bits
 from benchmark.records.schema import AutoAttackRow, CrosscheckRow, Record, Robustness
