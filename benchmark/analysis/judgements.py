@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmark.analysis.claims import Claim, Count, is_claimed, load_claims
 from benchmark.analysis.comparisons import comparisons, outcome, survivals
-from benchmark.analysis.endpoints import ENDPOINTS, area_under_curve
+from benchmark.analysis.endpoints import ENDPOINTS
 from benchmark.analysis.paired import ALPHA, MIN_PAIRS_TO_TEST, Comparison, Floats, welch_p
 from benchmark.analysis.study import Study
 from benchmark.settings.values import Endpoint
@@ -154,18 +154,12 @@ def _judge_together(study: Study, claim: Claim, studies: Sequence[Study]) -> Fin
     evidence = tuple(e for finding in alone for e in finding.evidence)
     if held := next((finding for finding in alone if finding.reason), None):
         return Finding(held.judgement, held.reason, evidence)
-    first, second = (_gain(found[preset], claim) for preset in claim.studies)
+    gains = (found[preset].difference(claim.decides[0], claim.against[0]) for preset in claim.studies)
+    first, second = (gain[np.isfinite(gain)] for gain in gains)
     apart = float(first.mean() - second.mean()), welch_p(first, second)
     standings = {e.standing for e in evidence}
     hangs = "better" in standings and len(standings) > 1 and apart[1] is not None and apart[1] < ALPHA
     return Finding("contradicted" if hangs else _judgement(standings), None, evidence, apart=apart)
-
-
-def _gain(study: Study, claim: Claim) -> Floats:
-    """Return the treatment minus the claim's arm on its endpoint, one value for each seed that both finished."""
-    values = study.values(claim.decides[0])
-    difference = values[study.arms.index(study.treatment)] - values[study.arms.index(claim.against[0])]
-    return np.asarray(difference[np.isfinite(difference)])
 
 
 def _deciding_arms(study: Study, claim: Claim) -> tuple[str, ...]:
@@ -268,6 +262,5 @@ def _spent(study: Study, claim: Claim, arm: str, seeds: Sequence[int]) -> Spent:
     signs = frozenset(int(sign) for sign in np.sign(np.where(np.abs(relative) > SAME_COUNT, relative, 0)))
     means = {name: (float(a.mean()), float(b.mean())) for name, a, b in zip(claim.counts, ours, theirs, strict=True)}
     at = [study.seeds.index(seed) for seed in seeds]
-    rows = [study.arms.index(name) for name in (study.treatment, arm)]
-    beside = [values[rows][:, at] for values in (study.clean, area_under_curve(study.eps, study.robust))]
-    return Spent(arm, len(seeds), means, signs, *(float((ours - theirs).mean()) for ours, theirs in beside))
+    accuracy, area = (float(study.difference(endpoint, arm)[at].mean()) for endpoint in ("clean", "area"))
+    return Spent(arm, len(seeds), means, signs, accuracy, area)

@@ -175,6 +175,15 @@ class Study:
             )
         return values
 
+    def difference(self, endpoint: Endpoint, arm: str) -> Floats:
+        """Return the treatment minus an arm on an endpoint, (seed,), in its unit; nan where one of them has no value.
+
+        Raises:
+            RunError: as `values`.
+        """
+        values = self.values(endpoint)
+        return np.asarray(values[self.arms.index(self.treatment)] - values[self.arms.index(arm)])
+
     def each(self, measure: Callable[[Record], float]) -> Floats:
         """Return `measure` of every finished run as (arm, seed), nan elsewhere."""
         values = np.full((len(self.arms), len(self.seeds)), np.nan)

@@ -87,10 +87,8 @@ def longer(group: Sequence[Study], studies: Sequence[Study]) -> list[Study]:
 
 def gain(study: Study, arm: str, endpoint: Endpoint, seeds: Sequence[int]) -> Gain:
     """Return the treatment minus an arm over some seeds, which both finished."""
-    at = [study.seeds.index(seed) for seed in seeds]
-    values = study.values(endpoint)[:, at]
-    ours, theirs = values[study.arms.index(study.treatment)], values[study.arms.index(arm)]
-    return Gain(study, _images(study), np.asarray(ours - theirs), paired_t(ours, theirs))
+    each = study.difference(endpoint, arm)[[study.seeds.index(seed) for seed in seeds]]
+    return Gain(study, _images(study), each, paired_t(each, np.zeros_like(each)))
 
 
 def trends(group: Sequence[Study], endpoint: Endpoint) -> list[Trend]:
