@@ -21,7 +21,7 @@ def two_level_interval(
     control: NDArray[np.bool_],
     generator: np.random.Generator,
     resamples: int = RESAMPLES,
-) -> tuple[float, float] | None:
+) -> tuple[float, float]:
     """Return the 95% percentile interval of the mean of treatment - control, in percentage points.
 
     The runs are paired by seed and by image, so an image adds -1, 0 or 1 to its seed's difference, and drawing a seed's
@@ -38,7 +38,7 @@ def two_level_interval(
         resamples: number of bootstrap samples, at least 1.
 
     Returns:
-        The ends, low and high; None with fewer than 10 seeds.
+        The ends, low and high. With fewer than `MIN_SEEDS` seeds they are too close together.
 
     Raises:
         ValueError: the shapes differ, are not (seed, image), or hold no image.
@@ -46,8 +46,6 @@ def two_level_interval(
     if treatment.shape != control.shape or treatment.ndim != 2 or not treatment.size:
         raise ValueError(f"outcomes need one shape (seed, image), got {treatment.shape} and {control.shape}")
     seeds, images = treatment.shape
-    if seeds < MIN_SEEDS:
-        return None
     outcomes = [treatment & ~control, control & ~treatment, treatment == control]
     shares = np.stack([outcome.mean(axis=1) for outcome in outcomes], axis=1)  # (seed, 3) of images that add 1, -1, 0
     drawn = generator.integers(seeds, size=(resamples, seeds))

@@ -1,11 +1,11 @@
-"""The two-level bootstrap against a slow direct one, SciPy's over seeds, and the variance and coverage of theory."""
+"""The two-level bootstrap against a slow direct one, SciPy's over seeds, and the coverage of theory."""
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmark.analysis.bootstrap import MIN_SEEDS, two_level_interval
+from benchmark.analysis.bootstrap import two_level_interval
 
 Bits = NDArray[np.bool_]
 WINS = 0.3  # share of images that one arm alone gets right, on average
@@ -21,9 +21,7 @@ def study(rng: np.random.Generator, seeds: int, images: int, true: float, spread
 
 
 def interval(treatment: Bits, control: Bits, seed: int, resamples: int) -> tuple[float, float]:
-    found = two_level_interval(treatment, control, np.random.default_rng(seed), resamples)
-    assert found is not None
-    return found
+    return two_level_interval(treatment, control, np.random.default_rng(seed), resamples)
 
 
 def test_the_interval_is_that_of_resampling_seeds_and_then_images() -> None:
@@ -33,16 +31,6 @@ def test_the_interval_is_that_of_resampling_seeds_and_then_images() -> None:
     seeds, images = rng.integers(12, size=(4000, 12, 1)), rng.integers(60, size=(4000, 12, 60))
     expected = 100 * np.quantile(difference[seeds, images].mean(axis=(1, 2)), [0.025, 0.975])
     assert interval(treatment, control, 2, 4000) == pytest.approx(expected, abs=0.06 * np.ptp(expected))
-
-
-@pytest.mark.parametrize("spread", [0.0, 0.1, 0.3])
-def test_its_width_is_that_of_both_levels_of_variance(spread: float) -> None:
-    treatment, control = study(np.random.default_rng(3), 20, 50, 0.0, spread)
-    difference = treatment.astype(float) - control
-    between = difference.mean(axis=1).var() / 20
-    within = difference.var(axis=1).mean() / (20 * 50)
-    low, high = interval(treatment, control, 4, 20_000)
-    assert high - low == pytest.approx(2 * 1.96 * 100 * np.sqrt(between + within), rel=0.03)
 
 
 def test_where_a_seeds_images_agree_it_is_scipys_percentile_interval_over_seeds() -> None:
@@ -75,21 +63,11 @@ def test_the_same_generator_gives_the_same_interval() -> None:
     assert interval(*outcomes, 9, 200) == interval(*outcomes, 9, 200) != interval(*outcomes, 10, 200)
 
 
-def test_equal_arms_have_an_interval_of_no_width() -> None:
-    outcomes = np.random.default_rng(0).uniform(size=(10, 100)) < 0.5
-    assert interval(outcomes, outcomes, 0, 100) == (0.0, 0.0)
-
-
 def test_arms_that_are_all_right_and_all_wrong_differ_by_100_points() -> None:
-    right = np.ones((MIN_SEEDS, 3), dtype=bool)
+    right = np.ones((10, 3), dtype=bool)
     assert interval(right, ~right, 0, 10) == (100.0, 100.0)
     assert interval(~right, right, 0, 10) == (-100.0, -100.0)
-
-
-def test_fewer_than_ten_seeds_give_none() -> None:
-    outcomes = np.ones((9, 5), dtype=bool)
-    assert MIN_SEEDS == 10
-    assert two_level_interval(outcomes, outcomes, np.random.default_rng(0)) is None
+    assert interval(right, right, 0, 10) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(("first", "second"), [((10, 5), (10, 4)), ((10, 5), (11, 5)), ((10,), (10,)), ((10, 0),) * 2])

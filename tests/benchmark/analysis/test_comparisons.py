@@ -1,18 +1,18 @@
-"""The treatment of a study against each named arm: paired seeds, families, what is missing; rows of an ablation."""
+"""The treatment against each named arm: paired seeds, families, what is missing, outcomes; every arm against itself."""
 
 import numpy as np
 import pytest
 from records import planted
 from scipy import stats as scipy_stats
 
-from benchmark.analysis.comparisons import comparisons
+from benchmark.analysis.comparisons import bootstrap_interval, comparisons, outcome, self_comparison
 from benchmark.analysis.endpoints import images_to, learning_area, seconds_to
-from benchmark.analysis.exploratory import block_t, contrasts
-from benchmark.analysis.study import load_study
+from benchmark.analysis.paired import Comparison, compare, correct
+from benchmark.analysis.study import Study, load_study
 from benchmark.runtime.errors import UsageError
 
 COUNTS = {"sba": [870, 872, 868, 871, 869], "standard": [858, 861, 857, 862, 857], "mixup": [860] * 5}
-ROWS = {row: [860 + 3 * i, 862, 861 - i] for i, row in enumerate(planted.ROWS)}
+EIGHT = {"sba": [870, 872, 868, 871, 869, 873, 866, 870], "standard": [858, 861, 857, 862, 857, 860, 855, 859]}
 
 
 def test_comparison_is_paired_by_seed() -> None:
@@ -22,9 +22,6 @@ def test_comparison_is_paired_by_seed() -> None:
     assert pair is not None
     assert (pair.n, pair.wins, pair.family) == (5, 5, 2)
     assert pair.difference == pytest.approx(1.1)
-    assert pair.holm is not None
-    assert pair.p is not None
-    assert pair.holm >= pair.p
 
 
 def test_holm_runs_within_each_of_the_two_families() -> None:
@@ -90,41 +87,10 @@ def test_an_arm_that_was_not_named_is_shown_and_not_compared() -> None:
     assert "cutmix" not in comparisons(study, "clean")
 
 
-def test_an_exploratory_study_compares_each_row_with_its_default() -> None:
-    study = load_study("planted_ablation", planted.ablation(ROWS))
-    assert study.exploratory
-    assert study.split == "validation"
-    found = contrasts(study, "clean")
-    assert list(found) == ["noise_1", "layers_input", "similarity", "erm", "erm_equal_compute"]
-    default = np.array(ROWS["default"]) / 10
-    tests, freedom = block_t(np.array([ROWS["default"], *(ROWS[row] for row in found)]) / 10, 0)
-    for (row, contrast), test in zip(found.items(), tests[1:], strict=True):
-        each = np.array(ROWS[row]) / 10
-        assert contrast is not None
-        assert contrast.n == 3
-        assert contrast.freedom == freedom == 10
-        assert contrast.t.difference == pytest.approx((each - default).mean())
-        assert contrast.t == test
-        assert contrast.paired == pytest.approx(scipy_stats.ttest_rel(each, default).pvalue)
-    adjusted = scipy_stats.false_discovery_control([test.p for test in tests if test is not None])
-    assert [contrast and contrast.bh for contrast in found.values()] == pytest.approx(adjusted)
-
-
 def test_an_exploratory_study_has_no_comparison_to_draw_a_verdict_from() -> None:
+    rows = dict.fromkeys(planted.ROWS, (860, 862, 861))
     with pytest.raises(ValueError, match="exploratory"):
-        comparisons(load_study("planted_ablation", planted.ablation(ROWS)), "clean")
-
-
-def test_a_row_that_lost_a_seed_is_kept_and_one_without_runs_counts_as_1() -> None:
-    lost = {("noise_1", 1), ("erm", 0), ("erm", 1), ("erm", 2)}
-    records = [record for record in planted.ablation(ROWS) if (record["arm"], record["seed"]) not in lost]
-    found = contrasts(load_study("planted_ablation", records), "clean")
-    assert found["erm"] is None
-    assert found["noise_1"] is not None
-    assert found["noise_1"].n == 2
-    tested = [pair.t.p for pair in found.values() if pair is not None and pair.t.p is not None]
-    adjusted = scipy_stats.false_discovery_control([*tested, 1.0])
-    assert [pair.bh for pair in found.values() if pair is not None] == pytest.approx(adjusted[:-1])
+        comparisons(load_study("planted_ablation", planted.ablation(rows)), "clean")
 
 
 def test_a_run_that_never_got_there_leaves_no_comparison_instead_of_flattering_its_arm() -> None:
@@ -147,3 +113,87 @@ def test_comparisons_of_images_have_a_unit_and_no_margin() -> None:
     assert study.values("images")[0, 0] == images_to(first["sba"], 70.0)
     assert study.values("seconds")[1, 0] == seconds_to(first["standard"], 70.0)
     assert study.values("learning")[0, 0] == learning_area(first["sba"])
+
+
+# Outcomes: each rule by differences that meet it and no rule before it.
+
+
+def compared(*differences: float, base: float = 80.0, family: int = 1) -> Comparison:
+    """One comparison with these differences after Holm, in a family of which the others were not run."""
+    control = base + 0.3 * np.arange(len(differences), dtype=np.float64)
+    found = correct([compare(control + np.array(differences), control, 0.5, family), *[None] * (family - 1)])[0]
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("differences", "expected"),
+    [
+        ((1.0, 1.1, 0.9), "description only"),
+        ((1.0, 1.0, 1.0, 1.0, 1.0), "constant differences"),
+        ((0.0, 0.0, 0.0, 0.0), "constant differences"),
+        ((0.9, 1.0, 1.1, 1.2, 0.8), "higher"),
+        ((-0.9, -1.0, -1.1, -1.2, -0.8), "lower"),
+        ((0.1, 0.12, 0.11, 0.09, 0.1), "higher, within margin"),
+        ((-0.1, -0.12, -0.11, -0.09, -0.1), "lower, within margin"),
+        ((0.05, -0.06, 0.02, -0.03, 0.01), "equivalent"),
+        ((1.0, -1.2, 0.3, -0.4, 0.6), "not resolved"),
+    ],
+)
+def test_each_rule(differences: tuple[float, ...], expected: str) -> None:
+    assert outcome(compared(*differences)) == expected
+
+
+def test_an_interval_that_excludes_0_alone_is_lost_to_holm() -> None:
+    differences = (0.2, 0.9, 0.7, 1.2, 0.1)
+    assert outcome(compared(*differences)) == "higher"
+    found = compared(*differences, family=4)
+    assert found.low is not None
+    assert found.low > 0
+    assert outcome(found) == "not resolved"
+
+
+@pytest.mark.parametrize("base", [0.0, 99.8])
+def test_no_equivalence_at_the_end_of_the_scale(base: float) -> None:
+    found = correct([compare(base + np.array([0.1, 0.0, 0.0, 0.1]), np.full(4, base), 0.5, 1)])[0]
+    assert found is not None
+    assert found.bounded
+    assert outcome(found) == "not resolved"
+
+
+def test_ties_are_no_wins() -> None:
+    found = compared(0.0, 1.0, 1.1, 0.0, 0.9)
+    assert found.wins == 3
+
+
+# Every arm against itself, and the bootstrap.
+
+
+def of(counts: dict[str, list[int]]) -> Study:
+    records = planted.study(counts)
+    for record in records:
+        record["analysis"] |= {"against": ["standard"], "seeds": list(range(len(counts["sba"])))}
+    return load_study("planted", records)
+
+
+def test_halves_are_compared_as_the_verdicts_are_and_an_odd_seed_is_left_out() -> None:
+    found = self_comparison(of({arm: [*counts, 999] for arm, counts in EIGHT.items()}), "clean")
+    for arm, counts in EIGHT.items():
+        points = np.array(counts) / 10
+        first, second = points[:4], points[4:]
+        pair = found[arm]
+        assert pair.n == 4
+        assert pair.p == pytest.approx(scipy_stats.ttest_rel(first, second).pvalue)
+        assert pair.welch == pytest.approx(scipy_stats.ttest_ind(first, second, equal_var=False).pvalue)
+        assert pair.holm is not None
+        assert pair.holm >= (pair.p or 0)
+
+
+def test_seven_seeds_are_too_few() -> None:
+    assert self_comparison(of({arm: counts[:7] for arm, counts in EIGHT.items()}), "clean") == {}
+
+
+def test_the_bootstrap_needs_ten_seeds() -> None:
+    nine = {arm: [*counts, 866] for arm, counts in EIGHT.items()}
+    assert bootstrap_interval(of(nine), "standard") is None
+    assert bootstrap_interval(of({arm: [*counts, 867] for arm, counts in nine.items()}), "standard") is not None

@@ -1,4 +1,4 @@
-"""Statistics of exploratory studies against hand-computed cases, textbook formulas, SciPy and simulation."""
+"""Statistics of exploratory studies against hand-computed cases, textbook formulas and SciPy."""
 
 from collections.abc import Sequence
 
@@ -7,20 +7,14 @@ import pytest
 from records import planted
 from scipy import stats as scipy_stats
 
-from benchmark.analysis.exploratory import Decision, benjamini_hochberg, block_t, decide
-from benchmark.analysis.paired import ALPHA, Floats, PairedT
+from benchmark.analysis.exploratory import Decision, benjamini_hochberg, block_t, contrasts, decide
+from benchmark.analysis.paired import PairedT
 from benchmark.analysis.study import load_study
 
 
-def table(rows: int, seeds: int, seed: int = 0, spread: float = 1.0) -> Floats:
-    """Values (row, seed) with effects of rows and seeds."""
-    rng = np.random.default_rng(seed)
-    effects = 80 + rng.normal(0, 2, (rows, 1)) + rng.normal(0, 3, (1, seeds))
-    return np.asarray(effects + rng.normal(0, spread, (rows, seeds)))
-
-
 def test_block_t_is_the_textbooks_randomised_block_design() -> None:
-    values = table(6, 4)
+    rng = np.random.default_rng(0)
+    values = 80 + rng.normal(0, 2, (6, 1)) + rng.normal(0, 3, (1, 4)) + rng.normal(0, 1, (6, 4))  # (row, seed)
     residual = values - values.mean(1, keepdims=True) - values.mean(0, keepdims=True) + values.mean()
     freedom = 5 * 3
     spread = np.sqrt((residual**2).sum() / freedom)
@@ -38,16 +32,6 @@ def test_block_t_is_the_textbooks_randomised_block_design() -> None:
             (difference, spread * np.sqrt(2), low, high)
         )
         assert test.p == pytest.approx(2 * min(reference.cdf(0), reference.sf(0)))
-
-
-def test_block_t_of_two_rows_is_the_paired_t_test() -> None:
-    values = table(2, 5, seed=3)
-    (_, test), _ = block_t(values, 0)
-    paired = scipy_stats.ttest_rel(values[1], values[0])
-    assert test is not None
-    assert test.p == pytest.approx(paired.pvalue)
-    assert test.low == pytest.approx(paired.confidence_interval().low)
-    assert test.sd == pytest.approx((values[1] - values[0]).std(ddof=1))
 
 
 def test_a_missing_value_is_left_out_and_the_others_are_estimated_around_it() -> None:
@@ -78,15 +62,6 @@ def test_rows_that_share_no_seed_with_the_reference_are_not_compared_unless_over
     assert all(test is not None for test in block_t(apart, 0)[0][1:])
 
 
-def test_block_t_keeps_its_level_with_three_seeds() -> None:
-    rejected = []
-    for seed in range(300):
-        values = table(12, 3, seed)
-        values -= values.mean(1, keepdims=True) - np.random.default_rng(seed + 1000).normal(0, 1 / np.sqrt(3), (12, 1))
-        rejected += [test is not None and test.p is not None and test.p < 0.05 for test in block_t(values, 0)[0][1:]]
-    assert np.mean(rejected) == pytest.approx(0.05, abs=0.02)
-
-
 def test_benjamini_hochberg_by_hand() -> None:
     # Sorted .005, .01, .03, .04: times 4 / rank = .02, .02, .04, .04, running minimum from the largest down.
     assert benjamini_hochberg([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.02, 0.04, 0.04, 0.02])
@@ -94,32 +69,46 @@ def test_benjamini_hochberg_by_hand() -> None:
     assert benjamini_hochberg([]) == []
 
 
-def test_benjamini_hochberg_is_the_step_up_rule() -> None:
-    # A p is below the level after adjustment exactly where the k smallest reach it: p_(k) <= level * k / m.
-    rng = np.random.default_rng(4)
-    for _ in range(100):
-        p = rng.uniform(0, 1, 12) ** rng.integers(1, 5)
-        level = rng.uniform(0.01, 0.5)
-        ranked = np.sort(p)
-        reached = np.flatnonzero(ranked <= level * np.arange(1, 13) / 12)
-        largest = ranked[reached[-1]] if len(reached) else -1.0
-        adjusted = benjamini_hochberg(p.tolist())
-        assert [value is not None and value <= level for value in adjusted] == (p <= largest).tolist()
-
-
 def test_benjamini_hochberg_counts_what_could_not_be_tested() -> None:
     assert benjamini_hochberg([0.01, None, None]) == [pytest.approx(0.03), None, None]
     assert benjamini_hochberg([None]) == [None]
 
 
-def test_benjamini_hochberg_keeps_false_findings_at_one_in_twenty() -> None:
-    rng, shares = np.random.default_rng(5), []
-    for _ in range(1000):
-        p = rng.uniform(0, 1, 30)
-        p[:10] = scipy_stats.norm.sf(rng.normal(3.0, 1.0, 10))  # ten rows that matter
-        found = np.array([value is not None and value < ALPHA for value in benjamini_hochberg(p.tolist())])
-        shares.append(found[10:].sum() / max(found.sum(), 1))
-    assert np.mean(shares) == pytest.approx(ALPHA * 20 / 30, abs=0.01)
+# Rows against the default.
+
+ROWS = {row: [860 + 3 * i, 862, 861 - i] for i, row in enumerate(planted.ROWS)}
+
+
+def test_an_exploratory_study_compares_each_row_with_its_default() -> None:
+    study = load_study("planted_ablation", planted.ablation(ROWS))
+    assert study.exploratory
+    assert study.split == "validation"
+    found = contrasts(study, "clean")
+    assert list(found) == ["noise_1", "layers_input", "similarity", "erm", "erm_equal_compute"]
+    default = np.array(ROWS["default"]) / 10
+    tests, freedom = block_t(np.array([ROWS["default"], *(ROWS[row] for row in found)]) / 10, 0)
+    for (row, contrast), test in zip(found.items(), tests[1:], strict=True):
+        each = np.array(ROWS[row]) / 10
+        assert contrast is not None
+        assert contrast.n == 3
+        assert contrast.freedom == freedom == 10
+        assert contrast.t.difference == pytest.approx((each - default).mean())
+        assert contrast.t == test
+        assert contrast.paired == pytest.approx(scipy_stats.ttest_rel(each, default).pvalue)
+    adjusted = scipy_stats.false_discovery_control([test.p for test in tests if test is not None])
+    assert [contrast and contrast.bh for contrast in found.values()] == pytest.approx(adjusted)
+
+
+def test_a_row_that_lost_a_seed_is_kept_and_one_without_runs_counts_as_1() -> None:
+    lost = {("noise_1", 1), ("erm", 0), ("erm", 1), ("erm", 2)}
+    records = [record for record in planted.ablation(ROWS) if (record["arm"], record["seed"]) not in lost]
+    found = contrasts(load_study("planted_ablation", records), "clean")
+    assert found["erm"] is None
+    assert found["noise_1"] is not None
+    assert found["noise_1"].n == 2
+    tested = [pair.t.p for pair in found.values() if pair is not None and pair.t.p is not None]
+    adjusted = scipy_stats.false_discovery_control([*tested, 1.0])
+    assert [pair.bh for pair in found.values() if pair is not None] == pytest.approx(adjusted[:-1])
 
 
 # What an ablation decides.
