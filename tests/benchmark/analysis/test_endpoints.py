@@ -62,15 +62,6 @@ def test_the_area_is_the_mean_over_images_of_how_far_they_stand(seed: int) -> No
     assert area_under_curve(eps, curve_of(falls_at, eps)) == pytest.approx(expected, abs=100 * 0.01 / 2.0)
 
 
-def test_it_is_the_inverse_of_the_curve_at_half_of_its_value_at_0() -> None:
-    generator = np.random.default_rng(0)
-    falling = np.sort(generator.random((50, 5)), axis=1)[:, ::-1] * [100, 100, 100, 100, 30]
-    falling[:, -1] = np.minimum(falling[:, -1], falling[:, 0] / 3)
-    falling = np.sort(falling, axis=1)[:, ::-1]
-    expected = [np.interp(curve[0] / 2, curve[::-1], EPS[::-1]) for curve in falling]
-    assert median_minimal_eps(EPS, falling) == pytest.approx(np.array(expected))
-
-
 NAN = float("nan")
 
 

@@ -1,6 +1,4 @@
-"""Statistics against SciPy, hand-computed cases, brute force and simulation."""
-
-import itertools
+"""Statistics against SciPy and hand-computed cases; test_paired_simulation.py has brute force and error rates."""
 
 import numpy as np
 import pytest
@@ -10,7 +8,6 @@ from benchmark.analysis.paired import (
     ALPHA,
     Floats,
     compare,
-    detectable_difference,
     exact_floor,
     exact_p,
     holm,
@@ -53,22 +50,6 @@ def test_one_seed_has_no_test() -> None:
     assert found.detectable is None
 
 
-@pytest.mark.parametrize(
-    "differences", [(1, 2, 3), (1, -2, 3, 0), (0.3, 0.3, -0.3, 0.1, 0.2), (1, 1, 1, 1, -1), (0, 0, 0, 0)]
-)
-def test_exact_p_is_the_share_of_sign_flips(differences: tuple[float, ...]) -> None:
-    d = np.array(differences)
-    flips = [np.dot(signs, d) for signs in itertools.product((1, -1), repeat=len(d))]
-    share = np.mean(np.abs(flips) >= abs(d.sum()) - 1e-9)
-    assert exact_p(*arms(*differences)) == pytest.approx(share)
-
-
-@pytest.mark.parametrize(("n", "floor"), [(3, 0.25), (5, 0.0625), (8, 0.0078125), (10, 0.001953125)])
-def test_exact_floor_is_reached(n: int, floor: float) -> None:
-    assert exact_floor(n) == floor
-    assert exact_p(*arms(*np.arange(1.0, n + 1))) == pytest.approx(floor)
-
-
 def test_exact_p_beyond_sixteen_seeds_is_sampled_and_repeatable() -> None:
     pair = arms(*np.linspace(-0.2, 1.0, 20))
     assert exact_p(*pair) == exact_p(*pair) >= exact_floor(20) == 2 / (2**16 + 1)
@@ -102,24 +83,6 @@ def test_holm_by_hand() -> None:
 
 def test_holm_counts_what_could_not_be_tested() -> None:
     assert holm([0.01, None, None]) == [pytest.approx(0.03), None, None]
-
-
-@pytest.mark.parametrize(
-    ("n", "family", "expected"),
-    [
-        (3, 1, 3.26),
-        (5, 1, 1.68),
-        (8, 1, 1.16),
-        (10, 1, 1.00),
-        (3, 3, 5.67),
-        (5, 3, 2.29),
-        (8, 3, 1.45),
-        (10, 3, 1.22),
-        (3, 37, 19.92),
-    ],
-)
-def test_detectable_difference_table(n: int, family: int, expected: float) -> None:
-    assert detectable_difference(n, family) == pytest.approx(expected, abs=0.006)
 
 
 def test_pairs_must_match() -> None:
