@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pages import planted_site
+from pages.planted_site import CLAIMS as NAMED
+from pages.planted_site import METHODS, RELATIVES, autoattack_row
 from records import planted
 from scipy import stats
 
@@ -18,21 +19,9 @@ from benchmark.records.schema import AutoAttackRow, Record
 Counts = dict[str, Sequence[int]]
 Records = list[Record]
 
-NAMED = ("standard", "erm", "mixup", "hard_labels_mean", "hard_labels")
-RELATIVES = ("manifold_mixup", "cutmix", "label_smoothing", "batch_augmentation", "stability")
 CLAIMS = {claim.name: claim for claim in load_claims()}
 GENERALIZATION = CLAIMS["generalization"].against
-HARD = {"p": 0.5, "alpha": 1.0, "kl_weight": 0.0}
-ARMS: dict[str, dict[str, Any]] = {
-    "sba": {"method": "sba", "settings": {"p": 0.5}},
-    "erm": {"method": "erm", "augmentation": "none", "settings": {}},
-    "standard": {"method": "erm", "settings": {}},
-    "mixup": {"method": "mixup", "settings": {}},
-    "hard_labels": {"method": "sba", "settings": HARD},
-    "hard_labels_mean": {"method": "sba", "settings": HARD | {"hard_labels": "mean"}},
-    **{arm: {"method": arm, "settings": {}} for arm in RELATIVES},
-    "always": {"method": "sba", "settings": {"p": 1.0}},
-}
+HARD = METHODS["hard_labels"]["settings"]
 SBA = [870, 872, 868, 871, 869]
 BASE = [858, 861, 857, 862, 857]
 BETTER_THAN_SBA = [count + 12 + (i == 2) for i, count in enumerate(SBA)]
@@ -44,7 +33,7 @@ def planted_study(counts: Counts, **changes: Any) -> Records:
     records = planted.study(counts, changes.pop("curves", None))
     seeds = list(range(max(len(row) for row in counts.values())))
     for record in records:
-        record["settings"]["arm"] |= ARMS.get(record["arm"], {"method": "erm"})
+        record["settings"]["arm"] |= METHODS[record["arm"]]
         record["analysis"] |= {"against": list(NAMED), "seeds": seeds, "level": 70.0, **changes}
     return records
 
@@ -79,7 +68,7 @@ def lost(records: Records, arm: str, *seeds: int) -> Records:
     """The records with these runs of an arm diverged."""
     failed = [planted.diverged(arm, seed) for seed in seeds]
     for record in failed:
-        record["settings"]["arm"] |= ARMS[arm]
+        record["settings"]["arm"] |= METHODS[arm]
         record["analysis"] = records[0]["analysis"]
     return [*without(records, *((arm, seed) for seed in seeds)), *failed]
 
@@ -308,7 +297,7 @@ def test_a_control_passes_where_all_its_seeds_are_more_robust_than_every_other_r
 def test_robustness_is_not_resolved_where_autoattack_turns_the_sign(
     rows: list[tuple[str, int, int]], reason: Reason | None
 ) -> None:
-    attacked = [planted_site.autoattack_row(arm, 0, *left) for arm, *left in (("sba", 120, 100), *rows)]
+    attacked = [autoattack_row(arm, 0, *left) for arm, *left in (("sba", 120, 100), *rows)]
     found = load_study("planted", planted_study(all_arms(), curves=CURVES), attacked)
     finding = judge(found, CLAIMS["robustness"])
     assert (finding.judgement, finding.reason) == ("not resolved" if reason else "supported", reason)
