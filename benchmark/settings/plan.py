@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter, getitem
 from pathlib import Path
 from typing import Any
 
@@ -156,14 +157,10 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 def _settings(preset: Preset, arm: Arm, method: Any) -> dict[str, Any]:
     """Return all that decides a run's outcome except its seed, as JSON values."""
-    later = LATER_OF_METHODS.get(arm.method, ())
-    defaults = {field.name: field.default for field in dataclasses.fields(method) if field.name in later}
-    given = {
-        name: value
-        for name, value in dataclasses.asdict(method).items()
-        if name not in defaults or value != defaults[name]
-    }
-    settings = json.loads(json.dumps(given))
+    settings = json.loads(json.dumps(dataclasses.asdict(method)))
+    for name in LATER_OF_METHODS.get(arm.method, ()):
+        if getattr(method, name) == getattr(type(method), name):
+            del settings[name]
     chosen = {"method": arm.method, "augmentation": arm.augmentation, "settings": settings, "epochs": arm.epochs}
     if own := _own_recipe(arm):  # absent elsewhere, as below
         chosen["recipe"] = own
@@ -180,10 +177,7 @@ def shared_settings(preset: Preset) -> dict[str, Any]:
     shared = preset.model_dump(mode="json", include={"data", "model", "recipe", "evaluation"})
     shared["data"]["dataset"] = preset.data.name
     for table, names in LATER.items():
-        settings: Any = preset
-        dumped = shared
-        for key in table.split("."):
-            settings, dumped = getattr(settings, key), dumped[key]
+        settings, dumped = attrgetter(table)(preset), functools.reduce(getitem, table.split("."), shared)
         for name in names if settings is not None else ():
             if getattr(settings, name) == type(settings).model_fields[name].default:
                 del dumped[name]

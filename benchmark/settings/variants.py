@@ -7,9 +7,9 @@ last-epoch accuracy at a Benjamini-Hochberg p below 0.05 (of the additive model 
 other setting stays at its default in any case.
 """
 
-import functools
 import re
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def shrink(preset: Preset, synthetic: bool = False) -> dict[str, object]:
     }
     for key, limit in SMOKE_LIMITS.items():
         section, _, name = key.rpartition(".")
-        settings = functools.reduce(getattr, section.split("."), preset)
+        settings = attrgetter(section)(preset)
         if settings is not None:  # a table that may be left out
             own = getattr(settings, name)
             values[key] = limit if own == 0 and key in ZERO_MEANS_ALL else min(own, limit)
