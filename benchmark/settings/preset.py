@@ -1,6 +1,6 @@
 """Settings of a study: validated, frozen tables. Every rule is declared beside its field or table."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -366,7 +366,8 @@ class Preset(Settings):
             yield from self._unknown_arm(f"analysis.{key}", name)
         for name in self.compute_arms:
             yield from self._unknown_arm("compute_arms", name)
-        if self.compute_arms and not self._compares(self.compute_arms):
+        compared = analysis.treatment in self.compute_arms and not {*analysis.against}.isdisjoint(self.compute_arms)
+        if self.compute_arms and not compared:
             problem = f"must name analysis.treatment = {analysis.treatment!r} and an arm of analysis.against"
             yield "compute_arms", list(self.compute_arms), problem
         tested = {arm for _, arm in analysis.roles()}
@@ -379,9 +380,6 @@ class Preset(Settings):
                 if name in tested and len(arm.seeds) < len(self.seeds):
                     problem = "the arm is tested, so it runs at all seeds of the study"
                     yield f"{key}.seeds", list(arm.seeds), problem
-
-    def _compares(self, arms: Iterable[str]) -> bool:
-        return self.analysis.treatment in arms and not {*self.analysis.against}.isdisjoint(arms)
 
     def _unknown_arm(self, key: str, arm: str) -> Iterator[Contradiction]:
         if arm not in self.arms:
