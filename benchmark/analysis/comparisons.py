@@ -98,7 +98,7 @@ def bootstrap_interval(study: Study, arm: str) -> tuple[float, float] | None:
         return None
     runs = [study.records[name, seed] for name in (study.treatment, arm) for seed in seeds]
     outcomes = [unpack_bits(run["clean"]["correct"], run["clean"]["n"]) for run in runs if run["clean"]]
-    treatment, control = np.array(outcomes, dtype=bool).reshape(2, len(runs) // 2, -1)  # each (seed, image)
+    treatment, control = np.array(outcomes, dtype=bool).reshape(2, len(seeds), -1)  # each (seed, image)
     return two_level_interval(treatment, control, np.random.default_rng(0))
 
 

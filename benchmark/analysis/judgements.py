@@ -129,7 +129,7 @@ def judge(study: Study, claim: Claim, studies: Sequence[Study] = ()) -> Finding:
     if claim.counts:
         return _judge_counts(study, claim)
     reason = _reason_to_abstain(study, claim)
-    if reason and reason.kind in ("unnamed", "absent", "other arm"):
+    if reason and reason.kind in ("unnamed", "other arm"):
         return Finding("not tested", reason)
     evidence = tuple(
         compared(study, endpoint, arm) for endpoint in claim.decides for arm in _deciding_arms(study, claim)

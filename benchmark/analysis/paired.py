@@ -111,7 +111,7 @@ def paired_t(treatment: Floats, control: Floats) -> PairedT:
         return PairedT(mean, None, None, None, None)
     if np.ptp(difference) == 0:
         return PairedT(mean, 0.0, None, None, None)
-    test = stats.ttest_rel(difference, np.zeros_like(difference))
+    test = stats.ttest_1samp(difference, 0.0)
     interval = test.confidence_interval(1 - ALPHA)
     return PairedT(mean, float(difference.std(ddof=1)), float(interval.low), float(interval.high), float(test.pvalue))
 

@@ -83,10 +83,6 @@ class Study:
         """Every arm that the treatment is compared with, family by family."""
         return tuple(arm for family in self.families for arm in family)
 
-    def family(self, arm: str) -> tuple[str, ...]:
-        """Return the family of a compared arm."""
-        return next(family for family in self.families if arm in family)
-
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """The endpoints that the preset named, the primary one first."""
@@ -98,8 +94,8 @@ class Study:
 
     def to_come(self, arms: Collection[str]) -> int:
         """Return the number of named runs that are missing in the treatment and the families of some compared arms."""
-        awaited = {self.treatment, *(member for arm in arms for member in self.family(arm))}
-        return sum(len(self.seeds_with(member, "missing")) for member in awaited)
+        families = [family for family in self.families if not set(arms).isdisjoint(family)]
+        return sum(len(self.seeds_with(arm, "missing")) for arm in {self.treatment}.union(*families))
 
     @property
     def awaits_control(self) -> bool:
