@@ -103,12 +103,6 @@ def test_a_family_is_interim_until_it_and_the_treatment_are_complete() -> None:
     assert without.interim("mixup")
 
 
-def test_records_of_one_study_may_be_from_several_kinds_of_device() -> None:
-    records = planted.study({"sba": [870, 871], "standard": [860, 861]})
-    records[2] = changed(records[2], "environment.device", "cuda:0 NVIDIA H100")
-    assert load_study("planted", records).clean.shape == (3, 5)
-
-
 def test_a_seed_that_was_not_named_is_left_out() -> None:
     study = load_study("planted", [*planted.study(COUNTS), planted.record("sba", 7, 999)])
     assert study.unnamed == (("sba", 7),)
@@ -148,17 +142,27 @@ def test_mixed_records_are_refused_with_what_differs(path: str, value: Any, said
     assert "do not belong to one study" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("environment.device", "cuda:0 NVIDIA H100"),
+        ("environment.torch", "2.13.1+cpu"),  # a patch version
+        ("analysis.exploratory", False),  # records before exploratory studies do not say it
+    ],
+)
+def test_records_of_one_study_may_differ_in_these(path: str, value: Any) -> None:
+    records = planted.study({"sba": [870], "standard": [860]})
+    records[1] = changed(records[1], path, value)
+    study = load_study("planted", records)
+    assert study.values("clean")[:2, 0].tolist() == [87.0, 86.0]
+    assert not study.exploratory
+
+
 def test_every_difference_is_listed() -> None:
     records = planted.study({"sba": [870], "standard": [860]})
     records[1] = changed(changed(records[1], "order_hash", "x"), "settings.recipe.batch_size", 64)
     with pytest.raises(UsageError, match=r"(?s)batch_size.*order_hash"):
         load_study("planted", records)
-
-
-def test_a_patch_version_may_differ() -> None:
-    records = planted.study({"sba": [870], "standard": [860]})
-    records[1] = changed(records[1], "environment.torch", "2.13.1+cpu")
-    assert load_study("planted", records).values("clean")[:2, 0].tolist() == [87.0, 86.0]
 
 
 def test_an_eps_that_no_attack_used_is_refused() -> None:
@@ -177,12 +181,6 @@ def test_damaged_outcomes_name_the_record(path: str, value: Any) -> None:
     record = changed(planted.record("sba", 3, 870), path, value)
     with pytest.raises(RunError, match=r"sba/seed-3.*Delete it to repeat its run"):
         load_study("planted", [record])
-
-
-def test_records_before_exploratory_studies_go_with_later_ones() -> None:
-    records = planted.study({"sba": [870], "standard": [860]})
-    records[1] = changed(records[1], "analysis.exploratory", False)
-    assert not load_study("planted", records).exploratory
 
 
 ROWS = {row: [860 + 3 * i, 862, 861 - i] for i, row in enumerate(planted.ROWS)}

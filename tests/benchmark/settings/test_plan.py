@@ -137,20 +137,13 @@ class Unnamed:
     layers: set[str] = field(default_factory=lambda: {"stem"})
 
 
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        (Unbounded, "its settings must be finite numbers, texts, lists or tables"),
-        (Unnamed, "its settings must be finite numbers, texts, lists or tables"),
-        (dict, "it is no dataclass of settings"),
-    ],
-)
+@pytest.mark.parametrize("kind", [Unbounded, Unnamed])
 def test_a_method_whose_settings_no_record_could_hold_is_refused_before_it_trains(
-    monkeypatch: pytest.MonkeyPatch, kind: type, message: str
+    monkeypatch: pytest.MonkeyPatch, kind: type
 ) -> None:
     monkeypatch.setitem(METHODS, "theirs", Row("theirs:Method", "elsewhere"))
     monkeypatch.setattr("benchmark.settings.plan.look_up", lambda _name, _rows: kind)
     preset = load_preset("smoke")
     arms = preset.arms | {"erm": preset.arms["erm"].model_copy(update={"method": "theirs"})}
-    with pytest.raises(UsageError, match=rf"arms\.erm\.method = 'theirs': {message}"):
+    with pytest.raises(UsageError, match=r"arms\.erm\.method = 'theirs': its settings must be finite numbers"):
         make_plan(preset.model_copy(update={"arms": arms}), ["erm"], None)

@@ -9,11 +9,10 @@ import pytest
 import torch
 
 from benchmark.data.load import load_data
-from benchmark.runtime.errors import UsageError
 from benchmark.settings.load import load_preset, preset_names
 from benchmark.settings.plan import make_plan
 from benchmark.settings.preset import Dimension
-from benchmark.settings.tuning import Trial, search, sobol, tuning_of, value
+from benchmark.settings.tuning import search, sobol, tuning_of, value
 from benchmark.settings.variants import trials_preset
 from benchmark.training.loop import train_epoch
 from benchmark.training.state import start
@@ -68,22 +67,6 @@ def test_the_trials_of_the_smoke_study_are_these() -> None:
 )
 def test_a_share_becomes_the_value_of_its_dimension(dimension: Dimension, u: float, expected: object) -> None:
     assert value(dimension, u) == expected
-
-
-def test_an_arm_without_values_of_its_own_is_the_same_run_as_before() -> None:
-    preset = load_preset("smoke")
-    arm = preset.arms["standard"]
-    untouched = make_plan(preset, ["standard"], [0])[0]
-    own = Trial("standard", 0, {"learning_rate": 0.05, "weight_decay": 5e-4}, {}).tuned(arm)
-    same_values = preset.model_copy(update={"arms": preset.arms | {"standard": own}})
-    assert "recipe" not in untouched.settings["arm"]
-    assert make_plan(same_values, ["standard"], [0])[0].identity != untouched.identity
-
-
-def test_a_space_beyond_the_methods_range_is_refused_with_the_trial() -> None:
-    preset = load_preset("smoke", ("tuning.arms.sba.p={min=1.5, max=2.0}",))
-    with pytest.raises(UsageError, match=r"arms\.sba_trial_0\.settings.*p"):
-        make_plan(trials_preset(preset), None, None)
 
 
 def test_own_rate_and_decay_reach_the_optimizer_and_the_schedule() -> None:
