@@ -118,9 +118,9 @@ def test_comparisons_of_images_have_a_unit_and_no_margin() -> None:
 # Outcomes: each rule by differences that meet it and no rule before it.
 
 
-def compared(*differences: float, base: float = 80.0, family: int = 1) -> Comparison:
+def compared(*differences: float, family: int = 1) -> Comparison:
     """One comparison with these differences after Holm, in a family of which the others were not run."""
-    control = base + 0.3 * np.arange(len(differences), dtype=np.float64)
+    control = 80 + 0.3 * np.arange(len(differences), dtype=np.float64)
     found = correct([compare(control + np.array(differences), control, 0.5, family), *[None] * (family - 1)])[0]
     assert found is not None
     return found

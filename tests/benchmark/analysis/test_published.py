@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from records.published_studies import ACCURACIES, ERRORS
 
-from benchmark.analysis.published import FILE, load_published, published
+from benchmark.analysis.published import FILE, load_published
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.load import load_preset
 
@@ -28,11 +28,6 @@ def test_names_are_ours_where_we_have_them() -> None:
     assert {data.version_of for data in datasets.values()} - {None} <= set(datasets)
     suite = [figure.attack.suite for figure in figures if figure.attack]
     assert suite == [presets[0].evaluation.attacks]
-
-
-def test_the_note_says_how_to_read_it_and_that_the_paper_is_not_in_it() -> None:
-    assert "100 - error" in published().note
-    assert "(Li et al., arXiv:2006.15284) were not available" in published().paper
 
 
 @pytest.mark.parametrize(

@@ -107,8 +107,6 @@ def test_a_package_that_takes_the_name_of_another_method_is_refused(monkeypatch:
     ("old", "new", "message"),
     [
         ("0.1 }", "-1.0 }", "arms.damped.settings: penalty must be at least 0, got -1.0."),
-        ("0.1 }", "1e308 }", "arms.damped.settings.penalty = 1e+308: must be a finite number from -1e+30 to 1e+30."),
-        ("0.1 }", "nan }", "arms.damped.settings.penalty = nan: must be a finite number"),
         ("0.1 }", "true }", "arms.damped.settings.penalty = True: Input should be a valid number."),
         ('"damped"\naug', '"broken"\naug', "'broken' (from package somebodys-methods) cannot be imported from somebod"),
         ('"damped"\naug', '"plain"\naug', "arms.damped.method = 'plain': it is no dataclass of settings."),
