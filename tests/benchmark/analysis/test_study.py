@@ -2,7 +2,9 @@
 
 import copy
 import re
-from typing import Any
+from functools import reduce
+from operator import getitem
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,12 +22,8 @@ def changed(record: Record, path: str, value: Any) -> Record:
     """Copy a record with one dotted key replaced."""
     copied: Any = copy.deepcopy(record)
     *parents, last = path.split(".")
-    target = copied
-    for key in parents:
-        target = target[key]
-    target[last] = value
-    result: Record = copied
-    return result
+    reduce(getitem, parents, copied)[last] = value
+    return cast(Record, copied)
 
 
 def test_endpoints_are_counts_of_the_bits() -> None:

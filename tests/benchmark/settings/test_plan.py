@@ -1,6 +1,8 @@
 """Plans: which runs a preset asks for, and what their identity covers."""
 
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -103,14 +105,9 @@ def test_settings_that_came_later_leave_the_identity_of_committed_records_as_it_
 def test_identity_has_the_later_settings_where_they_are_used(
     arm: str, overrides: tuple[str, ...], table: str, later: dict[str, Any]
 ) -> None:
-    def settings(run: Run) -> dict[str, Any]:
-        found = run.settings
-        for key in table.split("."):
-            found = found[key]
-        return found
-
     base, used = planned("cifar10_jpeg_cpu", arm), planned("cifar10_jpeg_cpu", arm, *overrides)
-    assert settings(used) == settings(base) | later
+    before, after = (reduce(getitem, table.split("."), run.settings) for run in (base, used))
+    assert after == before | later
     assert (used.identity == base.identity) == (not later)
 
 
