@@ -88,12 +88,8 @@ def attack_samples(preset: Preset) -> float:
     if spend is None:
         return found
     longer = [attack.model_copy(update={"steps": max(attack.steps, spend.long_steps)}) for attack in evaluation.attacks]
-    reference = [
-        ("apgd_ce", spend.reference_steps),
-        ("apgd_t", spend.reference_steps),
-        ("fab_t", spend.reference_steps),
-    ]
-    longer += [Attack(name=name, steps=steps) for name, steps in [*reference, ("square", spend.reference_queries)]]
+    longer += [Attack(name=name, steps=spend.reference_steps) for name in ("apgd_ce", "apgd_t", "fab_t")]
+    longer.append(Attack(name="square", steps=spend.reference_queries))
     found += spend.images * (_PGD_CHECKS * PGD.steps + spend.square_queries * FORWARD)
     return found + spend.repeated * sum(map(_samples_an_image, longer))
 

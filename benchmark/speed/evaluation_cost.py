@@ -152,15 +152,10 @@ def evaluation_lines(device: torch.device, checkpoint: Path | None, data_root: P
     journal, began = Journal(), time.perf_counter()
     surrogate = partial(train_surrogate, preset, data, device)
     evaluate(preset, seeds[0], model, data, surrogate, lambda _text, _share: None, journal)
-    whole, costly = time.perf_counter() - began, _seconds_of_checks(preset, journal)
+    whole = time.perf_counter() - began
+    attacks = len(suite(preset.evaluation))  # the journal's first parts; only checked seeds have the others
+    costly = sum(part["seconds"] for part in list(journal.parts.values())[attacks:])
     mean = whole - costly + costly * len(seeds) / len(preset.seeds)
     figures = {"training, s": training, "evaluation, s": whole - costly, "costly checks and corruptions, s": costly}
     what = f"{about.get('arm')} seed {about.get('seed')} of {preset.name}: {_OVER_TRAINING}"
     yield make_line(_EVALUATION, what, [mean / training], figures, target=_LIMIT)
-
-
-def _seconds_of_checks(preset: Preset, journal: Journal) -> float:
-    """Return the seconds of the parts of an evaluation that only checked seeds have: all but the attacks."""
-    attacks = len(preset.evaluation.eps) * len(preset.evaluation.attacks)
-    attacks += len(preset.evaluation.l2_eps) * len(preset.evaluation.l2_attacks)
-    return float(sum(part["seconds"] for part in list(journal.parts.values())[attacks:]))
