@@ -56,11 +56,10 @@ def common_lines(device: torch.device) -> Iterator[Line]:
     for preset in throughput.studies(device):
         small = preset.model.name == "fast"
         target = _AHEAD if small else _FIVE_TIMES
-        here = small or device.type == "cuda"
         for source in ("PNG files", "arrays in memory"):
             what = f"{preset.model.name}, {source}, batch {preset.recipe.batch_size}"
-            if not here:
-                yield make_line(_PART, what, [], {}, target=target, here=False)
+            if not small and device.type != "cuda":
+                yield make_line(_PART, what, [], {}, target=target)
                 continue
             rates = measure(run_of(preset, "erm"), source, device)
             ours, theirs = (median(of_loop) for of_loop in zip(*rates, strict=True))
@@ -72,7 +71,8 @@ def common_lines(device: torch.device) -> Iterator[Line]:
 def measure(run: Run, source: str, device: torch.device) -> list[tuple[float, float]]:
     """Return images/s of (our loop, the common loop) in each round; the loader's workers run in its own turns only."""
     batch = run.preset.recipe.batch_size
-    state, one = begin(run, device)
+    one = random_images(batch, device)
+    state, _ = begin(run, one, device)
     images, labels = to_float(one.images), one.labels
     state.model.train()
     steps = steps_of_a_turn(lambda: resident_step(run, state, images, labels), device)

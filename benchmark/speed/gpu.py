@@ -14,7 +14,7 @@ from threading import Barrier
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmark.data.images import Images, Split
+from benchmark.data.images import Images
 from benchmark.records.store import read_study
 from benchmark.runtime.environment import choose_device, device_name
 from benchmark.settings.load import load_preset
@@ -22,10 +22,9 @@ from benchmark.settings.methods import METHODS
 from benchmark.settings.plan import Run
 from benchmark.settings.preset import Preset
 from benchmark.speed.lines import Line, Target, make_line
-from benchmark.speed.throughput import as_data, begin, random_images, run_of, studies, timed
-from benchmark.training.compile import compiles, warm_up
+from benchmark.speed.throughput import begin, random_images, run_of, studies, timed
 from benchmark.training.loop import OnStep, train_epoch
-from benchmark.training.state import State, start
+from benchmark.training.state import State
 
 _IMAGES, _EPOCHS, PROFILED = 50_000, 3, 50  # of the data set; measured; steps of the profile
 _GOAL, _GOAL_GPUS = 2.0, ("H100", "H200")  # seconds of an epoch, and the GPUs that the target applies to
@@ -58,8 +57,8 @@ def gpu_lines(device: torch.device) -> Iterator[Line]:
     """Yield the lines of a GPU; on a CPU, the lines with a target, unjudged."""
     if device.type != "cuda":
         for name in _STUDIES:
-            yield make_line(_EPOCH, f"{name}, {_IMAGES:,} images, over {_GOAL} s", [], {}, target=_AT_MOST, here=False)
-        yield make_line(_WAITING, _NEVER, [], {}, target=_ALL, here=False)
+            yield make_line(_EPOCH, f"{name}, {_IMAGES:,} images, over {_GOAL} s", [], {}, target=_AT_MOST)
+        yield make_line(_WAITING, _NEVER, [], {}, target=_ALL)
         yield recipe_line()
         return
     for name in reversed(_STUDIES):  # the short recipe first, should time run out
@@ -73,7 +72,7 @@ def _epoch_lines(name: str, device: torch.device) -> Iterator[Line]:
     """Yield the time and memory of an epoch of plain training, and its profile."""
     run = run_of(load_preset(name, ("recipe.epochs=1000000",)), "erm")
     batch, train = run.preset.recipe.batch_size, random_images(_IMAGES, device)
-    state, compiling = _started(run, train, device)
+    state, compiling = begin(run, train, device)
     epoch = functools.partial(train_epoch, run, state, train)
     epoch()
     torch.cuda.reset_peak_memory_stats(device)
@@ -97,12 +96,6 @@ def recipe_line(records: Path = _RECORDS) -> Line:
     lost = [(first - second) / _POINTS for first, second in pairwise(means.values())]
     what = f"{_ARM}: accuracy of {_STUDIES[0]} minus that of {_STUDIES[1]}, over {_POINTS} points"
     return make_line(_RECIPE, what, lost, means | seeds, target=_AT_MOST)
-
-
-def _started(run: Run, train: Split, device: torch.device) -> tuple[State, float]:
-    """Return a run's state before its first step, and the seconds of its compilation."""
-    state = start(run, as_data(train), device)
-    return state, warm_up(run, state, train) if compiles(run.preset.recipe, device) else 0.0
 
 
 # Profile.
@@ -185,7 +178,7 @@ def waiting_line(device: torch.device) -> Line:
     for method in METHODS:
         run = run_of(preset, method)
         train = random_images(8 * run.preset.recipe.batch_size, device)
-        state, _ = _started(run, train, device)
+        state, _ = begin(run, train, device)
         train_epoch(run, state, train)
         try:
             epoch_without_waiting(run, state, train, device)
@@ -249,9 +242,9 @@ def _train(preset: Preset, name: str, least: float, steps: int) -> float:
     """Train a preset for at least `least` seconds in epochs of `steps` steps on a device; return images/s."""
     device = choose_device(name)
     run = run_of(preset, "erm")
-    state, _ = begin(run, device)
     batch = preset.recipe.batch_size
     train = random_images(batch * steps, device)
+    state, _ = begin(run, train, device)
     train_epoch(run, state, train)
     assert _barrier is not None
     _barrier.wait(_PATIENCE)

@@ -61,7 +61,7 @@ def process_lines(device: torch.device) -> Iterator[Line]:
 def _memory_line(folder: Path, device: torch.device) -> Line:
     what = f"peak of a run of {PRESET} ({_ARM}, {IMAGES:,} images), over {_BYTES / 1e9:g} GB"
     if device.type != "cpu":
-        return make_line("memory", what, [], {}, target=_LIMIT, here=False)
+        return make_line("memory", what, [], {}, target=_LIMIT)
     peak = watch(_a_run(folder, device, *_SHORT), folder).peak
     return make_line("memory", what, [peak / _BYTES], {"peak memory, MB": peak / 1e6}, target=_LIMIT)
 

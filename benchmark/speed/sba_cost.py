@@ -76,7 +76,8 @@ def cost_lines(device: torch.device) -> Iterator[Line]:
 
 def begin_pair(preset: Preset, device: torch.device) -> _Pair:
     """Return the states of both before their first step, compiled if the recipe says so."""
-    plain, sba = ((run, begin(run, device)[0]) for run in (_plan(preset, "erm"), _plan(preset, "sba")))
+    batch = random_images(preset.recipe.batch_size, device)
+    plain, sba = ((run, begin(run, batch, device)[0]) for run in (_plan(preset, "erm"), _plan(preset, "sba")))
     return _Pair(preset, device, plain, sba)
 
 

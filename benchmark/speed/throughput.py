@@ -77,19 +77,17 @@ def run_of(preset: Preset, method: str) -> Run:
     return make_plan(preset, [chosen], preset.seeds[:1])[0]
 
 
-def begin(run: Run, device: torch.device) -> tuple[State, Split]:
-    """Return a run's state before its first step, compiled if its recipe says so, and a batch of random images."""
-    batch = random_images(run.preset.recipe.batch_size, device)
-    state = start(run, as_data(batch), device)
-    if compiles(run.preset.recipe, device):
-        warm_up(run, state, batch)
-    return state, batch
+def begin(run: Run, train: Split, device: torch.device) -> tuple[State, float]:
+    """Return a run's state before its first step, and the seconds of its compilation, 0 if its recipe has none."""
+    state = start(run, as_data(train), device)
+    return state, warm_up(run, state, train) if compiles(run.preset.recipe, device) else 0.0
 
 
 def measure(run: Run, device: torch.device) -> list[Round]:
     """Measure loop and limit of a run in `ROUNDS` rounds."""
     batch = run.preset.recipe.batch_size
-    state, one = begin(run, device)
+    one = random_images(batch, device)
+    state, _ = begin(run, one, device)
     images, labels = to_float(one.images), one.labels
 
     def limit(steps: int) -> None:
@@ -143,16 +141,16 @@ def resident_step(run: Run, state: State, images: torch.Tensor, labels: torch.Te
     state.optimizer.step()
 
 
-def random_images(n: int, device: torch.device, pixels: int = 32, classes: int = 10) -> Split:
-    """Return n random RGB images with random labels."""
+def random_images(n: int, device: torch.device) -> Split:
+    """Return n random images of CIFAR-10's size with random labels."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (n, 3, pixels, pixels), generator=generator, dtype=torch.uint8)
-    return Split(images.to(device), torch.randint(classes, (n,), generator=generator).to(device))
+    images = torch.randint(256, (n, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    return Split(images.to(device), torch.randint(10, (n,), generator=generator).to(device))
 
 
-def as_data(split: Split, classes: int = 10) -> Data:
-    """Return random images as a data set."""
-    return Data("random", classes, "random", True, split, split, split)
+def as_data(split: Split) -> Data:
+    """Return random images as a data set of 10 classes."""
+    return Data("random", 10, "random", True, split, split, split)
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:

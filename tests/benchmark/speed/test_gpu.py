@@ -91,7 +91,7 @@ def test_methods_that_wait_are_counted_and_named(monkeypatch: pytest.MonkeyPatch
             raise RuntimeError("called a synchronizing CUDA operation")
 
     monkeypatch.setattr(gpu, "studies", lambda _device: [None, load_preset("cifar10_cpu", SMALL)])
-    monkeypatch.setattr(gpu, "_started", lambda *_: (None, 0.0))
+    monkeypatch.setattr(gpu, "begin", lambda *_: (None, 0.0))
     monkeypatch.setattr(gpu, "train_epoch", lambda *_: None)
     monkeypatch.setattr(gpu, "epoch_without_waiting", watched)
     line = gpu.waiting_line(CPU)
@@ -105,7 +105,7 @@ def test_another_error_in_a_watched_epoch_is_raised(monkeypatch: pytest.MonkeyPa
         raise RuntimeError("CUDA out of memory")
 
     monkeypatch.setattr(gpu, "studies", lambda _device: [None, load_preset("cifar10_cpu", SMALL)])
-    monkeypatch.setattr(gpu, "_started", lambda *_: (None, 0.0))
+    monkeypatch.setattr(gpu, "begin", lambda *_: (None, 0.0))
     monkeypatch.setattr(gpu, "train_epoch", lambda *_: None)
     monkeypatch.setattr(gpu, "epoch_without_waiting", broken)
     with pytest.raises(RuntimeError, match="out of memory"):
