@@ -67,15 +67,15 @@ def install(session: nox.Session, extra: str = "dev") -> None:
     session.run_install("python", "-c", WRITE, str(stamp), f"{extra} {state}", log=False)
 
 
-def benchmark(session: nox.Session, *args: str) -> None:
-    """Run `python -m benchmark ARGS`; the session fails if it does."""
-    session.run("python", "-m", "benchmark", *args)
+def benchmark(session: nox.Session, *args: str, **options: Any) -> None:
+    """Run `python -m benchmark ARGS` with options of `session.run`; the session fails if it does."""
+    session.run("python", "-m", "benchmark", *args, **options)
 
 
-def study(session: nox.Session, *arguments: str) -> None:
+def study(session: nox.Session, arguments: str) -> None:
     """Do the pending runs of a study, then write the report of its results folder."""
     install(session)
-    benchmark(session, "run", *arguments, "--report", *session.posargs)
+    benchmark(session, "run", *arguments.split(), "--report", *session.posargs)
 
 
 def named(session: nox.Session, **defaults: str) -> tuple[list[str], list[str]]:
@@ -87,43 +87,29 @@ def named(session: nox.Session, **defaults: str) -> tuple[list[str], list[str]]:
     return [getattr(chosen, name) for name in defaults], others
 
 
-TOGETHER = ("--processes", "gpus")
 # Session -> arguments of `run`, and its description.
 STUDIES = {
-    "cifar10": (("cifar10",), "The study on CIFAR-10 (downloaded, or found under the data root)."),
-    "cifar100": (("cifar100",), "The study on CIFAR-100 (downloaded, or found under the data root)."),
-    "cifar10_jpeg": (("cifar10_jpeg",), "The study on CIFAR-10 re-saved as JPEG, a folder under the data root."),
-    "cifar10_jpeg_10k": (
-        ("cifar10_jpeg_10k_cpu",),
-        "The study on 10,000 of those images, with as many training steps.",
-    ),
+    "cifar10": ("cifar10", "The study on CIFAR-10 (downloaded, or found under the data root)."),
+    "cifar100": ("cifar100", "The study on CIFAR-100 (downloaded, or found under the data root)."),
+    "cifar10_jpeg": ("cifar10_jpeg", "The study on CIFAR-10 re-saved as JPEG, a folder under the data root."),
+    "cifar10_jpeg_10k": ("cifar10_jpeg_10k_cpu", "The study on 10,000 of those images, with as many training steps."),
     "tiny_imagenet": (
-        ("tiny_imagenet_100", *TOGETHER),
+        "tiny_imagenet_100 --processes gpus",
         "The study on 100 classes of Tiny ImageNet, a folder under the data root, by ImageNet's path.",
     ),
     "tiny_imagenet_memory": (
-        ("tiny_imagenet_100_memory_cpu",),
+        "tiny_imagenet_100_memory_cpu",
         "The same images decoded once into memory, more epochs of a smaller network: a study for a CPU.",
     ),
     "imagenet": (
-        ("imagenet", *TOGETHER),
+        "imagenet --processes gpus",
         "The study on ImageNet, folders under the data root: ResNet-50, on all GPUs of this machine.",
     ),
 }
-
-
-def add_study(name: str, arguments: tuple[str, ...], about: str) -> None:
-    """Define the session of a row of STUDIES."""
-
-    def run(session: nox.Session) -> None:
-        study(session, *arguments)
-
-    run.__doc__ = about
-    session(run, name=name)
-
-
-for row, (given, described) in STUDIES.items():
-    add_study(row, given, described)
+for name, (arguments, about) in STUDIES.items():
+    row = functools.partial(study, arguments=arguments)
+    row.__doc__ = about
+    session(row, name=name)
 
 
 @session
@@ -147,8 +133,8 @@ def tuning(session: nox.Session) -> None:
     install(session)
     (preset, results), others = named(session, preset="cifar10_10k_cpu", results="")
     records = ["--results", results] if results else []
-    command = ["python", "-m", "benchmark", "run", preset, "--tuning", *records, *others]
-    session.run(*command, success_codes=[0, 1])  # 1: a trial diverged, which is an outcome of the search
+    command = ["run", preset, "--tuning", *records, *others]
+    benchmark(session, *command, success_codes=[0, 1])  # 1: a trial diverged, which is an outcome of the search
     if "--smoke" not in others:
         benchmark(session, "tune", preset, *(["--trials", results] if results else []))
 
