@@ -1,12 +1,15 @@
-"""A disk that is full, or read-only, in the middle of a study: one clear message, and what is finished stays whole."""
+"""A disk that is full or read-only: one message, and what is finished stays whole. Output is no part of a run."""
 
 import contextlib
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from studies.tiny_study import path_of, read, run
+from studies.saying import PROJECT
+from studies.tiny_study import TINY, Study, path_of, read, run, without_times
 
 from benchmark.records.store import read_record
 
@@ -77,3 +80,32 @@ def test_a_read_only_file_system_is_named_before_training_and_records_are_read(
     assert f"cannot write to {results}: Read-only file system" in capsys.readouterr().err
     assert trained == []
     assert read(path_of("erm", 0, results))["status"] == "done"
+
+
+@pytest.mark.parametrize("output", ["pipe without a reader, no stderr", "full disk, no descriptor at all"])
+def test_a_run_whose_output_cannot_be_written_is_made(output: str, fresh: Path, study: Study) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)  # as `| head`, when it has seen enough
+    none = "no descriptor" in output
+    full = Path("/dev/full")
+    if none and not full.exists():
+        pytest.skip("no /dev/full here")
+    with full.open("w") if none else os.fdopen(write_end, "w") as stdout:
+
+        def close() -> None:
+            for descriptor in (0, 2) if none else (2,):
+                os.close(descriptor)
+
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmark", "run", "smoke", *TINY, *ONE],
+            env=os.environ | {"PYTHONPATH": str(PROJECT)},
+            stdout=stdout,
+            preexec_fn=close,
+            check=False,
+            timeout=240,
+        )
+    assert done.returncode == 0
+    assert without_times(read(path_of("erm", 0))) == without_times(study.records["erm", 0])
+    assert not list(fresh.rglob("*.failed"))
+    for file in fresh.rglob("*.pt"):
+        assert file.read_bytes().startswith(b"PK")  # nothing was printed into a file that took a closed one's number
