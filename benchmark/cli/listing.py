@@ -33,11 +33,11 @@ def _sources(kind: str) -> Rows:
 def _endpoints() -> Rows:
     from benchmark.analysis.endpoints import ENDPOINTS
 
-    def described(title: str, unit: str, more_is_better: bool) -> str:
-        plain = re.sub(r"{(\w+)(:\w+)?}", r"<\1>", title)  # filled in for each study
-        return f"{plain}; {unit}; {'higher' if more_is_better else 'lower'} is better"
-
-    return [(name, described(row.title, row.unit, row.more_is_better)) for name, row in ENDPOINTS.items()]
+    found = []
+    for name, row in ENDPOINTS.items():
+        title = re.sub(r"{(\w+)(:\w+)?}", r"<\1>", row.title)  # filled in for each study
+        found.append((name, f"{title}; {row.unit}; {'higher' if row.more_is_better else 'lower'} is better"))
+    return found
 
 
 def _checks() -> Rows:

@@ -78,20 +78,17 @@ def main(options: argparse.Namespace) -> None:
 
 def _checked_launcher(options: argparse.Namespace) -> Launcher:
     """Return the launcher, after the checks that need nothing but the options."""
-    launcher = LAUNCHERS[_launcher_name(options)]
+    name = options.launcher
+    if name not in LAUNCHERS:
+        raise UsageError(f"--launcher {name!r}: {nearest(name, LAUNCHERS)}")
+    together = options.processes not in (None, "1") and name != "ray"
+    launcher = LAUNCHERS["torchrun" if together else name]
     launcher.check(options)
     if options.tensorboard:
         refuse_without_tensorboard()
     if (options.report or options.smoke) and not options.worker_of:  # these write a report after the runs
         load_claims()
     return launcher
-
-
-def _launcher_name(options: argparse.Namespace) -> str:
-    name = str(options.launcher)
-    if name not in LAUNCHERS:
-        raise UsageError(f"--launcher {name!r}: {nearest(name, LAUNCHERS)}")
-    return name if options.processes in (None, "1") or name == "ray" else "torchrun"
 
 
 def planned(options: argparse.Namespace, device: torch.device) -> tuple[list[Run], Folders]:
