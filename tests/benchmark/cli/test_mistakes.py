@@ -1,10 +1,13 @@
 """Mistakes on the command line: one message that says what, where and what is allowed, exit code 2, and nothing run."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from studies.saying import ONE_RUN, TINY, Say, in_a_process
+from studies.saying import ONE_RUN, PROJECT, TINY, Say
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 EXCLUSIVE = [("--ablation", "--tuning"), ("--tuning", "--compute"), ("--compute", "--ablation")]
@@ -31,9 +34,18 @@ MISTAKES: list[tuple[tuple[str, ...], tuple[str, ...]]] = [  # arguments, parts 
     *[((*SMOKE, *two), (two[1], "not allowed with", two[0])) for two in EXCLUSIVE],
     (("run", "cifar10_10k_cpu", "--arms", "adversarial", "--seeds", "1"), ("cifar10_10k_cpu", "adversarial at 0")),
     (("tune", "cifar10_10k"), ("96 of 96 trials of cifar10_10k_cpu",)),
+    (("speed", "--parts", "trainin"), ("--parts", "did you mean 'training'")),
+    *[(("autoattack", "smoke", f"--eps={text}"), ("--eps", "write")) for text in ("0", "-1", "nan", "inf", "a", ",")],
+    ((*SMOKE, "--launcher", "slurm"), ("llowed: local, ray, torchrun",)),
+    ((*SMOKE, "--processes", "2", "--jobs", "2"), ("leave one out",)),
+    ((*SMOKE, "--processes", "2", "--launcher", "ray"), ("leave one out",)),
+    ((*SMOKE, "--processes", "gpus", "--device", "cuda:0"), ("write --device cuda",)),
+    ((*SMOKE, "--ray-address", "auto"), ("--ray-address is for --launcher ray only",)),
+    *[((*SMOKE, "--processes", text), ("--processes", "whole number from 1 on")) for text in ("0", "many")],
     *[((*ONE_RUN, "--device", name), ("--device", f"'{name}'", "auto, cpu, cuda")) for name in ("cuda:x", "", "meta")],
     *[((*ONE_RUN, "--device", name), (f"--device {name}", "0 CUDA devices", "--device cpu")) for name in CUDA],
-    # Refused when the data are known, before any arm trains.
+]  # fmt: skip
+WITH_DATA = [  # refused when the data are known, before any arm trains
     ((*ONE_RUN, "--set", "data.train_images=5000"), ("data.train_images", "5,000", "1,297", "digits")),
     ((*ONE_RUN, "--set", "data.pixels=16"), ("data.pixels", "16", "8")),
     ((*ONE_RUN, *TINY, "--set", "model.name=fast"), ("fast", "8")),
@@ -41,10 +53,10 @@ MISTAKES: list[tuple[tuple[str, ...], tuple[str, ...]]] = [  # arguments, parts 
         (*SMOKE, *TINY, "--seeds", "0", "--set", 'arms.sba.settings.layers=["blok1"]'),
         ("sba", "'blok1'", "small", "'block1'", "stem", "block2"),
     ),
-]  # fmt: skip
+]
 
 
-@pytest.mark.parametrize(("arguments", "parts"), MISTAKES, ids=lambda words: " ".join(words)[-40:])
+@pytest.mark.parametrize(("arguments", "parts"), [*MISTAKES, *WITH_DATA], ids=lambda words: " ".join(words)[-40:])
 def test_a_mistake_is_one_message(
     say: Say, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], parts: tuple[str, ...]
 ) -> None:
@@ -55,6 +67,8 @@ def test_a_mistake_is_one_message(
     assert said.code == 2
     assert said.has(*parts)
     assert "epoch 1" not in said.out
+    folders = {"results", "runs"} if (arguments, parts) in WITH_DATA else set()
+    assert {path.name for path in Path().iterdir()} == {"mine.toml", *folders}
     assert not list(Path().rglob("*.json"))
 
 
@@ -68,7 +82,9 @@ def test_a_command_line_that_cannot_be_read_is_one_line(say: Say, arguments: tup
 
 
 def test_a_mistake_in_a_process_ends_with_2_and_no_traceback() -> None:
-    said = in_a_process("report", "--results", "nowhere")  # which needs no torch
-    assert said.code == 2
-    assert said.has("error: ", "nowhere")
-    assert "Traceback" not in said.error
+    line = [sys.executable, "-m", "benchmark", "report", "--results", "nowhere"]  # which needs no torch
+    path = os.environ | {"PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(line, env=path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --results nowhere: ")
+    assert done.stderr.count("\n") == 1

@@ -58,26 +58,6 @@ def test_a_closed_pipe_hides_no_run_that_did_not_end_well(monkeypatch: pytest.Mo
         assert run(*QUICK, "--set=recipe.learning_rate=1e30") == 1
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (("--launcher", "slurm"), "llowed: local, ray, torchrun"),
-        (("--processes", "2", "--jobs", "2"), "leave one out"),
-        (("--processes", "2", "--launcher", "ray"), "leave one out"),
-        (("--processes", "gpus", "--device", "cuda:0"), "write --device cuda"),
-        (("--ray-address", "auto"), "--ray-address is for --launcher ray only"),
-        (("--processes", "0"), "whole number from 1 on"),
-        (("--processes", "many"), "whole number from 1 on"),
-    ],
-)
-@pytest.mark.usefixtures("elsewhere")
-def test_options_that_exclude_one_another_are_refused(options: tuple[str, ...], said: str, say: Say) -> None:
-    found = say("run", "smoke", *options)
-    assert found.code == 2
-    assert found.has(said)
-    assert not list(Path().iterdir())
-
-
 def test_a_tilde_is_the_home_folder_also_where_the_shell_leaves_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,12 +127,6 @@ def test_every_part_is_measured_and_the_checkpoint_is_looked_at_first(monkeypatc
     assert [line["part"] for line in last["lines"]] == makers
 
 
-def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main(["speed", "--parts", "trainin"])
-    assert "did you mean 'training'" in capsys.readouterr().err
-
-
 def test_the_committed_page_is_that_of_the_committed_figures() -> None:
     assert (DOCS / "speed.md").read_text(encoding="utf-8") == page(DOCS / "speed")
     for path in (DOCS / "speed").glob("*.json"):

@@ -1,9 +1,6 @@
 """What the tests of bad input share: how they call the command line and what it said."""
 
 import io
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -39,16 +36,3 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
-
-
-def in_a_process(*arguments: str) -> Said:
-    """Run the command in an interpreter of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmark", *arguments],
-        env=os.environ | {"PYTHONPATH": str(PROJECT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return Said(done.returncode, done.stdout, done.stderr)
