@@ -4,12 +4,17 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
+PACKAGES = ("sba", "baselines", "benchmark")
 WITHOUT_TORCH = ("settings", "records", "analysis", "report")
 
 
@@ -29,6 +34,20 @@ def test_methods_import_torch_themselves_and_the_standard_library(package: str) 
         for name in imports(path):
             top = name.partition(".")[0]
             assert top in {package, "sba", "torch"} | sys.stdlib_module_names, f"{path.name} imports {name}"
+
+
+def test_every_import_is_a_declared_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    optional = project["optional-dependencies"]
+    declared = {
+        canonicalize_name(Requirement(line).name)
+        for line in (*project["dependencies"], *optional["ray"], *optional["tensorboard"])
+    }
+    files = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    imported = {name.partition(".")[0] for path in files for name in imports(path)}
+    distributions = metadata.packages_distributions()
+    for name in imported - sys.stdlib_module_names - set(PACKAGES):
+        assert declared & set(map(canonicalize_name, distributions.get(name, []))), name
 
 
 def test_settings_records_statistics_and_report_load_neither_torch_nor_pyplot() -> None:
@@ -53,7 +72,7 @@ def test_the_training_loop_names_no_method() -> None:
 
 
 def test_functions_stay_short() -> None:
-    for package in ("sba", "baselines", "benchmark"):
+    for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
             text = path.read_text(encoding="utf-8")
             for node in ast.walk(ast.parse(text)):
@@ -63,7 +82,7 @@ def test_functions_stay_short() -> None:
 
 def test_nothing_calls_the_global_random_generators() -> None:
     forbidden = ("np.random.rand", "np.random.seed", "random.seed(", "random.random(", "eval(", "exec(")
-    for package in ("sba", "baselines", "benchmark"):
+    for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
             text = path.read_text(encoding="utf-8").replace(".eval(", "")
             assert not [call for call in forbidden if call in text], path.name

@@ -1,6 +1,5 @@
 """What packaging promises: pins for all that is installed, the contract's sessions, documents that agree."""
 
-import ast
 import re
 import subprocess
 import sys
@@ -23,7 +22,6 @@ ROOT = Path(noxfile.__file__).parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REQUIRED = [Requirement(line) for line in PROJECT["dependencies"]]
 DEVELOPMENT = [Requirement(line) for line in PROJECT["optional-dependencies"]["dev"]]
-PACKAGES = ("sba", "baselines", "benchmark")
 CONTRACT = {"smoke", "cifar10", "cifar100", "cifar10_jpeg", "tiny_imagenet", "ablation", "speed", "results"}
 CONTRACT |= {"tests", "lint", "types", "lock", "audit", "build", "wheel"}
 
@@ -44,18 +42,6 @@ def installed_below(requirement: Requirement, seen: set[str]) -> Iterator[str]:
         for child in map(Requirement, lines):
             if child.marker is None or child.marker.evaluate({"extra": extra}):
                 yield from installed_below(child, seen)
-
-
-def imported_by(folder: str) -> set[str]:
-    """Top-level names that the folder's modules import, wherever in the file."""
-    names = set()
-    for path in (ROOT / folder).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                names |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                names.add(node.module.partition(".")[0])
-    return names
 
 
 class RecordingSession:
@@ -91,15 +77,6 @@ def test_constraints_pin_every_installed_dependency() -> None:
     seen: set[str] = set()
     installed = {name for line in REQUIRED + DEVELOPMENT for name in installed_below(line, seen)}
     assert {name for name in installed - pinned if not noxfile.NOT_LISTED.fullmatch(name)} == set()
-
-
-def test_every_import_is_a_declared_dependency() -> None:
-    distributions = metadata.packages_distributions()
-    optional = [Requirement(line) for name in ("ray", "tensorboard") for line in PROJECT["optional-dependencies"][name]]
-    declared = {canonicalize_name(requirement.name) for requirement in REQUIRED + optional}
-    imports = set().union(*map(imported_by, PACKAGES)) - sys.stdlib_module_names - set(PACKAGES)
-    undeclared = {name for name in imports if not declared & set(map(canonicalize_name, distributions.get(name, [])))}
-    assert undeclared == set()
 
 
 def test_nox_has_the_sessions_that_the_contract_and_the_documents_name() -> None:
