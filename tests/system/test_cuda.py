@@ -47,10 +47,6 @@ SHORT = (*FEW_ATTACKS, "--set", "evaluation.eps=[16.0]", "--set", "recipe.epochs
 STUDIES = {preset.model.name: preset for preset in studies(CPU)}  # loaded here, so that without a GPU they are, too
 
 
-def on_gpu(data: Data) -> Data:
-    return data.to(GPU)
-
-
 def test_crops_are_those_of_a_cpu_to_the_last_bit() -> None:
     images = random_images(64, CPU).images
     here, there = (
@@ -81,9 +77,9 @@ def test_no_epoch_of_any_method_waits_for_the_device(method: str, network: str) 
 @pytest.mark.parametrize("arm", ["erm", "standard", "mixup", "sba"])
 def test_training_follows_that_of_a_cpu(arm: str, make_run: MakeRun, digits: Data) -> None:
     run = make_run(arm, 0, "recipe.precision='float32'")
-    here, there = start(run, digits, CPU), start(run, on_gpu(digits), GPU)
+    here, there = start(run, digits, CPU), start(run, digits.to(GPU), GPU)
     assert here.weights_hash == there.weights_hash
-    epochs = [train_epoch(run, here, digits.train), train_epoch(run, there, on_gpu(digits).train)]
+    epochs = [train_epoch(run, here, digits.train), train_epoch(run, there, digits.to(GPU).train)]
     assert epochs[0]["augmented"] == epochs[1]["augmented"]
     assert here.virtual == there.virtual
     for name in ("order", "augmentation", "method"):
@@ -154,7 +150,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(make_run: MakeRun, 
         if done == 2:
             raise EnoughError
 
-    run, data = make_run("sba"), on_gpu(digits)
+    run, data = make_run("sba"), digits.to(GPU)
     whole, begun, resumed = (start(run, data, GPU) for _ in range(3))
     epoch = train_epoch(run, whole, data.train)
     with pytest.raises(EnoughError):

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch.utils.data import Dataset
 
 from benchmark.settings.load import load_preset
@@ -50,7 +49,6 @@ def test_it_takes_as_many_steps_as_ours_and_no_more(monkeypatch: pytest.MonkeyPa
     dataset: Dataset[tuple[torch.Tensor, int]] = common_loop.Decoded(
         images, np.zeros(16, np.int64), lambda image: torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
     )
-    assert isinstance(Image.fromarray(images[0]), Image.Image)
     seconds = common_loop.common_seconds(run, dataset, 3, CPU)
     assert seconds > 0
     assert len(steps) == common_loop.PREFETCH + 3

@@ -24,10 +24,8 @@ SMALL = ("recipe.batch_size=8", "recipe.epochs=999", "recipe.precision='float32'
 @pytest.mark.parametrize(
     ("kernel", "expected"),
     [
-        ("sm90_xmma_fprop_implicit_gemm_bf16bf16_bf16f32_f32_nhwckrsc_nhwc_tilesize128x128x64", "convolution"),
         ("nvjet_hsh_128x256_64x4_1x2_h_bz_coopA_TNT", "convolution"),
         ("void cudnn::bn_fw_tr_1C11_kernel_NCHW<float, float, int, 512, true, 1>", "elementwise"),
-        ("triton_poi_fused_convolution_native_batch_norm_relu_3", "elementwise"),
         ("void at::native::(anonymous namespace)::multi_tensor_apply_kernel<FusedSgdMathFunctor>", "optimizer"),
         ("void splitKreduce_kernel<32, 16, int, float>", "convolution"),
         ("Memcpy HtoD (Pageable -> Device)", "elementwise"),
@@ -85,10 +83,12 @@ def test_an_epoch_is_watched_between_its_first_and_last_step(
     assert modes == ["error", "error", "error", "default", "default"]
 
 
-def test_methods_that_wait_are_counted_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_methods_that_wait_are_counted_and_named_and_another_error_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = "called a synchronizing CUDA operation"
+
     def watched(run: Run, *_: object) -> None:
         if run.arm == "cutmix":
-            raise RuntimeError("called a synchronizing CUDA operation")
+            raise RuntimeError(error)
 
     monkeypatch.setattr(gpu, "studies", lambda _device: [None, load_preset("cifar10_cpu", SMALL)])
     monkeypatch.setattr(gpu, "begin", lambda *_: (None, 0.0))
@@ -98,16 +98,7 @@ def test_methods_that_wait_are_counted_and_named(monkeypatch: pytest.MonkeyPatch
     assert [name for name in line["figures"] if name != "methods"] == ["cutmix waits"]
     assert line["ratio"] == 1 - 1 / len(METHODS)
     assert line["verdict"] == "missed"
-
-
-def test_another_error_in_a_watched_epoch_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
-        raise RuntimeError("CUDA out of memory")
-
-    monkeypatch.setattr(gpu, "studies", lambda _device: [None, load_preset("cifar10_cpu", SMALL)])
-    monkeypatch.setattr(gpu, "begin", lambda *_: (None, 0.0))
-    monkeypatch.setattr(gpu, "train_epoch", lambda *_: None)
-    monkeypatch.setattr(gpu, "epoch_without_waiting", broken)
+    error = "CUDA out of memory"
     with pytest.raises(RuntimeError, match="out of memory"):
         gpu.waiting_line(CPU)
 
