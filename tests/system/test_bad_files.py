@@ -1,7 +1,6 @@
 """Unusable presets, folders, records and checkpoints: a message that names the file, never a traceback."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -83,16 +82,9 @@ def test_record_made_with_other_settings_names_what_differs(say: Say, record: Pa
     assert record.read_bytes() == before
 
 
-DAMAGE: dict[str, Callable[[str], str]] = {
-    "cut off": lambda text: text[: len(text) // 2],
-    "changed": lambda text: text.replace('"accuracy": 0.', '"accuracy": 0.1', 1),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_damaged_record_is_named_then_moved_aside_and_its_run_repeated(say: Say, record: Path, damage: str) -> None:
+def test_damaged_record_is_named_then_moved_aside_and_its_run_repeated(say: Say, record: Path) -> None:
     whole = json.loads(record.read_text(encoding="utf-8"))
-    record.write_text(DAMAGE[damage](record.read_text(encoding="utf-8")), encoding="utf-8")
+    record.write_bytes(record.read_bytes()[:1000])
     damaged = record.read_bytes()
     for command in (["report"], ["report", "--check"]):
         said = say(*command)
