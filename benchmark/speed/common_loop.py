@@ -15,14 +15,13 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from benchmark.data.load import to_float
 from benchmark.data.synthetic import make_images
 from benchmark.runtime.environment import cores
 from benchmark.runtime.torchvision import ensure_importable
 from benchmark.settings.plan import Run
 from benchmark.speed import throughput
 from benchmark.speed.lines import Line, Target, make_line
-from benchmark.speed.throughput import as_data, begin, random_images, resident_step, run_of, steps_of_a_turn, timed
+from benchmark.speed.throughput import as_data, begin_turns, random_images, run_of, timed
 from benchmark.training.loop import autocast, train_epoch
 from benchmark.training.state import start
 
@@ -70,22 +69,18 @@ def common_lines(device: torch.device) -> Iterator[Line]:
 
 def measure(run: Run, source: str, device: torch.device) -> list[tuple[float, float]]:
     """Return images/s of (our loop, the common loop) in each round; the loader's workers run in its own turns only."""
-    batch = run.preset.recipe.batch_size
-    one = random_images(batch, device)
-    state, _ = begin(run, one, device)
-    images, labels = to_float(one.images), one.labels
-    state.model.train()
-    steps = steps_of_a_turn(lambda: resident_step(run, state, images, labels), device)
-    train = random_images(batch * steps, device)
+    state, one, train = begin_turns(run, device)
+    n = len(train.labels)
     ours = functools.partial(train_epoch, run, state, train)
     ours()
     rounds = []
     with tempfile.TemporaryDirectory() as folder:
+        steps = n // len(one.labels)
         common = functools.partial(common_seconds, run, make_dataset(source, Path(folder)), steps, device)
         for number in range(ROUNDS):
             first = timed(ours, device) if number % 2 == 0 else 0.0
             theirs = common()
-            rounds.append((batch * steps / (first or timed(ours, device)), batch * steps / theirs))
+            rounds.append((n / (first or timed(ours, device)), n / theirs))
     return rounds
 
 

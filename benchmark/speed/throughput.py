@@ -85,34 +85,36 @@ def begin(run: Run, train: Split, device: torch.device) -> tuple[State, float]:
 
 def measure(run: Run, device: torch.device) -> list[Round]:
     """Measure loop and limit of a run in `ROUNDS` rounds."""
-    batch = run.preset.recipe.batch_size
-    one = random_images(batch, device)
-    state, _ = begin(run, one, device)
-    images, labels = to_float(one.images), one.labels
-
-    def limit(steps: int) -> None:
-        for _ in range(steps):
-            resident_step(run, state, images, labels)
-
-    state.model.train()
-    steps = steps_of_a_turn(functools.partial(limit, 1), device)
-    train = random_images(batch * steps, device)
+    state, one, train = begin_turns(run, device)
+    n, images = len(train.labels), to_float(one.images)
     share = functools.cache(lambda layer: share_of_flops(state.model, images[:1], layer))
-
     costs = list[float]()  # mean cost of a step in each turn, in plain steps
+
+    def limit() -> None:
+        for _ in range(n // len(images)):
+            resident_step(run, state, images, one.labels)
 
     def loop() -> None:
         before = dict(state.virtual)
         train_epoch(run, state, train)
-        added = {layer: n - before.get(layer, 0) for layer, n in state.virtual.items()}
-        costs.append(1 + sum(n * share(layer) for layer, n in added.items()) / (batch * steps))
+        added = {layer: virtual - before.get(layer, 0) for layer, virtual in state.virtual.items()}
+        costs.append(1 + sum(virtual * share(layer) for layer, virtual in added.items()) / n)
 
     loop()
     rounds = []
     for number in range(ROUNDS):
-        ours, best = in_turns([loop, functools.partial(limit, steps)], number, device)
-        rounds.append(Round(batch * steps / ours, batch * steps / best, 1 / costs[-1]))
+        ours, best = in_turns([loop, limit], number, device)
+        rounds.append(Round(n / ours, n / best, 1 / costs[-1]))
     return rounds
+
+
+def begin_turns(run: Run, device: torch.device) -> tuple[State, Split, Split]:
+    """Return a run's state before its first epoch, a batch, and the images of an epoch that takes a turn's time."""
+    one = random_images(run.preset.recipe.batch_size, device)
+    state, _ = begin(run, one, device)
+    state.model.train()
+    step = functools.partial(resident_step, run, state, to_float(one.images), one.labels)
+    return state, one, random_images(len(one.labels) * steps_of_a_turn(step, device), device)
 
 
 def steps_of_a_turn(step: Callable[[], object], device: torch.device) -> int:

