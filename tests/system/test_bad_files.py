@@ -31,10 +31,6 @@ def test_a_preset_that_cannot_be_used_is_named(content: bytes | None, parts: tup
     assert [entry.name for entry in Path().resolve().parent.iterdir()] == ["here"]
 
 
-def test_a_preset_that_is_missing_is_named(say: Say) -> None:
-    assert say("run", "folder/nothing.toml").has("folder/nothing.toml", "No such file")
-
-
 # Folders and records
 
 

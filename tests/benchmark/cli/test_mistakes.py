@@ -16,6 +16,7 @@ SMOKE, CUDA = ("run", "smoke"), ("cuda", "cuda:1")
 MISTAKES: list[tuple[tuple[str, ...], tuple[str, ...]]] = [  # arguments, parts of the message
     (("run", "cifar10_30_epochs"), ("for a GPU alone", "--device cuda", "cifar10_30_epochs_gpu")),
     (("run", "smokee"), ("'smokee'", "did you mean 'smoke'?", "cifar10_jpeg_cpu", ".toml")),
+    (("run", "folder/nothing.toml"), ("folder/nothing.toml", "No such file")),
     (("run", "mine.toml"), ("mine.toml", "extends", "'smok'", "did you mean 'smoke'?")),
     ((*SMOKE, "--arms", "erm,standart"), ("'standart'", "did you mean 'standard'?", "erm, mixup, sba, standard")),
     ((*SMOKE, "--sedes", "0"), ("--sedes",)),
