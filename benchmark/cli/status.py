@@ -33,8 +33,8 @@ def main(options: argparse.Namespace) -> None:
     refuse_wrong_paths(plan, folders)
     record_files(folders.results, name)
     states = {(run.arm, run.seed): now for run, now in zip(plan, statuses(plan, folders), strict=True)}
-    arms, seeds = (list(dict.fromkeys(key[i] for key in states)) for i in (0, 1))
-    rows = [[arm, *(states.get((str(arm), int(seed)), "") for seed in seeds)] for arm in arms]
+    arms, seeds = dict.fromkeys(run.arm for run in plan), dict.fromkeys(run.seed for run in plan)
+    rows = [[arm, *(states.get((arm, seed), "") for seed in seeds)] for arm in arms]
     table = tabulate(rows, ["arm", *(f"seed {seed}" for seed in seeds)], tablefmt="plain")
     counts = [f"{n} {kind}" for kind in STATUSES if (n := list(states.values()).count(kind))]
     parts = [f"{name}: {', '.join([f'{len(plan)} runs', *counts])}.", table, *_details(plan, folders, states)]

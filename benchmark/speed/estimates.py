@@ -17,7 +17,7 @@ from benchmark.report.tables import Table
 from benchmark.runtime.console import duration
 from benchmark.settings.load import load_preset, preset_names
 from benchmark.settings.plan import Run, make_plan
-from benchmark.settings.preset import Attack, DataSettings, Preset, Recipe
+from benchmark.settings.preset import Attack, Preset, Recipe
 from benchmark.training.loop import autocast
 
 _BATCH, _REPEATS, _LONG = 8, 5, 0.5  # images; timed passes; a first pass of more seconds stays the only one
@@ -67,17 +67,13 @@ def training_samples(run: Run) -> float:
     A method's own samples follow from its settings: `copies` in a share `p` of the steps, and `steps` of an attack.
     The copies of Batch Augmentation include the image itself; stability training has one noisy copy.
     """
-    recipe, method = run.preset.recipe, run.method
+    data, batch, method = run.preset.data, run.preset.recipe.batch_size, run.method
+    row = DATASETS.get(data.dataset, DATASETS["cifar10"])  # an image folder without a row counts as CIFAR-10
+    images = data.train_images or row.train_images - data.validation_images
     copies = getattr(method, "copies", 0)
     copies = {"batch_augmentation": copies - 1, "stability": 1}.get(run.preset.arms[run.arm].method, copies)
-    images = _training_images(run.preset.data) // recipe.batch_size * recipe.batch_size * run.epochs
-    return images * (1 + getattr(method, "p", 1.0) * copies + getattr(method, "steps", 0))
-
-
-def _training_images(data: DataSettings) -> int:
-    """Return the number of training images; an image folder without a row in DATASETS counts as CIFAR-10."""
-    row = DATASETS.get(data.dataset, DATASETS["cifar10"])
-    return data.train_images or row.train_images - data.validation_images
+    of_an_image = 1 + getattr(method, "p", 1.0) * copies + getattr(method, "steps", 0)
+    return images // batch * batch * run.epochs * of_an_image
 
 
 def attack_samples(preset: Preset) -> float:
