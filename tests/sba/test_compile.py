@@ -45,10 +45,8 @@ def test_a_compiled_network_follows_every_change_and_stops_compiling(settings: d
     assert len(set(layers[:20])) == len(set(layers[20:])) == 4
     assert counts[-1] > 0, "nothing was compiled"
     assert counts[-1] == counts[19], "it goes on compiling"
-    for one, other in zip(gradients(model), gradients(eager), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
-    for one, other in zip(model.buffers(), eager.buffers(), strict=True):
-        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(gradients(model), gradients(eager), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(list(model.buffers()), list(eager.buffers()))
 
 
 # torch hides this warning of its own, but not where warnings are errors.
@@ -74,8 +72,7 @@ def test_a_whole_step_under_torch_compile_is_the_step_without_it() -> None:
         assert (backend.compilations > 0) == compiling
         outcomes.append([*losses, *model.state_dict().values()])
     torch._dynamo.reset()
-    for ours, theirs in zip(*outcomes, strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(*outcomes, atol=1e-6, rtol=1e-5)
 
 
 def test_one_graph_of_a_whole_step_is_refused_with_the_way_out() -> None:

@@ -22,8 +22,7 @@ def norms(model: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d]:
 
 
 def same_buffers(model: nn.Module, other: nn.Module) -> None:
-    for ours, theirs in zip(model.buffers(), other.buffers(), strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(list(model.buffers()), list(other.buffers()), atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["joint", "originals"])
@@ -70,8 +69,7 @@ def test_batchnorm_in_evaluation_mode_stays_frozen_and_then_the_two_modes_agree(
         assert traces(model) == left
         torch.testing.assert_close(step.logits, model(x))
         found.append([step.loss.detach(), *gradients(model)])
-    for joint, apart in zip(*found, strict=True):
-        torch.testing.assert_close(joint, apart, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(*found, atol=1e-6, rtol=1e-5)
 
 
 def frozen(norm: nn.BatchNorm2d) -> nn.Module:
@@ -148,22 +146,13 @@ def test_rows_that_cannot_be_separated_are_refused() -> None:
         make(layers=("layer",), batchnorm="originals")(Uneven(), *batch(), generator=generator())
 
 
-def test_without_weights_the_statistics_of_batchnorm_above_change_and_nothing_else() -> None:
+def test_without_weights_the_running_statistics_of_batchnorm_above_change_and_no_others() -> None:
     model, (x, y) = network(norm=True), batch()
-    plain, sba = copy.deepcopy(model), make(kl_weight=0.0, alpha=0.0)
-    sba(model, x, y, generator=generator())
+    plain = copy.deepcopy(model)
+    make(kl_weight=0.0, alpha=0.0)(model, x, y, generator=generator())
     plain(x)
     equal = {name: torch.equal(value, plain.get_buffer(name)) for name, value in model.named_buffers()}
     assert [name for name in equal if not equal[name]] == ["4.running_mean", "4.running_var"]
-    model.load_state_dict(plain.state_dict())
-    for norm in [*norms(model), *norms(plain)]:
-        norm.eval()  # normalising by the running statistics, the rest is plain training
-    loss, expected = sba(model, x, y, generator=generator()).loss, F.cross_entropy(plain(x), y)
-    loss.backward()
-    expected.backward()
-    torch.testing.assert_close(loss, expected)
-    for ours, theirs in zip(gradients(model), gradients(plain), strict=True):
-        torch.testing.assert_close(ours, theirs)
 
 
 class Segmented(nn.Module):
@@ -191,8 +180,7 @@ def test_a_layer_outside_the_checkpointed_segments_or_the_last_of_one_has_the_sa
         model.load_state_dict(plain.state_dict())
         make(layers=(layer,))(model, *batch(), generator=generator()).loss.backward()
         found.append(gradients(model))
-    for ours, theirs in zip(*found, strict=True):
-        torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(*found)
 
 
 @pytest.mark.parametrize(

@@ -94,8 +94,7 @@ def test_the_loss_is_the_formula_with_its_gradient(name: str) -> None:
     expected.backward()
     torch.testing.assert_close(seen.step.loss, expected, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(seen.step.logits, logits, atol=1e-6, rtol=1e-5)
-    for ours, theirs in zip(gradients(model), gradients(twin), strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(gradients(model), gradients(twin), atol=1e-6, rtol=1e-4)
     if reading.get("batchnorm") != "originals":  # where `formula` moves the statistics by the copies
         torch.testing.assert_close(list(model.buffers()), list(twin.buffers()), atol=1e-6, rtol=1e-5)
     assert (seen.step.virtual, seen.step.layer) == (12 * reading.get("copies", 1), LAYER)
@@ -173,5 +172,5 @@ def test_without_weights_and_batchnorm_it_is_plain_training() -> None:
             optimizer.step()
             losses.append(loss.detach())
         outcomes.append([*losses, *model.state_dict().values()])
-    for ours, theirs in zip(*outcomes, strict=True):  # a product of 16 rows may add in another order than one of 8
-        torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-12)
+    # A product of 16 rows may add in another order than one of 8.
+    torch.testing.assert_close(*outcomes, atol=1e-12, rtol=1e-12)
