@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from baselines import draws
 from baselines.mixing import beta_parameter, mixed_loss
 from sba import Step, ranges
-from sba.activation import replace_activation
 from sba.batch import is_channels_last
-from sba.layers import INPUT, check_layers, draw_layer
+from sba.layers import INPUT, check_layers, draw_layer, replace_activation
 from sba.processes import processes_of
 
 

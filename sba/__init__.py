@@ -4,7 +4,7 @@ In: a network, a batch with its targets, and a CPU generator. Out: a `Step`, who
 Imports PyTorch alone.
 
 `method.py` has the settings and takes a step: `scheduler.py` decides whether it is augmented, `joint_pass.py` runs the
-network with the virtual activations that `vicinity.py` draws, `criterion.py` and `soft_label.py` give the loss.
+network with the virtual activations that `vicinity.py` draws behind a layer of `layers.py`, `loss.py` has the loss.
 `processes.py` makes several processes take the step of one with the whole batch.
 
 To add a reading of the method, add a field with its range to `SBA`, a row to the settings in README.md, and a row to

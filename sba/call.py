@@ -1,17 +1,19 @@
 """The arguments of one call of SBA, and the checks of them and of the model's output."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sba.activation import Forward
 from sba.batch import describe, tensors
-from sba.criterion import Criterion
+from sba.layers import Forward
 
 if TYPE_CHECKING:
     from sba.method import SBA
+
+Criterion = Callable[[Any, Any], Any]  # (logits, targets) -> scalar or (N, ...)
 
 
 class Call(NamedTuple):

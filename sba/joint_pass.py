@@ -2,21 +2,18 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from sba.activation import UNFIT, check_not_repeated, replace_activation
 from sba.batch import describe, repeat, tensors
 from sba.call import Call, check_logits
-from sba.layers import INPUT, unwrap
+from sba.layers import INPUT, UNFIT, check_not_repeated, replace_activation, unwrap
 
 if TYPE_CHECKING:
     from sba.method import SBA
-
-BatchNorm = Literal["joint", "originals"]
 
 
 def joint_pass(call: Call, layer: str, draw: Callable[[Tensor], Tensor], settings: "SBA") -> Tensor:

@@ -3,22 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sba import ranges
-from sba.activation import Forward
-from sba.call import Call, check_call, check_logits, check_targets
-from sba.criterion import Criterion, copies_loss, counted, criterion_loss
-from sba.joint_pass import BatchNorm, joint_pass
-from sba.layers import check_layers, draw_layer
+from sba.call import Call, Criterion, check_call, check_logits, check_targets
+from sba.joint_pass import joint_pass
+from sba.layers import Forward, check_layers, draw_layer
+from sba.loss import augmented_loss, criterion_loss
 from sba.processes import processes_of
-from sba.scheduler import Decision, Ramp, SchedulerState, augments, probability
-from sba.soft_label import Divergence, HardLabels, SoftLabel, soft_label_loss
-from sba.vicinity import NoiseKind, NoiseUnit, distances, virtual_activations
+from sba.scheduler import SchedulerState, augments
+from sba.vicinity import distances, virtual_activations
 
 _ONE_GRAPH = (
     "an SBA step decides at run time whether and behind which layer it augments, so it cannot be part of one graph: "
@@ -98,27 +96,27 @@ class SBA:
 
     layers: Annotated[tuple[str, ...], ranges.layer_names]
     p: Annotated[float, ranges.share] = 0.5
-    scheduler: Decision = "bernoulli"
-    ramp: Ramp = "constant"
+    scheduler: Literal["bernoulli", "every_nth"] = "bernoulli"
+    ramp: Literal["constant", "linear_up", "linear_down", "cosine_up", "cosine_down"] = "constant"
     ramp_steps: Annotated[int, ranges.count] = 0
     warmup_steps: Annotated[int, ranges.count] = 0
     noise: Annotated[float, ranges.not_negative] = 0.5
-    noise_kind: NoiseKind = "gaussian"
-    noise_unit: NoiseUnit = "activation_std"
+    noise_kind: Literal["gaussian", "uniform_ball", "interpolation"] = "gaussian"
+    noise_unit: Literal["activation_std", "channel_std", "absolute"] = "activation_std"
     noise_jitter: Annotated[float, ranges.share] = 0.0
     copies: Annotated[int, ranges.copies] = 1
     alpha: Annotated[float, ranges.not_negative] = 0.0
     kl_weight: Annotated[float, ranges.not_negative] = 1.0
     kl_ramp_steps: Annotated[int, ranges.count] = 0
     temperature: Annotated[float, partial(ranges.positive, most=1e6)] = 2.0  # above, every label is uniform
-    soft_label: SoftLabel = "softmax"
+    soft_label: Literal["softmax", "dark_knowledge"] = "softmax"
     label_mix: Annotated[float, ranges.share] = 0.0
     label_gradient: bool = False
-    divergence: Divergence = "kl"
+    divergence: Literal["kl", "symmetric"] = "kl"
     similarity_tau: Annotated[float | None, ranges.positive_or_none] = None
-    batchnorm: BatchNorm = "joint"
+    batchnorm: Literal["joint", "originals"] = "joint"
     gradient_below: bool = True
-    hard_labels: HardLabels = "sum"
+    hard_labels: Literal["sum", "mean"] = "sum"
 
     def __post_init__(self) -> None:
         if isinstance(self.layers, list):
@@ -192,8 +190,7 @@ class SBA:
         if number == 0:
             self.check(call.model)  # now, and not at the step that draws the layer
         processes = processes_of(call.model, rows, call.generator)
-        p = probability(self.p, self.ramp, self.ramp_steps, self.warmup_steps, number)
-        if not augments(self.scheduler, p, self._scheduler_state, call.generator):
+        if not augments(self, self._scheduler_state, call.generator):
             logits = check_logits(call.output(), len(rows))
             check_targets(self, call, logits)
             return Step(criterion_loss(call.criterion, logits, call.targets), logits)
@@ -211,22 +208,8 @@ class SBA:
         joint = joint_pass(call, layer, draw, self)
         logits, virtual = joint[: len(rows)], joint[len(rows) :]
         check_targets(self, call, logits)
-        loss = self._loss(call, logits, virtual, weights[0] if weights else None, number)
+        loss = augmented_loss(call, logits, virtual, weights[0] if weights else None, self, number)
         return Step(loss, logits, len(virtual), layer)
-
-    def _loss(self, call: Call, logits: Tensor, virtual: Tensor, weights: Tensor | None, number: int) -> Tensor:
-        """Return the loss of augmented step `number` (from 0)."""
-        of_originals = loss = criterion_loss(call.criterion, logits, call.targets)
-        if self.alpha:
-            loss = loss + self.alpha * copies_loss(call.criterion, virtual, call.targets, self.copies)
-            if self.hard_labels == "mean":
-                loss = loss / (1 + self.alpha)
-        if not self.kl_weight:
-            return loss
-        ramp = min(1.0, (number - self.warmup_steps) / self.kl_ramp_steps) if self.kl_ramp_steps else 1.0
-        counts = counted(call.criterion, of_originals, logits, call.targets)
-        divergence = soft_label_loss(logits, virtual, call.targets, self, weights, counts)
-        return loss + self.kl_weight * ramp * divergence
 
 
 def _check_conflicts(sba: SBA) -> None:

@@ -2,12 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import torch
 
-Decision = Literal["bernoulli", "every_nth"]
-Ramp = Literal["constant", "linear_up", "linear_down", "cosine_up", "cosine_down"]
+if TYPE_CHECKING:
+    from sba.method import SBA
 
 _ROUNDING = 1e-9  # ten times 0.1 is not quite 1
 
@@ -25,35 +25,36 @@ class SchedulerState:
     credit: float = 0.0
 
 
-def probability(p: float, ramp: Ramp, ramp_steps: int, warmup_steps: int, step: int) -> float:
-    """Return the share p_t of augmented iterations at iteration `step` (from 0).
-
-    p_t = 0 for the first `warmup_steps` iterations. After them, with s = min(1, (step - warmup_steps) / ramp_steps):
-    p (constant), p * s (linear_up), p * (1 - cos(pi * s)) / 2 (cosine_up), or p minus that (down).
-    """
-    if step < warmup_steps:
-        return 0.0
-    if ramp == "constant":
-        return p
-    share = min(1.0, (step - warmup_steps) / ramp_steps)
-    if ramp.startswith("cosine"):
-        share = (1 - math.cos(math.pi * share)) / 2
-    return p * (share if ramp.endswith("up") else 1 - share)
-
-
-def augments(kind: Decision, p: float, state: SchedulerState, generator: torch.Generator) -> bool:
+def augments(settings: "SBA", state: SchedulerState, generator: torch.Generator) -> bool:
     """Decide whether this iteration is augmented, and count it in `state`.
 
-    "bernoulli" draws b ~ Bernoulli(p): exactly one uniform draw of the CPU generator for any p, so that runs that
-    differ only in p stay aligned. "every_nth" draws nothing: augmented iterations are evenly spaced with share p, for
-    p = 1/n every n-th iteration.
+    "bernoulli" draws b ~ Bernoulli(p_t): exactly one uniform draw of the CPU generator for any p_t, so that runs that
+    differ only in p stay aligned. "every_nth" draws nothing: augmented iterations are evenly spaced with share p_t, for
+    p_t = 1/n every n-th iteration.
 
     Source: arXiv:2006.15284, abstract and introduction (epsilon-greedy inspired; Bernoulli is the simplest reading).
     """
+    p = _probability(settings, state.steps)
     state.steps += 1
-    if kind == "bernoulli":
+    if settings.scheduler == "bernoulli":
         return float(torch.rand((), generator=generator, device="cpu")) < p
     state.credit += p
     due = state.credit >= 1 - _ROUNDING
     state.credit -= due
     return due
+
+
+def _probability(settings: "SBA", step: int) -> float:
+    """Return the share p_t of augmented iterations at iteration `step` (from 0).
+
+    p_t = 0 for the first `warmup_steps` iterations. After them, with s = min(1, (step - warmup_steps) / ramp_steps):
+    p (constant), p * s (linear_up), p * (1 - cos(pi * s)) / 2 (cosine_up), or p minus that (down).
+    """
+    if step < settings.warmup_steps:
+        return 0.0
+    if settings.ramp == "constant":
+        return settings.p
+    share = min(1.0, (step - settings.warmup_steps) / settings.ramp_steps)
+    if settings.ramp.startswith("cosine"):
+        share = (1 - math.cos(math.pi * share)) / 2
+    return settings.p * (share if settings.ramp.endswith("up") else 1 - share)

@@ -2,7 +2,7 @@
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,9 +11,6 @@ from sba.processes import ALONE, Processes
 
 if TYPE_CHECKING:
     from sba.method import SBA
-
-NoiseKind = Literal["gaussian", "uniform_ball", "interpolation"]
-NoiseUnit = Literal["activation_std", "channel_std", "absolute"]
 
 _RANKS_APART = 2**20  # between the seeds of two processes that draw noise of their own
 _CPU_PARTS = 16
@@ -86,7 +83,7 @@ def _repeated(activation: Tensor, copies: int) -> Tensor:
     return torch.cat([activation] * copies) if copies > 1 else activation
 
 
-def _unit(activation: Tensor, unit: NoiseUnit, processes: Processes) -> Tensor:
+def _unit(activation: Tensor, unit: str, processes: Processes) -> Tensor:
     """Return the unit u, broadcastable over the activation, in float32."""
     if unit == "absolute":
         return torch.ones((), device=activation.device)

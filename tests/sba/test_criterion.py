@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from networks.sba_cases import batch, generator, gradients, image_network, images, make, network
 from torch import Tensor, nn
 
-from sba.criterion import Criterion, counted
-from sba.soft_label import soft_label_loss
+from sba.call import Criterion
+from sba.loss import counted, soft_label_loss
 
 Y = batch(12)[1]
 PROBABILITIES = torch.rand(12, 4, generator=generator(9)).softmax(1)
