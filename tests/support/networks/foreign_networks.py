@@ -189,12 +189,6 @@ class Remembers(Around):
         return super().forward(images - before)
 
 
-def in_training_mode() -> nn.Module:
-    network = plain()
-    network.train()
-    return network
-
-
 # Networks that do not work.
 
 
@@ -298,27 +292,6 @@ def quantized() -> Any:
     return torch.ao.quantization.quantize_dynamic(plain(), {nn.Linear}, dtype=torch.qint8)
 
 
-def not_finite() -> nn.Module:
-    network = linear()
-    nn.init.constant_(network[1].weight, float("nan"))  # type: ignore[index]
-    return network
-
-
-def needs_an_argument(width: int) -> nn.Module:
-    return nn.Linear(width, 10)
-
-
-def fails() -> nn.Module:
-    raise ValueError("the file config.yaml is missing")
-
-
-def without_forward() -> nn.Module:
-    class Empty(nn.Module):
-        pass
-
-    return Empty()
-
-
 def one_hot(logits: Tensor) -> Tensor:
     return F.one_hot(logits.argmax(1), 10).float()
 
@@ -347,7 +320,7 @@ EVALUATED: dict[str, Callable[[], object]] = {
     "compiled": lambda: torch.compile(plain(), backend="eager"),
     "scripted": lambda: torch.jit.script(plain()),
     "members_in_a_list": lambda: PlainList(plain().requires_grad_(False), plain()),
-    "in_training_mode": in_training_mode,
+    "in_training_mode": lambda: plain().train(),
 }
 
 
@@ -369,7 +342,7 @@ REFUSED: dict[str, tuple[Callable[..., object], str]] = {
     "dictionary": (lambda: After(lambda logits: {"logits": logits}), "returns dict for 2 images"),
     "mean_of_the_batch": (lambda: After(lambda logits: logits.mean(0, keepdim=True)), "returns 1 x 10 for 2 images"),
     "array": (lambda: After(lambda logits: logits.detach().numpy()), "returns ndarray for 2 images"),
-    "not_finite": (not_finite, "logits are not finite"),
+    "not_finite": (lambda: After(lambda logits: logits * float("nan")), "logits are not finite"),
     "not_finite_where_bright": (lambda: NotFiniteWhereBright(plain()), "logits are not finite for"),
     "whole_numbers": (lambda: After(lambda logits: logits.long()), "returns torch.int64"),
     "complex_logits": (lambda: After(lambda logits: logits + 0j), "returns torch.complex64"),
@@ -397,14 +370,17 @@ REFUSED: dict[str, tuple[Callable[..., object], str]] = {
         lambda: odd(forward=lambda self, images, mask: self.model(images * mask)),
         "missing 1 required positional argument: 'mask'",
     ),
-    "needs_an_argument": (needs_an_argument, "missing 1 required positional argument: 'width'"),
+    "needs_an_argument": (lambda width: nn.Linear(width, 10), "missing 1 required positional argument: 'width'"),
     "number": (lambda: 3, "returned int; it must return a torch.nn.Module"),
     "class": (lambda: Around, "returned type; it must return a torch.nn.Module"),
     "nothing": (lambda: None, "returned NoneType; it must return a torch.nn.Module"),
-    "failing_constructor": (fails, "ValueError: the file config.yaml is missing (" + __file__),
+    "failing_constructor": (
+        raising(ValueError("the file config.yaml is missing")),
+        "ValueError: the file config.yaml is missing (" + __file__,
+    ),
     "exits_at_once": (sys.exit, "SystemExit"),
     "without_init": (WithoutInit, "AttributeError: cannot assign module before Module.__init__() call"),
-    "without_forward": (without_forward, "NotImplementedError"),
+    "without_forward": (nn.Module, "NotImplementedError"),
     "recursive": (lambda: odd(forward=lambda self, images: self(images)), "RecursionError"),
     "unhashable": (lambda: odd(__eq__=lambda self, other: self is other, __hash__=None), "TypeError: unhashable type"),
     "refuses_mode": (

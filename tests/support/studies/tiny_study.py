@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -49,16 +50,9 @@ def worker(data: Data, folders: Folders, checkpoint_steps: int = 500) -> Worker:
     return Worker(data, folders, torch.device("cpu"), Stop(), checkpoint_steps)
 
 
-class Held:
-    """A lock that is held."""
-
-    def holds(self) -> bool:
-        return True
-
-
 def attempt(run: Run, worker: Worker) -> Attempt:
     """A start of a run by a worker that holds its lock."""
-    return Attempt(run, worker, cast("RunLock", Held()), "[1/1]")
+    return Attempt(run, worker, cast("RunLock", SimpleNamespace(holds=lambda: True)), "[1/1]")
 
 
 def recorded(one: Run, folders: Folders, **changes: Any) -> RunPaths:
