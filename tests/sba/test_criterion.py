@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
-from networks.sba_cases import batch, generator, gradients, image_network, images, make, network
+from networks.sba_cases import batch, divergence, generator, gradients, image_network, images, make, network
 from torch import Tensor, nn
 
 from sba.call import Criterion
@@ -87,12 +87,6 @@ def copies_of(model: nn.Module, x: Tensor, case: Case, **settings: Any) -> tuple
     return step.loss, list(seen[0].chunk(4))
 
 
-def divergence(z: Tensor, z_m: Tensor) -> Tensor:
-    """T^2 KL(softmax(z / T) || softmax(z_m / T)) at T = 2, for each example or place."""
-    q, p = (z.detach() / 2).softmax(1), (z_m / 2).softmax(1)
-    return 4 * (q * (q / p).log()).sum(1)
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_an_augmented_step_is_the_formula_averaged_over_the_examples_that_the_criterion_counts(name: str) -> None:
     case = CASES[name]
@@ -101,7 +95,7 @@ def test_an_augmented_step_is_the_formula_averaged_over_the_examples_that_the_cr
     assert 0 < int(counts.sum()) <= 12
     expected = mean(case.criterion(z, case.targets))
     for z_m in copies:
-        term = 0.7 * mean(case.criterion(z_m, case.targets)) + 1.5 * divergence(z, z_m)[counts].mean()
+        term = 0.7 * mean(case.criterion(z_m, case.targets)) + 1.5 * divergence(z, z_m, Y)[counts].mean()
         expected = expected + term / 3
     torch.testing.assert_close(loss, expected, atol=1e-6, rtol=1e-5)
 
@@ -192,7 +186,7 @@ def test_segmentation_logits_average_over_examples_and_their_places(void: bool, 
     weight = math.exp(-1 / 2) if tau else 1.0  # each distance is near 0.5
     expected = F.cross_entropy(z, case.targets)
     for z_m in copies:
-        term = 0.7 * F.cross_entropy(z_m, case.targets) + 1.5 * weight * divergence(z, z_m)[counts].mean()
+        term = 0.7 * F.cross_entropy(z_m, case.targets) + 1.5 * weight * divergence(z, z_m, labels)[counts].mean()
         expected = expected + term / 3
     assert z.shape == (8, 4, 8, 8)
     torch.testing.assert_close(loss, expected, atol=1e-6, rtol=0.01 if tau else 1e-5)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from networks.sba_cases import LAYER, batch, generator, gradients, look, make, network
+from networks.sba_cases import LAYER, batch, divergence, generator, gradients, look, make, network
 from torch import Tensor, nn
 
 from sba import Step
@@ -46,21 +46,6 @@ NORMALISED = {
 }
 
 
-def divergence(z: Tensor, z_m: Tensor, y: Tensor, **reading: Any) -> Tensor:  # (N,), from probabilities
-    if reading.get("soft_label") == "dark_knowledge":
-        others = torch.tensor([[c for c in range(z.shape[1]) if c != label] for label in y.tolist()])
-        z, z_m = z.gather(1, others), z_m.gather(1, others)
-    temperature, mix = reading.get("temperature", 2.0), reading.get("label_mix", 0.0)
-    q, p = torch.softmax(z / temperature, dim=1), torch.softmax(z_m / temperature, dim=1)
-    if mix:
-        q = (1 - mix) * q + mix * F.one_hot(y, z.shape[1])
-    q = q if reading.get("label_gradient") else q.detach()
-    forward = (torch.xlogy(q, q) - torch.xlogy(q, p)).sum(1)
-    if reading.get("divergence") != "symmetric":
-        return forward
-    return (forward + (torch.xlogy(p, p) - torch.xlogy(p, q)).sum(1)) / 2
-
-
 def formula(model: nn.Sequential, h_seen: Tensor, virtual: Tensor, y: Tensor, **reading: Any) -> tuple[Tensor, Tensor]:
     """Return the loss and the originals' logits, with the captured noise as a constant."""
     h = model[:3](batch(len(y))[0])
@@ -73,12 +58,11 @@ def formula(model: nn.Sequential, h_seen: Tensor, virtual: Tensor, y: Tensor, **
     alpha, tau = reading.get("alpha", 0.0), reading.get("similarity_tau")
     share = 1 / (1 + alpha) if reading.get("hard_labels") == "mean" else 1.0  # of each cross-entropy
     loss = share * F.cross_entropy(z, y)
-    weight = reading.get("kl_weight", 1.0) * reading.get("temperature", 2.0) ** 2
     for z_m, copied in zip(rest, virtual, strict=True):
         distance = (copied - h_seen).flatten(1).square().mean(1).sqrt() / h_seen.std(correction=0)
         w = torch.exp(-(distance**2) / (2 * tau**2)) if tau else torch.ones(len(y))
         term = share * alpha * F.cross_entropy(z_m, y)
-        term = term + weight * (w * divergence(z, z_m, y, **reading)).mean()
+        term = term + reading.get("kl_weight", 1.0) * (w * divergence(z, z_m, y, **reading)).mean()
         loss = loss + term / len(rest)
     return loss, z
 

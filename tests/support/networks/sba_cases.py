@@ -1,8 +1,9 @@
-"""Small networks and batches for the tests of SBA, the activations behind a layer, and the hooks left on modules."""
+"""Small networks and batches for the tests of SBA, the activations behind a layer, and what a step is compared with."""
 
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sba import SBA, Step
@@ -83,6 +84,23 @@ def look(sba: SBA, model: nn.Sequential, data: tuple[Tensor, Tensor], seed: int 
     handle.remove()
     h, *rest = torch.cat(entered).split(len(data[0]))
     return Seen(step, h, torch.stack(rest), draws.get_state())
+
+
+def divergence(z: Tensor, z_m: Tensor, y: Tensor, **reading: Any) -> Tensor:
+    """Return T^2 times the divergence (N, ...) of logits of originals and of a copy, from probabilities; T is 2."""
+    if reading.get("soft_label") == "dark_knowledge":
+        others = torch.tensor([[c for c in range(z.shape[1]) if c != label] for label in y.tolist()])
+        z, z_m = z.gather(1, others), z_m.gather(1, others)
+    temperature: float = reading.get("temperature", 2.0)
+    mix = reading.get("label_mix", 0.0)
+    q, p = torch.softmax(z / temperature, dim=1), torch.softmax(z_m / temperature, dim=1)
+    if mix:
+        q = (1 - mix) * q + mix * F.one_hot(y, z.shape[1])
+    q = q if reading.get("label_gradient") else q.detach()
+    forward = (torch.xlogy(q, q) - torch.xlogy(q, p)).sum(1)
+    if reading.get("divergence") != "symmetric":
+        return temperature**2 * forward
+    return temperature**2 * (forward + (torch.xlogy(p, p) - torch.xlogy(p, q)).sum(1)) / 2
 
 
 def gradients(model: nn.Module) -> list[Tensor]:

@@ -52,7 +52,7 @@ CASES: dict[str, tuple[str, dict[str, Any], int]] = (  # method, settings, rows 
     | {f"sba: {name}": ("sba", {"layers": ("2", "5"), "p": 1.0} | row, ROWS) for name, row in READINGS.items()}
     | {f"sba, one row each: {name}": ("sba", {"layers": ("2",), "p": 1.0, **READINGS[name]}, 2) for name in SMALL}
 )
-PAIRING = {name: CASES[name] for name in ("mixup", "cutmix", "manifold_mixup", "sba: interpolation")}
+PAIRING = ("mixup", "cutmix", "manifold_mixup", "sba: interpolation")
 NORMS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "images": (nn.BatchNorm2d(4), (4, 5, 3)),
     "vectors": (nn.BatchNorm1d(4), (4,)),
@@ -113,16 +113,6 @@ def train(
         taken.append((step.loss.detach(), step.logits.detach(), str(step.layer)))
     losses, logits, layers = zip(*taken, strict=True)
     return {"losses": torch.stack(losses), "logits": torch.stack(logits), "layers": list(layers)}
-
-
-def first_gradients(name: str, model: nn.Module, rank: int | None = None) -> list[Tensor]:
-    """Return the gradients of every weight at a first step, at a hidden layer if the method draws one."""
-    method, settings, rows = CASES[name]
-    hidden = {"layers": ("2",)} if "layers" in settings else {}
-    step_of = look_up(method, methods.METHODS)(**settings | hidden)
-    images, labels = (own(whole, rank) for whole in batch(1, rows))
-    step_of(model, images, labels, generator=generator()).loss.backward()
-    return gradients(model)
 
 
 def refusals(rank: int) -> dict[str, str]:
@@ -213,7 +203,6 @@ def work(rank: int, folder: str) -> None:
         for name in CASES:
             found[name] = take_steps(name, DistributedDataParallel(synchronised(network())), rank)
         for name in PAIRING:
-            found["gradients", name] = first_gradients(name, DistributedDataParallel(network(norm=False)), rank)
             found["unwrapped", name] = take_steps(name, network(norm=False), steps=2)
         found["refusals"] = refusals(rank)
         for name in ("sba", "mixup"):
