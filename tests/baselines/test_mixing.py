@@ -48,11 +48,10 @@ def mixed_label(first: int, second: int, lam: float) -> list[float]:
     return [lam * (k == first) + (1 - lam) * (k == second) for k in range(3)]
 
 
-def replayed(alpha: float, seed: int) -> tuple[float, list[int], torch.Generator]:
-    """Return lam, the partners and the generator after them, as the methods draw them."""
-    replay = generator(seed)
+def replayed(alpha: float, replay: torch.Generator) -> tuple[float, list[int]]:
+    """Return lam and the partners, as the methods draw them."""
     lam = random.Random(int(torch.randint(2**62, (), generator=replay))).betavariate(alpha, alpha)
-    return lam, torch.randperm(6, generator=replay).tolist(), replay
+    return lam, torch.randperm(6, generator=replay).tolist()
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -60,7 +59,8 @@ def replayed(alpha: float, seed: int) -> tuple[float, list[int], torch.Generator
 def test_mixup_is_its_formula_example_by_example(method: Mixup | ManifoldMixup, seed: int) -> None:
     model, (x, y) = network(), images()
     step = method(model, x, y, generator=generator(seed))
-    lam, partners, replay = replayed(0.4, seed)
+    replay = generator(seed)
+    lam, partners = replayed(0.4, replay)
     layers = (0, 2, 3) if isinstance(method, ManifoldMixup) else (0,)  # modules below each mixed activation
     depth = layers[int(torch.randint(len(layers), (), generator=replay))]
     h, total = model[:depth](x), 0.0
@@ -84,7 +84,7 @@ def test_manifold_mixup_at_the_input_is_mixup_to_the_last_bit() -> None:
 def test_manifold_mixups_gradient_goes_to_both_examples_in_every_memory_format(form: torch.memory_format) -> None:
     x, y = images()
     h = x.contiguous(memory_format=form).requires_grad_()
-    lam, partners, _ = replayed(0.4, 2)
+    lam, partners = replayed(0.4, generator(2))
     spy = Spy()
     ManifoldMixup(("0",), alpha=0.4)(nn.Sequential(nn.Identity(), spy), h, y, generator=generator(2)).loss.backward()
     assert spy.seen[0].is_contiguous(memory_format=form)
@@ -112,8 +112,7 @@ def test_cutmix_is_its_formula_example_by_example(seed: int) -> None:
     step = CutMix(alpha=0.8, p=1.0)(model, x, y, generator=generator(seed))
     replay = generator(seed)
     torch.rand((), generator=replay)  # the decision
-    lam = random.Random(int(torch.randint(2**62, (), generator=replay))).betavariate(0.8, 0.8)
-    partners = torch.randperm(6, generator=replay).tolist()
+    lam, partners = replayed(0.8, replay)
     row, column = (int(torch.randint(size, (), generator=replay)) for size in (4, 5))
     tall, wide = (int(size * (1 - lam) ** 0.5) // 2 for size in (4, 5))  # half of the box
     total = 0.0

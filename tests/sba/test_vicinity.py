@@ -26,10 +26,10 @@ def activations(n: int, *shape: int) -> tuple[Tensor, Tensor]:
     return torch.randn(n, *shape, generator=generator(1)) * scales + 5, torch.arange(n) % 3
 
 
-def added(data: tuple[Tensor, Tensor], seed: int = 3, **settings: Any) -> tuple[Tensor, Tensor]:
+def added(data: tuple[Tensor, Tensor], **settings: Any) -> tuple[Tensor, Tensor]:
     """Return the activation (N, ...) after an identity, and the noise of each copy (M, N, ...)."""
     model = nn.Sequential(nn.Identity(), nn.Flatten(), nn.Linear(data[0][0].numel(), 3))
-    seen = look(make(layers=("0",), **settings), model, data, seed, after=1)
+    seen = look(make(layers=("0",), **settings), model, data, after=1)
     assert torch.equal(seen.h, data[0])
     return seen.h, seen.virtual - seen.h
 

@@ -76,11 +76,9 @@ def written_digits(network: nn.Module, digits: Data) -> AttackedSet:
     return attacked_set(FrozenModel(InDouble(network)), images, labels, classes=4)  # 3 targets of each image, not 9
 
 
-def attacked_set(
-    model: FrozenModel, images: Tensor, labels: Tensor, batch_size: int = 32, classes: int = 10
-) -> AttackedSet:
-    model = model.in_batches_of(batch_size)
-    return AttackedSet(model, images, labels, predict(model, images, batch_size) == labels, classes, seed=5)
+def attacked_set(model: FrozenModel, images: Tensor, labels: Tensor, classes: int = 10) -> AttackedSet:
+    model = model.in_batches_of(32)
+    return AttackedSet(model, images, labels, predict(model, images, 32) == labels, classes, seed=5)
 
 
 def attack_of(name: str, steps: int | None = None) -> Attack:

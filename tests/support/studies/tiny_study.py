@@ -45,9 +45,9 @@ def run(*arguments: str) -> int:
     return main(["run", "smoke", *TINY, *arguments])
 
 
-def worker(data: Data, folders: Folders, checkpoint_steps: int = 500) -> Worker:
+def worker(data: Data, folders: Folders) -> Worker:
     """A worker on the CPU that nobody stops."""
-    return Worker(data, folders, torch.device("cpu"), Stop(), checkpoint_steps)
+    return Worker(data, folders, torch.device("cpu"), Stop(), 500)
 
 
 def attempt(run: Run, worker: Worker) -> Attempt:
