@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines import draws
+from baselines.erm import ERM
 from baselines.mixing import Mixed, beta_parameter
 from sba import Step, ranges
 from sba.processes import Processes, processes_of
@@ -45,10 +45,7 @@ class CutMix:
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Step:
         """Return the loss of one step; `logits` are those of the images with their boxes."""
         mixed = self.mix(images, labels, processes_of(model, images, generator), generator)
-        if mixed is not None:
-            return mixed.step(model)
-        logits = model(images).float()  # (N, classes)
-        return Step(F.cross_entropy(logits, labels), logits)
+        return ERM()(model, images, labels, generator=generator) if mixed is None else mixed.step(model)
 
     def mix(self, images: Tensor, labels: Tensor, processes: Processes, generator: torch.Generator) -> Mixed | None:
         """Mix the rows of this process with those of all processes, or return None for a batch that is not mixed.

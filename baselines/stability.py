@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines import draws
+from baselines.erm import ERM
 from sba import Step, ranges
 from sba.layers import INPUT
 from sba.processes import processes_of
@@ -43,8 +44,7 @@ class Stability:
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Step:
         """Return the loss of one step; `logits` are those of the clean images."""
         if self.weight == 0:
-            logits = model(images).float()  # (N, classes)
-            return Step(F.cross_entropy(logits, labels), logits)
+            return ERM()(model, images, labels, generator=generator)
         processes = processes_of(model, images, generator)
         noisy_images = torch.add(images, draws.normal(images, processes, generator), alpha=self.noise)
         clean, noisy = model(torch.cat([images, noisy_images])).float().chunk(2)  # (N, classes) each
