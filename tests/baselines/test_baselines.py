@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from networks.sba_cases import colour_network as network
-from networks.sba_cases import generator
+from networks.sba_cases import generator, train
 from torch import Tensor, nn
 
 from baselines.adversarial import Adversarial
@@ -49,18 +49,11 @@ def log_p(logits: Tensor) -> list[list[float]]:
     ids=lambda method: type(method).__name__,
 )
 def test_the_degenerate_case_is_plain_training_to_the_last_bit(method: Any) -> None:
-    trained = []
-    for step_of in (ERM(), method):
-        model, draws, losses = network(), generator(), []
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-        for _ in range(4):
-            step = step_of(model, *images(), generator=draws)
-            optimizer.zero_grad()
-            step.loss.backward()
-            optimizer.step()
-            losses += [step.loss.detach(), step.logits.detach()]
-        trained.append(losses + [value.detach() for value in model.state_dict().values()])
-    assert all(map(torch.equal, *trained))
+    def trained(step_of: Any) -> list[Tensor]:
+        model, draws = network(), generator()
+        return train(model, lambda: step_of(model, *images(), generator=draws).loss)
+
+    assert all(map(torch.equal, trained(ERM()), trained(method)))
 
 
 def test_label_smoothing_is_its_formula_example_by_example() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from networks.sba_cases import batch, generator, make, network
+from networks.sba_cases import batch, generator, make, network, train
 from torch import Tensor, nn
 
 from sba import SBA
@@ -57,20 +57,13 @@ def share(t: int, ramp: str, ramp_steps: int, warmup_steps: int) -> float:
 
 @pytest.mark.parametrize("name", ZEROS)
 def test_p_zero_is_plain_training_to_the_last_bit(name: str) -> None:
-    outcomes = []
-    for method in ("plain", "sba"):
-        model, (x, y) = nn.Sequential(network(norm=True), nn.Dropout(0.3)), batch()
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-        sba, draws, losses = make(layers=("0.2",), **ZEROS[name]), generator(), []
+    (x, y), sba, draws, outcomes = batch(), make(layers=("0.2",), **ZEROS[name]), generator(), []
+    model, twin = (nn.Sequential(network(norm=True), nn.Dropout(0.3)) for _ in range(2))
+    losses = {twin: lambda: F.cross_entropy(twin(x), y), model: lambda: sba(model, x, y, generator=draws).loss}
+    for trained, loss_of in losses.items():
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
-            for _ in range(5):
-                loss = F.cross_entropy(model(x), y) if method == "plain" else sba(model, x, y, generator=draws).loss
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                losses.append(loss.detach())
-            outcomes.append([*losses, *model.state_dict().values(), torch.get_rng_state()])
+            outcomes.append([*train(trained, loss_of), torch.get_rng_state()])
     assert all(torch.equal(a, b) for a, b in zip(*outcomes, strict=True))
     expected = generator()
     if "scheduler" not in ZEROS[name]:

@@ -1,5 +1,6 @@
 """Small networks and batches for the tests of SBA, the activations behind a layer, and what a step is compared with."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -101,6 +102,18 @@ def divergence(z: Tensor, z_m: Tensor, y: Tensor, **reading: Any) -> Tensor:
     if reading.get("divergence") != "symmetric":
         return temperature**2 * forward
     return temperature**2 * (forward + (torch.xlogy(p, p) - torch.xlogy(p, q)).sum(1)) / 2
+
+
+def train(model: nn.Module, loss_of: Callable[[], Tensor], steps: int = 5) -> list[Tensor]:
+    """Train by momentum SGD; return every step's loss, and the state at the end."""
+    optimizer, losses = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9), []
+    for _ in range(steps):
+        loss = loss_of()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    return [*losses, *model.state_dict().values()]
 
 
 def gradients(model: nn.Module) -> list[Tensor]:
