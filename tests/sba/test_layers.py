@@ -20,14 +20,13 @@ def nested() -> nn.Sequential:
     return model
 
 
-@pytest.mark.parametrize("layers", [("stem",), ("stage.0", "input"), ("stage.1", "stage", "stem")])
-def test_layers_have_the_networks_own_names_in_every_wrapper(layers: tuple[str, ...], tmp_path: Path) -> None:
+def test_layers_have_the_networks_own_names_in_every_wrapper(tmp_path: Path) -> None:
     def work() -> None:
         model = nested()
         wrapped: list[Any] = [model, DistributedDataParallel(model), torch.compile(model, backend="eager")]
         wrapped += [torch.compile(wrapped[1], backend="eager"), DistributedDataParallel(wrapped[2])]
         for outer in wrapped:
-            SBA(layers=layers).check(outer)
+            SBA(layers=("stem", "stage", "stage.0", "stage.1", "input")).check(outer)
             with pytest.raises(ValueError, match="no layer 'stage2'"):
                 SBA(layers=("stage2",)).check(outer)
 
