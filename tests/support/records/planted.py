@@ -201,9 +201,7 @@ def diverged(arm: str, seed: int) -> Record:
 def study(
     counts: Mapping[str, Sequence[int]], curves: Mapping[str, Sequence[Sequence[int]]] | None = None
 ) -> list[Record]:
-    """Records of arm -> counts of correct test images, one a seed from 0; `curves` likewise, (seed, eps) a
-    arm.
-    """
+    """Records of arm -> counts of correct test images, one a seed from 0; `curves` likewise, (seed, eps) an arm."""
     return [
         record(arm, seed, correct, (curves or {}).get(arm, [CURVE] * len(row))[seed])
         for arm, row in counts.items()
