@@ -9,19 +9,20 @@ from torch import Tensor, nn
 from benchmark.networks.build import Normalize, conv
 
 
-def whitening_stem(whitening: Tensor, stride: int = 1) -> nn.Sequential:
-    """Return a frozen 2x2 convolution by the patches' whitening filters and their negatives, then GELU.
+def whitening_stem(images: Tensor, stride: int = 1) -> nn.Sequential:
+    """Return a frozen 2x2 convolution by the whitening filters of images and their negatives, then GELU.
 
     Source: Keller Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv:2404.00498, section 3.2.
     Deviations: no trainable bias.
 
     Args:
-        whitening: (2 * 2 * C, C, 2, 2) filters that decorrelate the patches of normalised training images.
+        images: (N, C, H, W) normalised training images, whose patches the filters decorrelate.
         stride: of the convolution; at 2 the patches do not overlap and height and width are halved.
     """
+    whitening = whitening_filters(images)
     filters = torch.cat([whitening, -whitening])
-    layer = nn.Conv2d(whitening.shape[1], len(filters), 2, stride, bias=False)
-    layer.weight = nn.Parameter(filters.clone(), requires_grad=False)
+    layer = nn.Conv2d(images.shape[1], len(filters), 2, stride, bias=False)
+    layer.weight = nn.Parameter(filters, requires_grad=False)
     return nn.Sequential(layer, nn.GELU())
 
 
@@ -44,8 +45,7 @@ def fast_net(normalize: Normalize, classes: int, images: Tensor) -> nn.Module:
     Source: Keller Jordan, arXiv:2404.00498, section 3. Deviations: widths 32, 128, 128; BatchNorm and
     initialisation are PyTorch's defaults; maximum over what is left of the image, so that any size fits.
     """
-    whitening = whitening_filters(normalize(images))
-    return _behind(normalize, whitening_stem(whitening), 2 * len(whitening), classes)
+    return _behind(normalize, whitening_stem(normalize(images)), images.shape[1], classes)
 
 
 def fast_64_net(normalize: Normalize, classes: int, images: Tensor) -> nn.Module:
@@ -54,8 +54,7 @@ def fast_64_net(normalize: Normalize, classes: int, images: Tensor) -> nn.Module
     The 24 channels of a 2x2 patch are its 12 values, whitened, and their negatives: nothing is lost, and the network
     costs 1.2 times what `fast_net` costs on images of 32 pixels, instead of 4.4 times.
     """
-    whitening = whitening_filters(normalize(images))
-    return _behind(normalize, whitening_stem(whitening, stride=2), 2 * len(whitening), classes)
+    return _behind(normalize, whitening_stem(normalize(images), stride=2), images.shape[1], classes)
 
 
 def fast_conv_net(normalize: Normalize, classes: int, images: Tensor) -> nn.Module:
@@ -64,18 +63,18 @@ def fast_conv_net(normalize: Normalize, classes: int, images: Tensor) -> nn.Modu
     As many channels leave the stem. It tells what belongs to a method from what belongs to the whitening, whose
     smallest eigenvalues turn small changes of the image into large ones behind the stem.
     """
-    width = 2 * 4 * images.shape[1]
-    stem = nn.Sequential(conv(images.shape[1], width), nn.BatchNorm2d(width), nn.GELU())
-    return _behind(normalize, stem, width, classes)
+    channels = images.shape[1]
+    stem = nn.Sequential(conv(channels, 8 * channels), nn.BatchNorm2d(8 * channels), nn.GELU())
+    return _behind(normalize, stem, channels, classes)
 
 
-def _behind(normalize: Normalize, stem: nn.Module, width: int, classes: int) -> nn.Module:
-    """Return a network of a stem with `width` output channels, three pooled blocks and a linear head."""
+def _behind(normalize: Normalize, stem: nn.Module, channels: int, classes: int) -> nn.Module:
+    """Return a network of a stem (8 output channels for each of the image's), three pooled blocks and a linear head."""
     return nn.Sequential(
         OrderedDict(
             normalize=normalize,
             stem=stem,
-            block1=pooled_block(width, 32),
+            block1=pooled_block(8 * channels, 32),
             block2=pooled_block(32, 128),
             block3=pooled_block(128, 128),
             head=nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(128, classes)),
