@@ -135,8 +135,7 @@ class Files(NamedTuple):
         workers = self.workers
         if workers is None:
             workers = min(max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))), MAX_WORKERS)
-        dataset = Decoder(self, crop, seed, self.skipped.may_skip)
-        for batch in prepared(dataset, rows, workers, pin_memory=device.type == "cuda"):
+        for batch in prepared(Decoder(self, crop, seed), rows, workers, pin_memory=device.type == "cuda"):
             self.skipped.add(self.folder, batch.damaged)
             if batch.images is None:
                 raise self.skipped.error(self.folder)
@@ -189,7 +188,6 @@ class Decoder(Dataset[Batch]):
     files: Files
     crop: Crop
     seed: int
-    may_skip: int
 
     def __getitem__(self, indices: list[int]) -> Batch:
         pixels, used, damaged = self.files.pixels, list[int](), list[tuple[str, str]]()
@@ -208,7 +206,7 @@ class Decoder(Dataset[Batch]):
     def _readable(self, wanted: int, damaged: list[tuple[str, str]]) -> tuple[int, Image.Image] | None:
         """Return the wanted image or the next readable one, with its index; None after more than may be skipped."""
         images = len(self.files.paths)
-        for step in range(min(self.may_skip + 1, images)):
+        for step in range(min(self.files.skipped.may_skip + 1, images)):
             index = (wanted + step) % images
             path: bytes = self.files.paths[index]
             try:
