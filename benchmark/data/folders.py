@@ -4,8 +4,10 @@ import hashlib
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from heapq import heappop, heappush
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -158,19 +160,28 @@ def scan(folder: Path, splits: Sequence[str], endings: tuple[str, ...]) -> Tree:
     try:
         for split, name in classes:
             _register(folder, f"{split}/{name}", known)
-        places = [os.fsencode(f"{split}/{name}") for split, name in classes]
-        walk = _Walk(os.fsencode(folder), tuple(os.fsencode(ending) for ending in endings), frozenset(known))
+        walk = partial(_walk, os.fsencode(folder), tuple(map(os.fsencode, endings)))
+        found = [_Found([os.fsencode(f"{split}/{name}")], [], set(), [], Counter()) for split, name in classes]
         with ThreadPoolExecutor(READERS) as pool:
-            found = list(pool.map(walk.files, places))
+            list(pool.map(partial(walk, known), found))
         seen = set(known).union(*(part.folders for part in found))
         for part in found:
-            _follow(walk, part, seen)
+            while part.links:
+                link = heappop(part.links)
+                identity = _identity((folder / os.fsdecode(link)).stat())
+                if identity in seen:
+                    part.left_out["links to folders that are read elsewhere"] += 1
+                    continue
+                seen.add(identity)
+                part.pending.append(link)
+                walk(seen, part)
+                seen |= part.folders
     except OSError as error:
         raise DataError(f"{folder} cannot be listed: {error}.") from error
     tree: dict[str, dict[str, list[File]]] = {split: {} for split in splits}
     for (split, name), part in zip(classes, found, strict=True):
         left_out.update(part.left_out)
-        tree[split][name] = sorted(part.found, key=_order)
+        tree[split][name] = sorted(part.files, key=_order)
     return Tree(tree, left_out)
 
 
@@ -182,13 +193,16 @@ def _order(file: File) -> list[tuple[bool, bytes]]:
 
 def _register(folder: Path, place: str, known: dict[Identity, str]) -> None:
     """Add a split's or class's folder to `known`; DataError if it is there under another name."""
-    stat = (folder / place).stat()
-    other = known.setdefault((stat.st_dev, stat.st_ino), place)
+    other = known.setdefault(_identity((folder / place).stat()), place)
     if other != place:
         raise DataError(
             f"{folder}: {place}/ is the same folder as {other}/, by a link. Each image belongs to one class of one "
             "split; put a folder of other images there, or remove the link."
         )
+
+
+def _identity(stat: os.stat_result) -> Identity:
+    return stat.st_dev, stat.st_ino
 
 
 def _class_folders(split: Path, left_out: Counter[str]) -> list[str]:
@@ -218,65 +232,40 @@ def _kind(entry: os.DirEntry[bytes]) -> str:
 
 
 class _Found(NamedTuple):
-    found: list[File]
-    folders: set[Identity]
-    links: list[bytes]
+    """What a walk has found in the folders of one class."""
+
+    pending: list[bytes]  # to be walked
+    files: list[File]
+    folders: set[Identity]  # inside the class's own
+    links: list[bytes]  # to folders, a heap
     left_out: Counter[str]
 
 
-class _Walk(NamedTuple):
-    root: bytes
-    endings: tuple[bytes, ...]
-    known: frozenset[Identity]  # not walked
-
-    def files(self, place: bytes) -> _Found:
-        """Return the files below a folder; links to folders are returned, not followed."""
-        result, pending = _Found([], set(), [], Counter()), [place]
-        while pending:
-            inside = pending.pop()
-            with os.scandir(self.root + b"/" + inside) as entries:
-                for entry in entries:
-                    self._add(entry, inside + b"/" + entry.name, result, pending)
-        return result
-
-    def _add(self, entry: os.DirEntry[bytes], path: bytes, result: _Found, pending: list[bytes]) -> None:
-        kind = _kind(entry)
-        if kind == "link to a folder":
-            result.links.append(path)
-        elif kind == "folder":
-            stat = entry.stat()
-            identity = stat.st_dev, stat.st_ino
-            if identity in self.known:  # a class whose own folder is a link to here
-                result.left_out["folders that are read elsewhere"] += 1
-            else:
-                result.folders.add(identity)
-                pending.append(path)
-        elif kind == "file" and entry.name.lower().endswith(self.endings):
-            stat = entry.stat()
-            result.found.append(File(path, stat.st_size, stat.st_mtime_ns))
-        else:
-            result.left_out[_ending(entry.name) if kind == "file" else kind] += 1
+def _walk(root: bytes, endings: tuple[bytes, ...], known: Container[Identity], part: _Found) -> None:
+    """Add the files below the pending folders, but not below a known one; links to folders are not followed."""
+    while part.pending:
+        inside = part.pending.pop()
+        with os.scandir(root + b"/" + inside) as entries:
+            for entry in entries:
+                kind, path = _kind(entry), inside + b"/" + entry.name
+                if kind == "link to a folder":
+                    heappush(part.links, path)
+                elif kind == "folder":
+                    identity = _identity(entry.stat())
+                    if identity in known:  # a class whose own folder is a link to here
+                        part.left_out["folders that are read elsewhere"] += 1
+                    else:
+                        part.folders.add(identity)
+                        part.pending.append(path)
+                elif kind == "file" and entry.name.lower().endswith(endings):
+                    stat = entry.stat()
+                    part.files.append(File(path, stat.st_size, stat.st_mtime_ns))
+                else:
+                    part.left_out[_ending(entry.name) if kind == "file" else kind] += 1
 
 
 def _ending(name: bytes) -> str:
     return PurePath(os.fsdecode(name)).suffix.lower()[:20] or "without ending"
-
-
-def _follow(walk: _Walk, part: _Found, seen: set[Identity]) -> None:
-    """Add the files of the folders that links lead to, each folder once, in sorted order of the links."""
-    while part.links:
-        link = min(part.links)
-        part.links.remove(link)
-        stat = Path(os.fsdecode(walk.root), os.fsdecode(link)).stat()
-        if (stat.st_dev, stat.st_ino) in seen:
-            part.left_out["links to folders that are read elsewhere"] += 1
-            continue
-        seen.add((stat.st_dev, stat.st_ino))
-        more = walk._replace(known=frozenset(seen)).files(link)
-        seen.update(more.folders)
-        part.found.extend(more.found)
-        part.links.extend(more.links)
-        part.left_out.update(more.left_out)
 
 
 # Image folders as data sets
