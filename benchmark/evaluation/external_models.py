@@ -14,8 +14,7 @@ from typing_extensions import TypedDict  # pydantic takes typing's own from Pyth
 from benchmark.data.load import Data, to_float
 from benchmark.evaluation.attacks import FrozenModel
 from benchmark.networks.build import build_model, eval_mode, state_dict_hash
-from benchmark.networks.outputs import refuse_missing_gradient, refuse_other_outputs
-from benchmark.networks.weights import LISTED, differences, short
+from benchmark.networks.checks import LISTED, differences, refuse_missing_gradient, refuse_other_outputs, short
 from benchmark.records.schema import CountOrZero, Record, Text
 from benchmark.runtime.errors import UsageError, shorten
 from benchmark.runtime.files import DamagedFileError, load_tensors

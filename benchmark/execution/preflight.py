@@ -18,7 +18,7 @@ from benchmark.evaluation.joint import suite_checks
 from benchmark.execution.paths import REPEAT, Folders
 from benchmark.execution.record import analysis_of
 from benchmark.networks.build import build_model, count_parameters
-from benchmark.networks.outputs import refuse_other_logits
+from benchmark.networks.checks import refuse_other_logits
 from benchmark.records.consistency import binding, differences, named
 from benchmark.records.schema import Record
 from benchmark.records.store import read_record, record_files

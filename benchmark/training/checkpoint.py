@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from benchmark.data.load import Data
-from benchmark.networks.weights import differences, short
+from benchmark.networks.checks import differences, short
 from benchmark.runtime.errors import RunError, UsageError
 from benchmark.runtime.files import (
     DamagedFileError,

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from benchmark.data.images import Feed, Images
 from benchmark.data.load import to_float
 from benchmark.data.seeds import stream, stream_seed
-from benchmark.networks.outputs import shape
+from benchmark.networks.checks import shape
 from benchmark.records.schema import Epoch
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.plan import Run

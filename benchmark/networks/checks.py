@@ -1,11 +1,16 @@
-"""The outputs of every network, built here or anyone's: logits of each image, and their gradient."""
+"""The form of every network, built here or anyone's: its outputs, their gradient, and the weights that fit it."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.runtime.errors import RunError, UsageError
+from benchmark.runtime.errors import RunError, UsageError, shorten
 from benchmark.runtime.user_code import own_words
+
+LISTED = 4  # differences, or names of weights, in a message
 
 
 def shape(tensor: Tensor) -> str:
@@ -68,3 +73,33 @@ def refuse_missing_gradient(who: str, model: nn.Module, images: Tensor) -> None:
             )
         if not gradient.isfinite().all():
             raise UsageError(f"{who}: the gradient of its cross-entropy with respect to the images is not finite.")
+
+
+def differences(weights: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    """Return the first differences between a state_dict and that of a network, for a message; empty if it fits.
+
+    Example:
+        >>> differences({}, {"bias": Tensor([0.0])})
+        'lacks bias'
+    """
+    both = [key for key in own if isinstance(own[key], Tensor) and isinstance(weights.get(key), Tensor)]
+    shapes = [key for key in both if weights[key].shape != own[key].shape]
+    kinds = [key for key in both if key not in shapes and _kind(weights[key]) != _kind(own[key])]
+    found = [
+        *(f"lacks {short(key)}" for key in own if key not in weights),
+        *(f"has {short(key)}, unknown here" for key in weights if key not in own),
+        *(f"has {short(key)} as {shape(weights[key])}, here {shape(own[key])}" for key in shapes),
+        *(f"has {short(key)} in {weights[key].dtype}, here {own[key].dtype}" for key in kinds),
+    ]
+    more = f"; and {len(found) - LISTED} more" if len(found) > LISTED else ""
+    return f"{'; '.join(found[:LISTED])}{more}"
+
+
+def _kind(tensor: Tensor) -> tuple[bool, bool, bool]:
+    """Return the kind of a tensor's numbers: copying one kind into another changes their meaning."""
+    return tensor.is_floating_point(), tensor.is_complex(), tensor.is_quantized
+
+
+def short(name: object) -> str:
+    """Return the name of a weight for a message."""
+    return shorten(str(name), 80)
