@@ -106,7 +106,11 @@ def emptied(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
-        (lambda folder: (folder / "test").rename("moved"), "no image folder.*test/<class>/ or val/<class>/"),
+        (lambda folder: folder.rename("moved"), "there is no folder /.*/photos; a path starts at the current folder"),
+        (
+            lambda folder: (folder / "test").rename(folder / "valid"),
+            "no image folder.*train/<class>/ and test/<class>/ or val/<class>/.*it has train/, valid/",
+        ),
         (lambda folder: emptied(folder / "train" / "class001"), "train/ has no images for the classes class001"),
         (lambda folder: emptied(folder / "test"), "no image folder.*test/ has no classes"),
         (
@@ -114,7 +118,7 @@ def emptied(folder: Path) -> None:
             "only one of train/ and test/: class002, dog",
         ),
     ],
-    ids=["no test", "empty class", "no classes", "other classes"],
+    ids=["nothing", "no test", "empty class", "no classes", "other classes"],
 )
 def test_folders_that_are_no_image_folders_are_explained(
     photos: Path, harm: Callable[[Path], object], words: str
@@ -159,6 +163,14 @@ def test_images_that_do_not_fit_into_memory_are_refused(monkeypatch: pytest.Monk
         load_data(settings(f"./{photos}", pixels=8192, streamed=False), [])
 
 
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_an_unreadable_image_is_named(split: str, photos: Path) -> None:
+    broken = photos / split / "class002" / "00002.jpg"
+    broken.write_bytes(b"")
+    with pytest.raises(DataError, match=rf"^image {broken} cannot be read \(it is no image .*\)\. Restore or remove"):
+        load_data(settings(f"./{photos}", streamed=False), [])
+
+
 def test_images_are_decoded_into_the_memory_that_is_asked_for() -> None:
     listing = list_folder(write_image_folder(Path("photos"), 2, train=200, test=2, pixels=64))
     tracemalloc.start()
@@ -183,15 +195,14 @@ def test_a_row_whose_folder_does_not_end_in_train_is_refused(folder: str, monkey
         ({}, "birds was not found.", "Name the folder that holds it"),
         ({"size": "1 GB"}, "birds (1 GB) was not found.", "Name the folder that holds it"),
         ({"instructions": "Ask Ann."}, "birds was not found.", "Ask Ann. Then name the folder that holds it"),
+        ({"title": "Birds (2011)"}, "Birds (2011) was not found.", "Name the folder that holds it"),
     ],
 )
 def test_missing_data_of_a_row_without_size_or_instructions(
     row: dict[str, str], first: str, last: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    birds = Dataset(NAMED_FOLDER, "x", train_images=20, folder="birds/train")
-    monkeypatch.setitem(
-        DATASETS, "birds", birds._replace(size=row.get("size", ""), instructions=row.get("instructions", ""))
-    )
+    birds = Dataset(NAMED_FOLDER, "x", train_images=20, folder="birds/train")._replace(**row)  # type: ignore[arg-type]
+    monkeypatch.setitem(DATASETS, "birds", birds)
     with pytest.raises(DataError) as raised:
         load_data(settings("birds"), [Path("mine")])
     lines = str(raised.value).splitlines()
@@ -201,18 +212,14 @@ def test_missing_data_of_a_row_without_size_or_instructions(
     assert "--data-root DIR" in lines[2]
 
 
-def test_tiny_imagenet_can_be_streamed_from_a_data_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    write_image_folder(Path("mine/tiny-imagenet-100"), 100, train=200, test=100, pixels=16)
-    row = DATASETS["tiny_imagenet_100"]
-    monkeypatch.setitem(DATASETS, "tiny_imagenet_100", row._replace(train_images=200, test_images=100))
-    found = load_data(settings("tiny_imagenet_100", train_images=100), [Path("nothing"), Path("mine")])
-    assert isinstance(found.train, Files)
-    assert (found.classes, torch.bincount(found.train.labels).tolist()) == (100, [1] * 100)
+def test_every_named_folder_has_its_size_and_where_to_get_it() -> None:
+    rows = [row for row in DATASETS.values() if row.target == NAMED_FOLDER]
+    assert all(row.size and "http" in row.instructions for row in rows)
 
 
 def test_made_up_imagenet_has_the_official_layout_and_says_what_it_is() -> None:
     folder = write_imagenet(Path("mine/imagenet"), classes=30, images=2)
-    found = load_data(settings("imagenet", synthetic=True), [Path("mine")])
+    found = load_data(settings("imagenet", synthetic=True), [Path("nothing"), Path("mine")])
     assert isinstance(found.train, Files)
     assert (found.classes, found.synthetic) == (30, True)
     assert (len(found.train.labels), len(found.test.labels)) == (60, 60)

@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from studies.saying import ONE_RUN, TINY, Say
+from studies.saying import Say
 from studies.tiny_study import pixels_of
 from torch import Tensor
 
-from benchmark.data.catalogue import DATASETS, Dataset
-from benchmark.data.images import Source, Split
 from benchmark.data.load import data_roots, load_data, stratified_order
 from benchmark.data.synthetic import write_image_folder, write_synthetic
 from benchmark.runtime.errors import DataError, UsageError
@@ -167,6 +165,22 @@ def test_data_roots_are_searched_in_the_documented_order(tmp_path: Path, monkeyp
         data_roots(tmp_path / "absent")
 
 
+@pytest.mark.usefixtures("elsewhere")
+def test_missing_data_says_where_it_looked_in_order_how_to_get_it_and_its_size(
+    say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named, variable = tmp_path / "named", tmp_path / "variable"
+    for folder in (named, variable):
+        folder.mkdir()
+    monkeypatch.setenv("SBA_DATA_ROOT", str(variable))
+    said = say("run", "cifar10_jpeg_cpu", "--arms", "erm", "--seeds", "0", "--data-root", str(named))
+    assert said.code == 3
+    looked = [f"{named}/", f"{variable}/", "data/cifar10-jpeg", f"{tmp_path}/cache/"]
+    assert said.has("cifar10-jpeg (0.2 GB)", "git clone https://", "--data-root", "SBA_DATA_ROOT", *looked)
+    places = [line.strip() for line in said.error.splitlines() if line.startswith("  ")]
+    assert [place.startswith(start) for place, start in zip(places, looked, strict=True)] == [True] * 4
+
+
 def test_folders_that_may_not_be_searched_are_passed_over_unless_the_user_named_them(
     folder: Path, cache: Path, close: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,23 +202,3 @@ def test_folders_that_may_not_be_searched_are_passed_over_unless_the_user_named_
     for closed in (private, private / "tiny-imagenet-100"):
         with pytest.raises(DataError, match=rf"image folder {closed} may not be read: Permission denied"):
             load_data(settings(closed), [])
-
-
-def float_digits(_roots: object, _settings: object) -> Source:
-    """A data set that returns pixels from 0 to 255 as floats."""
-
-    def split(n: int) -> Split:
-        return Split(torch.linspace(0, 255, n * 64).reshape(n, 1, 8, 8), torch.arange(n) % 10)
-
-    return Source(None, [str(i) for i in range(10)], lambda: (split(200), split(100)))
-
-
-@pytest.mark.usefixtures("elsewhere")
-def test_data_set_with_images_outside_the_range_is_refused_before_training(
-    say: Say, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(DATASETS, "digits", Dataset(f"{__name__}:float_digits", "floats", train_images=1297))
-    said = say(*ONE_RUN, *TINY)
-    assert said.code == 3
-    assert said.has("digits", "uint8", "255")
-    assert "epoch 1" not in said.out
