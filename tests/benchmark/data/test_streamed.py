@@ -9,15 +9,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from studies.photos import as_files, decoded, evaluation_batches, imagenet_sample, training_batches, write_photos
+from studies.photos import CPU, as_files, decoded, evaluation_batches, imagenet_sample, training_batches, write_photos
 from studies.tiny_study import random_states
 from torch import Tensor
 
-from benchmark.data.seeds import image_seed, stream, stream_seed
+from benchmark.data.load import Data
+from benchmark.data.seeds import image_seed
 from benchmark.data.streamed import Files
 from benchmark.runtime.torchvision import ensure_importable
 from benchmark.settings.load import load_preset
 from benchmark.settings.plan import Run, make_plan
+from benchmark.training import loop
+from benchmark.training.state import start
 
 ensure_importable()
 from torchvision.transforms.v2 import functional as tv  # noqa: E402
@@ -49,6 +52,7 @@ def train(
     """The images of all batches of five, one after the other, and after them nothing."""
     batches = list(training_batches(files, order, augmentation=augmentation, seed=seed, batch_size=5, workers=workers))
     assert all(images.shape == (5, 3, 24, 24) and images.dtype == torch.uint8 for images, _ in batches)
+    assert all(images.is_contiguous(memory_format=torch.channels_last) for images, _ in batches)
     assert torch.cat([labels for _, labels in batches]).tolist() == order[: len(order) // 5 * 5].tolist()
     return torch.cat([images for images, _ in batches])
 
@@ -170,24 +174,12 @@ def test_mirroring_can_be_left_out_and_the_crops_stay(files: Files) -> None:
     assert 3 < sum(turned) < 17
 
 
-def test_fewer_images_than_a_batch_are_none(files: Files) -> None:
-    assert not list(training_batches(files, torch.arange(4), augmentation="none", seed=0, batch_size=5, workers=0))
-
-
 def seen_by(run: Run, files: Files) -> Tensor:
-    """The crops of a run's first epoch, asked for as a training loop does."""
-    name, recipe = run.preset.data.dataset, run.preset.recipe
-    order = torch.randperm(len(files.labels), generator=stream(name, run.seed, "order"))
-    batches = training_batches(
-        files,
-        order,
-        augmentation=run.preset.arms[run.arm].augmentation,
-        seed=stream_seed(name, run.seed, "augmentation of epoch 1"),
-        batch_size=recipe.batch_size,
-        workers=0,
-        flip=recipe.flip,
-    )
-    return torch.cat([images for images, _ in batches])
+    """The crops of a run's first epoch, which the training loop asks for."""
+    files = files._replace(workers=0)
+    state = start(run, Data(run.preset.data.name, N, "", False, files, files, files), CPU)
+    state.position = loop.begin_epoch(state, files, N // 5)
+    return torch.cat([images for images, _ in loop.training_batches(run, state, files)])
 
 
 def test_arms_that_differ_in_method_see_the_same_crops(files: Files) -> None:
@@ -226,11 +218,6 @@ def test_every_real_photo_is_decoded_and_the_grey_ones_stay_grey() -> None:
         assert torch.equal(images[0], centre_of(open_file(files, number), 224, 256))
     assert {i for i, path in enumerate(paths) if mode_of(path) == "L"} <= set(grey)
     assert len(grey) < 40
-
-
-def test_batches_are_in_the_memory_format_of_training(files: Files) -> None:
-    ((images, _),) = training_batches(files, torch.arange(5), augmentation="none", seed=0, batch_size=5, workers=1)
-    assert images.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_seeds_of_neighbouring_images_are_unrelated() -> None:
