@@ -219,8 +219,3 @@ def test_a_row_that_makes_no_network_for_the_data_is_refused_by_its_name(
     said = str(refused.value)
     assert said.startswith("network 'mine' (networks:mine)")
     assert not [part for part in parts if part not in said], said
-
-
-def test_images_that_are_too_small_for_a_network_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"'fast' \(.*\) fails on images of 1 x 8 x 8"):
-        build_model("fast", images("small"), 3, seed=0)
