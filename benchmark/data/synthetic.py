@@ -28,33 +28,14 @@ def write_synthetic(settings: DataSettings, root: Path) -> Path:
             f"--synthetic: there is no official format to imitate for the data set {settings.dataset!r}. Leave it out."
         )
     train = settings.train_images + settings.validation_images
-    load(row.synthetic)(root, train, settings.test_images, settings.pixels)
+    folder = root / Path(row.folder).parts[0]
+    load(row.synthetic)(folder, row.classes, train, settings.test_images, settings.pixels)
     return root
 
 
-def cifar10(root: Path, train: int, test: int, _pixels: int) -> None:
-    """Write CIFAR-10."""
-    write_cifar(root, 10, train, test)
-
-
-def cifar100(root: Path, train: int, test: int, _pixels: int) -> None:
-    """Write CIFAR-100."""
-    write_cifar(root, 100, train, test)
-
-
-def cifar10_jpeg(root: Path, train: int, test: int, pixels: int) -> None:
-    """Write CIFAR-10 as JPEG files."""
-    write_image_folder(root / "cifar10-jpeg", 10, train, test, pixels)
-
-
-def tiny_imagenet_100(root: Path, train: int, test: int, pixels: int) -> None:
-    """Write 100 classes of Tiny ImageNet."""
-    write_image_folder(root / "tiny-imagenet-100", 100, train, test, pixels)
-
-
-def imagenet(root: Path, _train: int, _test: int, _pixels: int) -> None:
-    """Write ImageNet: all of its classes, a few images each."""
-    write_imagenet(root / "imagenet")
+def cifar(folder: Path, classes: int, train: int, test: int, _pixels: int) -> None:
+    """Write CIFAR-10 or CIFAR-100, whose folder has its official name."""
+    write_cifar(folder.parent, classes, train, test)
 
 
 def make_images(labels: np.ndarray, classes: int, pixels: int, rng: np.random.Generator) -> np.ndarray:
@@ -105,21 +86,17 @@ def write_image_folder(folder: Path, classes: int, train: int, test: int, pixels
     return folder
 
 
-def write_imagenet(folder: Path, classes: int = 1000, images: int = 2) -> Path:
+def write_imagenet(folder: Path, classes: int, *_sizes: int) -> Path:
     """Write a made-up ImageNet in torchvision's layout, train/<wnid>/*.JPEG and val/<wnid>/*.JPEG, and return it.
 
-    Sizes differ as photos' do, and every tenth image is grey-scale. A folder that an earlier call completed is kept.
-
-    Args:
-        folder: the data set's folder.
-        classes: number of classes.
-        images: of each class and split.
+    Each class has two images in each split. Sizes differ as photos' do, and every tenth image is grey-scale. A folder
+    that an earlier call completed is kept.
     """
-    marker, made = folder / COMPLETE, json.dumps({"classes": classes, "images": images})
+    marker, made = folder / COMPLETE, json.dumps({"classes": classes, "images": 2})
     if marker.is_file() and marker.read_text(encoding="utf-8") == made:
         return folder
     rng = np.random.default_rng(classes)
-    labels = np.arange(classes * images) % classes
+    labels = np.arange(2 * classes) % classes
     for split in ("train", "val"):
         pixels = make_images(labels, classes, 48, rng)
         for i, (label, height, width) in enumerate(zip(labels, *rng.integers(32, 49, (2, len(labels))), strict=True)):

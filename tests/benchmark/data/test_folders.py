@@ -218,14 +218,14 @@ def test_every_named_folder_has_its_size_and_where_to_get_it() -> None:
 
 
 def test_made_up_imagenet_has_the_official_layout_and_says_what_it_is() -> None:
-    folder = write_imagenet(Path("mine/imagenet"), classes=30, images=2)
+    folder = write_imagenet(Path("mine/imagenet"), classes=30)
     found = load_data(settings("imagenet", synthetic=True), [Path("nothing"), Path("mine")])
     assert isinstance(found.train, Files)
     assert (found.classes, found.synthetic) == (30, True)
     assert (len(found.train.labels), len(found.test.labels)) == (60, 60)
     assert all(path.relative_to(folder).parts[0] in ("train", "val") for path in folder.rglob("*.JPEG"))
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    assert write_imagenet(folder, classes=30, images=2) == folder
+    assert write_imagenet(folder, classes=30) == folder
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
