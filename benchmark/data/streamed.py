@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -116,7 +116,7 @@ class Files(NamedTuple):
     def batches(self, indices: Sequence[int], size: int, device: torch.device) -> Generator[tuple[Tensor, Tensor]]:
         """See `Images`; channels_last, the last batch may be short."""
         rows = torch.as_tensor(indices, dtype=torch.int64).cpu().split(size) if len(indices) else ()
-        return self._batches(rows, _centre_crop(self), 0, device)
+        return self._batches(rows, _crop(self, "none"), 0, device)
 
     def training_batches(self, feed: Feed) -> Generator[tuple[Tensor, Tensor]]:
         """See `Images`; channels_last.
@@ -126,8 +126,8 @@ class Files(NamedTuple):
         centre, as in evaluation. All draws of image i come from (seed, i), neither from the workers nor from its place
         in the order, so that an interrupted epoch continues exactly with the rest of its order.
         """
-        crop = _random_crop(self.pixels, feed.flip) if feed.augmentation == "standard" else _centre_crop(self)
-        return self._batches([feed.own(row).cpu() for row in feed.rows], crop, feed.seed, feed.device)
+        rows = [feed.own(row).cpu() for row in feed.rows]
+        return self._batches(rows, _crop(self, feed.augmentation, feed.flip), feed.seed, feed.device)
 
     def _batches(
         self, rows: Iterable[Tensor], crop: Crop, seed: int, device: torch.device
@@ -142,28 +142,20 @@ class Files(NamedTuple):
             yield batch.images.to(device, non_blocking=True), self.labels[batch.indices].to(device, non_blocking=True)
 
 
-def _random_crop(pixels: int, flip: bool) -> Crop:
-    """Return the standard augmentation of images of any size; it draws from torch's global generator."""
+def _crop(files: Files, augmentation: Literal["none", "standard"], flip: bool = False) -> Crop:
+    """Return a random crop that draws from torch's global generator or, with "none", the centre."""
     ensure_importable()
     from torchvision.transforms import v2
 
-    resized = v2.RandomResizedCrop(
-        pixels,
-        scale=(0.08, 1.0),
-        ratio=(3 / 4, 4 / 3),
-        interpolation=v2.InterpolationMode.BILINEAR,
-        antialias=True,
-    )
-    crop: Crop = v2.Compose([resized, v2.RandomHorizontalFlip(0.5 if flip else 0.0)])
-    return crop
-
-
-def _centre_crop(files: Files) -> Crop:
-    ensure_importable()
-    from torchvision.transforms import v2
-
-    resized = v2.Resize(files.resize, interpolation=v2.InterpolationMode.BILINEAR, antialias=True)
-    crop: Crop = v2.Compose([resized, v2.CenterCrop(files.pixels)])
+    resized: dict[str, Any] = {"interpolation": v2.InterpolationMode.BILINEAR, "antialias": True}
+    if augmentation == "none":
+        steps = [v2.Resize(files.resize, **resized), v2.CenterCrop(files.pixels)]
+    else:
+        steps = [
+            v2.RandomResizedCrop(files.pixels, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), **resized),
+            v2.RandomHorizontalFlip(0.5 if flip else 0.0),
+        ]
+    crop: Crop = v2.Compose(steps)
     return crop
 
 
