@@ -129,20 +129,18 @@ def test_no_byte_of_the_cache_can_change_the_images(
 
 
 def test_more_images_than_there_are_is_a_settings_error(folder: Path) -> None:
-    for streamed in (False, True):
-        with pytest.raises(UsageError, match=r"has 8 training images.*validation_images = 4.*train_images = 5"):
-            load_data(settings(folder, train_images=5, validation_images=4, streamed=streamed), [])
+    with pytest.raises(UsageError, match=r"has 8 training images.*validation_images = 4.*train_images = 5"):
+        load_data(settings(folder, train_images=5, validation_images=4), [])
 
 
 def test_a_smoke_run_takes_the_images_that_are_there_and_says_so(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for streamed in (False, True):
-        data = load_data(settings(folder, train_images=600, validation_images=2, streamed=streamed), [], fewer=True)
-        assert (len(data.train.labels), len(data.validation.labels)) == (6, 2)
-        assert f"{folder} has 8 training images: 6 are taken, not 600." in capsys.readouterr().out
-        with pytest.raises(UsageError, match=r"has 8 training images.*validation_images = 8"):
-            load_data(settings(folder, train_images=600, validation_images=8, streamed=streamed), [], fewer=True)
+    data = load_data(settings(folder, train_images=600, validation_images=2), [], fewer=True)
+    assert (len(data.train.labels), len(data.validation.labels)) == (6, 2)
+    assert f"{folder} has 8 training images: 6 are taken, not 600." in capsys.readouterr().out
+    with pytest.raises(UsageError, match=r"has 8 training images.*validation_images = 8"):
+        load_data(settings(folder, train_images=600, validation_images=8), [], fewer=True)
 
 
 def test_data_roots_are_searched_in_the_documented_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
