@@ -1,7 +1,5 @@
 """BatchNorm over the batches of all processes, on CPUs too."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -18,17 +16,14 @@ class SyncBatchNorm(_BatchNorm):
     In evaluation mode, and where there are no other processes, it is BatchNorm to the last bit.
     """
 
-    process_group: Any  # None for all processes
-
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (N, C, ...)."""
-        group = self.process_group
         among_processes = distributed.is_available() and distributed.is_initialized()
-        if not self.training or not among_processes or distributed.get_world_size(group) == 1:
+        if not self.training or not among_processes or distributed.get_world_size() == 1:
             return super().forward(input)
         self._check_input_dim(input)
         x = input.to(torch.promote_types(input.dtype, torch.float32))
-        processes = Processes(distributed.get_rank(group), distributed.get_world_size(group), group)
+        processes = Processes(distributed.get_rank(), distributed.get_world_size())
         var, mean = torch.var_mean(x, [0, *range(2, x.dim())], correction=0)  # (C,)
         count = mean.new_full((1,), x.numel() / len(mean))
         means, variances, counts = processes.gather(torch.cat([mean, var, count])[None]).split([len(mean)] * 2 + [1], 1)
@@ -56,7 +51,7 @@ class SyncBatchNorm(_BatchNorm):
         self.running_var.lerp_(var.to(self.running_var.dtype), share)
 
 
-def synchronised(model: nn.Module, group: Any = None) -> nn.Module:
+def synchronised(model: nn.Module) -> nn.Module:
     """Let every BatchNorm of a network normalise over the batches of all processes, by torch's SyncBatchNorm on GPUs.
 
     On CPUs torch's does not train and DistributedDataParallel refuses it, so ours takes its place. Parameters, running
@@ -64,15 +59,13 @@ def synchronised(model: nn.Module, group: Any = None) -> nn.Module:
 
     Args:
         model: is changed in place; it lies on the device that it is trained on.
-        group: process group whose batches are normalised together; None for all processes.
 
     Returns:
         The model, or its replacement if it is a BatchNorm itself.
     """
-    model = nn.SyncBatchNorm.convert_sync_batchnorm(model, group)
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     if not any(values.is_cuda for values in (*model.parameters(), *model.buffers())):
         for module in model.modules():
             if isinstance(module, nn.SyncBatchNorm):
-                # Both are a _BatchNorm that knows its process group.
-                module.__class__ = SyncBatchNorm  # type: ignore[assignment]
+                module.__class__ = SyncBatchNorm  # type: ignore[assignment]  # both are a _BatchNorm
     return model
