@@ -125,7 +125,6 @@ def test_a_mirror_with_another_archive_is_refused(
 @pytest.mark.parametrize(
     "mirror",
     [
-        "example.org/data",
         "/srv/data",
         "ftp://example.org",
         "http://",
@@ -298,13 +297,6 @@ def test_killed_before_a_whole_file_or_folder_is_moved_leaves_nothing_that_passe
     assert images_found(killed) == 50
     assert len(server.asked) == 2 - kept
     assert sorted(path.name for path in killed.iterdir()) == ["cifar-10-batches-py", "cifar-10-python.tar.gz"]
-
-
-def test_an_archive_that_is_there_is_used_without_a_network(server: Server, official: Callable[..., bytes]) -> None:
-    DATA.mkdir()
-    (DATA / CIFAR10.filename).write_bytes(official())
-    assert images_found() == 50
-    assert server.asked == []
 
 
 def test_a_damaged_archive_that_is_there_is_replaced(server: Server, official: Callable[..., bytes]) -> None:
