@@ -21,9 +21,8 @@ from benchmark.runtime.environment import cores
 from benchmark.runtime.errors import DataError
 from benchmark.runtime.torchvision import ensure_importable
 
-PICKED_BATCH = 50
+PICKED_BATCH = 50  # up to one batch is decoded without starting workers
 MAX_WORKERS = 16
-MIN_IMAGES_FOR_WORKERS = 51
 
 Crop = Callable[[Image.Image], Image.Image]
 
@@ -107,7 +106,7 @@ class Files(NamedTuple):
         """See `Images`."""
         images = torch.empty((len(indices), 3, self.pixels, self.pixels), dtype=torch.uint8, device=device)
         labels = torch.empty(len(indices), dtype=torch.int64, device=device)
-        files = self if len(indices) >= MIN_IMAGES_FOR_WORKERS else self._replace(workers=self.workers or 0)
+        files = self if len(indices) > PICKED_BATCH else self._replace(workers=self.workers or 0)
         for number, (some, theirs) in enumerate(files.batches(indices, PICKED_BATCH, device)):
             rows = slice(number * PICKED_BATCH, number * PICKED_BATCH + len(theirs))
             images[rows], labels[rows] = some, theirs
