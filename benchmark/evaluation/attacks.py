@@ -268,17 +268,17 @@ def largest_distance(delta: Tensor, norm: Norm) -> float:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, images: Tensor, batch_size: int) -> Tensor:
-    """Return the (N,) predicted classes of float images (N, C, H, W), `batch_size` of them at once.
+def predict(model: FrozenModel, images: Tensor) -> Tensor:
+    """Return the (N,) predicted classes of float images (N, C, H, W).
 
     Raises:
         FloatingPointError: logits are not finite.
     """
     classes = []
-    for batch in images.split(batch_size):
+    for batch in images.split(model.batch_size):
         logits = model(batch)
         if not logits.isfinite().all():
             broken = int((~logits.isfinite()).any(1).sum())
             raise FloatingPointError(f"the network's logits are not finite for {broken} of {len(batch)} images")
         classes.append(logits.argmax(1))
-    return torch.cat(classes) if classes else torch.empty(0, dtype=torch.long, device=images.device)
+    return torch.cat(classes)

@@ -59,7 +59,7 @@ def matched_survivors(attacked: AttackedSet, left: Tensor, radius: Radius, name:
         attack = _part(autoattack(attacked, radius, batch.draws.shared), name, steps)
         with quietly_isolated(), ImageStreams(batch.draws.images):
             adversarial = attack.perturb(batch.images, batch.labels)
-        after[batch.indices] = predict(attacked.model, adversarial, attacked.model.batch_size) == batch.labels
+        after[batch.indices] = predict(attacked.model, adversarial) == batch.labels
     return after
 
 

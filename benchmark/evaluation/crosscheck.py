@@ -123,5 +123,5 @@ def foolbox_survivors(attacked: AttackedSet, ball: Radius, attack: Attack) -> Te
     for batch in batches(attacked, attacked.clean, ball, attack.name):
         with quietly_isolated(), ImageStreams(batch.draws.images):
             _, adversarial, _ = made(network, batch.images, batch.labels, epsilons=ball.pixels)
-        after[batch.indices] = predict(attacked.model, adversarial, attacked.model.batch_size) == batch.labels
+        after[batch.indices] = predict(attacked.model, adversarial) == batch.labels
     return after

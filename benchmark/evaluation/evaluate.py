@@ -105,7 +105,7 @@ def make_attacked_set(preset: Preset, seed: int, model: nn.Module, data: Data) -
     pixels, labels = split.pick(attacked_images(preset, split), device_of(model))
     images = pixels.float().div(255).contiguous()  # (n, C, H, W) in [0, 1]
     frozen = FrozenModel(model, settings.batch_size)
-    clean = predict(frozen, images, settings.batch_size) == labels
+    clean = predict(frozen, images) == labels
     return AttackedSet(frozen, images, labels, clean, data.classes, stream_seed(preset.data.name, seed, "evaluation"))
 
 
@@ -189,6 +189,6 @@ def _count_corrupted(attacked: AttackedSet, seed: int) -> list[Corrupted]:
     found, pixels = list[Corrupted](), attacked.images.mul(255).round().byte().cpu().numpy()
     for kind, severity, changed in all_corruptions(pixels, seed):
         images = torch.from_numpy(changed).to(attacked.images.device).float().div(255)
-        right = predict(attacked.model, images, attacked.model.batch_size) == attacked.labels
+        right = predict(attacked.model, images) == attacked.labels
         found.append(Corrupted(kind=kind, severity=severity, correct=int(right.sum())))
     return found

@@ -159,7 +159,7 @@ def survivors(
     for batch in batches(attacked, left, radius, attack.name):
         images, labels = batch.images, batch.labels
         found = perturb(model, attack, radius, images, labels, batch.draws, attacked.classes)
-        after[batch.indices] = predict(model, found, model.batch_size) == labels
+        after[batch.indices] = predict(model, found) == labels
         on_batch(batch.share)
     return after
 
@@ -205,7 +205,7 @@ def _refuse_attack(
     if not trial:
         return
     (model, images), short = trial(), attack.model_copy(update={"steps": min(attack.steps, 2)})
-    labels = predict(model, images, len(images))  # right, so that there is something to attack
+    labels = predict(model, images)  # right, so that there is something to attack
     try:
         perturb(model, short, radius, images, labels, draws(0, len(images)), classes)
     except RuntimeError as error:

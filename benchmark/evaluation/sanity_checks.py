@@ -167,7 +167,7 @@ def state(case: Case) -> Found:
     with isolated_generators():
         torch.manual_seed(0)
         before, generator = state_hash(model), torch.get_rng_state()
-        predict(model, images[: model.batch_size], model.batch_size)
+        predict(model, images[: model.batch_size])
         changed = state_hash(model) != before
         drew = not torch.equal(torch.get_rng_state(), generator)
     return Found(
@@ -256,7 +256,7 @@ def noise_survivors(attacked: AttackedSet, radius: Radius) -> Tensor:
         with ImageStreams(draws(seed, len(left)).images):
             noise = torch.empty_like(attacked.images).uniform_(-radius.pixels, radius.pixels)
         noisy = (attacked.images + noise).clamp(0, 1)
-        left &= predict(attacked.model, noisy, attacked.model.batch_size) == attacked.labels
+        left &= predict(attacked.model, noisy) == attacked.labels
     return left
 
 
@@ -357,7 +357,7 @@ def transfer(case: Case, odd: float) -> Found:
     for batch in torch.arange(n, device=after.device).split(other.batch_size):
         x, y = attacked.images[batch], attacked.labels[batch]
         moved = perturb(other, PGD, radius, x, y, seeds.rows(batch.tolist()), attacked.classes)
-        after[batch] &= predict(attacked.model, moved, other.batch_size) == y
+        after[batch] &= predict(attacked.model, moved) == y
     count = int((case.left & ~after).sum())
     weaker = bool(after.sum() >= case.left.sum())
     return Found(

@@ -172,7 +172,7 @@ def test_attacks_stay_in_the_ball_and_fool_as_many_as_on_a_cpu(
         x, y = images.to(device), labels.to(device)
         adversarial = attacked(frozen, name, norm, x, y)  # type: ignore[arg-type]  # checks ball, range and state
         assert largest_distance(adversarial - x, norm) <= RADIUS[norm].pixels * (1 + 1e-4)  # type: ignore[arg-type, index]
-        right.append(float((predict(frozen, adversarial, 32) == y).float().mean()))
+        right.append(float((predict(frozen, adversarial) == y).float().mean()))
     # Draws that all images share (APGD-T's targets start, Square's windows) come from the device's own generator.
     assert right[1] == pytest.approx(right[0], abs=0.1)
 

@@ -293,7 +293,7 @@ def test_two_classes_can_be_attacked(name: str) -> None:
     model, images = colours(32, classes=2)
     frozen = FrozenModel(model, 32)
     moved = attacked(frozen, name, "Linf", images, classes=2)
-    before, after = (predict(frozen, x, 8) for x in (images, moved))
+    before, after = (predict(frozen, x) for x in (images, moved))
     assert before.max() == 1
     assert (after != before).any()
 
@@ -392,7 +392,7 @@ def test_a_fooled_image_is_not_computed_again_and_every_outcome_is_as_if_it_were
         model.gradients = 0
         found.append(perturb(model, attack, radius, images, labels, draws(3, n), 10))
         spent.append(model.gradients)
-    fooled, expected = (predict(written.model, moved, 8) != labels for moved in found)
+    fooled, expected = (predict(written.model, moved) != labels for moved in found)
     assert int((fooled != expected).sum()) <= 1  # an image on the boundary
     both = ~fooled & ~expected
     same = (found[0][both] - found[1][both]).abs().amax((1, 2, 3)) < 1e-5
@@ -407,7 +407,7 @@ def test_an_attack_ends_when_every_image_is_fooled(written: AttackedSet) -> None
     easy = written.clean.nonzero().squeeze(1)[:16]
     x, y = written.images[easy], written.labels[easy]
     moved = perturb(model, attack_of("apgd_dlr", 100), Radius("Linf", 255.0), x, y, draws(3, 16), 10)
-    assert not bool((predict(model, moved, 16) == y).any())
+    assert not bool((predict(model, moved) == y).any())
     assert model.gradients < 16 * 50
 
 
@@ -437,7 +437,7 @@ def test_a_transfer_attack_moves_images_even_where_it_does_not_fool_its_own_netw
         perturb(frozen, attack_of(name, 20), radius, images, labels, draws(0, len(images)), 10)
         for name in ("pgd", "apgd_ce")
     )
-    stood = predict(frozen, returned, 32) == labels
+    stood = predict(frozen, returned) == labels
     assert int(stood.sum()) > 5
     assert torch.equal(returned[stood], images[stood])  # so it would look as if nothing transferred
     assert float((moved - images).abs().amax((1, 2, 3)).min()) > 0.9 * radius.pixels

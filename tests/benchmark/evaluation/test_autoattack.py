@@ -14,7 +14,7 @@ from benchmark.settings.load import load_preset
 def test_targeted_attacks_try_nine_classes_or_as_many_as_there_are(classes: int, targets: int) -> None:
     model, images = colours(4, classes)
     frozen = FrozenModel(model)
-    some = attacked_set(frozen, images, predict(frozen, images, 4), classes=classes)
+    some = attacked_set(frozen, images, predict(frozen, images), classes=classes)
     reference = autoattack(some, Radius("Linf", 8.0), 0)
     assert reference.apgd_targeted.n_target_classes == reference.fab.n_target_classes == targets
 

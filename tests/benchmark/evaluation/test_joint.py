@@ -118,7 +118,7 @@ def test_an_attack_that_corrects_an_image_makes_nothing_robust(
         return 1 - images if attack.name == "fgsm" else images
 
     monkeypatch.setattr(joint, "perturb", planned)
-    monkeypatch.setattr(joint, "predict", lambda _model, x, _n: 3 + (x[:, 0, 0, 0] > 0.5).long())
+    monkeypatch.setattr(joint, "predict", lambda _model, x: 3 + (x[:, 0, 0, 0] > 0.5).long())
     labels, n = torch.tensor([3, 3, 3, 4, 4, 3]), 6
     plain = AttackedSet(written.model, torch.zeros(n, 1, 8, 8), labels, labels == 3, 10, seed=0)
     outcomes = jointly(plain, suite("fgsm", "pgd"))

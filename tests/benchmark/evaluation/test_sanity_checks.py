@@ -304,9 +304,9 @@ def test_noise_is_the_same_for_every_network_stays_in_the_ball_and_is_drawn_ten_
 ) -> None:
     seen: list[list[Tensor]] = []
 
-    def watched(model: nn.Module, images: Tensor, batch_size: int) -> Tensor:
+    def watched(model: FrozenModel, images: Tensor) -> Tensor:
         seen[-1].append(images.clone())
-        return predict(model, images, batch_size)
+        return predict(model, images)
 
     sets = [judge(digits_net), judge(other_net)]
     monkeypatch.setattr(sanity, "predict", watched)

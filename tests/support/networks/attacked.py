@@ -78,7 +78,7 @@ def written_digits(network: nn.Module, digits: Data) -> AttackedSet:
 
 def attacked_set(model: FrozenModel, images: Tensor, labels: Tensor, classes: int = 10) -> AttackedSet:
     model = model.in_batches_of(32)
-    return AttackedSet(model, images, labels, predict(model, images, 32) == labels, classes, seed=5)
+    return AttackedSet(model, images, labels, predict(model, images) == labels, classes, seed=5)
 
 
 def attack_of(name: str, steps: int | None = None) -> Attack:
@@ -92,10 +92,10 @@ def made_of(attack: Attack, model: nn.Module, norm: Norm, classes: int = 10) -> 
 
 
 def attacked(
-    model: nn.Module, name: str, norm: Norm, images: Tensor, labels: Tensor | None = None, classes: int = 4
+    model: FrozenModel, name: str, norm: Norm, images: Tensor, labels: Tensor | None = None, classes: int = 4
 ) -> Tensor:
     """Images under a short attack, which tries `classes` - 1 targets; without labels, away from the predictions."""
-    labels = predict(model, images, len(images)) if labels is None else labels
+    labels = predict(model, images) if labels is None else labels
     return perturb(model, attack_of(name), RADIUS[norm], images, labels, draws(7, len(images)), classes)
 
 
