@@ -6,8 +6,7 @@ from pathlib import Path
 
 from benchmark.data.load import data_roots, load_data
 from benchmark.evaluation.catalogue import STANDARD_QUERIES, STANDARD_STEPS
-from benchmark.evaluation.crosscheck import load_attacked_set
-from benchmark.evaluation.strong_attack import attack
+from benchmark.evaluation.crosscheck import load_attacked_set, run_autoattack
 from benchmark.execution.paths import Folders, RunPaths
 from benchmark.records.rows import AUTOATTACK, add_rows, read_rows
 from benchmark.records.schema import Record
@@ -44,7 +43,7 @@ def main(options: argparse.Namespace) -> None:
         if not left:
             continue
         attacked = load_attacked_set(run, record, checkpoint, data, device, images)
-        for row in attack(run, record, attacked, data, left):
+        for row in run_autoattack(run, record, attacked, data, left):
             add_rows(folder, AUTOATTACK, [row], lock, steps=STANDARD_STEPS, queries=STANDARD_QUERIES)
             print(
                 f"{row['arm']} seed {row['seed']}, eps {row['eps']:g}/255: of {row['images']} images {row['clean']} "

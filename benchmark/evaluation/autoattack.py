@@ -8,10 +8,10 @@ from typing import Any
 from torch import Tensor
 
 from benchmark.data.seeds import stream_seed
-from benchmark.evaluation.attacks import Radius, predict
+from benchmark.evaluation.attacks import Radius
 from benchmark.evaluation.catalogue import TARGETS
-from benchmark.evaluation.image_draws import ImageStreams, isolated_generators
-from benchmark.evaluation.joint import AttackedSet, batches
+from benchmark.evaluation.image_draws import isolated_generators
+from benchmark.evaluation.joint import AttackedSet
 
 
 def autoattack(attacked: AttackedSet, radius: Radius, seed: int) -> Any:
@@ -35,8 +35,8 @@ def reference_survivors(attacked: AttackedSet, left: Tensor, radius: Radius, ste
     attacked = attacked.in_batches_for(len(indices))
     attack = autoattack(attacked, radius, stream_seed("reference", attacked.seed, str(radius)) % 2**31)
     for name in ("apgd_ce", "apgd_t", "fab_t"):
-        _part(attack, name, steps)
-    _part(attack, "square", queries)
+        part(attack, name, steps)
+    part(attack, "square", queries)
     x, y = attacked.images[indices], attacked.labels[indices]
     with quietly_isolated():
         _, predicted = attack.run_standard_evaluation(x, y, batch_size=attacked.model.batch_size)
@@ -44,27 +44,11 @@ def reference_survivors(attacked: AttackedSet, left: Tensor, radius: Radius, ste
     return after
 
 
-def matched_survivors(attacked: AttackedSet, left: Tensor, radius: Radius, name: str, steps: int) -> Tensor:
-    """Return which of the images marked in `left` the reference's attack left correct, at our settings and draws.
+def part(attack: Any, name: str, steps: int) -> Any:
+    """Return one attack of AutoAttack, set to N steps (of Square queries) and the schedule that follows from them.
 
-    Args:
-        attacked: N images.
-        left: (N,) booleans.
-        radius: of the ball.
-        name: apgd_ce, apgd_dlr, apgd_t, fab_t or square.
-        steps: gradient steps, or queries of Square.
+    `name` is apgd_ce, apgd_dlr, apgd_t, fab_t or square.
     """
-    after = left.clone()
-    for batch in batches(attacked, left, radius, name):
-        attack = _part(autoattack(attacked, radius, batch.draws.shared), name, steps)
-        with quietly_isolated(), ImageStreams(batch.draws.images):
-            adversarial = attack.perturb(batch.images, batch.labels)
-        after[batch.indices] = predict(attacked.model, adversarial) == batch.labels
-    return after
-
-
-def _part(attack: Any, name: str, steps: int) -> Any:
-    """Return one attack of AutoAttack, set to N steps and the schedule that follows from them."""
     if name == "square":
         attack.square.n_queries = steps
         return attack.square

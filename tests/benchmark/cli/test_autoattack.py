@@ -10,7 +10,7 @@ from studies.saying import Say
 from studies.tiny_study import ATTACKED, ATTACKS, TINY, read
 from torch import Tensor, nn
 
-from benchmark.evaluation import strong_attack
+from benchmark.evaluation import crosscheck
 from benchmark.evaluation.attacks import Radius
 from benchmark.evaluation.joint import AttackedSet, survivors
 from benchmark.networks import small
@@ -24,8 +24,8 @@ FEW = ("--images", "16")
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """AutoAttack cut short."""
-    monkeypatch.setattr(strong_attack, "STANDARD_STEPS", 3)
-    monkeypatch.setattr(strong_attack, "STANDARD_QUERIES", 10)
+    monkeypatch.setattr(crosscheck, "STANDARD_STEPS", 3)
+    monkeypatch.setattr(crosscheck, "STANDARD_QUERIES", 10)
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
@@ -58,7 +58,7 @@ def test_the_first_of_the_attacked_images_meet_autoattack_at_the_named_eps(say: 
 def test_what_was_attacked_is_not_attacked_again(say: Say, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert say("autoattack", *ONE, *FEW).code == 0
     before = rows_of(finished)
-    monkeypatch.setattr(strong_attack, "reference_survivors", None)  # to call it is an error
+    monkeypatch.setattr(crosscheck, "reference_survivors", None)  # to call it is an error
     said = say("autoattack", *ONE, *FEW)
     assert said.code == 0
     assert rows_of(finished) == before
@@ -75,7 +75,7 @@ def test_the_suites_survivors_are_those_of_the_same_images(
             left = survivors(attacked, left, radius, Attack(name=name, steps=steps))
         return left
 
-    monkeypatch.setattr(strong_attack, "reference_survivors", suite)
+    monkeypatch.setattr(crosscheck, "reference_survivors", suite)
     assert say("autoattack", *ONE, "--images", "13", "--eps", "4,16").code == 0
     for row in rows_of(finished):
         assert row["robust"] == row["suite"]

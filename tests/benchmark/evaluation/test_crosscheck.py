@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from studies.saying import Say
 from studies.tiny_study import change_weights, work_in
 from torch import Tensor
 
 from benchmark.cli import main
 from benchmark.evaluation import crosscheck
-from benchmark.evaluation.joint import AttackedSet
+from benchmark.evaluation.attacks import Radius
+from benchmark.evaluation.joint import AttackedSet, Batch
+from benchmark.settings.preset import Attack
 
 ONE = (
     "smoke",
@@ -77,10 +78,10 @@ def test_torchattacks_pyautoattack_and_foolbox_agree_image_by_image(say: Say, fi
 def test_an_attack_that_finds_something_else_is_counted_and_ends_with_1(
     say: Say, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def every_image_survives(attacked: AttackedSet, *_: object) -> Tensor:
-        return torch.ones_like(attacked.clean)
+    def clean(_attacked: AttackedSet, _ball: Radius, _attack: Attack, batch: Batch) -> Tensor:
+        return batch.images
 
-    monkeypatch.setattr(crosscheck, "foolbox_survivors", every_image_survives)
+    monkeypatch.setitem(crosscheck.PACKAGES, "foolbox", clean)
     monkeypatch.setattr(crosscheck, "REFERENCE", ())
     assert say("crosscheck", *ONE).code == 1
     assert all(row["disagreements"] > 0 for row in rows_of(finished))
