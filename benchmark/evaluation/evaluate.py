@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -13,7 +14,6 @@ from benchmark.data.images import Images
 from benchmark.data.load import Data, stratified_order, to_float
 from benchmark.data.seeds import stream, stream_seed
 from benchmark.evaluation.attacks import FrozenModel, Radius, predict
-from benchmark.evaluation.calibration import calibration
 from benchmark.evaluation.corruptions import all_corruptions
 from benchmark.evaluation.joint import AttackedSet, Cache, Progress, attack_jointly, no_cache
 from benchmark.evaluation.sanity_checks import Surrogate, case_of, noise_survivors, run_checks
@@ -26,6 +26,7 @@ from benchmark.settings.preset import Preset, Recipe
 from benchmark.training.loop import autocast
 
 CLEAN_BATCH = 500
+BINS = 15  # of calibration
 
 
 class Evaluated(NamedTuple):
@@ -79,6 +80,31 @@ def accuracy(recipe: Recipe, model: nn.Module, split: Images, group: Group = ALO
     if group.any(bool(problem)):
         raise FloatingPointError(problem or "the network's logits are not finite in another process")
     return group.sum(right)[0] / len(split.labels)
+
+
+def calibration(logits: Tensor, labels: Tensor) -> Calibration:
+    """Return the expected calibration error and the negative log-likelihood.
+
+    ECE = sum over bins b of n_b / n * |accuracy_b - confidence_b|, where confidence is the largest softmax
+    probability and the 15 bins divide (0, 1] evenly: the plug-in estimator of Guo et al., ICML 2017,
+    arXiv:1706.04599, section 2. It is biased upwards, by less the more images there are. NLL is the mean of
+    -log p(label), in nats.
+
+    Args:
+        logits: (N, classes).
+        labels: (N,) true classes.
+    """
+    logits = logits.double()
+    confidence, predicted = logits.softmax(1).max(1)
+    correct = (predicted == labels).double()
+    bins = (confidence * BINS).ceil().long().clamp(1, BINS) - 1  # (N,) right-closed
+    gap = torch.zeros(BINS, dtype=torch.double, device=logits.device).index_add_(0, bins, correct - confidence)
+    return Calibration(
+        n=len(labels),
+        bins=BINS,
+        ece=round(float(gap.abs().sum()) / len(labels), 6),
+        nll=round(float(F.cross_entropy(logits, labels)), 6),
+    )
 
 
 def attacked_images(preset: Preset, split: Images) -> list[int]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from networks.around import Around
 from networks.sanity_nets import FREE, no_surrogate, silent
+from scipy.special import log_softmax
 from studies.photos import as_files, write_photos
 from studies.tiny_study import pixels_of, random_states
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from benchmark.data.images import Split
 from benchmark.data.load import Data
 from benchmark.evaluation.catalogue import SANITY_CHECKS
-from benchmark.evaluation.evaluate import Evaluated, accuracy, evaluate, make_attacked_set
+from benchmark.evaluation.evaluate import BINS, Evaluated, accuracy, calibration, evaluate, make_attacked_set
 from benchmark.networks.build import weights_hash
 from benchmark.records.outcomes import unpack_bits
 from benchmark.runtime.distributed import Group
@@ -34,12 +35,8 @@ def evaluated(
 
 EVERY = [(row.number, name) for name, row in SANITY_CHECKS.items()]
 CHECKS = (
-    "evaluation.checks.images=16",
-    "evaluation.checks.square_queries=10",
-    "evaluation.checks.repeated=8",
-    "evaluation.checks.long_steps=6",
-    "evaluation.checks.reference_steps=2",
-    "evaluation.checks.reference_queries=5",
+    "evaluation.checks={images = 16, square_queries = 10, repeated = 8, long_steps = 6, "
+    "reference_steps = 2, reference_queries = 5}"
 )
 
 
@@ -62,7 +59,7 @@ def test_an_evaluation_with_checks_runs_each_once_and_tells_a_share_that_never_f
     next(digits_net.children()).eval()
     modes, weights, before = [m.training for m in digits_net.modules()], weights_hash(digits_net), random_states()
     try:
-        found = evaluated(digits_net, digits, surrogate, told, *CHECKS)
+        found = evaluated(digits_net, digits, surrogate, told, CHECKS)
         assert [module.training for module in digits_net.modules()] == modes
     finally:
         digits_net.eval()
@@ -97,7 +94,7 @@ def test_a_seed_that_is_not_checked_has_the_same_outcomes_and_neither_costly_che
     digits_net: nn.Module, other_net: nn.Module, digits: Data
 ) -> None:
     def of_seed_0(checked: str) -> Evaluated:
-        return evaluated(digits_net, digits, lambda: other_net, silent, *CHECKS, f"evaluation.checks.seeds={checked}")
+        return evaluated(digits_net, digits, lambda: other_net, silent, CHECKS, f"evaluation.checks.seeds={checked}")
 
     checked, unchecked = of_seed_0("[0, 2]"), of_seed_0("[2]")
     assert [(check["number"], check["name"]) for check in checked.checks] == EVERY
@@ -169,3 +166,79 @@ def test_a_process_that_has_no_image_to_classify_counts_none(tmp_path: Path, dig
     files = as_files(write_photos(tmp_path / "test", 2), tmp_path)._replace(workers=0)
     assert accuracy(recipe, model, files, Unheard(rank=2, size=3)) == 0
     assert accuracy(recipe, nn.Identity(), digits.test.subset(torch.arange(2)), Unheard(rank=2, size=3)) == 0
+
+
+# Calibration.
+
+
+def by_loop(probabilities: list[list[float]], labels: list[int]) -> float:
+    """ECE of Guo et al., section 2, image by image."""
+    members: list[list[tuple[float, bool]]] = [[] for _ in range(15)]
+    for row, label in zip(probabilities, labels, strict=True):
+        confidence = max(row)
+        index = next(b for b in range(15) if b / 15 < confidence <= (b + 1) / 15)
+        members[index].append((confidence, row.index(confidence) == label))
+    total = 0.0
+    for bin_ in members:
+        if bin_:
+            accuracy = sum(right for _, right in bin_) / len(bin_)
+            confidence = sum(value for value, _ in bin_) / len(bin_)
+            total += len(bin_) / len(labels) * abs(accuracy - confidence)
+    return total
+
+
+def random_logits(n: int, classes: int, scale: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Logits of a given scale, and labels that are the largest logit in about half of the cases."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = scale * torch.randn(n, classes, generator=generator)
+    labels = torch.randint(classes, (n,), generator=generator)
+    right = torch.rand(n, generator=generator) < 0.5
+    return logits, torch.where(right, logits.argmax(1), labels)
+
+
+def of_probabilities(*rows: list[float]) -> Tensor:
+    """Logits with these softmax probabilities."""
+    return torch.tensor(rows, dtype=torch.double).log()
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0, 3.0, 30.0])
+@pytest.mark.parametrize("classes", [2, 10, 100])
+def test_calibration_is_the_loop_over_bins_and_the_log_loss_of_scipy(scale: float, classes: int) -> None:
+    logits, labels = random_logits(700, classes, scale, seed=classes)
+    probabilities = logits.double().softmax(1)
+    found = calibration(logits, labels)
+    assert found["n"] == 700
+    assert found["bins"] == BINS == 15
+    assert found["ece"] == pytest.approx(by_loop(probabilities.tolist(), labels.tolist()), abs=1e-6)
+    logs = log_softmax(logits.double().numpy(), axis=1)
+    assert found["nll"] == pytest.approx(-logs[range(700), labels.numpy()].mean(), abs=1e-6)
+
+
+def test_gaps_of_one_bin_cancel_and_those_of_two_do_not() -> None:
+    one = calibration(of_probabilities([0.82, 0.18], [0.86, 0.14]), torch.tensor([0, 1]))  # both in (12/15, 13/15]
+    assert one["ece"] == pytest.approx(abs(0.5 - 0.84), abs=1e-6)
+    two = calibration(of_probabilities([0.78, 0.22], [0.86, 0.14]), torch.tensor([0, 1]))
+    assert two["ece"] == pytest.approx((0.22 + 0.86) / 2, abs=1e-6)
+
+
+def test_a_confidence_on_an_edge_belongs_to_the_bin_below() -> None:
+    """Three equal logits have the confidence 1/3 = 5/15 exactly; the first of them is predicted."""
+    edge, right_and_wrong = [1 / 3, 1 / 3, 1 / 3, 0.0], torch.tensor([0, 1])
+    same = calibration(of_probabilities(edge, [0.3, 0.25, 0.25, 0.2]), right_and_wrong)
+    assert same["ece"] == pytest.approx(abs(1 - 1 / 3 - 0.3) / 2, abs=1e-6)
+    other = calibration(of_probabilities(edge, [0.35, 0.25, 0.2, 0.2]), right_and_wrong)
+    assert other["ece"] == pytest.approx((1 - 1 / 3 + 0.35) / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize("huge", [1e4, 1e30])
+def test_huge_logits_stay_finite(huge: float) -> None:
+    logits = torch.tensor([[huge, 0.0, -huge], [0.0, huge, -huge]])
+    found = calibration(logits, torch.tensor([0, 0]))
+    assert found["ece"] == 0.5
+    assert found["nll"] == pytest.approx(huge / 2)
+
+
+def test_half_precision_is_judged_in_double() -> None:
+    logits, labels = random_logits(300, 10, 3.0, seed=1)
+    short = logits.bfloat16()
+    assert calibration(short, labels) == calibration(short.double(), labels)
