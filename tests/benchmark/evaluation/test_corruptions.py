@@ -3,7 +3,6 @@
 import colorsys
 from collections.abc import Callable
 from io import BytesIO
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -29,8 +28,6 @@ PUBLISHED = {
     "pixelate": (0.95, 0.9, 0.85, 0.75, 0.65),
     "jpeg": (80, 65, 58, 50, 40),
 }
-RANDOM = ("gaussian_noise", "shot_noise", "impulse_noise")
-FIXED = tuple(kind for kind in PUBLISHED if kind not in RANDOM)
 LEVELS = range(1, 6)
 SIZES = ((8, 8), (32, 32), (64, 64), (24, 40))
 every_kind = pytest.mark.parametrize("kind", PUBLISHED)
@@ -54,9 +51,9 @@ def grey(value: int, n: int = 100) -> Bytes:
     return np.full((n, 3, 32, 32), value, dtype=np.uint8)
 
 
-def seeded(images: Bytes, kind: str, severity: int, seed: int = 0) -> Bytes:
-    """Corrupted images, drawn from a generator of this seed."""
-    return corrupt(images, kind, severity, np.random.default_rng(seed))
+def seeded(images: Bytes, kind: str, severity: int) -> Bytes:
+    """Corrupted images, with the same draws each time."""
+    return corrupt(images, kind, severity, np.random.default_rng(0))
 
 
 def assert_whole_parts(found: Bytes, exact: Floats) -> None:
@@ -90,32 +87,12 @@ def test_shape_and_bytes_are_kept_and_the_originals_untouched(kind: str, channel
     assert np.array_equal(images, before)
 
 
-@every_kind
-def test_the_same_generator_gives_the_same_images(kind: str) -> None:
-    images = pictures(3)
-    first, again, other = (seeded(images, kind, 3, seed) for seed in (1, 1, 2))
-    assert np.array_equal(first, again)
-    assert np.array_equal(first, other) == (kind in FIXED)
-
-
-@pytest.mark.parametrize("kind", RANDOM)
+@pytest.mark.parametrize("kind", ["gaussian_noise", "shot_noise", "impulse_noise"])
 def test_noise_of_an_image_and_of_a_channel_is_its_own(kind: str) -> None:
     changes = seeded(grey(128, 40), kind, 5).astype(np.float64).reshape(120, -1)
     correlations = np.asarray(np.corrcoef(changes))[np.triu_indices(120, 1)]
     assert np.abs(correlations).max() < 6 / np.sqrt(32 * 32)
     assert correlations.std() == pytest.approx(1 / np.sqrt(32 * 32), rel=0.1)
-
-
-@every_kind
-@both_channels
-@pytest.mark.parametrize("pixels", [8, 32, 64])
-def test_a_higher_severity_changes_images_more(kind: str, channels: int, pixels: int) -> None:
-    images = pictures(channels, pixels, pixels, n=24)
-    changes = [np.abs(seeded(images, kind, severity).astype(int) - images).mean() for severity in LEVELS]
-    # 8 pixels shrink to 7, 7, 6, 6, 5.
-    repeated = kind == "pixelate" and pixels == 8
-    assert all(later > earlier or (repeated and later == earlier) for earlier, later in pairwise(changes))
-    assert changes[-1] > 1.15 * changes[0]
 
 
 @pytest.mark.parametrize(("kind", "widest"), [("gaussian_noise", 0.10), ("shot_noise", 50**-0.5), ("impulse_noise", 0)])
@@ -182,14 +159,6 @@ def test_brightness_raises_the_value_of_hsv(severity: int) -> None:
     found = seeded(images, "brightness", severity)
     assert_whole_parts(found, exact)
     assert (found >= images).all()
-
-
-@every_severity
-def test_brightness_adds_to_grey_images(severity: int) -> None:
-    images = pictures(1)
-    assert_whole_parts(
-        seeded(images, "brightness", severity), images + np.float64(255 * PUBLISHED["brightness"][severity - 1])
-    )
 
 
 @every_severity
