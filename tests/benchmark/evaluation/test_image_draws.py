@@ -69,19 +69,6 @@ def test_shape_and_type_are_those_of_a_draw_without_streams(form: Callable[[Tens
     assert (found.shape, found.dtype, found.device) == (plain.shape, plain.dtype, plain.device)
 
 
-@pytest.mark.parametrize("name", ["rand of a size", "randn of a size", "uniform_"])
-def test_the_global_generator_neither_gives_them_nor_moves(name: str) -> None:
-    found = []
-    for seed in (1, 2):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            before = torch.get_rng_state()
-            with ImageStreams(SEEDS):
-                found.append(FORMS[name](images(len(SEEDS))))
-            assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(found[0], found[1])
-
-
 OTHERS: dict[str, Callable[[], Tensor]] = {
     "signs of a square's channels": lambda: torch.rand([3, 1, 1]),
     "one number": lambda: torch.rand([1]),
@@ -99,30 +86,20 @@ OTHERS: dict[str, Callable[[], Tensor]] = {
 
 
 @pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
-def test_other_shapes_come_from_the_seeded_global_generator(other: Callable[[], Tensor]) -> None:
+def test_other_shapes_come_from_the_seeded_global_generator_and_so_does_all_that_is_drawn_afterwards(
+    other: Callable[[], Tensor],
+) -> None:
     """With three images of three channels, of which a draw of shape (3, 1, 1) is not one."""
-    found = []
-    for inside in (False, True):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(5)
-            if inside:
-                with ImageStreams([1, 2, 3]):
-                    torch.rand(images(3).shape)  # takes nothing from it
-                    found += [other(), other()]
-            else:
-                found += [other(), other()]
-    assert torch.equal(found[0], found[2])
-    assert torch.equal(found[1], found[3])
-
-
-def test_after_it_draws_are_global_again() -> None:
+    size = images(3).shape
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        expected = torch.rand(5, 3, 6, 4)
-        torch.manual_seed(3)
-        with ImageStreams(SEEDS):
-            torch.rand(5, 3, 6, 4)
-        assert torch.equal(torch.rand(5, 3, 6, 4), expected)
+        torch.manual_seed(5)
+        expected = [other(), other(), torch.rand(size)]
+        torch.manual_seed(5)
+        with ImageStreams([1, 2, 3]):
+            torch.rand(size), torch.randn(size), torch.empty(size).uniform_()  # take nothing from it
+            found = [other(), other()]
+        found.append(torch.rand(size))
+    assert all(map(torch.equal, found, expected))
 
 
 def test_uniform_fills_the_tensor_itself_whatever_its_memory_format() -> None:
