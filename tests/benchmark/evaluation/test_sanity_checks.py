@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from networks.around import Around
 from networks.foreign_networks import After, Before, PlainList
 from networks.sanity_nets import (
     IMAGES,
@@ -172,21 +171,13 @@ def test_state_names_every_problem_and_leaves_the_global_generators(judge: Judge
 
 # Logits.
 
-
-class LogSoftmax(Around):
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images).log_softmax(1)
-
-
-class SumToOne(Around):
-    def forward(self, images: Tensor) -> Tensor:
-        logits = super().forward(images)
-        return logits - logits.mean(1, keepdim=True) + 0.1
-
-
-class Positive(Around):
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images).exp()
+NOT_PROBABILITIES: tuple[Callable[[Tensor], Tensor], ...] = (
+    lambda logits: logits.log_softmax(1),
+    lambda logits: logits - logits.mean(1, keepdim=True) + 0.1,  # they sum up to 1
+    torch.exp,
+    lambda logits: logits * 1e-6,
+    lambda logits: logits * 1e6,
+)
 
 
 def test_logits_finds_probabilities_and_outputs_that_change(judge: Judge, digits_net: nn.Module) -> None:
@@ -199,9 +190,8 @@ def test_logits_finds_probabilities_and_outputs_that_change(judge: Judge, digits
     assert "returns probabilities; leave out the softmax" in str(softmax["flag"])
     assert "two forward passes differ" in str(noisy["flag"])
     assert str(both["flag"]).count("; ") == 2  # one of them is within a sentence
-    scaled = (Scaled(digits_net, scale) for scale in (1e-6, 1e6))
-    for model in (LogSoftmax(digits_net), SumToOne(digits_net), Positive(digits_net), *scaled):
-        assert run_check("logits", case(judge(model)))["flag"] is None
+    for change in NOT_PROBABILITIES:
+        assert run_check("logits", case(judge(After(change, digits_net))))["flag"] is None
 
 
 # eps = 0.
@@ -313,23 +303,18 @@ def test_noise_is_the_same_for_every_network_stays_in_the_ball_and_is_drawn_ten_
     before = random_states()
     for of in sets:
         seen.append([])
-        stood = sanity.noise_survivors(of, NEAR)
-        assert not (stood & ~of.clean).any()
+        stood = sanity.noise_survivors(of, FAR)
+        right = [predict(of.model, drawn) == of.labels for drawn in seen[-1]]
+        assert torch.equal(stood, of.clean & torch.stack(right).all(0))
+        assert not torch.equal(stood, of.clean)
     assert random_states() == before
     assert [len(drawn) for drawn in seen] == [sanity.NOISE_DRAWS, sanity.NOISE_DRAWS]
     assert all(torch.equal(one, two) for one, two in zip(*seen, strict=True))
     assert len({drawn.numpy().tobytes() for drawn in seen[0]}) == sanity.NOISE_DRAWS
     for drawn in seen[0]:
         moved = (drawn - sets[0].images).abs()
-        assert 0.9 * NEAR.pixels < float(moved.max()) <= NEAR.pixels + 1e-6
+        assert 0.9 * FAR.pixels < float(moved.max()) <= FAR.pixels + 1e-6
         assert 0 <= float(drawn.min()) <= float(drawn.max()) <= 1
-
-
-def test_noise_far_beyond_the_attacks_fools(judge: Judge, digits_net: nn.Module) -> None:
-    of = judge(digits_net)
-    near, far = (int(sanity.noise_survivors(of, Radius("Linf", eps)).sum()) for eps in (1.0, 200.0))
-    assert near > 0.8 * IMAGES
-    assert far < 0.3 * IMAGES
 
 
 # Gradients.
