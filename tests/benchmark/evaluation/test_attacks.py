@@ -23,6 +23,7 @@ from networks.attacked import (
     made_of,
     suite,
 )
+from networks.foreign_networks import After
 from networks.sanity_nets import case
 from studies.tiny_study import pixels_of, random_states
 from torch import Tensor, nn
@@ -31,6 +32,7 @@ from benchmark.data.images import Split
 from benchmark.data.load import Data, to_float
 from benchmark.evaluation import attacks
 from benchmark.evaluation.attacks import FrozenModel, Radius, largest_distance, make_attack, perturb, predict
+from benchmark.evaluation.autoattack import autoattack
 from benchmark.evaluation.catalogue import ATTACKS, Norm
 from benchmark.evaluation.evaluate import make_attacked_set
 from benchmark.evaluation.image_draws import draws
@@ -65,18 +67,14 @@ def test_an_attack_leaves_modes_weights_gradients_and_graphs_as_they_were(name: 
     assert not images.requires_grad
 
 
-def in_train_mode(frozen: nn.Module) -> None:
-    frozen.train()
-
-
 def moved_statistics(frozen: nn.Module) -> None:
     frozen.train()(torch.rand(12, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
     frozen.eval()
 
 
-@pytest.mark.parametrize("change", [in_train_mode, moved_statistics])
+@pytest.mark.parametrize("change", [nn.Module.train, moved_statistics])
 def test_an_attack_that_changes_the_network_is_void(
-    change: Callable[[nn.Module], None], monkeypatch: pytest.MonkeyPatch
+    change: Callable[[nn.Module], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def make(_attack: object, frozen: nn.Module, *_: object) -> Callable[[Tensor, Tensor], Tensor]:
         def attack(x: Tensor, _y: Tensor) -> Tensor:
@@ -282,6 +280,8 @@ def test_no_attack_normalises_whatever_the_name_of_the_network(
 def test_targeted_attacks_try_nine_classes_or_as_many_as_there_are(classes: int, targets: int) -> None:
     model, images = colours(4, classes)
     frozen = FrozenModel(model, 4)
+    reference = autoattack(attacked_set(frozen, images, predict(frozen, images), classes=classes), FAR, 0)
+    assert reference.apgd_targeted.n_target_classes == reference.fab.n_target_classes == targets
     for name in ("apgd_t", "fab_t"):
         for norm in RADIUS:
             assert made_of(attack_of(name), frozen, norm, classes).n_target_classes == targets
@@ -414,24 +414,14 @@ def test_an_attack_ends_when_every_image_is_fooled(written: AttackedSet) -> None
 # 12. Attacks that return the clean image.
 
 
-class Biased(nn.Module):
-    """A network that is nearly always sure of one class, yet has useful gradients."""
-
-    def __init__(self, inner: nn.Module, favourite: int, bias: float) -> None:
-        super().__init__()
-        self.inner, self.favourite, self.bias = inner, favourite, bias
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.inner(x)
-        return logits + self.bias * (torch.arange(logits.shape[1]) == self.favourite)
-
-
 def test_a_transfer_attack_moves_images_even_where_it_does_not_fool_its_own_network(
     written: AttackedSet, digits: Data
 ) -> None:
+    """The surrogate is nearly always sure of one class, yet has useful gradients."""
     zeros, radius = digits.test.labels == 0, Radius("Linf", 40.0)
     images, labels = to_float(pixels_of(digits.test)[zeros]).contiguous(), digits.test.labels[zeros]
-    of_zeros, surrogate = attacked_set(written.model, images, labels), Biased(written.model.model, 0, 12.0)
+    of_zeros = attacked_set(written.model, images, labels)
+    surrogate = After(lambda logits: logits + 12 * (torch.arange(10) == 0), written.model.model)
     frozen = FrozenModel(surrogate, 32)
     moved, returned = (
         perturb(frozen, attack_of(name, 20), radius, images, labels, draws(0, len(images)), 10)
