@@ -38,10 +38,6 @@ def resumed(path: Path, run: Run, data: Data) -> State:
     return state
 
 
-class EnoughError(Exception):
-    """Raised after a step."""
-
-
 @pytest.mark.parametrize("settings", [(), SCHEDULED])
 def test_training_resumes_after_every_step_to_the_last_bit(
     settings: tuple[str, ...], make_run: MakeRun, digits: Data, tmp_path: Path
@@ -51,13 +47,13 @@ def test_training_resumes_after_every_step_to_the_last_bit(
 
     def after_step(_steps: int) -> None:
         save_checkpoint(path, run, run.identity, state)
-        raise EnoughError
+        raise KeyboardInterrupt
 
     interruptions = 0
     while len(state.epochs) < 2:
         try:
             state.epochs.append(train_epoch(run, state, digits.train, [OnStep(after_step)]))
-        except EnoughError:
+        except KeyboardInterrupt:
             interruptions += 1
             state = resumed(path, run, digits)
     assert interruptions == 8  # every step of both epochs

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from networks.method_cases import SETTINGS, batch, generator, network
+from networks.trained import CPU, MakeRun
 from torch import nn
 
 from benchmark.data.load import Data
@@ -19,7 +20,6 @@ from benchmark.runtime.errors import UsageError
 from benchmark.settings.load import load_preset
 from benchmark.settings.methods import METHODS
 from benchmark.settings.names import look_up
-from benchmark.settings.plan import Run, make_plan
 from benchmark.training import compile as compilation
 from benchmark.training.compile import compiles, warm_up
 from benchmark.training.loop import OnStep, train_epoch
@@ -28,8 +28,6 @@ from sba import SBA
 
 # torch hides this warning of its own, but not where warnings are errors.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
-CPU = torch.device("cpu")
-MakeRun = Callable[..., Run]
 
 
 @pytest.fixture
@@ -67,19 +65,15 @@ def everything(state: State) -> dict[str, Any]:
     }
 
 
-class EnoughError(Exception):
-    """Raised after some steps."""
-
-
 def test_the_warm_up_in_an_epoch_leaves_the_state_as_it_was(traced: list[str], make_run: MakeRun, digits: Data) -> None:
     run = make_run("sba")
     state = start(run, digits, CPU)
 
     def leave(done: int) -> None:
         if done == 2:
-            raise EnoughError
+            raise KeyboardInterrupt
 
-    with contextlib.suppress(EnoughError):
+    with contextlib.suppress(KeyboardInterrupt):
         train_epoch(run, state, digits.train, [OnStep(leave)])
     before = everything(state)
     assert before["position"]
@@ -163,15 +157,6 @@ def test_what_is_compiled_and_what_is_not() -> None:
     assert not compiles(recipe, CPU)
     assert not compiles(recipe, cuda, two)
     assert not compiles(recipe.model_copy(update={"compile": False}), cuda)
-
-
-def test_compiling_is_another_run_and_its_absence_changes_no_identity() -> None:
-    plain, chosen = (
-        make_plan(load_preset("cifar10_gpu", (f"recipe.compile={value}",)), ["erm"], [0])[0]
-        for value in ("false", "true")
-    )
-    assert plain.identity != chosen.identity
-    assert "compile" not in plain.settings["recipe"]
 
 
 def test_a_network_that_cannot_be_compiled_ends_in_a_message(
