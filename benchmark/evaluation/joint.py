@@ -76,7 +76,11 @@ def attack_jointly(
     Raises:
         DataError: images outside [0, 1].
     """
-    _refuse_out_of_range(attacked.images)
+    low, high = float(attacked.images.min()), float(attacked.images.max())
+    if not (low >= 0 and high <= 1):  # also where one is not a number
+        raise DataError(
+            f"images to attack must be in [0, 1], these reach from {low:g} to {high:g}; divide bytes by 255."
+        )
     steps = suite(settings)
     work = sum(attack.steps for _, attack in steps)
     outcomes: list[AttackOutcome] = []
@@ -228,17 +232,4 @@ def _refuse_checks(settings: Evaluation, classes: int) -> None:
         raise UsageError(
             f"evaluation.checks runs the reference AutoAttack, which needs {ATTACKS['apgd_t'].classes} classes; there "
             f"are {classes}. Leave [evaluation.checks] out."
-        )
-
-
-def _refuse_out_of_range(images: Tensor) -> None:
-    """Refuse images that are not in [0, 1].
-
-    Raises:
-        DataError: with the range found.
-    """
-    if not (images.min() >= 0 and images.max() <= 1):
-        low, high = float(images.min()), float(images.max())
-        raise DataError(
-            f"images to attack must be in [0, 1], these reach from {low:g} to {high:g}; divide bytes by 255."
         )
