@@ -152,21 +152,22 @@ def test_the_first_images_are_those_that_a_setting_counts(judge: Judge, digits_n
         (Counts, "a forward pass changes parameters or buffers", [0, 1, 0]),
         (Noisy, "a forward pass draws random numbers", [0, 0, 1]),
         (nn.Sequential, None, [0, 0, 0]),
+        (
+            lambda model: AlwaysTraining(Counts(Noisy(model))),
+            "1 modules are in training mode; a forward pass changes parameters or buffers; "
+            "a forward pass draws random numbers",
+            [1, 1, 1],
+        ),
     ],
 )
-def test_state_finds_training_mode_changed_buffers_and_random_draws(
+def test_state_finds_training_mode_changed_buffers_and_random_draws_and_leaves_the_global_generators(
     kind: Callable[[nn.Module], nn.Module], said: str | None, figures: list[int], judge: Judge, digits_net: nn.Module
 ) -> None:
-    found = run_check("state", case(judge(kind(digits_net))))
+    of, before = case(judge(kind(digits_net))), random_states()
+    found = run_check("state", of)
+    assert random_states() == before
     assert found["flag"] == said
     assert list(found["figures"].values()) == figures
-
-
-def test_state_names_every_problem_and_leaves_the_global_generators(judge: Judge, digits_net: nn.Module) -> None:
-    of, before = judge(AlwaysTraining(Counts(Noisy(digits_net)))), random_states()
-    flag = str(run_check("state", case(of))["flag"])
-    assert flag.count("; ") == 2
-    assert random_states() == before
 
 
 # Logits.
