@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from networks.trained import CPU, MakeRun, epochs_of
+from networks.trained import CPU, MakeRun, epochs_of, whole
 from torch import Tensor, nn
 
 from benchmark.data.load import Data
@@ -22,6 +22,7 @@ from benchmark.settings.plan import Run
 from benchmark.training import checkpoint
 from benchmark.training.checkpoint import load_checkpoint, previous, save_checkpoint, snapshot
 from benchmark.training.loop import OnStep, train_epoch
+from benchmark.training.schedule import budget
 from benchmark.training.state import State, start
 
 SCHEDULED = ("arms.sba.settings.scheduler=every_nth", "arms.sba.settings.p=0.3", "arms.sba.settings.kl_ramp_steps=5")
@@ -38,30 +39,31 @@ def resumed(path: Path, run: Run, data: Data) -> State:
     return state
 
 
-@pytest.mark.parametrize("settings", [(), SCHEDULED])
+@pytest.mark.parametrize("settings", [(), SCHEDULED, ("compute=true",)])
 def test_training_resumes_after_every_step_to_the_last_bit(
     settings: tuple[str, ...], make_run: MakeRun, digits: Data, tmp_path: Path
 ) -> None:
     run, path = make_run("sba", 0, *settings), tmp_path / "run.pt"
-    whole, state = epochs_of(run, digits), start(run, digits, CPU)
+    uncut, state = whole(run, digits), start(run, digits, CPU)
+    allowed = budget(run, state, digits.train)
 
     def after_step(_steps: int) -> None:
         save_checkpoint(path, run, run.identity, state)
         raise KeyboardInterrupt
 
     interruptions = 0
-    while len(state.epochs) < 2:
+    while state.position or not allowed.is_spent(state):
         try:
             state.epochs.append(train_epoch(run, state, digits.train, [OnStep(after_step)]))
         except KeyboardInterrupt:
             interruptions += 1
             state = resumed(path, run, digits)
-    assert interruptions == 8  # every step of both epochs
-    assert weights_hash(state.model) == weights_hash(whole.model)
+    assert interruptions == state.images // run.recipe.batch_size  # every step
+    assert weights_hash(state.model) == weights_hash(uncut.model)
     times = ("seconds", "images_per_second")
-    for one, other in zip(state.epochs, whole.epochs, strict=True):
+    for one, other in zip(state.epochs, uncut.epochs, strict=True):
         assert {k: v for k, v in one.items() if k not in times} == {k: v for k, v in other.items() if k not in times}
-    assert (state.images, state.virtual, state.position) == (whole.images, whole.virtual, None)
+    assert (state.images, state.virtual, state.position) == (uncut.images, uncut.virtual, None)
 
 
 def test_a_checkpoint_of_other_settings_is_not_used(make_run: MakeRun, digits: Data, tmp_path: Path) -> None:

@@ -1,20 +1,15 @@
 """The schedule: learning rates; in compute mode every arm spends the FLOPs of plain training, the rate follows them."""
 
-from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 from networks.trained import CPU, MakeRun, epochs_of, whole
-from studies.tiny_study import pixels_of, worker
+from studies.tiny_study import pixels_of
 
 from benchmark.data.load import Data, to_float
-from benchmark.execution.paths import Folders
-from benchmark.execution.progress import Progress
 from benchmark.execution.record import training_cost
-from benchmark.execution.worker import execute
 from benchmark.networks.build import weights_hash
 from benchmark.networks.flops import training_flops
-from benchmark.records.store import read_record, record_path
 from benchmark.settings.load import load_preset
 from benchmark.settings.plan import Run, make_plan
 from benchmark.settings.preset import Recipe
@@ -116,23 +111,6 @@ def test_an_epoch_that_is_cut_short_says_so(make_run: MakeRun, digits: Data) -> 
     assert sum(counted) == state.images
     assert counted[-1] < all_images
     assert all("images" not in epoch for epoch in state.epochs[:-1])
-
-
-def test_going_on_from_a_checkpoint_ends_where_the_whole_training_does(
-    make_run: MakeRun, digits: Data, tmp_path: Path
-) -> None:
-    one_attack = ('evaluation.attacks=[{name = "apgd_dlr", steps = 1}]', "evaluation.eps=[16.0]")
-    run = at_compute(make_run("sba", 0, "recipe.epochs=3", *one_attack))
-    uncut, cut = Folders(tmp_path / "a", tmp_path / "a"), Folders(tmp_path / "b", tmp_path / "b")
-    execute([run], worker(digits, uncut))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Progress, "on_epoch", Mock(side_effect=KeyboardInterrupt))  # after the first epoch's checkpoint
-        with pytest.raises(KeyboardInterrupt):
-            execute([run], worker(digits, cut))
-    execute([run], worker(digits, cut))
-    first, second = (read_record(record_path(p.results, run.preset.name, "sba", 0)) for p in (uncut, cut))
-    assert first["clean"] == second["clean"]
-    assert [e["train_loss"] for e in first["epochs"]] == [e["train_loss"] for e in second["epochs"]]
 
 
 def test_the_mode_is_part_of_a_runs_identity_and_its_records_lie_apart(make_run: MakeRun) -> None:
