@@ -1,5 +1,6 @@
 """Draws that belong to an image: every form in which the attack packages draw, and what stays as it was."""
 
+import contextlib
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from benchmark.evaluation.image_draws import Draws, ImageStreams, draws
 from benchmark.runtime.torchvision import ensure_importable
+from benchmark.settings.names import load
 
 SEEDS = [11, 2, 93, 4, 75]
 EPS = 8 / 255
@@ -172,46 +174,36 @@ class Watched(nn.Module):
         return logits
 
 
-def torchattack(name: str, **options: Any) -> Callable[[nn.Module], Callable[[Tensor, Tensor], Tensor]]:
-    """A maker of an attack of torchattacks."""
+Attack = Callable[[Tensor, Tensor], Tensor]
 
-    def make(model: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+
+def maker(target: str, **options: Any) -> Callable[[nn.Module], Attack]:
+    """A maker of an attack of torchattacks or pyautoattack."""
+
+    def make(model: nn.Module) -> Attack:
         ensure_importable()
-        attack: Callable[[Tensor, Tensor], Tensor] = getattr(import_module("torchattacks"), name)(model, **options)
+        made = load(target)(model, **options)
+        attack: Attack = made if callable(made) else made.perturb
         return attack
 
     return make
 
 
-def reference(path: str, **options: Any) -> Callable[[nn.Module], Callable[[Tensor, Tensor], Tensor]]:
-    """A maker of an attack of pyautoattack, "module:Class"."""
-
-    def make(model: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
-        module, name = path.split(":")
-        found = getattr(import_module(f"pyautoattack.{module}"), name)(model, device=torch.device("cpu"), **options)
-        perturb: Callable[[Tensor, Tensor], Tensor] = found.perturb
-        return perturb
-
-    return make
-
-
 STARTS = {  # which question to the network holds the start; before it most ask about the images themselves, APGDT twice
-    "torchattacks PGD": (torchattack("PGD", eps=EPS, steps=1), 0),
-    "torchattacks APGD": (torchattack("APGD", eps=EPS, steps=1), 1),
-    "torchattacks APGD L2": (torchattack("APGD", norm="L2", eps=0.5, steps=1), 1),
-    "torchattacks APGDT": (torchattack("APGDT", eps=EPS, steps=1), 2),
-    "torchattacks Square": (torchattack("Square", eps=EPS, n_queries=1), 1),
-    "pyautoattack APGD": (reference("autopgd_base:APGDAttack", eps=EPS, n_iter=1), 1),
-    "pyautoattack APGD L2": (reference("autopgd_base:APGDAttack", norm="L2", eps=0.5, n_iter=1), 1),
-    "pyautoattack Square": (reference("square:SquareAttack", eps=EPS, n_queries=1), 1),
-    "pyautoattack Square L2": (reference("square:SquareAttack", norm="L2", eps=0.5, n_queries=1), 1),
+    "torchattacks PGD": (maker("torchattacks:PGD", eps=EPS, steps=1), 0),
+    "torchattacks APGD": (maker("torchattacks:APGD", eps=EPS, steps=1), 1),
+    "torchattacks APGD L2": (maker("torchattacks:APGD", norm="L2", eps=0.5, steps=1), 1),
+    "torchattacks APGDT": (maker("torchattacks:APGDT", eps=EPS, steps=1), 2),
+    "torchattacks Square": (maker("torchattacks:Square", eps=EPS, n_queries=1), 1),
+    "pyautoattack APGD": (maker("pyautoattack.autopgd_base:APGDAttack", eps=EPS, n_iter=1), 1),
+    "pyautoattack APGD L2": (maker("pyautoattack.autopgd_base:APGDAttack", norm="L2", eps=0.5, n_iter=1), 1),
+    "pyautoattack Square": (maker("pyautoattack.square:SquareAttack", eps=EPS, n_queries=1), 1),
+    "pyautoattack Square L2": (maker("pyautoattack.square:SquareAttack", norm="L2", eps=0.5, n_queries=1), 1),
 }
 
 
 @pytest.mark.parametrize(("make", "at"), STARTS.values(), ids=STARTS)
-def test_the_packages_start_every_image_from_its_own_draw(
-    make: Callable[[nn.Module], Callable[[Tensor, Tensor], Tensor]], at: int
-) -> None:
+def test_the_packages_start_every_image_from_its_own_draw(make: Callable[[nn.Module], Attack], at: int) -> None:
     generator = torch.Generator().manual_seed(1)
     x = 0.2 + 0.6 * torch.rand(len(SEEDS), 3, 8, 8, generator=generator)
     starts = {}
@@ -223,10 +215,7 @@ def test_the_packages_start_every_image_from_its_own_draw(
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
                 attack = make(model)
-                if streams:
-                    with ImageStreams([SEEDS[row] for row in rows]):
-                        attack(x[rows], labels)
-                else:
+                with ImageStreams([SEEDS[row] for row in rows]) if streams else contextlib.nullcontext():
                     attack(x[rows], labels)
             starts[streams, len(rows)] = model.seen[at] - x[rows]
     whole, part = starts[True, 5], starts[True, 2]
