@@ -8,12 +8,12 @@ import pytest
 import torch
 from networks.method_cases import SETTINGS, batch, generator, network
 from networks.trained import CPU, MakeRun
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from benchmark.data.load import Data
 from benchmark.execution import run as one_run
 from benchmark.networks import compiled
-from benchmark.networks.build import state_hash
 from benchmark.networks.compiled import Compiled
 from benchmark.runtime.distributed import ALONE, Group
 from benchmark.runtime.errors import UsageError
@@ -21,6 +21,7 @@ from benchmark.settings.load import load_preset
 from benchmark.settings.methods import METHODS
 from benchmark.settings.names import look_up
 from benchmark.training import compile as compilation
+from benchmark.training.checkpoint import snapshot
 from benchmark.training.compile import compiles, warm_up
 from benchmark.training.loop import OnStep, train_epoch
 from benchmark.training.state import State, start
@@ -55,14 +56,11 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def everything(state: State) -> dict[str, Any]:
-    """Return what a training goes on from."""
-    return {
-        "model": state_hash(state.model),
-        "streams": {name: generator.get_state().tolist() for name, generator in state.streams.items()},
-        "momentum": [values["momentum_buffer"].tolist() for values in state.optimizer.state.values()],
-        "counts": (state.images, dict(state.virtual), len(state.epochs)),
-        "position": state.position and (state.position.steps, state.position.order.tolist()),
-    }
+    """All that a checkpoint holds, in values that can be compared."""
+    found: dict[str, Any] = tree_map(
+        lambda value: value.tolist() if isinstance(value, Tensor) else value, snapshot(state)
+    )
+    return found
 
 
 def test_the_warm_up_in_an_epoch_leaves_the_state_as_it_was(traced: list[str], make_run: MakeRun, digits: Data) -> None:
