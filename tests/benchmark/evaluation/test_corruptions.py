@@ -63,12 +63,6 @@ def assert_whole_parts(found: Bytes, exact: Floats) -> None:
     assert rest.max() < 1 + 1e-4
 
 
-def channel_by_channel(images: Bytes, change: Callable[[Floats], Floats]) -> Floats:
-    """Apply a function to every (height, width) plane alone; values in [0, 255]."""
-    planes = [[255 * change(plane / 255) for plane in image] for image in images]
-    return np.array(planes, dtype=np.float64)
-
-
 def test_the_kinds_are_the_eight_that_are_tested_here() -> None:
     assert list(KINDS) == list(PUBLISHED)
 
@@ -139,12 +133,21 @@ def test_impulse_noise_sets_the_published_share_to_black_or_white(severity: int)
         assert abs((found == value).mean() - expected) < 5 * sd
 
 
+PLANE_BY_PLANE: dict[str, Callable[[Floats, float], Floats]] = {
+    "gaussian_blur": lambda plane, sd: gaussian_filter(plane, sd, mode="nearest"),
+    "contrast": lambda plane, share: share * plane + (1 - share) * plane.mean(),
+}
+
+
 @every_severity
 @both_channels
-def test_gaussian_blur_is_scipys_of_each_channel_alone(severity: int, channels: int) -> None:
-    images, sd = pictures(channels, 24, 40), PUBLISHED["gaussian_blur"][severity - 1]
-    expected = channel_by_channel(images, lambda plane: gaussian_filter(plane, sd, mode="nearest"))
-    assert_whole_parts(seeded(images, "gaussian_blur", severity), expected)
+@pytest.mark.parametrize("kind", PLANE_BY_PLANE)
+def test_blur_is_scipys_and_contrast_is_drawn_to_the_mean_of_each_channel_alone(
+    kind: str, severity: int, channels: int
+) -> None:
+    images, parameter = pictures(channels, 24, 40), PUBLISHED[kind][severity - 1]
+    planes = [[255 * PLANE_BY_PLANE[kind](plane / 255, parameter) for plane in image] for image in images]
+    assert_whole_parts(seeded(images, kind, severity), np.array(planes))
 
 
 @every_severity
@@ -159,14 +162,6 @@ def test_brightness_raises_the_value_of_hsv(severity: int) -> None:
     found = seeded(images, "brightness", severity)
     assert_whole_parts(found, exact)
     assert (found >= images).all()
-
-
-@every_severity
-@both_channels
-def test_contrast_draws_every_channel_towards_its_own_mean(severity: int, channels: int) -> None:
-    share, images = PUBLISHED["contrast"][severity - 1], pictures(channels, 24, 40)
-    exact = channel_by_channel(images, lambda plane: share * plane + (1 - share) * plane.mean())
-    assert_whole_parts(seeded(images, "contrast", severity), exact)
 
 
 @every_severity
