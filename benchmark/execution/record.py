@@ -18,7 +18,7 @@ from benchmark.settings.plan import NUMERICS, Run, shared_settings
 from benchmark.settings.preset import Preset
 from benchmark.training.compile import compiles
 from benchmark.training.loop import order_hash
-from benchmark.training.schedule import flops_behind
+from benchmark.training.schedule import flops_spent
 from benchmark.training.state import State
 
 
@@ -126,13 +126,12 @@ def _one_image(data: Data, model: nn.Module) -> Tensor:
 
 
 def training_cost(state: State, data: Data, device: torch.device) -> Cost:
-    """Return the cost of the training so far; FLOPs are counted once per layer and multiplied by the samples."""
-    flops = flops_behind(state, _one_image(data, state.model), [None, *state.virtual])
+    """Return the cost of the training so far."""
     return Cost(
         train_seconds=round(sum(epoch["seconds"] for epoch in state.epochs), 3),
         attack_seconds=0.0,
         train_gradients=state.images + sum(state.virtual.values()),
-        train_flops=state.images * flops[None] + sum(n * flops[layer] for layer, n in state.virtual.items()),
+        train_flops=flops_spent(state, _one_image(data, state.model)),
         attack_gradients=0,
         peak_memory_bytes=peak_memory(device),
     )

@@ -1,6 +1,6 @@
 """The schedule of a training: its length, and the learning rate at every step."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -46,18 +46,19 @@ def budget(run: Run, state: State, train: Images) -> Budget:
     if not run.preset.compute:
         return Budget(run.epochs * steps_per_epoch, 1, lambda state: state.images // batch)
     image = to_float(train.pick([0], next(state.model.parameters()).device).images)
-    plain = batch * flops_behind(state, image, [None])[None]
-
-    def spent(state: State) -> int:
-        flops = flops_behind(state, image, state.virtual)
-        return state.images // batch * plain + sum(n * flops[layer] for layer, n in state.virtual.items())
-
-    return Budget(run.preset.recipe.epochs * steps_per_epoch * plain, plain, spent)
+    plain = batch * _flops_behind(state, image)[None]
+    return Budget(run.preset.recipe.epochs * steps_per_epoch * plain, plain, lambda state: flops_spent(state, image))
 
 
-def flops_behind(state: State, image: Tensor, layers: Iterable[str | None]) -> dict[str | None, int]:
-    """Return `training_flops` of at least these layers, each counted once in a training; image: (1, C, H, W)."""
-    if missing := [layer for layer in layers if layer not in state.flops]:
+def flops_spent(state: State, image: Tensor) -> int:
+    """Return the FLOPs of the training so far; one image (1, C, H, W) gives those of each layer."""
+    flops = _flops_behind(state, image)
+    return state.images * flops[None] + sum(n * flops[layer] for layer, n in state.virtual.items())
+
+
+def _flops_behind(state: State, image: Tensor) -> dict[str | None, int]:
+    """Return `training_flops` of the layers that samples joined at so far, each counted once in a training."""
+    if missing := [layer for layer in (None, *state.virtual) if layer not in state.flops]:
         state.flops |= training_flops(state.model, image, missing)
     return state.flops
 
