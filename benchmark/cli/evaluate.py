@@ -114,7 +114,7 @@ def _evaluate_one(
     settings = preset.model_copy(update={"recipe": recipe, "evaluation": evaluation})
     with own_words(UsageError, FAILS):
         model, data = model.to(device), data.to(device)
-        refuse_unfit(model, data, device)
+        refuse_unfit(model, data)
         record = untrained_record(settings, name, seed, model, data, device)
     with evaluation_bar(name) as bar, own_words(RunError, FAILS):
         progress = Attacking(bar, moves=True)

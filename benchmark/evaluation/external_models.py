@@ -13,7 +13,7 @@ from typing_extensions import TypedDict  # pydantic takes typing's own from Pyth
 
 from benchmark.data.load import Data, to_float
 from benchmark.evaluation.attacks import FrozenModel
-from benchmark.networks.build import build_model, eval_mode, state_dict_hash
+from benchmark.networks.build import build_model, device_of, eval_mode, state_dict_hash
 from benchmark.networks.checks import LISTED, differences, refuse_missing_gradient, refuse_other_outputs, short
 from benchmark.records.schema import CountOrZero, Record, Text
 from benchmark.runtime.errors import UsageError, shorten
@@ -59,11 +59,7 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], TrainedRun]:
 
 
 def _run_of(values: dict[str, Any], path: Path) -> TrainedRun:
-    """Return the run that a checkpoint names; a "run" without our keys is another tool's.
-
-    Raises:
-        UsageError: one of these keys has a wrong value.
-    """
+    """Return the run that a checkpoint names, or refuse wrong values; a "run" without our keys is another tool's."""
     run, keys = values.get("run"), ("preset", "arm", "seed")
     if not isinstance(run, dict) or not all(key in run for key in keys):
         return TrainedRun()
@@ -147,11 +143,7 @@ def network(preset: Preset, data: Data, model: str | None, weights: Mapping[str,
 
 
 def _call(name: str) -> nn.Module:
-    """Import "package.module:callable", also from the working folder, call it and return its network, or a network.
-
-    Raises:
-        UsageError: it cannot be imported or called, or returns something else.
-    """
+    """Import "package.module:name", also from the working folder; return it, or what it returns if it is no network."""
     module, colon, attribute = name.partition(":")
     if not (module and colon and attribute):
         raise UsageError(f"--model {name!r}: write it as package.module:callable, for example mine.networks:resnet.")
@@ -212,19 +204,14 @@ def _listed(names: Sequence[object]) -> str:
     return f"{', '.join(map(short, names[:LISTED])) or 'nothing'}{more}"
 
 
-def refuse_unfit(model: nn.Module, data: Data, device: torch.device) -> None:
+def refuse_unfit(model: nn.Module, data: Data) -> None:
     """Refuse a network that does not return logits (N, classes) of the data set's images, or hides their gradient.
-
-    Args:
-        model: on the device.
-        data: gives the first test images.
-        device: to run on.
 
     Raises:
         UsageError: the network fails on them, or returns something else.
         RunError: its logits are not finite.
     """
-    images = to_float(data.test.pick(range(min(2, len(data.test.labels))), device).images)
+    images = to_float(data.test.pick(range(min(2, len(data.test.labels))), device_of(model)).images)
     with eval_mode(model):
         refuse_other_outputs("the network", model, images, data.classes)
     with own_words(UsageError, "the network cannot be copied"):
