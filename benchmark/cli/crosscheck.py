@@ -4,7 +4,7 @@ import argparse
 
 from benchmark.cli.autoattack import finished_runs
 from benchmark.data.load import data_roots, load_data
-from benchmark.evaluation.crosscheck import compare, load_attacked_set
+from benchmark.evaluation.crosscheck import compare, load_attacked_set, load_foolbox
 from benchmark.records.rows import CROSSCHECK, add_rows
 from benchmark.records.schema import CrosscheckRow
 from benchmark.runtime.environment import choose_device, describe_environment
@@ -19,8 +19,10 @@ def main(options: argparse.Namespace) -> int:
     The rows are added to crosscheck.json after each comparison; its environment is that of the last command.
 
     Raises:
-        UsageError: a run has no finished record or no checkpoint, or the preset makes no costly checks.
+        UsageError: foolbox is not installed, a run has no finished record or no checkpoint, or the preset makes no
+            costly checks.
     """
+    load_foolbox()
     device = choose_device(options.device)
     preset = load_preset(family_member(options.preset, device.type), options.set)
     if preset.evaluation.checks is None:

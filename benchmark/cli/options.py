@@ -40,11 +40,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _names(text: str) -> list[str]:
-    """Parse "a,b"."""
-    found = [name.strip() for name in text.split(",") if name.strip()]
+    """Parse "a,b"; a name that stands twice counts once."""
+    found = dict.fromkeys(name.strip() for name in text.split(",") if name.strip())
     if not found:
         raise argparse.ArgumentTypeError(f"{text!r} names nothing; write a,b")
-    return found
+    return list(found)
 
 
 def _parts(text: str) -> list[str]:
@@ -58,7 +58,7 @@ def _parts(text: str) -> list[str]:
 def _radii(text: str) -> list[float]:
     """Parse positive, finite numbers, as "0.5,1"."""
     try:
-        found = [float(part) for part in _names(text)]
+        found = list(dict.fromkeys(map(float, _names(text))))
     except ValueError:
         found = []
     if not found or not all(0 < value < math.inf for value in found):

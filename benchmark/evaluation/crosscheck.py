@@ -115,14 +115,19 @@ def _by_pyautoattack(attacked: AttackedSet, ball: Radius, attack: Attack, batch:
     return adversarial
 
 
-def _by_foolbox(attacked: AttackedSet, ball: Radius, attack: Attack, batch: Batch) -> Tensor:
-    """Attack by FGSM or PGD, with our step size and random start; UsageError if foolbox is not installed."""
+def load_foolbox() -> Any:
+    """Return the module foolbox; UsageError if it is not installed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # foolbox 3.3.4 imports an old name of scipy's
-            foolbox: Any = import_module("foolbox")
+            return import_module("foolbox")
     except ImportError as error:
         raise UsageError("crosscheck needs foolbox: python -m pip install foolbox.") from error
+
+
+def _by_foolbox(attacked: AttackedSet, ball: Radius, attack: Attack, batch: Batch) -> Tensor:
+    """Attack by FGSM or PGD, with our step size and random start."""
+    foolbox = load_foolbox()
     made = {
         "fgsm": lambda: foolbox.attacks.LinfFastGradientAttack(random_start=False),
         "pgd": lambda: foolbox.attacks.LinfPGD(abs_stepsize=2.5 * ball.pixels / attack.steps, steps=attack.steps),

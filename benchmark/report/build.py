@@ -20,7 +20,7 @@ from benchmark.report.pages import CONTRASTED, TRENDS, Site, all_pages, page_of
 from benchmark.report.published_table import published_table
 from benchmark.report.tables import Table
 from benchmark.runtime.errors import UsageError
-from benchmark.runtime.files import write_text
+from benchmark.runtime.files import is_file, write_text
 
 Form = Literal["html", "csv", "latex"]
 _DIFF_LINES, _LINE_LENGTH = 20, 200
@@ -109,20 +109,21 @@ def _with_part(path: Path, name: str, block: str) -> str | None:
     """Return the text of a file with a part of it between the markers of its name; None if it has no such markers.
 
     Raises:
-        UsageError: it has one of the two markers alone.
+        UsageError: it has one of the two markers alone, cannot be read, or is not UTF-8.
     """
     try:
-        text = path.read_bytes().decode().replace("\r\n", "\n")
-    except (OSError, UnicodeDecodeError):
-        return None
+        content = path.read_bytes() if is_file(path) else b""
+        if not any(marker.format(name).encode() in content for marker in (BEGIN, END)):
+            return None
+        text = content.decode().replace("\r\n", "\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}, whose generated part is to be written, cannot be read: {error}.") from error
     before, begin, rest = text.partition(BEGIN.format(name))
     _, end, after = rest.partition(END.format(name))
     if begin and end:
         return f"{before}{begin}\n\n{block}\n{end}{after}"
-    if begin or END.format(name) in text:
-        markers = f"{BEGIN.format(name)!r} before {END.format(name)!r}"
-        raise UsageError(f"{path} has one marker of its generated part, and needs {markers}: put the other one back.")
-    return None
+    markers = f"{BEGIN.format(name)!r} before {END.format(name)!r}"
+    raise UsageError(f"{path} has one marker of its generated part, and needs {markers}: put the other one back.")
 
 
 def drawings(study: Study) -> dict[str, str]:

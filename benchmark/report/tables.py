@@ -18,6 +18,7 @@ from benchmark.analysis.exploratory import DECIDE, Contrast, contrasts
 from benchmark.analysis.paired import ALPHA, MIN_PAIRS_TO_TEST, Comparison, Floats, PairedT, detectable_difference
 from benchmark.analysis.study import Study
 from benchmark.analysis.trend import Trend, gain
+from benchmark.records.consistency import device_kind
 from benchmark.records.schema import Record
 from benchmark.report.words import (
     BREAK,
@@ -265,18 +266,21 @@ def equal_compute(study: Study) -> str:
 
 
 def cost_table(study: Study) -> Table:
-    """Return learning curve, images to each level and cost of each arm, means over seeds; costs also relative.
+    """Return learning curve, images to each level and cost of each arm, means over seeds.
 
-    If a run never reached a level, the cell has the number of runs that did instead of a mean.
+    FLOPs and gradient samples are also given relative to the reference arm; so is peak memory, if all runs measured that
+    of a GPU. That of a CPU is the process's, with what the runs before left in it, and compares no arms. If a run never
+    reached a level, the cell has the number of runs that did instead of a mean.
     """
     levels = [float(level) for level in study.analysis["levels"]]
     base = study.done(reference(study))
     counts: dict[str, tuple[_Spent, Callable[[float], str]]] = {
         "FLOPs": ("train_flops", si),
         "gradient samples": ("train_gradients", si),
-        "peak memory, MiB": ("peak_memory_bytes", lambda value: fixed(value / 2**20, 0)),
-        "seconds": ("train_seconds", lambda value: fixed(value, 0)),
     }
+    if on_gpus(study):
+        counts["peak memory, MiB"] = ("peak_memory_bytes", lambda value: fixed(value / 2**20, 0))
+    counts["seconds"] = ("train_seconds", lambda value: fixed(value, 0))
     rows = []
     for arm, areas in zip(study.arms, study.values("learning"), strict=True):
         runs = study.done(arm)
@@ -284,11 +288,17 @@ def cost_table(study: Study) -> Table:
         spent = []
         for key, write in counts.values():
             values, bases = ([run["cost"][key] for run in of] for of in (runs, base))
-            relative = f" ({fixed(fmean(values) / fmean(bases))}x)" if values and any(bases) else ""
+            compared = key != "train_seconds" and values and any(bases)  # seconds depend on what else a machine did
+            relative = f" ({fixed(fmean(values) / fmean(bases))}x)" if compared else ""
             spent.append(write(fmean(values)) + relative if values else "-")
         rows.append([code(arm), *learned, *spent, f"{fixed(100 * fmean(map(augmented, runs)), 0)}%" if runs else "-"])
     headers = ["arm", "area (sd)", *(f"k images to {level:g}%" for level in levels), *counts, "augmented steps"]
     return Table(headers, rows)
+
+
+def on_gpus(study: Study) -> bool:
+    """Return whether every finished run trained on a GPU."""
+    return all(device_kind(run["environment"]["device"]) == "cuda" for arm in study.arms for run in study.done(arm))
 
 
 def _level_text(runs: Sequence[Record], level: float) -> str:

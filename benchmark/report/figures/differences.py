@@ -84,8 +84,7 @@ def differences_figure(study: Study) -> str:
 def answer_figure(studies: Sequence[Study]) -> str:
     """Draw the differences of several studies from the arms of the claims, each study below its title."""
     margins = {float(study.analysis["margin"]) for study in studies}
-    treatments = {study.treatment for study in studies}
-    label = f"{treatments.pop() if len(treatments) == 1 else 'treatment'} minus row"
+    label = f"{_treatment(studies)} minus row"
     groups = [(plain(short_title(study)), study, study.families[0]) for study in studies]
     return _figure(groups, margins.pop() if len(margins) == 1 else 0.0, label, _DENSE)
 
@@ -104,7 +103,12 @@ def alt(studies: Sequence[Study], claims_alone: bool) -> str:
             where = f"{study.preset}, " if len(studies) > 1 else ""
             said.append(f"{where}{heading(study, endpoint)}: {', '.join(found) or 'no result yet'}")
     units = series(dict.fromkeys(ENDPOINTS[endpoint].unit for endpoint in panels(studies)))
-    return f"{studies[0].treatment} minus each other arm, mean over seeds in {units}; {'; '.join(said)}"
+    return f"{_treatment(studies)} minus each other arm, mean over seeds in {units}; {'; '.join(said)}"
+
+
+def _treatment(studies: Sequence[Study]) -> str:
+    treatments = {study.treatment for study in studies}
+    return treatments.pop() if len(treatments) == 1 else "treatment"
 
 
 def _figure(groups: Sequence[tuple[str, Study, Sequence[str]]], margin: float, label: str, pitch: float) -> str:

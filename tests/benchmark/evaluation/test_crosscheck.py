@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,14 @@ def test_an_attack_that_finds_something_else_is_counted_and_ends_with_1(
     monkeypatch.setattr(crosscheck, "REFERENCE", ())
     assert say("crosscheck", *ONE).code == 1
     assert all(row["disagreements"] > 0 for row in rows_of(finished))
+
+
+def test_without_foolbox_nothing_is_attacked(say: Say, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "foolbox", None)
+    said = say("crosscheck", *ONE)
+    assert said.code == 2
+    assert "crosscheck needs foolbox: python -m pip install foolbox." in said.error
+    assert not list((finished / "results").rglob("crosscheck.json"))
 
 
 def test_another_checkpoint_or_none_or_no_record_is_one_message(say: Say, finished: Path) -> None:

@@ -155,6 +155,11 @@ def test_a_readme_gets_its_part_between_the_markers(tmp_path: Path, part: str) -
         readme.write_text(f"# Mine\n\n{lone}\n")
         with pytest.raises(UsageError, match=r"README\.md has one marker"):
             render(results, output)
+    readme.write_bytes(b"# Mine \xff\n")  # not UTF-8, and no part of ours
+    assert readme not in render(results, output)
+    readme.write_bytes(f"# Mine \n{begin}\nold\n{end}\n".encode() + b"\xff")
+    with pytest.raises(UsageError, match=r"README\.md, whose generated part .* cannot be read: 'utf-8' codec"):
+        check_report(results, output)
 
 
 def test_unwritable_output_is_a_message(tmp_path: Path) -> None:

@@ -209,3 +209,6 @@ def test_the_alternative_text_lists_the_arms_that_the_figure_draws() -> None:
     study = planted_study({**COUNTS, "cutmix": [866] * 5}, against=["standard", "mixup"], relatives=["cutmix"])
     assert "standard +1.14, mixup +0.08, cutmix +0.44" in alt([study], claims_alone=False)
     assert "standard +1.14, mixup +0.08;" in alt([study], claims_alone=True)
+    assert alt([study, study], claims_alone=True).startswith("sba minus each other arm")
+    other = planted_study({"mixup": [1, 2], "standard": [1, 3]}, treatment="mixup", against=["standard"])
+    assert alt([study, other], claims_alone=True).startswith("treatment minus each other arm")
