@@ -151,7 +151,7 @@ def crosscheck(session: nox.Session) -> None:
 # Tests of single accidents: full disks, read-only folders, damaged files, failures, locks, signals.
 DAMAGES = [
     *(f"tests/system/test_{name}.py" for name in ("unwritable", "bad_files")),
-    *(f"tests/benchmark/execution/test_{name}.py" for name in ("failures", "lock", "status", "log")),
+    *(f"tests/benchmark/execution/test_{name}.py" for name in ("failures", "files", "lock", "progress")),
     "tests/benchmark/execution/launchers/test_local.py",
     "tests/benchmark/runtime/test_signals.py",
     "tests/benchmark/records/test_record_fuzz.py",

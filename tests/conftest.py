@@ -32,7 +32,7 @@ from benchmark.data.load import Data, load_data
 from benchmark.data.synthetic import write_cifar
 from benchmark.evaluation.joint import AttackedSet
 from benchmark.execution import run as one_run
-from benchmark.execution.paths import Folders
+from benchmark.execution.files import Folders
 from benchmark.runtime.torchvision import ensure_importable
 from benchmark.settings.load import load_preset
 from benchmark.settings.plan import Run, make_plan

@@ -11,8 +11,7 @@ from benchmark.analysis.paired import Floats
 from benchmark.records.consistency import name, named, refuse_mixed
 from benchmark.records.outcomes import clean_accuracy, robust_curve
 from benchmark.records.schema import AutoAttackRow, Record
-from benchmark.runtime.errors import RunError, UsageError, nearest
-from benchmark.runtime.user_code import own_words
+from benchmark.runtime.errors import RunError, UsageError, nearest, own_words
 from benchmark.settings.values import Endpoint
 
 Status = Literal["done", "diverged", "missing"]

@@ -8,9 +8,8 @@ from typing import Any, cast
 from pydantic import with_config
 from typing_extensions import TypedDict
 
-from benchmark.records.rows import format_fields, read_table
 from benchmark.records.schema import STRICT, CountOrZero, Hash, Record, Share, Text
-from benchmark.records.store import read_record, record_path
+from benchmark.records.store import format_fields, read_record, read_table, record_path
 from benchmark.runtime.errors import RunError, UsageError
 from benchmark.runtime.files import write_text
 from benchmark.settings.plan import make_plan

@@ -7,10 +7,9 @@ from pathlib import Path
 from benchmark.data.load import data_roots, load_data
 from benchmark.evaluation.catalogue import STANDARD_QUERIES, STANDARD_STEPS
 from benchmark.evaluation.crosscheck import load_attacked_set, run_autoattack
-from benchmark.execution.paths import Folders, RunPaths
-from benchmark.records.rows import AUTOATTACK, add_rows, read_rows
+from benchmark.execution.files import Folders, RunPaths
 from benchmark.records.schema import Record
-from benchmark.records.store import read_record, refuse_other_depth
+from benchmark.records.store import AUTOATTACK, add_rows, read_record, read_rows, refuse_other_depth
 from benchmark.runtime.environment import choose_device
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.files import check_writable

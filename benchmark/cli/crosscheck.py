@@ -5,8 +5,8 @@ import argparse
 from benchmark.cli.autoattack import finished_runs
 from benchmark.data.load import data_roots, load_data
 from benchmark.evaluation.crosscheck import compare, load_attacked_set, load_foolbox
-from benchmark.records.rows import CROSSCHECK, add_rows
 from benchmark.records.schema import CrosscheckRow
+from benchmark.records.store import CROSSCHECK, add_rows
 from benchmark.runtime.environment import choose_device, describe_environment
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.files import check_writable

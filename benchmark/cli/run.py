@@ -16,18 +16,23 @@ from benchmark.analysis.claims import load_claims
 from benchmark.data.load import Data, data_roots, load_data
 from benchmark.data.synthetic import write_synthetic
 from benchmark.evaluation.catalogue import scale_warning
-from benchmark.execution.events import refuse_without_tensorboard
-from benchmark.execution.launchers import LAUNCHERS
-from benchmark.execution.launchers.context import Context, Launcher
-from benchmark.execution.paths import Folders, RunPaths, refuse_wrong_paths
+from benchmark.execution.files import (
+    Folders,
+    RunPaths,
+    Status,
+    is_pending,
+    mark_for_repetition,
+    refuse_wrong_paths,
+    status,
+)
+from benchmark.execution.launchers import LAUNCHERS, Launcher
 from benchmark.execution.preflight import refuse_other_analysis
-from benchmark.execution.status import Status, is_pending, mark_for_repetition, status
-from benchmark.execution.worker import summarize, tidy_after_kills
+from benchmark.execution.progress import refuse_without_tensorboard
+from benchmark.execution.worker import Context, summarize, tidy_after_kills
 from benchmark.runtime.distributed import Group, joined
-from benchmark.runtime.environment import DETERMINISTIC, choose_device, deterministic
+from benchmark.runtime.environment import DETERMINISTIC, choose_device, deterministic, keep_freed_memory
 from benchmark.runtime.errors import UsageError, nearest
 from benchmark.runtime.files import check_writable
-from benchmark.runtime.memory import keep_freed_memory
 from benchmark.runtime.signals import stoppable
 from benchmark.settings.load import family_member, load_preset
 from benchmark.settings.plan import Run, make_plan, part

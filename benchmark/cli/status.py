@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from benchmark.cli.run import planned
-from benchmark.execution.log import failure, lines
-from benchmark.execution.paths import Folders, RunPaths, refuse_wrong_paths
-from benchmark.execution.status import STATUSES, Status, statuses
+from benchmark.execution.files import STATUSES, Folders, RunPaths, Status, failure, refuse_wrong_paths, statuses
+from benchmark.execution.progress import lines
 from benchmark.records.store import read_record, record_files
 from benchmark.runtime.console import duration
 from benchmark.runtime.environment import choose_device

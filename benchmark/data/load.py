@@ -18,7 +18,7 @@ from benchmark.data.images import Images, Source, Split
 from benchmark.data.seeds import stream
 from benchmark.data.streamed import Files, Skipped
 from benchmark.runtime.console import print_line
-from benchmark.runtime.errors import DataError, UsageError
+from benchmark.runtime.errors import DataError, UsageError, own_words
 from benchmark.runtime.files import (
     DamagedFileError,
     cache_folder,
@@ -29,7 +29,6 @@ from benchmark.runtime.files import (
     refusal,
     write_whole,
 )
-from benchmark.runtime.user_code import own_words
 from benchmark.settings.names import look_up
 from benchmark.settings.preset import SAMPLE, DataSettings
 

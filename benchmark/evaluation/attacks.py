@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from benchmark.evaluation.catalogue import ATTACKS, Norm, Setting
 from benchmark.evaluation.image_draws import Draws, ImageStreams, isolated_generators
 from benchmark.networks.build import state_hash
-from benchmark.runtime.errors import UsageError
+from benchmark.runtime.errors import UsageError, own_words
 from benchmark.runtime.torchvision import ensure_importable
-from benchmark.runtime.user_code import own_words
 from benchmark.settings.names import load
 from benchmark.settings.preset import Attack
 

@@ -16,9 +16,8 @@ from benchmark.evaluation.attacks import FrozenModel
 from benchmark.networks.build import build_model, device_of, eval_mode, state_dict_hash
 from benchmark.networks.checks import LISTED, differences, refuse_missing_gradient, refuse_other_outputs, short
 from benchmark.records.schema import CountOrZero, Record, Text
-from benchmark.runtime.errors import UsageError, shorten
+from benchmark.runtime.errors import UsageError, own_words, shorten
 from benchmark.runtime.files import DamagedFileError, load_tensors
-from benchmark.runtime.user_code import own_words
 from benchmark.settings.preset import Preset
 from benchmark.training.checkpoint import identity_of
 

@@ -32,7 +32,7 @@ from benchmark.evaluation.joint import (
 )
 from benchmark.networks.build import state_hash
 from benchmark.records.schema import AttackOutcome, Check
-from benchmark.runtime.user_code import own_words
+from benchmark.runtime.errors import own_words
 from benchmark.settings.names import load
 from benchmark.settings.preset import Attack, Checks, Evaluation
 

@@ -15,7 +15,7 @@ from benchmark.evaluation.attacks import FrozenModel
 from benchmark.evaluation.evaluate import attacked_images, evaluated_split
 from benchmark.evaluation.image_draws import isolated_generators
 from benchmark.evaluation.joint import suite_checks
-from benchmark.execution.paths import REPEAT, Folders
+from benchmark.execution.files import REPEAT, Folders
 from benchmark.execution.record import analysis_of
 from benchmark.networks.build import build_model, count_parameters
 from benchmark.networks.checks import refuse_other_logits
@@ -23,8 +23,7 @@ from benchmark.records.consistency import binding, differences, named
 from benchmark.records.schema import Record
 from benchmark.records.store import read_record, record_files
 from benchmark.runtime.distributed import Group
-from benchmark.runtime.errors import UsageError, nearest, refuse_together, shorten
-from benchmark.runtime.user_code import own_words
+from benchmark.runtime.errors import UsageError, nearest, own_words, refuse_together, shorten
 from benchmark.settings.methods import methods
 from benchmark.settings.plan import Run
 from benchmark.settings.preset import Recipe

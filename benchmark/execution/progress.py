@@ -1,12 +1,26 @@
-"""The progress of one run: a bar in a terminal, lines elsewhere and in its log."""
+"""What is seen of a run: a bar in a terminal, lines elsewhere, its log beside its checkpoint, TensorBoard's files.
 
+None of these is a part of the run, which goes on where they cannot be written.
+"""
+
+import importlib.util
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 
 from benchmark.records.schema import Epoch
-from benchmark.runtime.console import LINE_SECONDS, Bar, duration
+from benchmark.runtime.console import LINE_SECONDS, Bar, duration, print_line, printable
+from benchmark.runtime.errors import UsageError
+from benchmark.runtime.files import refuse_irregular
 from benchmark.settings.plan import Run
 from benchmark.training.loop import Callback
+
+TAIL = 20  # lines in error messages
+TIME = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ ")  # before each text of a log
+SCALARS = ("train_loss", "accuracy", "learning_rate", "images_per_second", "augmented")
 
 
 def evaluation_bar(label: str) -> Bar:
@@ -83,3 +97,99 @@ class Progress(Callback):
         """Print and log a line."""
         self.log(text)
         self.bar.line(text)
+
+
+class Log:
+    """Appends to a run's log. A log is no part of a run: if it cannot be written, one line is printed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.works = path, True
+
+    def __call__(self, text: str) -> None:
+        """Append a text of one or more lines."""
+        if not self.works:
+            return
+        try:
+            refuse_irregular(self.path)  # a pipe would block
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%SZ} {printable(text)}\n")
+        except OSError as error:
+            self.works = False
+            print_line(
+                f"The log {self.path} cannot be written ({error.strerror or error}); its run goes on without it."
+            )
+
+
+def tail(path: Path) -> str:
+    """Return the last lines of a log, indented; empty if there is no log."""
+    return "".join(f"\n    {line}" for line in lines(path)[-TAIL:])
+
+
+def lines(path: Path) -> list[str]:
+    """Return the lines of a log; none if there is no log."""
+    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+
+
+class LogReader:
+    """Reads a log that another process appends to, from its present end on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.offset = path.stat().st_size if path.is_file() else 0
+
+    def added(self) -> list[str]:
+        """Return the complete lines added since the last call, without their times."""
+        if not self.path.is_file():
+            return []
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            added = file.read()
+        whole = added[: added.rfind(b"\n") + 1]
+        self.offset += len(whole)
+        return [TIME.sub("", line) for line in whole.decode("utf-8", "replace").splitlines()]
+
+
+def refuse_without_tensorboard() -> None:
+    """Raise UsageError if the package tensorboard is not installed."""
+    if importlib.util.find_spec("tensorboard") is None:
+        raise UsageError("--tensorboard needs the package tensorboard: python -m pip install tensorboard")
+
+
+class TensorBoard(Callback):
+    """Writes each epoch's scalars to a folder that `tensorboard --logdir` finds; if it cannot, the run continues.
+
+    Args:
+        folder: of the run.
+        done: epochs finished before; later ones written by an earlier, interrupted start are hidden.
+    """
+
+    def __init__(self, folder: Path, done: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # optional, and slow to import
+
+        self.folder = folder
+        self.writer: SummaryWriter | None = None
+        with self._lenient():
+            self.writer = SummaryWriter(str(folder), purge_step=done + 1)
+
+    def on_epoch(self, epoch: Epoch, _share: float) -> None:
+        """Write the scalars of an epoch."""
+        with self._lenient():
+            if self.writer is not None:
+                for name in SCALARS:
+                    self.writer.add_scalar(name, dict(epoch)[name], epoch["epoch"])
+                self.writer.flush()
+
+    def close(self) -> None:
+        """Write buffered scalars."""
+        with self._lenient():
+            if self.writer is not None:
+                self.writer.close()
+
+    @contextmanager
+    def _lenient(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.writer = None
+            print_line(f"TensorBoard's files in {self.folder} cannot be written ({error.strerror or error}).")

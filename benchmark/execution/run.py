@@ -13,21 +13,17 @@ from benchmark.data.load import Data
 from benchmark.evaluation.evaluate import accuracy, evaluate, evaluated_split
 from benchmark.evaluation.journal import Journal
 from benchmark.evaluation.sanity_checks import Surrogate
-from benchmark.execution.events import TensorBoard
+from benchmark.execution.files import Folders, RunPaths, begin, mark_failed, tidy
 from benchmark.execution.lock import LostError, RunLock
-from benchmark.execution.log import Log, mark_failed
-from benchmark.execution.paths import Folders, RunPaths
 from benchmark.execution.preflight import steps_per_epoch
-from benchmark.execution.progress import Progress
+from benchmark.execution.progress import Log, Progress, TensorBoard
 from benchmark.execution.record import add_evaluation, make_record
-from benchmark.execution.status import begin, tidy
 from benchmark.networks.build import state_hash
 from benchmark.records.schema import Record
 from benchmark.records.store import write_record
 from benchmark.runtime.distributed import ALONE, Group, is_lost
-from benchmark.runtime.environment import answers
+from benchmark.runtime.environment import answers, reset_peak_memory
 from benchmark.runtime.errors import BenchmarkError, RunError
-from benchmark.runtime.memory import reset_peak_memory
 from benchmark.runtime.signals import Stop, Stopped
 from benchmark.settings.plan import Run
 from benchmark.training.checkpoint import checkpoint_key, fill, load_checkpoint, on_cpu, save_checkpoint, snapshot

@@ -1,22 +1,26 @@
-"""The worker: computes a plan's runs one by one; several workers may share a plan."""
+"""The worker: computes a plan's runs one by one; several workers may share a plan. Launchers make it of a context."""
 
 import contextlib
 import functools
 import time
 import traceback
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
+import torch
+
+from benchmark.data.load import Data
+from benchmark.execution.files import Folders, RunPaths, failure, is_pending, status, tidy
 from benchmark.execution.lock import RunLock
-from benchmark.execution.log import failure, tail
-from benchmark.execution.paths import Folders, RunPaths
 from benchmark.execution.preflight import refuse_early, refuse_foreign, refuse_indivisible
+from benchmark.execution.progress import tail
 from benchmark.execution.run import NEXT, Attempt, Worker, finish_run, take_part
-from benchmark.execution.status import is_pending, status, tidy
 from benchmark.records.store import read_record
 from benchmark.runtime.console import duration, print_line
-from benchmark.runtime.distributed import is_lost
+from benchmark.runtime.distributed import Group, is_lost
 from benchmark.runtime.errors import BenchmarkError, RunError
+from benchmark.runtime.signals import Stop
 from benchmark.settings.plan import Run
 from benchmark.training.surrogate import train_surrogate
 
@@ -26,6 +30,48 @@ LEFT_AS_THEY_ARE = (
     "The same command leaves them as they are; with --retry-failed it repeats them, once their cause is mended.\n"
     "The report shows diverged runs as failures of their arm."
 )
+
+
+class Options(Protocol):
+    """The options of the command line that launchers use; `line` is the user's arguments, for other processes."""
+
+    line: list[str]
+    device: str
+    jobs: int
+    ray_address: str | None
+    processes: str | None
+    checkpoint_steps: int
+
+
+@dataclass(frozen=True)
+class Context:
+    """The context of a study.
+
+    Attributes:
+        options: of the command line.
+        folders: of the study.
+        device: of this process.
+        stop: a signal ends every process that the launcher started, after its step.
+        group: the processes that torchrun started together with this one.
+        load: loads the data of the study.
+    """
+
+    options: Options
+    folders: Folders
+    device: torch.device
+    stop: Stop
+    group: Group
+    load: Callable[[], Data]
+
+    def worker(self) -> Worker:
+        """Return this process as a worker, with the data loaded."""
+        return Worker(self.load(), self.folders, self.device, self.stop, self.options.checkpoint_steps, self.group)
+
+    def raise_early(self, todo: Sequence[Run]) -> None:
+        """Raise here, once, the errors that every worker would meet, and leave the GPU's memory to the workers."""
+        refuse_before(todo, self.worker())
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
 def execute(runs: Sequence[Run], worker: Worker) -> None:

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from benchmark.networks.catalogue import NETWORKS
 from benchmark.networks.checks import refuse_missing_gradient, refuse_other_outputs
-from benchmark.runtime.errors import UsageError
-from benchmark.runtime.user_code import own_words
+from benchmark.runtime.errors import UsageError, own_words
 from benchmark.settings.names import look_up
 from benchmark.settings.preset import SAMPLE
 

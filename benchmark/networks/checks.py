@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.runtime.errors import RunError, UsageError, shorten
-from benchmark.runtime.user_code import own_words
+from benchmark.runtime.errors import RunError, UsageError, own_words, shorten
 
 LISTED = 4  # differences, or names of weights, in a message
 

@@ -1,18 +1,22 @@
-"""Records: one JSON file a run, small enough to commit, read by statistics and report without torch."""
+"""The files of a study, small enough to commit, read by statistics and report without torch.
+
+A record is one JSON file a run. Tables lie beside them, results/<preset>/<file>: other packages' attacks, AutoAttack, a
+search's trials.
+"""
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
 
 from benchmark.records.consistency import contradictions
-from benchmark.records.rows import first_problem, format_fields
-from benchmark.records.schema import SCHEMA, Record
+from benchmark.records.schema import SCHEMA, AutoAttackRow, CrosscheckRow, Record
 from benchmark.runtime.errors import RunError, UsageError, shorten
-from benchmark.runtime.files import checksum, write_whole, writing_to
+from benchmark.runtime.files import checksum, write_text, write_whole, writing_to
 
 RECORD = TypeAdapter(Record)
 RECORD_NAME = re.compile(r"seed-(0|[1-9][0-9]*)\.json")
@@ -51,6 +55,27 @@ def format_record(record: Record) -> str:
         ValueError: a number is not finite.
     """
     return format_fields({**record, "sha256": checksum(record)})
+
+
+def format_fields(fields: Mapping[str, object]) -> str:
+    """Return fields as JSON, a line for each field and for each entry of a list of tables: small, and good in diffs.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    lines = ",\n".join(f"{json.dumps(key)}: {_format_value(value)}" for key, value in fields.items())
+    return f"{{\n{lines}\n}}\n"
+
+
+def _format_value(value: object) -> str:
+    if isinstance(value, dict) and any(
+        isinstance(item, list) and item and isinstance(item[0], dict) for item in value.values()
+    ):
+        fields = ",\n ".join(f"{json.dumps(key)}: {_format_value(item)}" for key, item in value.items())
+        return f"{{\n {fields}}}"
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "[\n  " + ",\n  ".join(json.dumps(item, allow_nan=False) for item in value) + "]"
+    return json.dumps(value, allow_nan=False)
 
 
 def read_record(path: Path) -> Record:
@@ -110,6 +135,13 @@ def _parsed(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError("it is no record")
     return values
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return the first value that a type refused, in one line."""
+    problem = error.errors(include_url=False)[0]
+    where = shorten(".".join(map(str, problem["loc"])))
+    return f"{where} = {shorten(repr(problem['input']))}: {problem['msg']}"
 
 
 def _is_sealed(record: dict[str, Any]) -> bool:
@@ -183,3 +215,71 @@ def refuse_other_depth(results: Path, depths: Iterable[int] = (0, 1)) -> None:
             f"{results} holds records of the preset {above[1].name}, but not in <preset>/<arm>/; give the folder that "
             f"holds those of all presets: --results {above[2]}"
         )
+
+
+# Tables beside the records.
+
+
+class RowsFile(NamedTuple):
+    """A file of rows: its name, the type of a row, the fields that distinguish rows, and the command that writes it."""
+
+    name: str
+    row: Any
+    key: tuple[str, ...]
+    command: str
+
+
+AUTOATTACK = RowsFile("autoattack.json", AutoAttackRow, ("arm", "seed", "eps"), "the command autoattack")
+CROSSCHECK = RowsFile(
+    "crosscheck.json",
+    CrosscheckRow,
+    ("arm", "seed", "norm", "eps", "attack", "steps", "package"),
+    "`nox -s crosscheck`",
+)
+
+
+def read_rows(folder: Path, file: RowsFile) -> list[Any]:
+    """Return the rows beside a study's records, none where there is no file.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    path = folder / file.name
+    return list(read_table(path, file.row, file.command)["rows"]) if path.exists() else []
+
+
+def read_table(path: Path, row: Any, command: str) -> dict[str, Any]:
+    """Return the fields of a file; its `rows` have the type `row`.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    try:
+        fields = dict(json.loads(path.read_text(encoding="utf-8-sig")))
+        return fields | {"rows": TypeAdapter(list[row]).validate_python(fields["rows"])}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = first_problem(error) if isinstance(error, ValidationError) else shorten(str(error))
+        raise RunError(f"{path} cannot be read ({reason}). Delete it and repeat {command}.") from error
+
+
+def add_rows(folder: Path, file: RowsFile, rows: Sequence[Mapping[str, Any]], lock: Path, **fields: object) -> None:
+    """Add rows beside a study's records, each in the place of an older one of the same key.
+
+    Several processes may do so at once.
+
+    Args:
+        folder: of the study's records, made where it does not exist.
+        file: the file.
+        rows: the new rows.
+        lock: a file outside the results that only one process holds at a time.
+        fields: of the file, beside its rows.
+
+    Raises:
+        RunError: the existing file is damaged.
+        UsageError: it cannot be written.
+    """
+    with writing_to(lock.parent):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+    with writing_to(lock), FileLock(lock), writing_to(folder):
+        found = {tuple(row[key] for key in file.key): row for row in (*read_rows(folder, file), *rows)}
+        write_text(folder / file.name, format_fields(fields | {"rows": [found[key] for key in sorted(found)]}))

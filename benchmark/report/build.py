@@ -8,8 +8,7 @@ from typing import Literal
 
 from benchmark.analysis.study import Study, load_study
 from benchmark.analysis.trend import doses, trends
-from benchmark.records.rows import AUTOATTACK, CROSSCHECK, read_rows
-from benchmark.records.store import read_study, studies_in
+from benchmark.records.store import AUTOATTACK, CROSSCHECK, read_rows, read_study, studies_in
 from benchmark.report import attack_tables, tables
 from benchmark.report.answer import answer, worth
 from benchmark.report.description import arms_table, rows_table

@@ -105,9 +105,7 @@ class Group:
             raise SystemExit(code)
         if error is not None:
             raise error
-        elsewhere = RunError(f"process {rank}: {text}")
-        elsewhere.exit_code = code
-        raise elsewhere
+        raise RunError(f"process {rank}: {text}", code)
 
     @contextmanager
     def all_threads(self) -> Iterator[None]:

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
-from benchmark.runtime.errors import UsageError, shorten
-from benchmark.runtime.user_code import own_words
+from benchmark.runtime.errors import UsageError, own_words, shorten
 
 MAX_DEPTH = 20  # of a dotted key
 # By address, because these packages lie above this one.

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_map
 
 from benchmark.data.load import Data
 from benchmark.networks.checks import differences, short
-from benchmark.runtime.errors import RunError, UsageError
+from benchmark.runtime.errors import RunError, UsageError, own_words
 from benchmark.runtime.files import (
     DamagedFileError,
     UnreadableFileError,
@@ -20,7 +20,6 @@ from benchmark.runtime.files import (
     save_tensors,
     writing_to,
 )
-from benchmark.runtime.user_code import own_words
 from benchmark.settings.plan import Run
 from benchmark.training.state import Position, State
 

@@ -20,8 +20,7 @@ from benchmark.data.catalogue import DATASETS, Dataset
 from benchmark.data.images import Source, Split
 from benchmark.evaluation.catalogue import ATTACKS, SANITY_CHECKS, AttackRow, Column, SanityCheck
 from benchmark.evaluation.sanity_checks import Case, Found
-from benchmark.execution.launchers import LAUNCHERS
-from benchmark.execution.launchers.context import Launcher
+from benchmark.execution.launchers import LAUNCHERS, Launcher
 from benchmark.networks.catalogue import NETWORKS
 from benchmark.records.store import read_study
 from benchmark.settings.methods import METHODS

@@ -10,15 +10,19 @@ import time
 from collections.abc import Sequence
 from typing import IO, NamedTuple
 
-from benchmark.execution.launchers.context import LEAVE_ONE_OUT, THREADS, Context, Options
-from benchmark.execution.worker import execute
+from benchmark.execution.worker import Context, Options, execute
 from benchmark.runtime.console import print_line
 from benchmark.runtime.distributed import launched
 from benchmark.runtime.environment import cores
-from benchmark.runtime.errors import BenchmarkError, UsageError
+from benchmark.runtime.errors import UsageError
 from benchmark.runtime.signals import SIGNALS, Stop, Stopped
 from benchmark.settings.plan import Run
 
+# Numbers of threads of the libraries below torch, for a process that gets a part of the cores.
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+LEAVE_ONE_OUT = (
+    "Processes that train each run together, and those of --jobs or Ray, which train one each: leave one out."
+)
 PAUSE = 0.1  # seconds between polls of the workers
 LAST_LINES = 5.0  # seconds to wait for the last lines of a worker that has ended, whose pipe its children may hold
 
@@ -82,7 +86,7 @@ def _in_parallel(command: Sequence[str], jobs: int, stop: Stop) -> None:
         if process.returncode - 128 in SIGNALS:
             raise Stopped(process.returncode - 128)
         ended = f"worker {number} ended with exit code {process.returncode}; its last lines are above."
-        raise worker_error(process.returncode, "".join(error).removeprefix("error: ").rstrip() or ended)
+        raise UsageError("".join(error).removeprefix("error: ").rstrip() or ended, process.returncode)
 
 
 def _first_failed(workers: Sequence[_Worker]) -> tuple[int, _Worker] | None:
@@ -131,10 +135,3 @@ def _end(workers: Sequence[_Worker]) -> None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
         raise
-
-
-def worker_error(code: int, text: str) -> BenchmarkError:
-    """Return a worker's error, with its exit code, as one of this process."""
-    error = UsageError(text)
-    error.exit_code = code
-    return error

@@ -12,15 +12,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmark.execution.launchers.context import LEAVE_ONE_OUT, THREADS, Context, Options
-from benchmark.execution.launchers.local import PAUSE, worker_error
-from benchmark.execution.log import TAIL, added_since, size
-from benchmark.execution.paths import Folders, RunPaths
+from benchmark.execution.files import Folders, RunPaths
+from benchmark.execution.launchers.local import LEAVE_ONE_OUT, PAUSE, THREADS
+from benchmark.execution.progress import TAIL, LogReader
+from benchmark.execution.worker import Context, Options
 from benchmark.runtime.console import print_line
 from benchmark.runtime.distributed import launched
 from benchmark.runtime.environment import cores
@@ -194,14 +194,16 @@ def watch(ray: Any, tasks: dict[Any, Run], folders: Folders, stop: Stop) -> None
         BenchmarkError: a run had an error that the user must correct first.
         Stopped: a stop was asked for.
     """
-    print_logs = follow([RunPaths(run, folders).log for run in tasks.values()], list(tasks.values()))
+    logs = [(run, LogReader(RunPaths(run, folders).log)) for run in tasks.values()]
     lost, own_error = set[str](), ray.exceptions.RayTaskError
     with stop.gently():
         while tasks:
             stop()
             time.sleep(POLL)  # not inside ray.wait, in which signal handlers must not raise
             ended, _ = ray.wait(list(tasks), num_returns=len(tasks), timeout=0)
-            print_logs()
+            for run, log in logs:
+                for line in log.added():
+                    print_line(f"{run.arm} seed {run.seed}: {line}")
             for node in ray.nodes():
                 if not node["Alive"] and node["NodeID"] not in lost:
                     lost.add(node["NodeID"])
@@ -218,20 +220,7 @@ def watch(ray: Any, tasks: dict[Any, Run], folders: Folders, stop: Stop) -> None
                     print_line(f"{run.arm} seed {run.seed}: {problem}: {reason}")
                     continue
                 if code:
-                    raise worker_error(code, error_message(output))
-
-
-def follow(logs: Sequence[Path], runs: Sequence[Run]) -> Callable[[], None]:
-    """Return a function that prints the lines added to the runs' logs since its last call."""
-    read = [size(log) for log in logs]
-
-    def print_added() -> None:
-        for i, (log, run) in enumerate(zip(logs, runs, strict=True)):
-            lines, read[i] = added_since(log, read[i])
-            for line in lines:
-                print_line(f"{run.arm} seed {run.seed}: {line}")
-
-    return print_added
+                    raise UsageError(error_message(output), code)
 
 
 def error_message(output: str) -> str:

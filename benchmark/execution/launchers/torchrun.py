@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import torch
 
-from benchmark.execution.launchers.context import LEAVE_ONE_OUT, Context, Options
-from benchmark.execution.worker import execute
+from benchmark.execution.launchers.local import LEAVE_ONE_OUT
+from benchmark.execution.worker import Context, Options, execute
 from benchmark.runtime.distributed import launched
 from benchmark.runtime.environment import cores
 from benchmark.runtime.errors import BenchmarkError, RunError, UsageError
@@ -69,6 +69,4 @@ def _ended(code: int) -> BenchmarkError | Stopped:
     """Return as an error of this process the exit code of the process that ended first."""
     if code - 128 in SIGNALS:
         return Stopped(code - 128)
-    error = RunError(ENDED)
-    error.exit_code = code if code > 0 else 1  # below 0: killed by a signal
-    return error
+    return RunError(ENDED, code if code > 0 else 1)  # below 0: killed by a signal

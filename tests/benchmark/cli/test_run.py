@@ -14,8 +14,7 @@ from studies.tiny_study import run
 
 from benchmark.cli.options import parser
 from benchmark.cli.run import _conclude, planned
-from benchmark.execution.launchers import LAUNCHERS
-from benchmark.execution.launchers.context import Launcher
+from benchmark.execution.launchers import LAUNCHERS, Launcher
 from benchmark.runtime.distributed import Group
 from benchmark.runtime.errors import BenchmarkError, RunError
 

@@ -11,8 +11,8 @@ from studies.tiny_study import attempt, worker
 from benchmark.data.load import Data
 from benchmark.execution import run as one_run
 from benchmark.execution import worker as workers
+from benchmark.execution.files import Folders
 from benchmark.execution.lock import LostError
-from benchmark.execution.paths import Folders
 from benchmark.records.consistency import disagreements, shared
 from benchmark.runtime import environment
 from benchmark.runtime.distributed import Group

@@ -17,9 +17,8 @@ from benchmark.data.load import Data
 from benchmark.execution import lock as locks
 from benchmark.execution import run as one_run
 from benchmark.execution import worker as workers
+from benchmark.execution.files import Folders, RunPaths, mark
 from benchmark.execution.lock import LostError, RunLock, held, this_host
-from benchmark.execution.paths import Folders, RunPaths
-from benchmark.execution.status import mark
 from benchmark.settings.plan import Run
 from benchmark.training.checkpoint import save_checkpoint
 

@@ -17,8 +17,7 @@ from benchmark.data.synthetic import write_image_folder
 from benchmark.evaluation.catalogue import ATTACKS, AttackRow
 from benchmark.execution import run as one_run
 from benchmark.execution import worker as workers
-from benchmark.execution.paths import Folders
-from benchmark.execution.status import mark
+from benchmark.execution.files import Folders, mark
 from benchmark.records.store import read_record, write_record
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.plan import Run

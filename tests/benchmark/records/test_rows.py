@@ -8,7 +8,7 @@ import pytest
 from pages import planted_site
 
 from benchmark.analysis.trials import FILE, read_trials
-from benchmark.records.rows import AUTOATTACK, CROSSCHECK, RowsFile, add_rows, read_rows
+from benchmark.records.store import AUTOATTACK, CROSSCHECK, RowsFile, add_rows, read_rows
 from benchmark.runtime.errors import RunError, UsageError
 
 

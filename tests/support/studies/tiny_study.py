@@ -18,8 +18,8 @@ from torch import Tensor
 from benchmark.cli import main
 from benchmark.data.images import Images, Split
 from benchmark.data.load import Data
+from benchmark.execution.files import Folders, RunPaths
 from benchmark.execution.lock import RunLock
-from benchmark.execution.paths import Folders, RunPaths
 from benchmark.execution.run import Attempt, Worker
 from benchmark.records.store import write_record
 from benchmark.runtime.signals import Stop

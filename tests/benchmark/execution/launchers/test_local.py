@@ -18,8 +18,8 @@ from studies.tiny_study import TINY, path_of, read, run, worker
 from benchmark.cli import main
 from benchmark.data.load import Data
 from benchmark.execution import worker as workers
+from benchmark.execution.files import Folders, RunPaths
 from benchmark.execution.launchers import local
-from benchmark.execution.paths import Folders, RunPaths
 from benchmark.runtime.errors import BenchmarkError
 from benchmark.runtime.signals import Stop, Stopped
 from benchmark.settings.load import load_preset

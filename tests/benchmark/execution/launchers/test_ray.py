@@ -19,10 +19,11 @@ import pytest
 from studies.saying import PROJECT, Say
 from studies.tiny_study import TINY, path_of, read, without_times
 
+from benchmark.execution.files import Folders
 from benchmark.execution.launchers import ray as ray_launcher
-from benchmark.execution.launchers.context import THREADS
+from benchmark.execution.launchers.local import THREADS
 from benchmark.execution.launchers.ray import error_message, share, take, watch
-from benchmark.execution.paths import Folders
+from benchmark.execution.progress import LogReader
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.signals import Stop
 from benchmark.settings.load import load_preset
@@ -222,10 +223,12 @@ def test_a_run_that_ray_gives_up_is_told_and_what_the_user_must_mend_ends_the_st
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray_launcher, "POLL", 0)
+    monkeypatch.setattr(LogReader, "added", lambda log: [f"a line of {log.path}"])
     runs, folders = make_plan(load_preset("smoke"), ["erm", "sba"], [0]), Folders(tmp_path, tmp_path)
     lost = fake_ray({"a": FakeError("long\nthe node died"), "b": (0, "")})
     watch(lost, dict(zip("ab", runs, strict=True)), folders, Stop())
     said = capsys.readouterr().out
+    assert f"sba seed 0: a line of {tmp_path / 'smoke' / 'sba' / 'seed-0.log'}\n" in said
     assert "erm seed 0: given up after 10 more starts: the node died" in said
     assert said.count("The node n1 is gone") == 1
     own = fake_ray({"a": FakeChildError("killed"), "b": FakeTaskError("take()\nFileNotFoundError: 'code'")})
@@ -246,23 +249,6 @@ def test_a_run_that_ray_gives_up_is_told_and_what_the_user_must_mend_ends_the_st
 def test_a_worker_without_a_message_shows_its_last_lines() -> None:
     said = "\n".join(map(str, range(100)))
     assert error_message(said).splitlines() == ["a worker broke off:", *map(str, range(80, 100))]
-
-
-def test_what_a_log_says_is_told_once_without_its_times(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    runs = make_plan(load_preset("smoke"), ["erm"], [0])
-    path = tmp_path / "smoke" / "erm" / "seed-0.log"
-    path.parent.mkdir(parents=True)
-    path.write_text("2026-01-01 00:00:00Z of an earlier start\n")
-    tell = ray_launcher.follow([path], runs)
-    with path.open("a") as log:
-        log.write("2026-01-01 00:00:01Z starts\n2026-01-01 00:00:02Z epo")
-    tell()
-    assert capsys.readouterr().out == "erm seed 0: starts\n"
-    with path.open("a") as log:
-        log.write("ch 1\n")
-    tell()
-    tell()
-    assert capsys.readouterr().out == "erm seed 0: epoch 1\n"
 
 
 def test_wrong_options_are_refused(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,25 +1,78 @@
-"""The status of runs, by their files alone, and the marker of runs that are to be repeated.
+"""The files of a run: their paths, and the status of the run by these files alone.
 
-The marker lies beside the record. The command with --force or --retry-failed writes it, and it is removed when the new
-record is written; so it survives interruptions, and does not depend on clocks.
+A marker lies beside the record of a run that is to be repeated. The command with --force or --retry-failed writes it,
+and it is removed when the new record is written; so it survives interruptions, and does not depend on clocks.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from benchmark.execution.lock import held
-from benchmark.execution.paths import Folders, RunPaths
 from benchmark.records.consistency import differences
-from benchmark.records.store import DamagedRecordError, read_record
+from benchmark.records.store import DamagedRecordError, read_record, record_path, refuse_other_depth
 from benchmark.runtime.console import print_line
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.files import remove_leftovers, write_text, writing_to
 from benchmark.settings.plan import Run
+from benchmark.training.checkpoint import previous
 
-Status = Literal["done", "diverged", "failed", "running", "pending", "damaged", "other settings"]
-STATUSES: tuple[Status, ...] = ("done", "diverged", "failed", "running", "pending", "damaged", "other settings")
+REPEAT = ".repeat"  # suffix of the marker
 ANEW, BEGUN = "from the first step\n", "begun\n"  # contents of the marker
+Status = Literal["done", "diverged", "failed", "running", "pending", "damaged", "other settings"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The folders of a study: records; checkpoints and logs; TensorBoard's files, None without --tensorboard."""
+
+    results: Path
+    runs: Path
+    events: Path | None = None
+
+
+class RunPaths:
+    """All files of a run; those that depend on its settings have the run's identity in their names.
+
+    Attributes:
+        record: results/<preset>/<arm>/seed-<n>.json.
+        repeat: marks a run that is to be repeated, beside the record.
+        lock: held by the worker that computes the run; beside the record, in the folder that workers share.
+        checkpoint, previous: the newest state of the training and the one before.
+        journal: the finished parts of the evaluation, until there is a record.
+        log: the messages of all starts of the run.
+        failure: the reason why the run failed, in one line; a run that has it is not started.
+        trace: the traceback of the last failure.
+        events: TensorBoard's folder or None.
+    """
+
+    def __init__(self, run: Run, folders: Folders) -> None:
+        self.record = record_path(folders.results, run.preset.name, run.arm, run.seed)
+        self.repeat = self.record.with_suffix(REPEAT)
+        self.lock = self.record.with_suffix(".lock")
+        self.checkpoint = run.path(folders.runs, f"-{run.identity}.pt")
+        self.previous = previous(self.checkpoint)
+        self.journal = run.path(folders.runs, f"-{run.identity}.evaluation.json")
+        self.log = run.path(folders.runs, ".log")
+        self.failure = run.path(folders.runs, f"-{run.identity}.failed")
+        self.trace = run.path(folders.runs, ".error.log")
+        self.events = run.path(folders.events, "") if folders.events else None
+
+
+def refuse_wrong_paths(runs: Sequence[Run], folders: Folders) -> None:
+    """Refuse anything but a file in the place of a file that a run needs, and a preset's folder as that of the results.
+
+    Raises:
+        UsageError: with the path; see `refuse_other_depth`, too.
+    """
+    refuse_other_depth(folders.results)
+    for run in runs:
+        for name, path in vars(RunPaths(run, folders)).items():
+            if name not in ("log", "events") and path.exists() and not path.is_file():  # without these a run goes on
+                kind = "folder" if path.is_dir() else "device, a pipe or a socket"
+                raise UsageError(f"{path} is a {kind}, in the place of a file of a run. Move or delete it.")
 
 
 def status(run: Run, paths: RunPaths) -> Status:
@@ -76,6 +129,22 @@ def _set_aside(path: Path) -> None:
         except OSError as problem:
             raise UsageError(f"{error} It cannot be moved: {problem.strerror}.") from problem
         print_line(f"The record {path} is damaged ({error.reason}); it is now {aside.name}, and its run is repeated.")
+
+
+def mark_failed(paths: RunPaths, reason: str, trace: str) -> None:
+    """Write the failure of a run, so that it is started again only by --retry-failed, and its traceback.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    with writing_to(paths.failure.parent):
+        write_text(paths.trace, trace)
+        write_text(paths.failure, f"{reason}\n")
+
+
+def failure(paths: RunPaths) -> str | None:
+    """Return the reason why a run failed; None if it did not."""
+    return paths.failure.read_text(encoding="utf-8", errors="replace").strip() if paths.failure.is_file() else None
 
 
 def mark(paths: RunPaths, text: str = ANEW) -> None:

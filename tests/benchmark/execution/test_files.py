@@ -14,10 +14,21 @@ from studies.saying import Say
 from studies.tiny_study import path_of, read, recorded, run
 
 from benchmark.execution import run as one_run
+from benchmark.execution.files import (
+    ANEW,
+    BEGUN,
+    Folders,
+    RunPaths,
+    begin,
+    failure,
+    is_pending,
+    mark,
+    mark_for_repetition,
+    status,
+    statuses,
+    tidy,
+)
 from benchmark.execution.lock import RunLock
-from benchmark.execution.log import failure
-from benchmark.execution.paths import Folders, RunPaths
-from benchmark.execution.status import ANEW, BEGUN, begin, is_pending, mark, mark_for_repetition, status, statuses, tidy
 from benchmark.execution.worker import tidy_after_kills
 from benchmark.records.consistency import binding
 from benchmark.runtime.errors import RunError, UsageError

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from benchmark.runtime import user_code
+from benchmark.runtime import errors
 from benchmark.runtime.errors import UsageError
 
 GUARD = """
 from benchmark.runtime.errors import UsageError
-from benchmark.runtime.user_code import own_words
+from benchmark.runtime.errors import own_words
 
 def guarded(function):
     with own_words(UsageError, "the row fails"):
@@ -37,9 +37,9 @@ def functions(path: Path, text: str) -> dict[str, Any]:
 def test_the_innermost_line_of_the_users_code_is_named(
     inside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outside = [*user_code.INSTALLED, Path(__file__).parents[3]]
-    monkeypatch.setattr(user_code, "PACKAGE", tmp_path)
-    monkeypatch.setattr(user_code, "INSTALLED", [*outside, tmp_path] if inside else outside)
+    outside = [*errors.INSTALLED, Path(__file__).parents[3]]
+    monkeypatch.setattr(errors, "PACKAGE", tmp_path)
+    monkeypatch.setattr(errors, "INSTALLED", [*outside, tmp_path] if inside else outside)
     guarded = functions(tmp_path / "guard.py", GUARD)["guarded"]
     row = functions(tmp_path / "row.py", ROW)
     for name, line in {"raises": 5, "raises_in_a_library": 8}.items():
