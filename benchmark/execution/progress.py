@@ -7,7 +7,7 @@ import importlib.util
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,9 +23,9 @@ TIME = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ ")  # before each text of a
 SCALARS = ("train_loss", "accuracy", "learning_rate", "images_per_second", "augmented")
 
 
-def evaluation_bar(label: str) -> Bar:
-    """Return the bar, in percent, of an evaluation without a run."""
-    return Bar(label, LINE_SECONDS, total=100, bar_format="{desc}: {percentage:.0f}%|{bar:20}|{postfix}")
+def evaluation_bar(label: str) -> closing[Bar]:
+    """Return the bar, in percent, of an evaluation without a run, as a context."""
+    return closing(Bar(label, LINE_SECONDS, total=100, bar_format="{desc}: {percentage:.0f}%|{bar:20}|{postfix}"))
 
 
 class Attacking:

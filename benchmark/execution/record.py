@@ -24,7 +24,8 @@ from benchmark.training.state import State
 def make_record(run: Run, state: State, data: Data, device: torch.device, reason: str | None = None) -> Record:
     """Return the record of a trained run, its evaluation still empty; `reason` of a run that diverged."""
     model = _describe_model(run.preset.model.name, state.model, data)
-    record = _untrained(run.preset, run.arm, run.seed, data, model, training_cost(state, data, device), device)
+    record = _untrained(run.preset, run.arm, run.seed, data, model, device)
+    record["cost"] = training_cost(state, data, device)
     summaries = [EpochAccuracy(epoch=epoch["epoch"], accuracy=epoch["accuracy"]) for epoch in state.epochs]
     record["settings"], record["settings_hash"], record["analysis"] = run.settings, run.identity, analysis_of(run)
     record["weights_hash"], record["order_hash"] = state.weights_hash, order_hash(run, len(data.train.labels))
@@ -44,15 +45,7 @@ def untrained_record(
     preset: Preset, name: str, seed: int, model: nn.Module, data: Data, device: torch.device
 ) -> Record:
     """Return the record of a network that was not trained here; its fields of training and evaluation are empty."""
-    cost = Cost(
-        train_seconds=0.0,
-        attack_seconds=0.0,
-        train_gradients=0,
-        train_flops=0,
-        attack_gradients=0,
-        peak_memory_bytes=0,
-    )
-    record = _untrained(preset, name, seed, data, _describe_model(name, model, data), cost, device)
+    record = _untrained(preset, name, seed, data, _describe_model(name, model, data), device)
     arm = {"method": "not trained here", "augmentation": "none", "settings": {}}
     record["settings"] = shared_settings(preset) | {"arm": arm, "numerics": NUMERICS}
     analysis = {"title": name, "treatment": name, "against": [], "eps": preset.analysis.eps, "seeds": [seed]}
@@ -61,9 +54,7 @@ def untrained_record(
     return record
 
 
-def _untrained(
-    preset: Preset, arm: str, seed: int, data: Data, model: ModelInfo, cost: Cost, device: torch.device
-) -> Record:
+def _untrained(preset: Preset, arm: str, seed: int, data: Data, model: ModelInfo, device: torch.device) -> Record:
     """Return a record without settings, training and evaluation."""
     return Record(
         schema=SCHEMA,
@@ -85,7 +76,14 @@ def _untrained(
         robustness=None,
         checks=[],
         flags=[],
-        cost=cost,
+        cost=Cost(
+            train_seconds=0.0,
+            attack_seconds=0.0,
+            train_gradients=0,
+            train_flops=0,
+            attack_gradients=0,
+            peak_memory_bytes=0,
+        ),
         environment=describe_environment(device),
         status="done",
         reason=None,

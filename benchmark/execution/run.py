@@ -121,7 +121,7 @@ def execute_run(attempt: Attempt, surrogate: Surrogate) -> Record:
     state = start(run, data, device, worker.group)
     with contextlib.ExitStack() as shown:
         progress = Progress(run, steps_per_epoch(run, data), attempt.label, attempt.log)
-        shown.enter_context(progress.bar)
+        shown.callback(progress.bar.close)
         _resume(attempt, state, key, progress)
         saving = Checkpoints(state, worker, lambda: save_checkpoint(paths.checkpoint, run, key, state, attempt.check))
         callbacks: list[Callback] = [saving, progress]

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -148,12 +147,8 @@ class Bar:
         self.tqdm = tqdm(desc=self.label, disable=self.hidden, leave=False, dynamic_ncols=True, **options)
         self.began = self.printed = time.monotonic()
 
-    def __enter__(self) -> "Bar":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Remove the bar."""
         self.tqdm.close()
 
     def advance(self, amount: float, note: str | None = None) -> None:
@@ -194,7 +189,3 @@ class Transfer(Bar):
         left = f", {duration((self.total - self.done) / speed)} left" if self.total > self.done > 0 else ""
         of = f" of {self.total / 1e6:.1f}" if self.total else ""
         self.line_if_due(f"{self.done / 1e6:.1f}{of} MB, {speed / 1e6:.1f} MB/s{left}")
-
-    def close(self) -> None:
-        """Remove the bar."""
-        self.tqdm.close()

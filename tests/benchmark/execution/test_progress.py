@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -39,7 +40,7 @@ def test_without_a_terminal_each_epoch_is_a_line(
 ) -> None:
     logged = list[str]()
     shown_run = Progress(make_run("sba", 2), 4, "[3/7] sba seed 2", logged.append)
-    with shown_run.bar:
+    with closing(shown_run.bar):
         shown_run.on_step(1)
         shown_run.on_epoch(EPOCH, 0.5)
         shown_run.attacking("pgd", 0.5)
@@ -58,7 +59,7 @@ def test_in_a_terminal_a_bar_shows_all_of_it(
     monkeypatch.setattr(sys, "stderr", terminal)
     logged = list[str]()
     shown_run = Progress(make_run("sba", 2), 4, "[3/7] sba seed 2", logged.append)
-    with shown_run.bar:
+    with closing(shown_run.bar):
         shown_run.bar.tqdm.mininterval = 0
         shown_run.resume(1, 2, 0.5)
         for _ in range(4):
