@@ -31,7 +31,7 @@ from benchmark.execution.files import (
 from benchmark.execution.lock import RunLock
 from benchmark.execution.worker import tidy_after_kills
 from benchmark.records.consistency import binding
-from benchmark.runtime.errors import RunError, UsageError
+from benchmark.runtime.errors import RunError
 from benchmark.settings.load import load_preset
 from benchmark.settings.plan import Run, make_plan
 
@@ -96,15 +96,6 @@ def test_running_is_whose_lock_a_living_process_holds_whatever_the_clock_says(
     paths.lock.write_text(with_pid(content, 2147483000))
     assert statuses([one], folders) == ["pending"]
     assert paths.lock.exists()
-
-
-def test_a_record_of_other_settings_is_named_and_not_overwritten(make_run: MakeRun, folders: Folders) -> None:
-    paths = recorded(make_run("erm"), folders)
-    other = make_run("erm", 0, "recipe.epochs=7")
-    with pytest.raises(UsageError, match=r"recipe\.epochs: 2 -> 7"):
-        is_pending(other, paths)
-    mark(paths)
-    assert is_pending(other, RunPaths(other, folders))
 
 
 def test_a_record_that_the_system_does_not_let_be_read_stays(

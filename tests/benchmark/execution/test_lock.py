@@ -20,7 +20,6 @@ from benchmark.execution import worker as workers
 from benchmark.execution.files import Folders, RunPaths, mark
 from benchmark.execution.lock import LostError, RunLock, held, this_host
 from benchmark.settings.plan import Run
-from benchmark.training.checkpoint import save_checkpoint
 
 MakeRun = Callable[..., Run]
 DIES = """
@@ -286,46 +285,6 @@ def test_a_run_that_is_repeated_may_write_beside_its_old_record(
         attempt(one, worker(digits, folders)).check()
     mark(RunPaths(one, folders))
     attempt(one, worker(digits, folders)).check()
-
-
-def test_the_lock_is_asked_just_before_a_file_takes_its_name(make_run: MakeRun, digits: Data, folders: Folders) -> None:
-    from benchmark.training.state import start
-
-    one, paths = make_run("erm"), RunPaths(make_run("erm"), folders)
-    state = start(one, digits, worker(digits, folders).device)
-    save_checkpoint(paths.checkpoint, one, "key", state)
-    before, seen = paths.checkpoint.read_bytes(), list[int]()
-
-    def check() -> None:
-        seen.append(len(list(paths.checkpoint.parent.glob("*.tmp"))))
-        raise LostError("lost")
-
-    with pytest.raises(LostError):
-        save_checkpoint(paths.checkpoint, one, "other key", state, check)
-    assert seen == [1]
-    assert paths.checkpoint.read_bytes() == before
-    assert not list(paths.checkpoint.parent.glob("*.tmp"))
-
-
-def test_a_pause_between_the_look_at_the_lock_and_the_rename_is_a_lost_lock(
-    make_run: MakeRun, digits: Data, folders: Folders
-) -> None:
-    """The worker that took over has removed the temporary file, as what a dead one left."""
-    from benchmark.training.state import start
-
-    one, paths, looks = make_run("erm"), RunPaths(make_run("erm"), folders), list[int]()
-    state = start(one, digits, worker(digits, folders).device)
-
-    def check() -> None:
-        looks.append(1)
-        if len(looks) == 2:
-            raise LostError("lost")
-        for leftover in paths.checkpoint.parent.glob(".*.tmp"):
-            leftover.unlink()
-
-    with pytest.raises(LostError):
-        save_checkpoint(paths.checkpoint, one, "key", state, check)
-    assert not list(paths.checkpoint.parent.iterdir())
 
 
 def test_two_threads_that_take_over_at_once_do_not_both_hold_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,10 +48,7 @@ def test_a_number_that_is_none_in_a_sealed_record_is_one_message_of_every_comman
     assert "1 damaged" in say("status", "smoke", "--arms", "sba", "--seeds", "1").out
 
 
-NAMES = ("seed-0 (1).json", "seed-00.json", "seed-0.bak.json", "Seed-0.json", "seed-0.sync-conflict-1.json", "a.JSON")
-
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["seed-0 (1).json", "seed-00.json", "Seed-0.json", "a.JSON"])
 def test_a_copy_beside_a_record_is_refused_by_name(name: str, say: Say) -> None:
     """A sync tool's copy: whichever the folder lists last would decide."""
     planted.write(Path("results"), planted.study({"sba": [934], "standard": [900], "mixup": [890]}))
@@ -72,35 +69,3 @@ def test_records_in_hidden_folders_are_none(hidden: str) -> None:
     (Path("results") / hidden / "seed-0.json").write_bytes(Path("results/planted/sba/seed-0.json").read_bytes())
     assert studies_in(Path("results")) == ["planted"]
     assert len(read_study(Path("results"), "planted")) == 3
-
-
-@pytest.mark.parametrize(("arm", "seed"), [("sba", 1), ("mixup", 0)])
-def test_a_record_that_lies_at_another_runs_place_is_damaged(arm: str, seed: int, say: Say) -> None:
-    planted.write(Path("results"), planted.study({"sba": [934, 930], "standard": [900, 900], "mixup": [890, 890]}))
-    there = record_path(Path("results"), "planted", arm, seed)
-    there.write_bytes(record_path(Path("results"), "planted", "sba", 0).read_bytes())
-    said = say("report")
-    assert said.code == 1
-    assert said.has(str(there), "damaged", "it is the record of planted/sba/seed-0.json")
-
-
-def test_a_seal_that_is_missing_is_missed(say: Say) -> None:
-    record = record_fuzz.whole_record()
-    planted.write(Path("results"), [record])
-    path = record_path(Path("results"), "planted", "sba", 1)
-    values = json.loads(path.read_text(encoding="utf-8"))
-    del values["sha256"]
-    path.write_text(json.dumps(values), encoding="utf-8")
-    said = say("report")
-    assert said.code == 1
-    assert said.has(str(path), "its checksum is missing")
-
-
-def test_a_key_that_stands_there_twice_is_damage(say: Say) -> None:
-    planted.write(Path("results"), [planted.record("sba", 1, 870)])
-    path = record_path(Path("results"), "planted", "sba", 1)
-    text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace('"seed": 1,', '"seed": 0,\n"seed": 1,'), encoding="utf-8")
-    said = say("report")
-    assert said.code == 1
-    assert said.has(str(path), "a key occurs twice")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from records import planted
+from records.record_fuzz import whole_record
 
 from benchmark.records.outcomes import pack_bits, unpack_bits
 from benchmark.records.store import (
@@ -79,6 +81,34 @@ def test_a_damaged_record_is_named_with_the_way_out(content: str, said: str, tmp
     path.write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(DamagedRecordError, match=rf"seed-0\.json is damaged .*{said}.*Start its study again"):
         read_record(path)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement", "said"),
+    [
+        (r',\n"sha256": "\w+"', "", "its checksum is missing"),
+        ('"seed": 1,', '"seed": 0,\n"seed": 1,', "a key occurs twice"),
+    ],
+)
+def test_a_record_without_its_seal_or_with_a_key_twice_is_damaged(
+    pattern: str, replacement: str, said: str, tmp_path: Path
+) -> None:
+    path = record_path(tmp_path, "planted", "sba", 1)
+    planted.write(tmp_path, [whole_record()])
+    text, changes = re.subn(pattern, replacement, path.read_text(encoding="utf-8"))
+    assert changes == 1
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DamagedRecordError, match=said):
+        read_record(path)
+
+
+@pytest.mark.parametrize(("arm", "seed"), [("sba", 1), ("mixup", 0)])
+def test_a_record_that_lies_at_another_runs_place_is_damaged(arm: str, seed: int, tmp_path: Path) -> None:
+    planted.write(tmp_path, [planted.record("sba", 0, 934), planted.record(arm, seed, 890)])
+    there = record_path(tmp_path, "planted", arm, seed)
+    there.write_bytes(record_path(tmp_path, "planted", "sba", 0).read_bytes())
+    with pytest.raises(DamagedRecordError, match=r"it is the record of planted/sba/seed-0\.json"):
+        read_record(there)
 
 
 def test_any_bit_that_turned_in_a_record_is_found(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ class Broken(io.StringIO):
         raise self.problem
 
 
-@pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC])
 def test_output_that_cannot_be_written_is_an_error_of_nobody(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Broken(OSError(number, os.strerror(number)))
     monkeypatch.setattr(sys, "stdout", broken)

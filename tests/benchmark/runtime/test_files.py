@@ -171,8 +171,8 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("elsewhere")
-@pytest.mark.parametrize("command", [["report"], ["report", "--check"], ["evaluate", "x.pt"]])
-@pytest.mark.parametrize("output", [".", "..", "/dev/null"])
+@pytest.mark.parametrize("command", [["report"], ["evaluate", "x.pt"]])
+@pytest.mark.parametrize("output", [".", "/dev/null"])
 def test_an_output_that_is_no_file_is_wrong_usage(command: list[str], output: str, say: Say) -> None:
     said = say(*command, "--output", output)
     assert said.code == 2

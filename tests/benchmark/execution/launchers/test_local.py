@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 from processes.faults import workers_of
-from studies.tiny_study import TINY, path_of, read, run, worker
+from studies.tiny_study import TINY, path_of, read, worker
 
 from benchmark.cli import main
 from benchmark.data.load import Data
@@ -67,13 +67,6 @@ def test_a_wrong_shard_is_refused(wrong: str, capsys: pytest.CaptureFixture[str]
         main(["run", "smoke", f"--shard={wrong}"])
     assert ended.value.code == 2
     assert "--shard" in capsys.readouterr().err
-
-
-@pytest.mark.usefixtures("fresh")
-def test_a_shard_trains_its_part_alone(trained: list[tuple[str, int]]) -> None:
-    few = ("--set=recipe.epochs=1", '--set=evaluation.attacks=[{name="fgsm", steps=1}]')
-    assert run(*few, "--arms", "erm,mixup,sba", "--seeds", "0", "--shard", "2/3") == 0
-    assert set(trained) == {("mixup", 0)}
 
 
 def test_a_run_that_another_worker_is_at_is_left_to_it_and_taken_over_when_that_one_dies(
