@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from benchmark.cli.run import planned
 from benchmark.execution.files import STATUSES, Folders, RunPaths, Status, failure, refuse_wrong_paths, statuses
-from benchmark.execution.progress import lines
+from benchmark.execution.progress import log_lines
 from benchmark.records.store import read_record, record_files
 from benchmark.runtime.console import duration
 from benchmark.runtime.environment import choose_device
@@ -46,7 +46,7 @@ def _details(plan: Sequence[Run], folders: Folders, states: States) -> list[str]
     for wanted in ("running", "failed"):
         for run in (run for run in plan if states[run.arm, run.seed] == wanted):
             paths = RunPaths(run, folders)
-            text = failure(paths) if wanted == "failed" else (lines(paths.log) or [""])[-1]
+            text = failure(paths) if wanted == "failed" else (log_lines(paths.log) or [""])[-1]
             found.append(f"{run.arm} seed {run.seed}, {wanted}: {text}")
     return ["\n".join(found)] if found else []
 

@@ -110,7 +110,7 @@ def held(paths: Sequence[Path]) -> list[bool]:
     machine is held if there is a process with its number: after a restart that may be another program, until a worker
     claims the run, because filelock compares the time of a process's start only there.
     """
-    owners = [SoftFileLease(path, lease_duration=LEASE, heartbeat_interval=HEARTBEAT).owner for path in paths]
+    owners = [RunLock(path).lease.owner for path in paths]
     elsewhere = [path for path, owner in zip(paths, owners, strict=True) if owner and owner.hostname != this_host()]
     beating = dict(zip(elsewhere, _changing(elsewhere, 2 * HEARTBEAT), strict=True))
     return [

@@ -100,7 +100,7 @@ class Progress(Callback):
 
 
 class Log:
-    """Appends to a run's log. A log is no part of a run: if it cannot be written, one line is printed."""
+    """Appends to a run's log; if it cannot be written, one line is printed."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.works = path, True
@@ -121,12 +121,12 @@ class Log:
             )
 
 
-def tail(path: Path) -> str:
+def log_tail(path: Path) -> str:
     """Return the last lines of a log, indented; empty if there is no log."""
-    return "".join(f"\n    {line}" for line in lines(path)[-TAIL:])
+    return "".join(f"\n    {line}" for line in log_lines(path)[-TAIL:])
 
 
-def lines(path: Path) -> list[str]:
+def log_lines(path: Path) -> list[str]:
     """Return the lines of a log; none if there is no log."""
     return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
 

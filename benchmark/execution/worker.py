@@ -14,7 +14,7 @@ from benchmark.data.load import Data
 from benchmark.execution.files import Folders, RunPaths, failure, is_pending, status, tidy
 from benchmark.execution.lock import RunLock
 from benchmark.execution.preflight import refuse_early, refuse_foreign, refuse_indivisible
-from benchmark.execution.progress import tail
+from benchmark.execution.progress import log_tail
 from benchmark.execution.run import NEXT, Attempt, Worker, finish_run, take_part
 from benchmark.records.store import read_record
 from benchmark.runtime.console import duration, print_line
@@ -175,7 +175,7 @@ def summarize(plan: Sequence[Run], folders: Folders) -> None:
         if now == "diverged":
             lines.append(f"{name}: diverged, {read_record(paths.record)['reason']}")
         elif now == "failed":
-            lines.append(f"{name}: failed, {failure(paths)}{tail(paths.log)}")
+            lines.append(f"{name}: failed, {failure(paths)}{log_tail(paths.log)}")
     print_line(f"{len(plan)} runs: " + ", ".join(f"{n} {outcome}" for outcome, n in counts.items() if n) + ".")
     if lines or counts["open"]:
         listed = "".join(f"\n  {line}" for line in lines)

@@ -17,7 +17,7 @@ from benchmark.cli import main
 from benchmark.data.load import Data
 from benchmark.execution import progress
 from benchmark.execution.files import Folders
-from benchmark.execution.progress import SCALARS, Attacking, Log, LogReader, Progress, evaluation_bar, tail
+from benchmark.execution.progress import SCALARS, Attacking, Log, LogReader, Progress, evaluation_bar, log_tail
 from benchmark.execution.worker import execute
 from benchmark.records.schema import Epoch
 from benchmark.records.store import read_record, record_path
@@ -119,11 +119,11 @@ def test_without_a_terminal_an_evaluation_is_a_line_each_half_minute(
 
 def test_the_tail_has_at_most_twenty_lines(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "a.log"
-    assert tail(path) == ""
+    assert log_tail(path) == ""
     log = Log(path)
     for number in range(30):
         log(f"line {number}")
-    lines = tail(path).strip().splitlines()
+    lines = log_tail(path).strip().splitlines()
     assert [line.split()[-1] for line in lines] == [str(number) for number in range(10, 30)]
 
 
@@ -163,7 +163,7 @@ def test_a_log_that_cannot_be_written_is_told_once(
 def test_control_characters_and_odd_names_are_logged_as_text(tmp_path: Path) -> None:
     log = Log(tmp_path / "a.log")
     log("\x1b[31m \udcff é")
-    assert tail(log.path).endswith("\\x1b[31m \\udcff é")
+    assert log_tail(log.path).endswith("\\x1b[31m \\udcff é")
 
 
 # TensorBoard
