@@ -143,11 +143,6 @@ def launched() -> bool:
     return dist.is_available() and dist.is_torchelastic_launched() and int(os.environ["WORLD_SIZE"]) > 1
 
 
-def local_rank() -> int:
-    """Return a launched process's rank on its machine, which is the number of its GPU."""
-    return int(os.environ["LOCAL_RANK"])
-
-
 @contextmanager
 def joined() -> Iterator[Group]:
     """Yield the group of the processes that torchrun started, or `ALONE`.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from benchmark.runtime.distributed import launched, local_rank
+from benchmark.runtime.distributed import launched
 from benchmark.runtime.errors import UsageError
 
 DETERMINISTIC = (
@@ -41,7 +41,8 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(f"cuda:{local_rank()}" if name == "cuda" and launched() else name)
+        # The rank of a launched process on its machine is the number of its GPU.
+        device = torch.device(f"cuda:{os.environ['LOCAL_RANK']}" if name == "cuda" and launched() else name)
     except RuntimeError:
         device = torch.device("meta")
     if device.type not in ("cpu", "cuda"):

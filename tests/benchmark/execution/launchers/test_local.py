@@ -43,12 +43,10 @@ MakeRun = Callable[..., Run]
 HOLD = """
 import sys, time
 from pathlib import Path
-from filelock import SoftFileLease
-from benchmark.execution.lock import LEASE, HEARTBEAT
-lease = SoftFileLease(Path(sys.argv[1]), lease_duration=LEASE, heartbeat_interval=HEARTBEAT)
-lease.acquire()
-print("held", flush=True)
-time.sleep(100)
+from benchmark.execution.lock import RunLock
+with RunLock(Path(sys.argv[1])).claimed():
+    print("held", flush=True)
+    time.sleep(100)
 """
 
 
