@@ -1,22 +1,30 @@
 """Failures: a run that fails is named with the end of its log, others go on, and it is repeated when asked for."""
 
 import re
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from studies.saying import Say
-from studies.tiny_study import TINY, Study, path_of, read, run, without_times
+from studies.tiny_study import TINY, Study, attempt, path_of, read, run, without_times, worker
 
+from benchmark.data.load import Data
 from benchmark.execution import record as assemble
 from benchmark.execution import run as one_run
-from benchmark.execution.lock import RunLock
+from benchmark.execution.files import Folders
+from benchmark.execution.lock import LostError, RunLock
+from benchmark.execution.worker import follow
 from benchmark.records.store import read_record, write_record
-from benchmark.settings.plan import Run
+from benchmark.runtime.distributed import Group
+from benchmark.runtime.errors import RunError
+from benchmark.settings.load import load_preset
+from benchmark.settings.plan import Run, make_plan
 
 pytestmark = pytest.mark.usefixtures("fresh")
 FEW = ("--set=recipe.epochs=1", "--set=evaluation.images=16", "--set=evaluation.eps=[4.0, 16.0]")
 ONE = ("--arms", "erm", "--seeds", "0")
+Value = TypeVar("Value")
 
 
 def failing(arm: str, monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> None:
@@ -90,6 +98,55 @@ def test_a_run_that_diverged_names_step_and_values_and_is_repeated_from_its_star
     assert run(*diverging, "--retry-failed") == 1
     assert trained == [("erm", 0)]
     assert without_times(read(path_of("erm", 0))) == without_times(before)
+
+
+# Failures in one of several processes: the job ends with a message, and nobody waits for one that went on alone.
+
+
+@dataclass(frozen=True)
+class Told(Group):
+    """A process of two that is told the first run."""
+
+    def share(self, value: Value) -> Value:
+        del value
+        return 0  # type: ignore[return-value]
+
+
+def fail(error: Exception) -> Any:
+    def failing(*_: object) -> None:
+        raise error
+
+    return failing
+
+
+@pytest.mark.parametrize("error", [LostError("the lock was taken over"), ValueError("an odd value")])
+def test_what_ends_a_run_in_the_first_of_two_processes_ends_the_job(
+    error: Exception, digits: Data, folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(one_run, "execute_run", fail(error))
+    (run,) = make_plan(load_preset("smoke"), ["erm"], [0])
+    alone = worker(digits, folders)
+    assert str(error) in one_run.finish_run(attempt(run, alone), None)  # type: ignore[arg-type]
+    with pytest.raises(RunError, match=str(error)):
+        one_run.finish_run(attempt(run, replace(alone, group=Group(0, 2))), None)  # type: ignore[arg-type]
+
+
+def test_an_error_that_names_the_network_is_a_failure_of_the_run_where_nobody_else_is(
+    digits: Data, folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(one_run, "execute_run", fail(RuntimeError("class folder igloo is gone")))
+    (run,) = make_plan(load_preset("smoke"), ["erm"], [0])
+    assert one_run.finish_run(attempt(run, worker(digits, folders)), None).startswith("failed")  # type: ignore[arg-type]
+
+
+def test_an_error_in_another_process_is_told_there_and_ends_it_with_a_code(
+    digits: Data, folders: Folders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("benchmark.execution.worker.take_part", fail(RuntimeError("CUDA out of memory")))
+    other = replace(worker(digits, folders), group=Told(1, 2))
+    with pytest.raises(RunError, match=r"process 1: CUDA out of memory.*--retry-failed"):
+        follow(make_plan(load_preset("smoke"), ["erm"], [0]), other)
+    assert "Traceback" in capsys.readouterr().err
 
 
 # status

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from records import planted
 from records.record_fuzz import whole_record
 
+from benchmark.records.consistency import disagreements, shared
 from benchmark.records.outcomes import pack_bits, unpack_bits
 from benchmark.records.store import (
     DamagedRecordError,
@@ -141,3 +142,10 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_packing_is_numpys_big_endian_order() -> None:
     assert pack_bits(np.array([True] + [False] * 7)) == "gA=="
+
+
+def test_records_of_compiled_and_other_trainings_do_not_stand_side_by_side() -> None:
+    first, compiled = planted.record("erm", 0, 900), planted.record("erm", 1, 900)
+    assert not list(disagreements([("a", shared(compiled)), ("b", shared(first))]))
+    compiled["environment"]["compiled"] = "on"
+    assert list(disagreements([("a", shared(compiled)), ("b", shared(first))])) == ["compiled: on in a; off in b"]

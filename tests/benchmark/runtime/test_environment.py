@@ -1,4 +1,4 @@
-"""`run --deterministic`: its settings, its field in the record, and that it changes no number on a CPU; memory."""
+"""`run --deterministic`: its settings, its field in the record, that it changes no number on a CPU; device; memory."""
 
 import os
 import subprocess
@@ -16,6 +16,7 @@ from studies.tiny_study import read, without_times
 from benchmark.report.description import environment_table
 from benchmark.runtime.environment import (
     GLIBC,
+    choose_device,
     describe_environment,
     deterministic,
     peak_memory,
@@ -80,6 +81,15 @@ def test_a_record_without_the_key_is_a_dash_in_the_table() -> None:
     records[0]["environment"]["deterministic"] = "on"
     table = environment_table([study_of(records, against=["standard"])])
     assert ["deterministic", "-, on"] in table.rows
+
+
+# The device.
+
+
+def test_processes_take_a_gpu_each_not_one_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmark.runtime.environment.launched", lambda: True)
+    with pytest.raises(UsageError, match=r"--device cuda:1: several processes take one GPU each; write --device cuda"):
+        choose_device("cuda:1")
 
 
 # Memory: large blocks are used again, and each run has its own peak.

@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from studies.tiny_study import Study, at_step, path_of, read, run, without_times
 
+from benchmark.data.load import Data
 from benchmark.evaluation import attacks
 from benchmark.runtime.signals import Stop, Stopped, stoppable
+from benchmark.settings.load import load_preset
 from benchmark.training import loop as train
+from benchmark.training.surrogate import train_surrogate
 
 
 def send(*signals: int) -> Callable[[], None]:
@@ -152,3 +156,16 @@ def test_a_worker_stops_when_its_parent_is_gone() -> None:
 
 def test_stopping_is_no_error_that_a_run_could_swallow() -> None:
     assert not issubclass(Stopped, Exception)
+
+
+def test_the_surrogates_epoch_is_left_when_somebody_asks(digits: Data, cpu: torch.device) -> None:
+    steps: list[int] = []
+
+    def stop() -> None:
+        steps.append(1)
+        if len(steps) == 2:
+            raise Stopped(15)
+
+    with pytest.raises(Stopped):
+        train_surrogate(load_preset("smoke", ("recipe.batch_size=32",)), digits, cpu, stop)
+    assert len(steps) == 2
