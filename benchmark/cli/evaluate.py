@@ -25,9 +25,10 @@ from benchmark.records.schema import Record
 from benchmark.records.store import read_record, record_path, write_record
 from benchmark.report.pages import page_of
 from benchmark.runtime.console import printable
-from benchmark.runtime.environment import choose_device, keep_freed_memory, peak_memory
+from benchmark.runtime.environment import choose_device
 from benchmark.runtime.errors import RunError, UsageError, own_words, refuse_together
 from benchmark.runtime.files import check_writable
+from benchmark.runtime.memory import keep_freed_memory, peak_memory
 from benchmark.settings.load import family_member, load_preset, preset_names
 from benchmark.settings.preset import Preset
 from benchmark.settings.variants import study_of

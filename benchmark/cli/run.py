@@ -30,9 +30,10 @@ from benchmark.execution.preflight import refuse_other_analysis
 from benchmark.execution.progress import refuse_without_tensorboard
 from benchmark.execution.worker import Context, summarize, tidy_after_kills
 from benchmark.runtime.distributed import Group, joined
-from benchmark.runtime.environment import DETERMINISTIC, choose_device, deterministic, keep_freed_memory
+from benchmark.runtime.environment import DETERMINISTIC, choose_device, deterministic
 from benchmark.runtime.errors import UsageError, nearest
 from benchmark.runtime.files import check_writable
+from benchmark.runtime.memory import keep_freed_memory
 from benchmark.runtime.signals import stoppable
 from benchmark.settings.load import family_member, load_preset
 from benchmark.settings.plan import Run, make_plan, part

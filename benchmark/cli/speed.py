@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 
 from benchmark.runtime.console import print_line
-from benchmark.runtime.environment import choose_device, describe_environment, keep_freed_memory
+from benchmark.runtime.environment import choose_device, describe_environment
 from benchmark.runtime.files import check_writable
+from benchmark.runtime.memory import keep_freed_memory
 from benchmark.speed.common_loop import common_lines
 from benchmark.speed.evaluation_cost import attack_lines, evaluation_lines
 from benchmark.speed.gpu import gpu_lines

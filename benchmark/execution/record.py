@@ -12,7 +12,8 @@ from benchmark.networks.build import count_parameters, device_of, eval_mode, wei
 from benchmark.networks.flops import forward_flops
 from benchmark.records.consistency import flags_of
 from benchmark.records.schema import SCHEMA, Cost, DataInfo, EpochAccuracy, ModelInfo, Record
-from benchmark.runtime.environment import describe_environment, peak_memory
+from benchmark.runtime.environment import describe_environment
+from benchmark.runtime.memory import peak_memory
 from benchmark.settings.plan import NUMERICS, Run, shared_settings
 from benchmark.settings.preset import Preset
 from benchmark.training.compile import compiles

@@ -22,8 +22,9 @@ from benchmark.networks.build import state_hash
 from benchmark.records.schema import Record
 from benchmark.records.store import write_record
 from benchmark.runtime.distributed import ALONE, Group, is_lost
-from benchmark.runtime.environment import answers, reset_peak_memory
+from benchmark.runtime.environment import answers
 from benchmark.runtime.errors import BenchmarkError, RunError
+from benchmark.runtime.memory import reset_peak_memory
 from benchmark.runtime.signals import Stop, Stopped
 from benchmark.settings.plan import Run
 from benchmark.training.checkpoint import checkpoint_key, fill, load_checkpoint, on_cpu, save_checkpoint, snapshot

@@ -268,8 +268,8 @@ def equal_compute(study: Study) -> str:
 def cost_table(study: Study) -> Table:
     """Return learning curve, images to each level and cost of each arm, means over seeds.
 
-    FLOPs and gradient samples are also given relative to the reference arm; so is peak memory, if all runs measured that
-    of a GPU. That of a CPU is the process's, with what the runs before left in it, and compares no arms. If a run never
+    FLOPs and gradient samples are also given relative to the reference arm. So is peak memory if all runs measured that
+    of a GPU; on a CPU it is the process's, with what the runs before left in it, and compares no arms. If a run never
     reached a level, the cell has the number of runs that did instead of a mean.
     """
     levels = [float(level) for level in study.analysis["levels"]]

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import torch
 
 from benchmark.data.synthetic import write_cifar
-from benchmark.runtime.environment import high_water, largest_peak
 from benchmark.runtime.errors import RunError
+from benchmark.runtime.memory import high_water, largest_peak
 from benchmark.speed.lines import Line, Target, make_line
 
 TRIES = 3

@@ -12,8 +12,8 @@ from records.attacked_records import COUNTS, rows
 from benchmark.analysis.exploratory import decide
 from benchmark.analysis.study import Study, load_study
 from benchmark.evaluation.catalogue import scale_warning
-from benchmark.records.rows import AUTOATTACK, CROSSCHECK, read_rows
 from benchmark.records.schema import Record
+from benchmark.records.store import AUTOATTACK, CROSSCHECK, read_rows
 from benchmark.report.description import (
     arms_table,
     commands,

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark.runtime.environment import high_water
 from benchmark.runtime.errors import RunError
+from benchmark.runtime.memory import high_water
 from benchmark.speed import process_cost
 
 CPU = torch.device("cpu")
