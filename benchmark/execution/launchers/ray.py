@@ -175,7 +175,7 @@ def take(command: Sequence[str], environment: Mapping[str, str], folder: str) ->
             if process.poll() is None:
                 process.terminate()
                 process.wait()
-        if process.returncode < 0 or process.returncode > 128:
+        if process.returncode < 0 or process.returncode - 128 in SIGNALS:
             raise ChildProcessError(f"its process was ended by a signal (exit code {process.returncode})")
         output.seek(0)
         return process.returncode, output.read()
