@@ -154,7 +154,7 @@ DAMAGES = [
     *(f"tests/benchmark/execution/test_{name}.py" for name in ("failures", "files", "lock", "progress")),
     "tests/benchmark/execution/launchers/test_local.py",
     "tests/benchmark/runtime/test_signals.py",
-    "tests/benchmark/records/test_record_fuzz.py",
+    *(f"tests/benchmark/records/test_{name}.py" for name in ("records", "record_fuzz")),
 ]
 
 

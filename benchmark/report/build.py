@@ -39,7 +39,8 @@ def render(results: Path, output: Path, forms: Collection[Form] = ()) -> dict[Pa
 
     Raises:
         RunError: a record is damaged.
-        UsageError: the records of one preset do not belong together (`load_study`), or two files have one path.
+        UsageError: the records of one preset do not belong together (`load_study`), two files have one path,
+            or a README with a generated part cannot be read.
     """
     studies = [
         load_study(preset, read_study(results, preset), read_rows(results / preset, AUTOATTACK))

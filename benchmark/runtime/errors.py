@@ -23,7 +23,7 @@ class BenchmarkError(Exception):
         exit_code: of the program, if not that of the kind, as of an error in another process.
     """
 
-    exit_code: int
+    exit_code = 2
 
     def __init__(self, text: str, exit_code: int | None = None) -> None:
         super().__init__(text)
@@ -32,8 +32,6 @@ class BenchmarkError(Exception):
 
 class UsageError(BenchmarkError):
     """Wrong command line, preset or settings (exit code 2)."""
-
-    exit_code = 2
 
 
 class DataError(BenchmarkError):

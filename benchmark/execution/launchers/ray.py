@@ -175,7 +175,8 @@ def take(command: Sequence[str], environment: Mapping[str, str], folder: str) ->
             if process.poll() is None:
                 process.terminate()
                 process.wait()
-        if process.returncode < 0 or process.returncode - 128 in SIGNALS:
+        # Above 128 a shell says so, if python is a script there; 255 is an exit code of the process's own.
+        if process.returncode < 0 or process.returncode - 128 in signal.valid_signals():
             raise ChildProcessError(f"its process was ended by a signal (exit code {process.returncode})")
         output.seek(0)
         return process.returncode, output.read()

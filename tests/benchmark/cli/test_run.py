@@ -14,6 +14,7 @@ from studies.tiny_study import run
 
 from benchmark.cli.options import parser
 from benchmark.cli.run import _conclude, planned
+from benchmark.execution import run as one_run
 from benchmark.execution.launchers import LAUNCHERS, Launcher
 from benchmark.runtime.distributed import Group
 from benchmark.runtime.errors import BenchmarkError, RunError
@@ -68,7 +69,8 @@ def test_a_tilde_is_the_home_folder_also_where_the_shell_leaves_it(
 
 
 @pytest.mark.usefixtures("fresh")
-def test_a_part_without_runs_is_named_as_such(say: Say) -> None:
+def test_a_part_without_runs_is_named_as_such(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(one_run, "execute_run", None)  # to call it is an error
     said = say("run", "smoke", "--shard", "99/100")
     assert (said.code, "this part is empty" in said.out, "0 runs: " in said.out) == (0, True, False)
     assert "smoke: 0 runs.\n" in say("status", "smoke", "--shard", "99/100").out

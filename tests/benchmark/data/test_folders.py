@@ -205,9 +205,10 @@ def test_missing_data_of_a_row_without_size_or_instructions(
     assert "--data-root DIR" in lines[2]
 
 
-def test_every_named_folder_has_its_size_and_where_to_get_it() -> None:
+def test_every_named_folder_has_its_size_and_where_to_get_it_and_keeps_its_name() -> None:
     rows = [row for row in DATASETS.values() if row.target == NAMED_FOLDER]
     assert all(row.size and "http" in row.instructions for row in rows)
+    assert [row.folder for row in rows] == ["cifar10-jpeg/train", "tiny-imagenet-100/train", "imagenet/train"]
 
 
 def test_made_up_imagenet_has_the_official_layout_and_says_what_it_is() -> None:

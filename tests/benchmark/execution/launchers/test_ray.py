@@ -182,6 +182,10 @@ def test_a_run_whose_process_is_killed_is_for_ray_to_start_again(
         (tmp_path / "sitecustomize.py").write_text(f"import os, signal\nos.kill(os.getpid(), signal.{name})")
         with pytest.raises(ChildProcessError, match="ended by a signal"):
             take(["list", "arms"], {"PYTHONPATH": f"{tmp_path}"}, str(PROJECT))
+    for code in (128 + 15, 128 + 9):  # a worker that was asked to stop; a shell's for one that was killed
+        (tmp_path / "sitecustomize.py").write_text(f"import os\nos._exit({code})")
+        with pytest.raises(ChildProcessError, match="ended by a signal"):
+            take(["list", "arms"], {"PYTHONPATH": f"{tmp_path}"}, str(PROJECT))
     (tmp_path / "sitecustomize.py").write_text("import os\nos._exit(255)")
     assert take(["list", "arms"], {"PYTHONPATH": f"{tmp_path}"}, str(PROJECT)) == (255, "")  # of its own accord
     monkeypatch.setattr("benchmark.execution.launchers.ray.time.sleep", interrupt)
