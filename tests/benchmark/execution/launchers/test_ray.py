@@ -178,16 +178,18 @@ def test_each_run_has_its_part_of_the_smallest_node() -> None:
 def test_a_run_whose_process_is_killed_is_for_ray_to_start_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("SIGKILL", "SIGTERM"):
-        (tmp_path / "sitecustomize.py").write_text(f"import os, signal\nos.kill(os.getpid(), signal.{name})")
+    def take_by(ended: str) -> tuple[int, str]:
+        """Take a run whose process ends so before it begins; its bytecode would hide the next way to end."""
+        (tmp_path / "sitecustomize.py").write_text(f"import os, signal\n{ended}")
+        environment = {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+        return take(["list", "arms"], environment, str(PROJECT))
+
+    killed = [f"os.kill(os.getpid(), signal.{name})" for name in ("SIGKILL", "SIGTERM")]
+    # A worker that was asked to stop, and what a shell says of one that was killed.
+    for ended in (*killed, "os._exit(128 + 15)", "os._exit(128 + 9)"):
         with pytest.raises(ChildProcessError, match="ended by a signal"):
-            take(["list", "arms"], {"PYTHONPATH": f"{tmp_path}"}, str(PROJECT))
-    for code in (128 + 15, 128 + 9):  # a worker that was asked to stop; a shell's for one that was killed
-        (tmp_path / "sitecustomize.py").write_text(f"import os\nos._exit({code})")
-        with pytest.raises(ChildProcessError, match="ended by a signal"):
-            take(["list", "arms"], {"PYTHONPATH": f"{tmp_path}"}, str(PROJECT))
-    (tmp_path / "sitecustomize.py").write_text("import os\nos._exit(255)")
-    assert take(["list", "arms"], {"PYTHONPATH": f"{tmp_path}"}, str(PROJECT)) == (255, "")  # of its own accord
+            take_by(ended)
+    assert take_by("os._exit(255)") == (255, "")  # of its own accord
     monkeypatch.setattr("benchmark.execution.launchers.ray.time.sleep", interrupt)
     with pytest.raises(KeyboardInterrupt):
         take(["list", "arms"], {}, str(PROJECT))  # its process is waited for: no warning about one that still runs
