@@ -89,8 +89,9 @@ def write_image_folder(folder: Path, classes: int, train: int, test: int, pixels
 def write_imagenet(folder: Path, classes: int, *_sizes: int) -> Path:
     """Write a made-up ImageNet in torchvision's layout, train/<wnid>/*.JPEG and val/<wnid>/*.JPEG, and return it.
 
-    Each class has two images in each split. Sizes differ as photos' do, and every tenth image is grey-scale. A folder
-    that an earlier call completed is kept.
+    Each class has two images in each split, whatever numbers and size of images a preset names: all classes are needed
+    for the labels of the official folder. Heights and widths differ as photos' do, and every tenth image is grey-scale.
+    A folder that an earlier call completed is kept.
     """
     marker, made = folder / COMPLETE, json.dumps({"classes": classes, "images": 2})
     if marker.is_file() and marker.read_text(encoding="utf-8") == made:

@@ -104,7 +104,12 @@ def corrupt(images: NDArray[np.uint8], kind: str, severity: int, generator: np.r
         kind: a key of `KINDS`.
         severity: 1 to 5.
         generator: draws the noise.
+
+    Raises:
+        ValueError: another severity; 0 would be the strongest, by Python's negative indices.
     """
+    if severity not in SEVERITIES:
+        raise ValueError(f"severity = {severity}: allowed are 1 to 5.")
     change, parameters = KINDS[kind]
     changed = change(images / 255.0, parameters[severity - 1], generator)
     # Cut off, as the authors do; 1e-6 keeps whole values that floats cannot hold.

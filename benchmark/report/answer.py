@@ -1,4 +1,7 @@
-"""The answer: which claims hold in which studies, by how much; for RESULTS.md, the README and each study's page."""
+"""The answer: which claims hold in which studies, by how much, and for whom the method is worth its cost.
+
+It stands in RESULTS.md and the README, a study's part on its page, and the last in sba/README.md.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -13,7 +16,7 @@ from benchmark.analysis.paired import MIN_PAIRS_TO_TEST
 from benchmark.analysis.published import data_set
 from benchmark.analysis.study import Study
 from benchmark.report.attack_tables import checked
-from benchmark.report.tables import Table
+from benchmark.report.table import Table
 from benchmark.report.words import (
     BREAK,
     COUNTED,

@@ -13,7 +13,7 @@ from benchmark.analysis.study import Study
 from benchmark.evaluation.catalogue import SANITY_CHECKS, Column
 from benchmark.records.outcomes import attacks_at, unpack_bits
 from benchmark.records.schema import AutoAttackRow, CrosscheckRow, Record, Robustness
-from benchmark.report.tables import Table
+from benchmark.report.table import Table
 from benchmark.report.words import code, count, mean_and_sd, mean_text, signed
 
 _Count = Literal["images", "ours", "theirs", "disagreements"]

@@ -17,7 +17,7 @@ from benchmark.report.figures.differences import answer_figure, differences_figu
 from benchmark.report.html import page
 from benchmark.report.pages import CONTRASTED, TRENDS, Site, all_pages, page_of
 from benchmark.report.published_table import published_table
-from benchmark.report.tables import Table
+from benchmark.report.table import Table
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.files import is_file, write_text
 

@@ -15,7 +15,7 @@ from benchmark.analysis.published import (
     published_beside_ours,
 )
 from benchmark.analysis.study import Study
-from benchmark.report.tables import Table
+from benchmark.report.table import Table
 from benchmark.report.words import code, escape, fixed, mean_text, sd_text, settings_list, value_text
 
 _COLUMNS: dict[str, Callable[[Figure], Any]] = {  # header -> value; None where the source gives none

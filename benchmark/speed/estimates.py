@@ -13,7 +13,7 @@ from benchmark.evaluation.corruptions import KINDS, SEVERITIES
 from benchmark.evaluation.joint import suite
 from benchmark.evaluation.sanity_checks import PGD
 from benchmark.networks.build import build_model
-from benchmark.report.tables import Table
+from benchmark.report.table import Table
 from benchmark.runtime.console import duration
 from benchmark.settings.load import load_preset, preset_names
 from benchmark.settings.plan import Run, make_plan

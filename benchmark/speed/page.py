@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from benchmark.report.pages import page_of
-from benchmark.report.tables import Table
+from benchmark.report.table import Table
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.files import write_text
 from benchmark.speed.lines import Line

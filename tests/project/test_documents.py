@@ -58,7 +58,8 @@ COMMANDS = [
 
 @pytest.mark.parametrize(("_document", "command"), COMMANDS)
 def test_a_command_of_a_document_is_understood(_document: str, command: str) -> None:
-    parser().parse_args(shlex.split(command))
+    arguments = shlex.split(command)
+    assert parser().parse_args(arguments).command == arguments[0]
 
 
 def test_the_documents_show_commands() -> None:

@@ -67,6 +67,12 @@ def test_the_kinds_are_the_eight_that_are_tested_here() -> None:
     assert list(KINDS) == list(PUBLISHED)
 
 
+@pytest.mark.parametrize("severity", [0, -1, 6])
+def test_another_severity_is_refused(severity: int) -> None:
+    with pytest.raises(ValueError, match=rf"severity = {severity}: allowed are 1 to 5"):
+        seeded(pictures(3, 4, 4), "contrast", severity)
+
+
 @every_kind
 @both_channels
 @pytest.mark.parametrize("size", SIZES)

@@ -1,11 +1,6 @@
-"""Tables of a study: values recomputed with SciPy or by hand; as Markdown, text, CSV and LaTeX."""
-
-import csv
-import io
-import re
+"""Tables of a study: values recomputed with SciPy or by hand."""
 
 import numpy as np
-import pytest
 from records import planted
 from records.attacked_records import rows
 from scipy import stats
@@ -13,7 +8,6 @@ from scipy import stats
 from benchmark.analysis.endpoints import images_to
 from benchmark.analysis.study import load_study
 from benchmark.report.tables import (
-    Table,
     comparison_table,
     contrast_table,
     cost_table,
@@ -185,40 +179,3 @@ def test_every_arm_against_itself_from_eight_seeds_on() -> None:
     assert found["sba"]["accuracy"].startswith(signed(float((first - second).mean())))
     assert found["sba"]["accuracy, p"] == p_shown(float(stats.ttest_rel(first, second).pvalue))
     assert self_table(load_study("planted", planted.study(COUNTS))) is None
-
-
-# Forms of a table.
-
-TABLE = Table(["arm", "share, %"], [["`sba_x`", "12.5<br>a"], [r"a \| b & c", "**#1** \\* &lt;"]])
-
-
-def test_a_bar_stays_in_its_cell() -> None:
-    lines = str(Table(["a", "b"], [["`x|y`", r"u \| v"]])).splitlines()
-    assert lines[2] == "| `x\\|y` | u \\| v |"
-
-
-def test_other_forms_have_no_markdown() -> None:
-    assert plain("[CIFAR\\_10<br>`fast`](a.md) **x** &lt;&amp; \\*") == "CIFAR_10, fast x <& *"
-    assert [line.split("  ")[0] for line in TABLE.text().splitlines()[2:]] == ["sba_x", "a | b & c"]
-
-
-def read(text: str) -> list[list[str]]:
-    return list(csv.reader(io.StringIO(text)))
-
-
-@pytest.mark.parametrize("cell", ["=1+1", "@SUM(A1)", "+cmd|' /C calc'!A0", "-x", "\t=1"])
-def test_what_a_spreadsheet_would_compute_is_quoted(cell: str) -> None:
-    assert read(Table([cell, "b"], [["a", cell]]).csv()) == [[f"'{cell}", "b"], ["a", f"'{cell}"]]
-
-
-@pytest.mark.parametrize("cell", ["+0.48", "-0.13 to +0.28", "-", "< .0001", "-32.70 k [-38.81, -26.59]", "a=b", ".5"])
-def test_numbers_and_dashes_stay_as_they_are(cell: str) -> None:
-    assert read(Table(["a"], [[cell]]).csv())[1] == [cell]
-
-
-def test_latex_is_booktabs_and_escaped() -> None:
-    text = Table(["arm", "share, %"], [["`sba_no_augmentation`", "12.5"], ["a & b", "#1"]]).latex()
-    assert text.startswith("% needs \\usepackage{booktabs}\n\\begin{tabular}{lr}\n\\toprule\n")
-    assert r"sba\_no\_augmentation" in text
-    assert r"share, \%" in text
-    assert re.search(r"\\midrule[\s\S]*\\bottomrule\n\\end\{tabular\}\n$", text)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from records import planted
 
 from benchmark.records.schema import AttackOutcome, Record
-from benchmark.report.tables import Table
+from benchmark.report.table import Table
 
 COUNTS = {"sba": [870] * 5, "standard": [858] * 5, "mixup": [860] * 5}
 STEEP = (160, 120, 60, 10, 0)  # half of 160 at .25 + .25 * 40 / 60
