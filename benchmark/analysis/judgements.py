@@ -18,6 +18,7 @@ SAME_COUNT = 0.01  # counts that differ by a smaller share are the same
 ABOVE_GUESSING, OTHERS_KEEP = 10.0, 5.0
 
 Judgement = Literal["supported", "contradicted", "equivalent", "not resolved", "not tested"]
+Word = Judgement | Literal["interim"]  # a judgement, or that it waits for runs
 Standing = Literal["better", "worse", "equivalent", "open"]
 JUDGEMENT_OF: dict[Standing, Judgement] = {  # the first that any deciding comparison has
     "worse": "contradicted",
@@ -37,9 +38,9 @@ class Reason(NamedTuple):
         "equal compute",  # all arms spend the same
         "elsewhere",  # these studies decide it together
         "no record",  # of these studies
-        "interim",  # this number of named runs is to come
+        "interim",  # this number of named runs is to come; in these studies, where several decide
         "few seeds",  # only this number
-        "diverged",  # this number of runs of the treatment
+        "diverged",  # this number of runs of the treatment; likewise
         "control",  # the positive control is not more robust than the other arms
         "reversed",  # AutoAttack turns the sign of the differences from these arms
         "incomplete",  # runs of these arms are missing or diverged
@@ -90,7 +91,7 @@ class Finding(NamedTuple):
         return self.reason is not None and self.reason.kind in ("interim", "no record")
 
     @property
-    def word(self) -> Judgement | Literal["interim"]:
+    def word(self) -> Word:
         """The judgement, or "interim" while it waits."""
         return "interim" if self.interim else self.judgement
 
@@ -152,8 +153,9 @@ def _judge_together(study: Study, claim: Claim, studies: Sequence[Study]) -> Fin
         return Finding("not resolved", Reason("no record", absent))
     alone = [judge(found[preset], claim.model_copy(update={"studies": ()})) for preset in claim.studies]
     evidence = tuple(e for finding in alone for e in finding.evidence)
-    if held := next((finding for finding in alone if finding.reason), None):
-        return Finding(held.judgement, held.reason, evidence)
+    for preset, finding in zip(claim.studies, alone, strict=True):
+        if reason := finding.reason:
+            return Finding(finding.judgement, reason._replace(names=reason.names or (preset,)), evidence)
     gains = (found[preset].difference(claim.decides[0], claim.against[0]) for preset in claim.studies)
     first, second = (gain[np.isfinite(gain)] for gain in gains)
     apart = float(first.mean() - second.mean()), welch_p(first, second)

@@ -11,7 +11,7 @@ import numpy as np
 from benchmark.analysis.claims import OURS, Claim, load_claims
 from benchmark.analysis.comparisons import comparisons
 from benchmark.analysis.endpoints import ENDPOINTS
-from benchmark.analysis.judgements import Finding, Reason, findings, judge, positive_control, robust_from
+from benchmark.analysis.judgements import Finding, Reason, Word, findings, judge, positive_control, robust_from
 from benchmark.analysis.paired import MIN_PAIRS_TO_TEST
 from benchmark.analysis.published import data_set
 from benchmark.analysis.study import Study
@@ -25,6 +25,7 @@ from benchmark.report.words import (
     code,
     comparison_cell,
     count,
+    decided_by,
     direction,
     escape,
     evidence_text,
@@ -46,7 +47,7 @@ Link = Callable[[str], str]  # preset -> link to its page
 _Name = Callable[[Sequence[Study], Sequence[Study]], str]  # some studies, all studies -> their name
 _BESIDE = "standard"  # the arm of a user who augments images and asks for the method's effect beside that
 _WORDS = {"supported": "**yes**", "contradicted": "**no**", "equivalent": "**equivalent**"}
-_ORDER = ("supported", "equivalent", "contradicted", "not resolved", "interim")
+_ORDER: tuple[Word, ...] = ("supported", "equivalent", "contradicted", "not resolved", "interim")
 
 
 class Answer(NamedTuple):
@@ -55,6 +56,7 @@ class Answer(NamedTuple):
     judged: Judged  # each claim with its finding in every study that tests
     studies: list[Study]  # the columns of the table
     table: Table | None  # judgements, claim by study
+    tally: str  # how many studies are finished, and how often they judged what
     sentences: list[str]  # one for each claim
     below: list[str]  # lines about studies outside the table
     groups: dict[str, list[Study]]  # title -> the studies of a kind, for the list of pages
@@ -99,7 +101,8 @@ def answer(studies: Sequence[Study], link: Link) -> Answer:
     }
     below = [*_copies(copies, shown, judged, link), *(_other_test(study, link) for study in others)]
     sentences = [_sentence(claim, of, shown) for claim, of in judged]
-    return Answer(judged, shown, Table(headers, rows, words=headers) if shown else None, sentences, below, groups)
+    table = Table(headers, rows, words=headers) if shown else None
+    return Answer(judged, shown, table, _tally(judged, shown), sentences, below, groups)
 
 
 def _order(study: Study) -> tuple[str, int, str]:
@@ -116,6 +119,14 @@ def _can_judge(study: Study) -> bool:
 
 def _original(study: Study) -> str | None:
     return data_set(study.any_record["data"]["name"]).version_of
+
+
+def _tally(judged: Judged, shown: Sequence[Study]) -> str:
+    """Return how many of the studies shown are finished, and how often a claim was judged what in any of them."""
+    finished = [study for study in shown if not (study.to_come(study.against) or study.awaits_control)]
+    words = [of[study.preset].word for _, of in judged for study in shown]
+    said = [f"{words.count(word)} {word}" for word in _ORDER if word != "interim"]
+    return f"Finished studies: {len(finished)} of {len(shown)}. Judgements so far: {series(said)}."
 
 
 def _sentence(claim: Claim, of: dict[str, Finding], shown: Sequence[Study]) -> str:
@@ -168,12 +179,22 @@ def _copies(copies: Sequence[Study], shown: Sequence[Study], judged: Judged, lin
     lines = []
     for study in copies:
         title = data_set(study.any_record["data"]["name"]).title
-        verdicts = [f"{claim.name} {word}" for claim, of in judged if (word := of[study.preset].word) != "not tested"]
-        line = f"Earlier, on {title}, [{code(study.preset)}]({link(study.preset)}): {', '.join(verdicts)}."
+        size = f"{study.any_record['data']['train_images']:,} images, {count(len(study.seeds), 'seed')}"
+        verdicts = [_verdict(claim, of[study.preset], study) for claim, of in judged]
+        line = f"Earlier, outside the table, on {title}, [{code(study.preset)}]({link(study.preset)}) ({size})"
+        line += f": {'; '.join(filter(None, verdicts))}."
         if twin := next((other for other in shown if _same_but_data(study, other)), None):
             line += _agreement(study, twin, judged, link)
         lines.append(line)
     return lines
+
+
+def _verdict(claim: Claim, finding: Finding, study: Study) -> str:
+    """Return a judgement with what it rests on; "" where there is none."""
+    if finding.judgement == "not tested":
+        return ""
+    grounds = ", ".join([*decided_by(finding, study), *_flags(finding, study)])
+    return f"{claim.name} {finding.word}" + (f" ({grounds})" if grounds else "")
 
 
 def _agreement(study: Study, twin: Study, judged: Judged, link: Link) -> str:
@@ -287,6 +308,12 @@ def claims_table(study: Study, judged: Judged) -> Table:
     ]
     headers = ["claim", "judgement", "evidence"]
     return Table(headers, rows, words=headers)
+
+
+def undecided(study: Study, judged: Judged) -> list[str]:
+    """Return the endpoints that a study named and that decide none of the claims on its page."""
+    deciding = {name for claim, of in judged if of[study.preset].judgement != "not tested" for name in claim.decides}
+    return [study.short(endpoint) for endpoint in study.endpoints if endpoint not in deciding]
 
 
 def _grounds(finding: Finding, study: Study) -> list[str]:

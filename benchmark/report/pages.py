@@ -100,8 +100,8 @@ def all_pages(
         pages[path] = page_of(template, site=site, studies=studies, link=link, links=links, **of_page, **context)
 
     folder = Path(os.path.relpath(site.results.resolve(), site.output.resolve().parent)).as_posix()
-    testing = [study for study in studies if not study.exploratory]
-    fewest = min((len(study.seeds) for study in found.studies or testing or studies), default=0)
+    seeds = [len(study.seeds) for study in studies if not study.exploratory]
+    fewest = min((n for n in seeds if n >= MIN_PAIRS_TO_TEST), default=0)
     add(site.output, "results", answer=found, folder=folder, fewest=fewest, prices=answer.prices(found.studies))
     for study in studies:
         page = site.study(study.preset)
@@ -111,7 +111,8 @@ def all_pages(
         claims = answer.claims_table(study, found.judged)
         searched, twin = page.with_name(TRIALS), tables.twin(study, studies)
         trials = read_trials(searched) if searched.is_file() else None
-        add(page, "study", study=study, claims=claims, trials=trials, twin=twin)
+        undecided = answer.undecided(study, found.judged)
+        add(page, "study", study=study, claims=claims, undecided=undecided, trials=trials, twin=twin)
     for name in _SHARED if studies else ():
         add(site.shared(name), name, compared=compared)
     if doses(studies):

@@ -198,14 +198,21 @@ def rows_in_short(found: Mapping[str, Contrast]) -> str:
 
 
 def equal_compute(study: Study) -> str:
-    """Return the differences of plain training with the FLOPs of the default from it; "" without such a run."""
+    """Return the default's differences from plain training with as many FLOPs; "" without such a run.
+
+    The signs are those of all other comparisons, the method minus the other arm, and not those of `contrast_table`.
+    """
     found = {endpoint: contrasts(study, endpoint).get(EQUAL_COMPUTE) for endpoint in DECIDE}
+    tests = {study.short(endpoint): (_reversed(row.t), row.bh) for endpoint, row in found.items() if row}
     parts = [
-        f"{_gain_text(row.t)} in {study.short(endpoint)} (p{TIE}{p_text(row.t.p)}, BH p{TIE}{p_text(row.bh)})"
-        for endpoint, row in found.items()
-        if row
+        f"{_gain_text(t)} in {name} (p{TIE}{p_text(t.p)}, BH p{TIE}{p_text(bh)})" for name, (t, bh) in tests.items()
     ]
     return series(parts) if parts else ""
+
+
+def _reversed(t: PairedT) -> PairedT:
+    low, high = (None if bound is None else -bound for bound in (t.high, t.low))
+    return t._replace(difference=-t.difference, low=low, high=high)
 
 
 # Convergence and cost, at equal epochs and at equal compute.

@@ -231,10 +231,11 @@ def spent_text(spent: Spent) -> str:
 def reason_text(reason: Reason, treatment: str) -> str:
     """Return the reason why a claim was not decided by a study that tests it; of other studies pages give none."""
     names = series(map(code, reason.names)) if reason.names else ""
+    in_studies = f" in {names}" if names else ""
     return {
         "no record": f"no record yet of {names}",
-        "interim": f"{count(reason.number, 'run')} still to come",
-        "diverged": f"{count(reason.number, 'run')} of {code(treatment)} diverged",
+        "interim": f"{count(reason.number, 'run')} still to come{in_studies}",
+        "diverged": f"{count(reason.number, 'run')} of {code(treatment)} diverged{in_studies}",
         "control": "nothing shows that these attacks can recognise a robust network (see the positive control)",
         "reversed": f"under AutoAttack the difference from {names} has the other sign",
         "incomplete": f"runs of {names} are missing or diverged",
@@ -249,24 +250,36 @@ def judgement_text(finding: Finding) -> str:
 
 
 def finding_cell(finding: Finding, study: Study) -> str:
-    """Format a finding as a cell of the answer table: the judgement, and the comparison that decides it."""
+    """Format a finding as a cell of the answer table: the judgement, and what it rests on."""
     if finding.judgement == "not tested":
         return "-"
-    text = judgement_text(finding)
+    return BREAK.join([judgement_text(finding), *decided_by(finding, study)])
+
+
+def decided_by(finding: Finding, study: Study) -> list[str]:
+    """Return what a judgement rests on: the comparison that decides it, and the arms that it does not hang on."""
     if finding.interim:
-        return text
+        return []
     if finding.reason:
-        return f"{text}:{BREAK}{reason_text(finding.reason, study.treatment)}"
+        return [reason_text(finding.reason, study.treatment)]
     own = finding._replace(evidence=tuple(e for e in finding.evidence if e.study.preset == study.preset))
-    lines = [text, *map(spent_text, finding.spent)]
+    lines = [*map(spent_text, finding.spent)]
     if weakest := own.weakest:
         measured = "" if weakest.endpoint == "clean" else f"{heading(weakest.study, weakest.endpoint)}: "
         lines.append(f"{measured}{evidence_text(weakest)}")
         if weakest.standing in ("better", "worse") and (narrow := narrowly(weakest)):
             lines.append(narrow)
+    if finding.judgement != "supported" and (beaten := _beaten(own.evidence)):
+        lines.append(f"better than {series(map(code, beaten))}")
     if finding.apart:
         lines.append(apart_text(*finding.apart))
-    return BREAK.join(lines)
+    return lines
+
+
+def _beaten(evidence: Sequence[Evidence]) -> list[str]:
+    """Return the arms that the treatment was shown to be better than, on every endpoint that decides."""
+    open_arms = {e.arm for e in evidence if e.standing != "better"}
+    return [arm for arm in dict.fromkeys(e.arm for e in evidence) if arm not in open_arms]
 
 
 def narrowly(evidence: Evidence) -> str:

@@ -16,6 +16,7 @@ from benchmark.analysis.published import data_set
 from benchmark.analysis.study import Study, load_study
 from benchmark.records.schema import Record
 from benchmark.report.answer import Answer, answer, worth
+from benchmark.report.words import plain
 
 ROOT = Path(__file__).parents[3]
 
@@ -43,7 +44,8 @@ def test_copies_and_originals_may_differ() -> None:
     official = planted_site.study("official", "Official", FEW)
     copy = planted_site.study("copy", "Copy", FEW | {"mixup": 880}, data={"name": "cifar10_jpeg"})
     (line,) = found(*official, *copy).below
-    assert "generalization contradicted" in line
+    assert "copy (10,000 images, 8 seeds): generalization contradicted (-1.00 [" in plain(line)
+    assert "from mixup, better than erm and standard); convergence " in plain(line)
     assert line.endswith("differs on generalization, convergence and robustness.")
     other = planted_site.study("copy", "Copy", FEW, data={"name": "cifar10_jpeg"}, model="another")
     (line,) = found(*official, *other).below
@@ -76,6 +78,29 @@ def test_copies_are_the_answer_until_a_study_of_the_official_images_is_complete(
     assert found(*copy).below == []
     assert [study.preset for study in found(*begun, *copy).studies] == ["copy", "official"]
     assert [study.preset for study in found(*official, *copy).studies] == ["official"]
+
+
+def test_the_tally_counts_finished_studies_and_the_judgements_of_all() -> None:
+    official = planted_site.study("official", "Official", FEW)
+    begun = planted_site.study("begun", "Begun", FEW, data={"name": "cifar100"})
+    both = found(*official, *(record for record in begun if record["seed"] < 2))
+    judged = [finding.judgement for _, of in both.judged if (finding := of["official"]).judgement != "not tested"]
+    said = [f"{judged.count(word)} {word}" for word in ("supported", "equivalent", "contradicted", "not resolved")]
+    assert len(judged) == 3
+    assert both.tally == (
+        f"Finished studies: 1 of 2. Judgements so far: {said[0]}, {said[1]}, {said[2]} and {said[3]}."
+    )
+
+
+def test_a_cell_that_is_not_supported_names_the_arms_that_do_not_stand_in_the_way() -> None:
+    table = rows(found(*planted_site.study("x", "X", FEW | {"mixup": 880})).table)
+    (cell,) = [text for title, text in table["generalization"].items() if title != "claim"]
+    assert cell.startswith("contradicted, -1.00 [")
+    assert cell.endswith("] from mixup, better than erm and standard")
+    table = rows(found(*planted_site.study("x", "X", FEW)).table)
+    (cell,) = [text for title, text in table["generalization"].items() if title != "claim"]
+    assert cell.startswith("supported, ")
+    assert "better than" not in cell
 
 
 def test_nothing_at_all() -> None:
