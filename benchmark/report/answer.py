@@ -21,6 +21,7 @@ from benchmark.report.words import (
     BREAK,
     COUNTED,
     apart_text,
+    beside_text,
     capital,
     code,
     comparison_cell,
@@ -37,7 +38,6 @@ from benchmark.report.words import (
     reason_text,
     series,
     short_title,
-    signed,
     spent_text,
 )
 from benchmark.settings.values import Endpoint
@@ -126,7 +126,7 @@ def _tally(judged: Judged, shown: Sequence[Study]) -> str:
     finished = [study for study in shown if not (study.to_come(study.against) or study.awaits_control)]
     words = [of[study.preset].word for _, of in judged for study in shown]
     said = [f"{words.count(word)} {word}" for word in _ORDER if word != "interim"]
-    return f"Finished studies: {len(finished)} of {len(shown)}. Judgements so far: {series(said)}."
+    return f"Finished studies: {len(finished)} of {len(shown)}. Judgements in their columns: {series(said)}."
 
 
 def _sentence(claim: Claim, of: dict[str, Finding], shown: Sequence[Study]) -> str:
@@ -181,8 +181,9 @@ def _copies(copies: Sequence[Study], shown: Sequence[Study], judged: Judged, lin
         title = data_set(study.any_record["data"]["name"]).title
         size = f"{study.any_record['data']['train_images']:,} images, {count(len(study.seeds), 'seed')}"
         verdicts = [_verdict(claim, of[study.preset], study) for claim, of in judged]
-        line = f"Earlier, outside the table, on {title}, [{code(study.preset)}]({link(study.preset)}) ({size})"
-        line += f": {'; '.join(filter(None, verdicts))}."
+        linked = f"[{code(study.preset)}]({link(study.preset)})"
+        line = f"Earlier, outside the table, on {title}, copies that stood in for these images, {linked} ({size})"
+        line += f": {'; '.join(filter(None, verdicts))}. Other claims are not tested there."
         if twin := next((other for other in shown if _same_but_data(study, other)), None):
             line += _agreement(study, twin, judged, link)
         lines.append(line)
@@ -324,12 +325,7 @@ def _grounds(finding: Finding, study: Study) -> list[str]:
         where = "" if evidence.study.preset == study.preset else f" in {code(evidence.study.preset)}"
         by_endpoint.setdefault(heading(evidence.study, evidence.endpoint) + where, []).append(evidence_text(evidence))
     lines += [f"{endpoint}: {', '.join(said)}" for endpoint, said in by_endpoint.items()]
-    lines += map(spent_text, finding.spent)
-    for spent in finding.spent:
-        area = "" if np.isnan(spent.area) else f" and robust area by {signed(spent.area)}"
-        lines.append(
-            f"beside it: accuracy differs by {signed(spent.accuracy)}{area} from {code(spent.arm)}, not tested"
-        )
+    lines += [*map(spent_text, finding.spent), *map(beside_text, finding.spent)]
     if finding.apart:
         lines.append(apart_text(*finding.apart))
     return [*lines, *_flags(finding, study)]

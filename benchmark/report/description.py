@@ -108,6 +108,19 @@ def arms_in_short(studies: Sequence[Study]) -> str:
     return "; ".join(found.values())
 
 
+def other_augmentation(studies: Sequence[Study]) -> str:
+    """Return a sentence on the arms of the claims whose augmentation is not the treatment's; "" without any."""
+    found: dict[str, None] = {}
+    for study in studies:
+        treatment = study.arm_settings(study.treatment)
+        for arm in study.families[0]:
+            spec = study.arm_settings(arm)
+            if treatment and spec and spec["augmentation"] != treatment["augmentation"]:
+                ours = f"{code(study.treatment)} has the augmentation {treatment['augmentation']}"
+                found[f"{ours}, {code(arm)} {spec['augmentation']}"] = None
+    return f"{'; '.join(found)}: such a difference includes what the augmentation does." if found else ""
+
+
 def _role(study: Study, arm: str) -> str:
     if arm == study.treatment:
         return "treatment"

@@ -203,10 +203,13 @@ def equal_compute(study: Study) -> str:
     The signs are those of all other comparisons, the method minus the other arm, and not those of `contrast_table`.
     """
     found = {endpoint: contrasts(study, endpoint).get(EQUAL_COMPUTE) for endpoint in DECIDE}
-    tests = {study.short(endpoint): (_reversed(row.t), row.bh) for endpoint, row in found.items() if row}
-    parts = [
-        f"{_gain_text(t)} in {name} (p{TIE}{p_text(t.p)}, BH p{TIE}{p_text(bh)})" for name, (t, bh) in tests.items()
-    ]
+    parts = []
+    for endpoint, row in found.items():
+        if row:
+            t = _reversed(row.t)
+            kind = ("higher" if t.difference > 0 else "lower") if row.sure else "not resolved"
+            p = f"p{TIE}{p_text(t.p)}, BH p{TIE}{p_text(row.bh)}"
+            parts.append(f"{_gain_text(t)} in {study.short(endpoint)} ({p}, {kind})")
     return series(parts) if parts else ""
 
 

@@ -228,6 +228,12 @@ def spent_text(spent: Spent) -> str:
     return f"{series(shares)} of {code(spent.arm)}"
 
 
+def beside_text(spent: Spent) -> str:
+    """Format what goes along with costs relative to an arm: "beside it: accuracy differs by -0.39 from `always`"."""
+    area = "" if np.isnan(spent.area) else f" and robust area by {signed(spent.area)}"
+    return f"beside it: accuracy differs by {signed(spent.accuracy)}{area} from {code(spent.arm)}, not tested"
+
+
 def reason_text(reason: Reason, treatment: str) -> str:
     """Return the reason why a claim was not decided by a study that tests it; of other studies pages give none."""
     names = series(map(code, reason.names)) if reason.names else ""
@@ -263,7 +269,7 @@ def decided_by(finding: Finding, study: Study) -> list[str]:
     if finding.reason:
         return [reason_text(finding.reason, study.treatment)]
     own = finding._replace(evidence=tuple(e for e in finding.evidence if e.study.preset == study.preset))
-    lines = [*map(spent_text, finding.spent)]
+    lines = [*map(spent_text, finding.spent), *map(beside_text, finding.spent)]
     if weakest := own.weakest:
         measured = "" if weakest.endpoint == "clean" else f"{heading(weakest.study, weakest.endpoint)}: "
         lines.append(f"{measured}{evidence_text(weakest)}")
@@ -287,8 +293,9 @@ def narrowly(evidence: Evidence) -> str:
     pair = evidence.pair
     if pair is None or pair.margin is None or pair.low is None or pair.high is None:
         return ""
-    inside = -pair.margin < pair.low and pair.high < pair.margin
-    return f"narrowly: inside the margin, but not shown equivalent (p {p_equals(pair.tost_holm)})" if inside else ""
+    if -pair.margin < pair.low and pair.high < pair.margin:
+        return f"narrowly: inside the margin, but not shown equivalent (Holm p {p_equals(pair.tost_holm)})"
+    return ""
 
 
 def apart_text(difference: float, p: float | None) -> str:

@@ -12,10 +12,11 @@ from pages import planted_site
 from records import planted
 from records.attacked_records import rows
 
+from benchmark.analysis.judgements import findings
 from benchmark.analysis.published import data_set
 from benchmark.analysis.study import Study, load_study
 from benchmark.records.schema import Record
-from benchmark.report.answer import Answer, answer, worth
+from benchmark.report.answer import Answer, answer, undecided, worth
 from benchmark.report.words import plain
 
 ROOT = Path(__file__).parents[3]
@@ -88,7 +89,7 @@ def test_the_tally_counts_finished_studies_and_the_judgements_of_all() -> None:
     said = [f"{judged.count(word)} {word}" for word in ("supported", "equivalent", "contradicted", "not resolved")]
     assert len(judged) == 3
     assert both.tally == (
-        f"Finished studies: 1 of 2. Judgements so far: {said[0]}, {said[1]}, {said[2]} and {said[3]}."
+        f"Finished studies: 1 of 2. Judgements in their columns: {said[0]}, {said[1]}, {said[2]} and {said[3]}."
     )
 
 
@@ -101,6 +102,14 @@ def test_a_cell_that_is_not_supported_names_the_arms_that_do_not_stand_in_the_wa
     (cell,) = [text for title, text in table["generalization"].items() if title != "claim"]
     assert cell.startswith("supported, ")
     assert "better than" not in cell
+
+
+def test_endpoints_that_decide_no_claim_are_those_of_no_evidence() -> None:
+    (study,) = studies(planted_site.study("x", "X", FEW))
+    judged = findings([study])
+    decided = {e.endpoint for _, of in judged for e in of["x"].evidence}
+    assert undecided(study, judged) == [study.short(name) for name in study.endpoints if name not in decided]
+    assert undecided(study, judged) == ["accuracy at 1/255"]
 
 
 def test_nothing_at_all() -> None:

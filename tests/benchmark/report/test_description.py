@@ -21,6 +21,7 @@ from benchmark.report.description import (
     environment_alike,
     environment_table,
     mixed_devices,
+    other_augmentation,
     ran,
 )
 from benchmark.report.pages import environment
@@ -102,6 +103,13 @@ def test_an_arms_own_recipe_is_told_and_counts_as_its_recipe() -> None:
     )
     assert study.recipe("standard")["weight_decay"] == 0.002
     assert study.recipe("sba") == study.any_record["settings"]["recipe"]
+
+
+def test_arms_of_another_augmentation_are_named_with_both() -> None:
+    with_erm = planted_site.study("x", "X", {"sba": 870, "standard": 861, "erm": 830})
+    text = "`sba` has the augmentation standard, `erm` none: such a difference includes what the augmentation does."
+    assert other_augmentation([load_study("x", with_erm)]) == text
+    assert other_augmentation([load_study("x", planted_site.study("x", "X", {"sba": 870, "standard": 861}))]) == ""
 
 
 def test_arms_of_the_treatments_method_are_told_by_what_differs() -> None:
