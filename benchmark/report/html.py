@@ -33,8 +33,8 @@ def page(pages: Mapping[Path, str], figures: Mapping[Path, str]) -> str:
     """
     reader = MarkdownIt("commonmark", {"html": False}).enable("table")
     writer = RendererHTML(reader)
-    anchors = {os.path.normpath(path): f"page{number}" for number, path in enumerate(pages, 1)}
-    drawn = {os.path.normpath(path): text for path, text in figures.items()}
+    anchors = {os.path.realpath(path): f"page{number}" for number, path in enumerate(pages, 1)}
+    drawn = {os.path.realpath(path): text for path, text in figures.items()}
     sections = []
     numbers = count(1)
     for path, markdown in pages.items():
@@ -45,7 +45,7 @@ def page(pages: Mapping[Path, str], figures: Mapping[Path, str]) -> str:
         _prepare_tables(tokens)
         heading = next(inline for opened, inline in pairwise(tokens) if opened.type == "heading_open")
         title = writer.renderInline(heading.children or [], reader.options, {})
-        sections.append((anchors[os.path.normpath(path)], title, writer.render(tokens, reader.options, {})))
+        sections.append((anchors[os.path.realpath(path)], title, writer.render(tokens, reader.options, {})))
     style = STYLE.read_text(encoding="utf-8")
     template = environment.get_template("page.html.j2")
     return template.render(style_hash=source_hash(style), style=style, sections=sections) + "\n"
@@ -64,11 +64,11 @@ def _resolve(tokens: Sequence[Token], folder: Path, home: Path, anchors: Mapping
     """Point links to other pages at their sections, and links to other files at these, from the folder `home`."""
     for link in (child for child in _inline(tokens) if child.type == "link_open"):
         href = str(link.attrs["href"])
-        target = os.path.normpath(folder / unquote(href))
+        target = os.path.realpath(folder / unquote(href))
         if target in anchors:
             link.attrSet("href", f"#{anchors[target]}")
         elif not urlsplit(href).scheme:
-            link.attrSet("href", quote(Path(os.path.relpath(target, home)).as_posix()))
+            link.attrSet("href", quote(Path(os.path.relpath(target, home.resolve())).as_posix()))
 
 
 def _unfold(tokens: Sequence[Token]) -> None:
@@ -111,9 +111,11 @@ def _inline_figures(
 ) -> None:
     """Replace every image by the SVG element of its figure; UsageError if there is none."""
     for image in (child for child in _inline(tokens) if child.type == "image"):
-        path = os.path.normpath(folder / unquote(str(image.attrs["src"])))
+        named = folder / unquote(str(image.attrs["src"]))
+        path = os.path.realpath(named)
         if path not in figures:
-            raise UsageError(f"the report shows {path}, and there is no such figure. Write the report again.")
+            missing = os.path.normpath(named)
+            raise UsageError(f"the report shows {missing}, and there is no such figure. Write the report again.")
         label = writer.renderInlineAsText(image.children, reader.options, {})
         image.type, image.content = "html_inline", _svg_element(figures[path], label, f"figure{next(numbers)}.")
 

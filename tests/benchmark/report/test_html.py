@@ -71,6 +71,18 @@ def test_ids_are_unique_and_links_between_pages_stay_in_the_page() -> None:
     assert ends <= set(ids)
 
 
+def test_pages_named_relatively_and_absolutely_find_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # as `report --output /elsewhere/RESULTS.md` beside the default folder of records
+    pages = {
+        tmp_path / "elsewhere" / "RESULTS.md": "# R\n\n[a](../results/a/README.md) ![f](../results/one.svg)\n",
+        Path("results/a/README.md"): "# A\n\n[back](../../elsewhere/RESULTS.md) [other](../../docs/other.md)\n",
+    }
+    tags = Reader(page(pages, FIGURES))
+    assert [svg["aria-label"] for svg in tags.all("svg")] == ["f"]
+    links = [link["href"] for link in tags.all("a")]
+    assert {"#page1", "#page2", "../docs/other.md"} <= set(links)
+
+
 def test_only_the_pages_own_style_may_apply_and_no_script_may_run() -> None:
     text = page(PAGES, FIGURES)
     policy = str(next(m["content"] for m in Reader(text).all("meta") if "http-equiv" in m))
