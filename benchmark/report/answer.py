@@ -180,10 +180,13 @@ def _copies(copies: Sequence[Study], shown: Sequence[Study], judged: Judged, lin
     for study in copies:
         title = data_set(study.any_record["data"]["name"]).title
         size = f"{study.any_record['data']['train_images']:,} images, {count(len(study.seeds), 'seed')}"
-        verdicts = [_verdict(claim, of[study.preset], study) for claim, of in judged]
+        tested = [(claim, of[study.preset]) for claim, of in judged if of[study.preset].judgement != "not tested"]
+        verdicts = [_verdict(claim, finding, study) for claim, finding in tested]
         linked = f"[{code(study.preset)}]({link(study.preset)})"
         line = f"Earlier, outside the table, on {title}, copies that stood in for these images, {linked} ({size})"
-        line += f": {'; '.join(filter(None, verdicts))}. Other claims are not tested there."
+        line += f": {'; '.join(verdicts)}."
+        if len(tested) < len(judged):
+            line += " Other claims are not tested there."
         if twin := next((other for other in shown if _same_but_data(study, other)), None):
             line += _agreement(study, twin, judged, link)
         lines.append(line)
@@ -191,9 +194,7 @@ def _copies(copies: Sequence[Study], shown: Sequence[Study], judged: Judged, lin
 
 
 def _verdict(claim: Claim, finding: Finding, study: Study) -> str:
-    """Return a judgement with what it rests on; "" where there is none."""
-    if finding.judgement == "not tested":
-        return ""
+    """Return a judgement with what it rests on."""
     grounds = ", ".join([*decided_by(finding, study), *_flags(finding, study)])
     return f"{claim.name} {finding.word}" + (f" ({grounds})" if grounds else "")
 
