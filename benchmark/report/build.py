@@ -10,7 +10,7 @@ from benchmark.analysis.study import Study, load_study
 from benchmark.analysis.trend import doses, trends
 from benchmark.records.store import AUTOATTACK, CROSSCHECK, read_rows, read_study, studies_in
 from benchmark.report import attack_tables, tables
-from benchmark.report.answer import answer, worth
+from benchmark.report.answer import answer
 from benchmark.report.description import arms_table, rows_table
 from benchmark.report.figures.curves import accuracy_figure, cost_figure, robustness_figure, trend_figure
 from benchmark.report.figures.differences import answer_figure, differences_figure
@@ -18,6 +18,7 @@ from benchmark.report.html import page
 from benchmark.report.pages import CONTRASTED, TRENDS, Site, all_pages, page_of
 from benchmark.report.published_table import published_table
 from benchmark.report.table import Table
+from benchmark.report.worth import worth
 from benchmark.runtime.errors import UsageError
 from benchmark.runtime.files import is_file, write_text
 

@@ -23,6 +23,7 @@ from benchmark.records.schema import CrosscheckRow
 from benchmark.report import answer, attack_tables, description, tables, words
 from benchmark.report.figures import differences
 from benchmark.report.published_table import published_sections
+from benchmark.report.worth import prices
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.values import Endpoint
 
@@ -102,7 +103,7 @@ def all_pages(
     folder = Path(os.path.relpath(site.results.resolve(), site.output.resolve().parent)).as_posix()
     seeds = [len(study.seeds) for study in studies if not study.exploratory]
     fewest = min((n for n in seeds if n >= MIN_PAIRS_TO_TEST), default=0)
-    add(site.output, "results", answer=found, folder=folder, fewest=fewest, prices=answer.prices(found.studies))
+    add(site.output, "results", answer=found, folder=folder, fewest=fewest, prices=prices(found.studies))
     for study in studies:
         page = site.study(study.preset)
         if study.exploratory:
