@@ -29,7 +29,7 @@ from torch import nn
 from benchmark.cli import main
 from benchmark.data import cifar
 from benchmark.data.load import Data, load_data
-from benchmark.data.synthetic import write_cifar
+from benchmark.data.synthetic import write_cifar, write_image_folder
 from benchmark.evaluation.joint import AttackedSet
 from benchmark.execution import run as one_run
 from benchmark.execution.files import Folders
@@ -180,6 +180,13 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = tmp_path / "here"
     here.mkdir()
     work_in(here, tmp_path / "cache", monkeypatch)
+
+
+@pytest.fixture
+def photos(request: pytest.FixtureRequest) -> Path:
+    """An image folder, photos: 4 classes, 20 + 8 images, whose pixels are made up."""
+    request.getfixturevalue("elsewhere")
+    return write_image_folder(Path("photos"), 4, train=20, test=8, pixels=10)
 
 
 @pytest.fixture

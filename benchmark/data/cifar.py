@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from benchmark.data.decode import UnreadableImageError, is_shortage, read_rgb
-from benchmark.data.folders import File, missing_data, print_left_out, scan
+from benchmark.data.folders import missing_data
 from benchmark.data.images import Source, Split
+from benchmark.data.listing import File, print_left_out, scan
 from benchmark.data.pickled import UnsafePickleError, load_plain
 from benchmark.runtime.console import print_line
 from benchmark.runtime.errors import DataError, UsageError, shorten

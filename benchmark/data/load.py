@@ -13,8 +13,9 @@ from torch import Tensor
 
 from benchmark.data.catalogue import DATASETS
 from benchmark.data.checks import SIGNATURE, refuse_other_source, refuse_other_splits, warn_of_absent_classes
-from benchmark.data.folders import Listing, image_folder, list_folder, refuse_incomplete
+from benchmark.data.folders import image_folder, refuse_incomplete
 from benchmark.data.images import Images, Source, Split
+from benchmark.data.listing import Listing, list_folder
 from benchmark.data.seeds import stream
 from benchmark.data.streamed import Files, Skipped
 from benchmark.runtime.console import print_line

@@ -9,7 +9,7 @@ from typing import Literal
 from benchmark.analysis.study import Study, load_study
 from benchmark.analysis.trend import doses, trends
 from benchmark.records.store import AUTOATTACK, CROSSCHECK, read_rows, read_study, studies_in
-from benchmark.report import attack_tables, tables
+from benchmark.report import attack_tables, cost_tables, tables
 from benchmark.report.answer import answer
 from benchmark.report.description import arms_table, rows_table
 from benchmark.report.figures.curves import accuracy_figure, cost_figure, robustness_figure, trend_figure
@@ -91,7 +91,7 @@ def _study_tables(study: Study, studies: Sequence[Study]) -> dict[str, Table | N
     if study.exploratory:
         contrasts = {f"{endpoint}_differences": tables.contrast_table(study, endpoint) for endpoint in CONTRASTED}
         return {"rows": rows_table(study), **contrasts, "robustness": robustness}
-    twin = tables.twin(study, studies)
+    twin = cost_tables.twin(study, studies)
     return {
         "arms": arms_table(study),
         "accuracy": tables.seeds_table(study),
@@ -99,8 +99,8 @@ def _study_tables(study: Study, studies: Sequence[Study]) -> dict[str, Table | N
         "robustness": robustness,
         "attacks": attack_tables.attack_table(study),
         "undisturbed": attack_tables.undisturbed_table(study),
-        "cost": tables.cost_table(study),
-        "equal_compute": tables.compute_table(study, twin) if twin else None,
+        "cost": cost_tables.cost_table(study),
+        "equal_compute": cost_tables.compute_table(study, twin) if twin else None,
         "self": tables.self_table(study),
         "checks": attack_tables.checks_table(study),
     }

@@ -20,7 +20,7 @@ from benchmark.analysis.trials import FILE as TRIALS
 from benchmark.analysis.trials import read_trials
 from benchmark.evaluation.catalogue import STANDARD_QUERIES, STANDARD_STEPS, scale_warning
 from benchmark.records.schema import CrosscheckRow
-from benchmark.report import answer, attack_tables, description, tables, words
+from benchmark.report import answer, attack_tables, cost_tables, description, tables, words
 from benchmark.report.figures import differences
 from benchmark.report.published_table import published_sections
 from benchmark.report.worth import prices
@@ -110,7 +110,7 @@ def all_pages(
             add(page, "exploratory", study=study, endpoints=CONTRASTED)
             continue
         claims = answer.claims_table(study, found.judged)
-        searched, twin = page.with_name(TRIALS), tables.twin(study, studies)
+        searched, twin = page.with_name(TRIALS), cost_tables.twin(study, studies)
         trials = read_trials(searched) if searched.is_file() else None
         undecided = answer.undecided(study, found.judged)
         add(page, "study", study=study, claims=claims, undecided=undecided, trials=trials, twin=twin)
@@ -135,7 +135,8 @@ _FUNCTIONS = (
     *(words.series, words.settings_list),
 )
 environment.globals |= {function.__name__: function for function in _FUNCTIONS}
-environment.globals |= {"tables": tables, "attack_tables": attack_tables, "description": description}
+environment.globals |= {"tables": tables, "attack_tables": attack_tables, "cost_tables": cost_tables}
+environment.globals["description"] = description
 environment.globals |= {"ALPHA": ALPHA, "MIN_PAIRS_TO_TEST": MIN_PAIRS_TO_TEST, "OTHERS_KEEP": OTHERS_KEEP}
 environment.globals |= {"STANDARD_QUERIES": STANDARD_QUERIES, "STANDARD_STEPS": STANDARD_STEPS}
 environment.filters["line"] = lambda text: re.sub(r"[ \n]+", " ", text).strip() + "\n"

@@ -11,6 +11,7 @@ from benchmark.analysis.study import Study
 from benchmark.analysis.trend import Trend
 from benchmark.records.outcomes import learning_curve
 from benchmark.records.schema import Record
+from benchmark.report.cost_tables import flops, reference
 from benchmark.report.figures.drawing import (
     FAINT,
     INK,
@@ -23,7 +24,6 @@ from benchmark.report.figures.drawing import (
     style,
     svg,
 )
-from benchmark.report.tables import flops, reference
 
 Ends = dict[str, tuple[float, float]]  # arm -> the point that its label leads to
 _NARROWEST = 0.2, 1.0  # width of the axes of the cost: smaller differences must look small
