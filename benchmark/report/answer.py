@@ -40,6 +40,7 @@ from benchmark.settings.values import Endpoint
 
 Judged = Sequence[tuple[Claim, dict[str, Finding]]]
 Link = Callable[[str], str]  # preset -> link to its page
+_PRECISION = "precision"  # in a recipe
 _ORDER: tuple[Word, ...] = ("supported", "equivalent", "contradicted", "not resolved", "interim")
 
 
@@ -194,24 +195,36 @@ def _verdict(claim: Claim, finding: Finding, study: Study) -> str:
 
 
 def _agreement(study: Study, twin: Study, judged: Judged, link: Link) -> str:
-    said: dict[str, list[str]] = {"agrees on": [], "differs on": []}
+    """Return on which claims the study of the copies and its twin are judged alike, and the twin's other judgements."""
+    agrees, differs = list[str](), list[str]()
     for claim, of in judged:
         ours, theirs = of[study.preset], of[twin.preset]
-        if not {"not tested", "interim"} & {ours.word, theirs.word}:
-            said["agrees on" if ours.judgement == theirs.judgement else "differs on"].append(claim.name)
-    parts = [f"{word} {series(names)}" for word, names in said.items() if names]
+        if {"not tested", "interim"} & {ours.word, theirs.word}:
+            continue
+        if ours.judgement == theirs.judgement:
+            agrees.append(claim.name)
+        else:
+            differs.append(f"{claim.name} ({theirs.word} there)")
+    parts = [f"agrees on {series(agrees)}, where one replicates the other"] if agrees else []
+    parts += [f"differs on {series(differs)}"] if differs else []
     linked = f"[{code(twin.preset)}]({link(twin.preset)})"
-    return f" Its twin on the official images, {linked}, {series(parts)}." if parts else ""
+    there, here = (of.any_record["settings"]["recipe"].get(_PRECISION) for of in (twin, study))
+    computed = f" (computed in {there}, not in {here})" if there and here and there != here else ""
+    return f" Its twin on the official images, {linked}{computed}, {', and '.join(parts)}." if parts else ""
 
 
 def _same_but_data(study: Study, other: Study) -> bool:
-    """Return whether `study`, of a copy, and `other`, of its original, share network, recipe and number of images."""
+    """Return whether `study`, of a copy, and `other`, of its original, share network, recipe and number of images.
+
+    The precision of the arithmetic may differ: it follows the processor, and `_agreement` names it.
+    """
     copy, official = study.any_record, other.any_record
+    recipe = {key: value for key, value in copy["settings"]["recipe"].items() if key != _PRECISION}
     return (
         official["data"]["name"] == _original(study)
         and official["data"]["train_images"] == copy["data"]["train_images"]
         and official["model"]["name"] == copy["model"]["name"]
-        and copy["settings"]["recipe"].items() <= official["settings"]["recipe"].items()
+        and recipe.items() <= official["settings"]["recipe"].items()
     )
 
 

@@ -40,9 +40,32 @@ def test_copies_and_originals_may_differ() -> None:
     (line,) = found(*official, *copy).below
     assert "copy (10,000 images, 8 seeds): generalization contradicted (-1.00 [" in plain(line)
     assert "from mixup, better than erm and standard); convergence " in plain(line)
-    assert line.endswith("differs on generalization, convergence and robustness.")
+    assert line.endswith(
+        " Its twin on the official images, [`official`](official.md) (computed in float32, not in bfloat16), differs "
+        "on generalization (supported there), convergence (supported there) and robustness (supported there)."
+    )
     other = planted_site.study("copy", "Copy", FEW, data={"name": "cifar10_jpeg"}, model="another")
     (line,) = found(*official, *other).below
+    assert "twin" not in line
+
+
+def test_where_a_copy_and_its_original_agree_one_replicates_the_other() -> None:
+    official = planted_site.study("official", "Official", FEW)
+    copy = planted_site.study("copy", "Copy", FEW, data={"name": "cifar10_jpeg"})
+    (line,) = found(*official, *copy).below
+    agreed = "agrees on generalization, convergence and robustness, where one replicates the other."
+    assert line.endswith(f"(computed in float32, not in bfloat16), {agreed}")
+    for record in copy:
+        record["settings"]["recipe"]["precision"] = "float32"
+    (line,) = found(*official, *copy).below
+    assert line.endswith(f"[`official`](official.md), {agreed}")
+    for record in copy:
+        del record["settings"]["recipe"]["precision"]
+    (line,) = found(*official, *copy).below
+    assert line.endswith(f"[`official`](official.md), {agreed}")
+    for record in copy:
+        record["settings"]["recipe"]["learning_rate"] = 0.2
+    (line,) = found(*official, *copy).below
     assert "twin" not in line
 
 

@@ -64,6 +64,8 @@ def study(preset: str, title: str, means: dict[str, int], seeds: int = 8, **chan
                 record["robustness"] |= {"noise": None, "corruptions": []}
             record["data"] |= {"name": "cifar10", "train_images": 10_000} | changes.get("data", {})
             record["settings"]["data"] |= {"dataset": record["data"]["name"]}
+            copied = record["data"]["name"] == "cifar10_jpeg"  # such studies ran before those of the official images
+            record["settings"]["recipe"] |= {"precision": "bfloat16" if copied else "float32"}
             record["model"] |= {"name": changes.get("model", "fast")}
             record["settings"]["model"] = {"name": record["model"]["name"]}
             if arm == "always":
