@@ -77,7 +77,7 @@ def answer(studies: Sequence[Study], link: Link) -> Answer:
     copies = [study for study in able if _original(study) in official]
     shown = [study for study in able if study not in copies]
     rows = [
-        [f"**{claim.name}**", *(finding_cell(of[study.preset], study) for study in shown)]
+        [f"**{claim.name}**", *(_cell(of[study.preset], study) for study in shown)]
         for claim, of in judged
         if any(of[study.preset].judgement != "not tested" for study in shown)
     ]
@@ -109,6 +109,12 @@ def _can_judge(study: Study) -> bool:
     arms = (study.treatment, *study.families[0])
     whole = any(all(study.status(arm, seed) != "missing" for arm in arms) for seed in study.seeds)
     return len(study.seeds) >= MIN_PAIRS_TO_TEST and whole
+
+
+def _cell(finding: Finding, study: Study) -> str:
+    """Return a cell of the table: a judgement, what it rests on, and the flags of the attacks."""
+    flags = [] if finding.judgement == "not tested" or finding.interim else _flags(finding, study)
+    return BREAK.join([finding_cell(finding, study), *flags])
 
 
 def _original(study: Study) -> str | None:
@@ -205,11 +211,11 @@ def _agreement(study: Study, twin: Study, judged: Judged, link: Link) -> str:
             agrees.append(claim.name)
         else:
             differs.append(f"{claim.name} ({theirs.word} there)")
-    parts = [f"agrees on {series(agrees)}, where one replicates the other"] if agrees else []
+    parts = [f"replicates the judgements of {series(agrees)}, on the same photographs"] if agrees else []
     parts += [f"differs on {series(differs)}"] if differs else []
     linked = f"[{code(twin.preset)}]({link(twin.preset)})"
     there, here = (of.any_record["settings"]["recipe"].get(_PRECISION) for of in (twin, study))
-    computed = f" (computed in {there}, not in {here})" if there and here and there != here else ""
+    computed = f" (in {there}, this one in {here})" if there and here and there != here else ""
     return f" Its twin on the official images, {linked}{computed}, {', and '.join(parts)}." if parts else ""
 
 

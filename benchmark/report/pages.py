@@ -23,7 +23,7 @@ from benchmark.records.schema import CrosscheckRow
 from benchmark.report import answer, attack_tables, cost_tables, description, tables, words
 from benchmark.report.figures import differences
 from benchmark.report.published_table import published_sections
-from benchmark.report.worth import prices
+from benchmark.report.worth import largest, prices
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.values import Endpoint
 
@@ -103,7 +103,7 @@ def all_pages(
     folder = Path(os.path.relpath(site.results.resolve(), site.output.resolve().parent)).as_posix()
     seeds = [len(study.seeds) for study in studies if not study.exploratory]
     fewest = min((n for n in seeds if n >= MIN_PAIRS_TO_TEST), default=0)
-    add(site.output, "results", answer=found, folder=folder, fewest=fewest, prices=prices(found.studies))
+    add(site.output, "results", answer=found, folder=folder, fewest=fewest)
     for study in studies:
         page = site.study(study.preset)
         if study.exploratory:
@@ -129,8 +129,17 @@ environment = Environment(
     autoescape=False,  # Markdown: texts from outside go through words.escape
 )
 _FUNCTIONS = (
-    *(map, sum, answer.claim_list, data_set, decide, differences.alt, differences.panels, doses, longer),
-    *(positive_control, published, published_beside_ours, published_sections, robust_from, scale_warning, trends),
+    *(map, sum, answer.claim_list, data_set, decide, differences.alt, differences.panels, doses, largest, longer),
+    *(
+        positive_control,
+        prices,
+        published,
+        published_beside_ours,
+        published_sections,
+        robust_from,
+        scale_warning,
+        trends,
+    ),
     *(words.capital, words.code, words.count, words.escape, words.fixed, words.mean_text, words.seed_list),
     *(words.series, words.settings_list),
 )

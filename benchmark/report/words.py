@@ -229,9 +229,9 @@ def spent_text(spent: Spent) -> str:
 
 
 def beside_text(spent: Spent) -> str:
-    """Format what goes along with costs relative to an arm: "beside it: accuracy differs by -0.39 from `always`"."""
-    area = "" if np.isnan(spent.area) else f" and robust area by {signed(spent.area)}"
-    return f"beside it: accuracy differs by {signed(spent.accuracy)}{area} from {code(spent.arm)}, not tested"
+    """Format what goes along with costs relative to an arm: "beside it: accuracy -0.39 from `always`, not tested"."""
+    area = "" if np.isnan(spent.area) else f" and robust area {signed(spent.area)}"
+    return f"beside it: accuracy {signed(spent.accuracy)}{area} from {code(spent.arm)}, not tested"
 
 
 def reason_text(reason: Reason, treatment: str) -> str:
@@ -263,7 +263,7 @@ def finding_cell(finding: Finding, study: Study) -> str:
 
 
 def decided_by(finding: Finding, study: Study) -> list[str]:
-    """Return what a judgement rests on: the comparison that decides it, and the arms that it does not hang on."""
+    """Return what a judgement rests on: the comparison that decides it, and how the other arms compare."""
     if finding.interim:
         return []
     if finding.reason:
@@ -275,17 +275,25 @@ def decided_by(finding: Finding, study: Study) -> list[str]:
         lines.append(f"{measured}{evidence_text(weakest)}")
         if weakest.standing in ("better", "worse") and (narrow := narrowly(weakest)):
             lines.append(narrow)
-    if finding.judgement != "supported" and (beaten := _beaten(own.evidence)):
-        lines.append(f"better than {series(map(code, beaten))}")
+    if finding.judgement != "supported":
+        lines += _others(own)
     if finding.apart:
         lines.append(apart_text(*finding.apart))
     return lines
 
 
-def _beaten(evidence: Sequence[Evidence]) -> list[str]:
-    """Return the arms that the treatment was shown to be better than, on every endpoint that decides."""
-    open_arms = {e.arm for e in evidence if e.standing != "better"}
-    return [arm for arm in dict.fromkeys(e.arm for e in evidence) if arm not in open_arms]
+def _others(finding: Finding) -> list[str]:
+    """Return the arms beside the deciding one that are not shown to be beaten on every endpoint, and those that are."""
+    weakest, lines = finding.weakest, []
+    if weakest and weakest.standing == "better":  # by this study alone: another one stands in the way
+        return ["shown by this study"]
+    arms = list(dict.fromkeys(e.arm for e in finding.evidence))
+    not_shown = {e.arm for e in finding.evidence if e.standing != "better"}
+    if weakest and (others := [arm for arm in arms if arm in not_shown - {weakest.arm}]):
+        lines.append(f"nor shown better than {series(map(code, others))}")
+    if beaten := [arm for arm in arms if arm not in not_shown]:
+        lines.append(f"better than {series(map(code, beaten))}")
+    return lines
 
 
 def narrowly(evidence: Evidence) -> str:
@@ -294,13 +302,13 @@ def narrowly(evidence: Evidence) -> str:
     if pair is None or pair.margin is None or pair.low is None or pair.high is None:
         return ""
     if -pair.margin < pair.low and pair.high < pair.margin:
-        return f"narrowly: inside the margin, but not shown equivalent (Holm p {p_equals(pair.tost_holm)})"
+        return f"equivalence narrowly missed (Holm p {p_equals(pair.tost_holm)})"
     return ""
 
 
 def apart_text(difference: float, p: float | None) -> str:
     """Format the difference between the gains of two studies."""
-    return f"the two gains differ by {signed(difference)} (Welch p {p_equals(p)})"
+    return f"the gains of the two studies differ by {fixed(abs(difference))} (Welch p {p_equals(p)})"
 
 
 def short_title(study: Study) -> str:

@@ -1,4 +1,4 @@
-"""For whom the method is worth its cost: the five lines of sba/README.md, and the price in FLOPs."""
+"""For whom the method is worth its cost: the five lines of sba/README.md, what it costs and what attacks leave."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,9 +6,10 @@ import numpy as np
 
 from benchmark.analysis.claims import OURS, Claim
 from benchmark.analysis.judgements import Reason, judge, positive_control, robust_from
+from benchmark.analysis.paired import Floats
 from benchmark.analysis.study import Study
 from benchmark.report.answer import each_place, places
-from benchmark.report.words import code, evidence_text, fixed, mean_text, reason_text
+from benchmark.report.words import code, evidence_text, fixed, heading, mean_text, reason_text, series
 from benchmark.settings.values import Endpoint
 
 _Name = Callable[[Sequence[Study], Sequence[Study]], str]  # some studies, all studies -> their name
@@ -45,6 +46,21 @@ def prices(studies: Sequence[Study]) -> str:
     return _of_each(studies, spends, places)
 
 
+def largest(studies: Sequence[Study]) -> str:
+    """Return the largest eps of all studies, and what it leaves: " (8/255, where `sba` is right on at most 0.0%)"."""
+    attacked = [(study, ours) for study in studies if np.isfinite(ours := _at_largest(study)).any()]
+    if len(found := {study.eps[-1] for study, _ in attacked}) != 1:
+        return ""
+    treatments = series([code(name) for name in dict.fromkeys(study.treatment for study, _ in attacked)])
+    most = max(float(np.nanmean(ours)) for _, ours in attacked)
+    return f" ({found.pop():g}/255, where {treatments} is right on at most {fixed(most, 1)}%)"
+
+
+def _at_largest(study: Study) -> Floats:
+    """Return the treatment's accuracy at the largest eps, (seed,)."""
+    return study.robust[study.arms.index(study.treatment), :, -1]
+
+
 def _of_each(studies: Sequence[Study], said: Callable[[Study], str], name: _Name) -> str:
     """Return each text with the studies that have it, joined; "" if no study has one."""
     found: dict[str, list[Study]] = {}
@@ -60,18 +76,23 @@ def _against_standard(study: Study, endpoint: Endpoint) -> str:
     finding = judge(study, wish)
     if finding.word in ("not tested", "interim"):
         return "" if finding.word == "not tested" else finding.word
-    grounds = reason_text(finding.reason, study.treatment) if finding.reason else evidence_text(finding.evidence[0])
+    measured = "" if endpoint == "clean" else f"{heading(study, endpoint)} "
+    grounds = (
+        reason_text(finding.reason, study.treatment)
+        if finding.reason
+        else measured + evidence_text(finding.evidence[0])
+    )
     return f"{_WORDS.get(finding.judgement, finding.judgement)}, {grounds}"
 
 
 def _defence(study: Study) -> str:
     """Return the accuracy at the largest eps, which is the usual one, beside that of the positive control."""
-    ours = study.robust[study.arms.index(study.treatment), :, -1]  # (seed,)
+    ours = _at_largest(study)
     if not np.isfinite(ours).any():
         return ""
     if study.to_come([]) or study.awaits_control:
         return "interim"
-    kept, control = f"{mean_text(ours, 1)}% at Linf {study.eps[-1]:g}/255", positive_control(study)
+    kept, control = f"{mean_text(ours, 1)}% correct at Linf {study.eps[-1]:g}/255", positive_control(study)
     if control and not control.passed:
         return f"not resolved, {reason_text(Reason('control'), study.treatment)}"
     if control:

@@ -41,7 +41,7 @@ def test_copies_and_originals_may_differ() -> None:
     assert "copy (10,000 images, 8 seeds): generalization contradicted (-1.00 [" in plain(line)
     assert "from mixup, better than erm and standard); convergence " in plain(line)
     assert line.endswith(
-        " Its twin on the official images, [`official`](official.md) (computed in float32, not in bfloat16), differs "
+        " Its twin on the official images, [`official`](official.md) (in float32, this one in bfloat16), differs "
         "on generalization (supported there), convergence (supported there) and robustness (supported there)."
     )
     other = planted_site.study("copy", "Copy", FEW, data={"name": "cifar10_jpeg"}, model="another")
@@ -49,12 +49,12 @@ def test_copies_and_originals_may_differ() -> None:
     assert "twin" not in line
 
 
-def test_where_a_copy_and_its_original_agree_one_replicates_the_other() -> None:
+def test_an_original_that_judges_alike_replicates_a_copy() -> None:
     official = planted_site.study("official", "Official", FEW)
     copy = planted_site.study("copy", "Copy", FEW, data={"name": "cifar10_jpeg"})
     (line,) = found(*official, *copy).below
-    agreed = "agrees on generalization, convergence and robustness, where one replicates the other."
-    assert line.endswith(f"(computed in float32, not in bfloat16), {agreed}")
+    agreed = "replicates the judgements of generalization, convergence and robustness, on the same photographs."
+    assert line.endswith(f"(in float32, this one in bfloat16), {agreed}")
     for record in copy:
         record["settings"]["recipe"]["precision"] = "float32"
     (line,) = found(*official, *copy).below
@@ -80,11 +80,15 @@ def test_a_copy_with_runs_to_come_is_interim_and_neither_agrees_nor_differs() ->
 
 def test_a_claim_of_two_studies_that_differ_says_by_how_much() -> None:
     first = planted_site.study("cifar10_10k_cpu", "First", FEW | {"sba": 881})
-    second = planted_site.study("cifar10_10k_conv_cpu", "Second", FEW | {"sba": 861})
+    second = planted_site.study("cifar10_10k_conv_cpu", "Second", FEW | {"sba": 861}, model="fast_conv")
     table = rows(found(*first, *second).table)
     for cell in list(table["one network"].values())[-2:]:
         assert cell.startswith("contradicted, ")
-        assert ", the two gains differ by +2.00 (Welch p < .0001)" in cell
+        assert ", the gains of the two studies differ by 2.00 (Welch p < .0001)" in cell
+    open_here, shown = list(table["one network"].values())[-2:]
+    assert "from standard, shown by this study, the gains" in shown
+    assert "shown by" not in open_here
+    assert "better than" not in shown + open_here
 
 
 def test_copies_are_the_answer_until_a_study_of_the_official_images_is_complete() -> None:
@@ -114,10 +118,28 @@ def test_a_cell_that_is_not_supported_names_the_arms_that_do_not_stand_in_the_wa
     (cell,) = [text for title, text in table["generalization"].items() if title != "claim"]
     assert cell.startswith("contradicted, -1.00 [")
     assert cell.endswith("] from mixup, better than erm and standard")
+    worse = planted_site.study("x", "X", FEW | {"mixup": 880, "standard": 876})
+    (cell,) = [text for title, text in rows(found(*worse).table)["generalization"].items() if title != "claim"]
+    assert cell.endswith("] from standard, nor shown better than mixup, better than erm")
     table = rows(found(*planted_site.study("x", "X", FEW)).table)
     (cell,) = [text for title, text in table["generalization"].items() if title != "claim"]
     assert cell.startswith("supported, ")
     assert "better than" not in cell
+
+
+def test_a_cell_that_rests_on_attacks_counts_the_flags_of_its_runs() -> None:
+    records = planted_site.study("x", "X", FEW | {"label_smoothing": 861})
+    for record in records:
+        if record["arm"] in ("erm", "label_smoothing") and record["seed"] < 2:
+            record["flags"] = ["check 11: too weak"]
+    table = rows(found(*records).table)
+    (robust,), (clean,) = (
+        [text for title, text in table[claim].items() if title != "claim"] for claim in ("robustness", "generalization")
+    )
+    assert robust.endswith("2 of these arms' 32 runs raised a sanity flag; 8 had the costly checks")
+    assert "flag" not in clean
+    begun = rows(found(*(record for record in records if record["seed"] < 3)).table)
+    assert "flag" not in str(begun["robustness"])
 
 
 def test_endpoints_that_decide_no_claim_are_those_of_no_evidence() -> None:

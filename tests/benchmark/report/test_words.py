@@ -146,7 +146,7 @@ def test_an_endpoint_without_any_value(level: float, text: str) -> None:
 @pytest.mark.parametrize(
     ("low", "high", "margin", "text"),
     [
-        (-0.45, -0.10, 0.5, "narrowly: inside the margin, but not shown equivalent (Holm p =\N{NO-BREAK SPACE}.0524)"),
+        (-0.45, -0.10, 0.5, "equivalence narrowly missed (Holm p =\N{NO-BREAK SPACE}.0524)"),
         (-0.55, -0.10, 0.5, ""),
         (-0.45, -0.10, None, ""),
     ],

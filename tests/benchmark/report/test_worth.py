@@ -12,7 +12,7 @@ from records import planted
 
 from benchmark.analysis.published import data_set
 from benchmark.analysis.study import load_study
-from benchmark.report.worth import worth
+from benchmark.report.worth import largest, worth
 
 ROOT = Path(__file__).parents[3]
 
@@ -50,7 +50,10 @@ def test_a_study_with_runs_to_come_is_interim_and_one_without_the_arm_says_nothi
         assert begun[wish].startswith("interim on CIFAR-10")
     awaited = planted_site.study("planted", "Planted", FEW, analysis={"positive_control": "adversarial"})
     assert lines(*awaited)["A defence against attacks"] == "interim on CIFAR-10 with 10,000 images."
-    assert lines(*records)["A defence against attacks"] == "**no**, 0.0% at Linf 2/255 on CIFAR-10 with 10,000 images."
+    assert (
+        lines(*records)["A defence against attacks"]
+        == "**no**, 0.0% correct at Linf 2/255 on CIFAR-10 with 10,000 images."
+    )
     without = lines(*planted_site.study("planted", "Planted", {"sba": 870, "erm": 830}))
     assert without["More accuracy on clean images"] == without["The price"] == "not tested."
 
@@ -58,7 +61,20 @@ def test_a_study_with_runs_to_come_is_interim_and_one_without_the_arm_says_nothi
 def test_a_defence_is_what_keeps_more_at_the_largest_eps_than_the_positive_control_must() -> None:
     arms = FEW | {"adversarial": 640}
     records = planted_site.study("planted", "Planted", arms)
-    assert lines(*records)["A defence against attacks"].startswith("**no**, 0.0% at Linf 2/255 (`adversarial`: 45.0%)")
+    assert lines(*records)["A defence against attacks"].startswith(
+        "**no**, 0.0% correct at Linf 2/255 (`adversarial`: 45.0%)"
+    )
+
+
+def test_what_attacks_of_the_largest_eps_leave_is_the_most_of_all_studies() -> None:
+    records, kept = planted_site.study("planted", "Planted", FEW), planted_site.study("kept", "Kept", FEW)
+    for record in kept:
+        if record["arm"] == "sba":
+            record["robustness"] = planted_site.study("x", "X", {"sba": 870, "adversarial": 700})[-1]["robustness"]
+    weak, strong = load_study("planted", records), load_study("kept", kept)
+    assert largest([weak]) == " (2/255, where `sba` is right on at most 0.0%)"
+    assert largest([weak, strong]) == " (2/255, where `sba` is right on at most 45.0%)"
+    assert largest([]) == ""
 
 
 def test_what_leaves_a_claim_open_leaves_the_list_open() -> None:
