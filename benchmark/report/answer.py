@@ -222,7 +222,7 @@ def _agreement(study: Study, twin: Study, judged: Judged, link: Link) -> str:
 def _same_but_data(study: Study, other: Study) -> bool:
     """Return whether `study`, of a copy, and `other`, of its original, share network, recipe and number of images.
 
-    The precision of the arithmetic may differ: it follows the processor, and `_agreement` names it.
+    Their precision may differ, as where one was trained in bfloat16 and the other in float32: `_agreement` names it.
     """
     copy, official = study.any_record, other.any_record
     recipe = {key: value for key, value in copy["settings"]["recipe"].items() if key != _PRECISION}

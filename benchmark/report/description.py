@@ -118,7 +118,7 @@ def other_augmentation(studies: Sequence[Study]) -> str:
             if treatment and spec and spec["augmentation"] != treatment["augmentation"]:
                 ours = f"{code(study.treatment)} has the augmentation {treatment['augmentation']}"
                 found[f"{ours}, {code(arm)} {spec['augmentation']}"] = None
-    return f"{'; '.join(found)}: differences from that arm include what the augmentation does." if found else ""
+    return f"{'; '.join(found)}: a difference from such an arm includes what the augmentation does." if found else ""
 
 
 def _role(study: Study, arm: str) -> str:

@@ -23,7 +23,7 @@ from benchmark.records.schema import CrosscheckRow
 from benchmark.report import answer, attack_tables, cost_tables, description, tables, words
 from benchmark.report.figures import differences
 from benchmark.report.published_table import published_sections
-from benchmark.report.worth import largest, prices
+from benchmark.report.worth import largest_eps, prices
 from benchmark.runtime.errors import UsageError
 from benchmark.settings.values import Endpoint
 
@@ -129,17 +129,9 @@ environment = Environment(
     autoescape=False,  # Markdown: texts from outside go through words.escape
 )
 _FUNCTIONS = (
-    *(map, sum, answer.claim_list, data_set, decide, differences.alt, differences.panels, doses, largest, longer),
-    *(
-        positive_control,
-        prices,
-        published,
-        published_beside_ours,
-        published_sections,
-        robust_from,
-        scale_warning,
-        trends,
-    ),
+    *(map, sum, answer.claim_list, data_set, decide, differences.alt, differences.panels, doses, longer),
+    *(largest_eps, prices),
+    *(positive_control, published, published_beside_ours, published_sections, robust_from, scale_warning, trends),
     *(words.capital, words.code, words.count, words.escape, words.fixed, words.mean_text, words.seed_list),
     *(words.series, words.settings_list),
 )

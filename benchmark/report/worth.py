@@ -46,7 +46,7 @@ def prices(studies: Sequence[Study]) -> str:
     return _of_each(studies, spends, places)
 
 
-def largest(studies: Sequence[Study]) -> str:
+def largest_eps(studies: Sequence[Study]) -> str:
     """Return the largest eps of all studies, and what it leaves: " (8/255, where `sba` is right on at most 0.0%)"."""
     attacked = [(study, ours) for study in studies if np.isfinite(ours := _at_largest(study)).any()]
     if len(found := {study.eps[-1] for study, _ in attacked}) != 1:

@@ -107,9 +107,8 @@ def test_an_arms_own_recipe_is_told_and_counts_as_its_recipe() -> None:
 
 def test_arms_of_another_augmentation_are_named_with_both() -> None:
     with_erm = planted_site.study("x", "X", {"sba": 870, "standard": 861, "erm": 830})
-    text = (
-        "`sba` has the augmentation standard, `erm` none: differences from that arm include what the augmentation does."
-    )
+    arms = "`sba` has the augmentation standard, `erm` none"
+    text = f"{arms}: a difference from such an arm includes what the augmentation does."
     assert other_augmentation([load_study("x", with_erm)]) == text
     assert other_augmentation([load_study("x", planted_site.study("x", "X", {"sba": 870, "standard": 861}))]) == ""
 

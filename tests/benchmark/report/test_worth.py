@@ -12,7 +12,7 @@ from records import planted
 
 from benchmark.analysis.published import data_set
 from benchmark.analysis.study import load_study
-from benchmark.report.worth import largest, worth
+from benchmark.report.worth import largest_eps, worth
 
 ROOT = Path(__file__).parents[3]
 
@@ -72,9 +72,9 @@ def test_what_attacks_of_the_largest_eps_leave_is_the_most_of_all_studies() -> N
         if record["arm"] == "sba":
             record["robustness"] = planted_site.study("x", "X", {"sba": 870, "adversarial": 700})[-1]["robustness"]
     weak, strong = load_study("planted", records), load_study("kept", kept)
-    assert largest([weak]) == " (2/255, where `sba` is right on at most 0.0%)"
-    assert largest([weak, strong]) == " (2/255, where `sba` is right on at most 45.0%)"
-    assert largest([]) == ""
+    assert largest_eps([weak]) == " (2/255, where `sba` is right on at most 0.0%)"
+    assert largest_eps([weak, strong]) == " (2/255, where `sba` is right on at most 45.0%)"
+    assert largest_eps([]) == ""
 
 
 def test_what_leaves_a_claim_open_leaves_the_list_open() -> None:
