@@ -14,25 +14,20 @@ from benchmark.analysis.paired import MIN_PAIRS_TO_TEST
 from benchmark.analysis.published import data_set
 from benchmark.analysis.study import Study
 from benchmark.report.attack_tables import checked
+from benchmark.report.notation import BREAK, capital, code, count, escape, series
 from benchmark.report.table import Table
 from benchmark.report.words import (
-    BREAK,
     COUNTED,
     apart_text,
     beside_text,
-    capital,
-    code,
     comparison_cell,
-    count,
     decided_by,
     direction,
-    escape,
     evidence_text,
     finding_cell,
     heading,
     judgement_text,
     reason_text,
-    series,
     short_title,
     spent_text,
 )

@@ -13,8 +13,8 @@ from benchmark.analysis.study import Study
 from benchmark.evaluation.catalogue import SANITY_CHECKS, Column
 from benchmark.records.outcomes import attacks_at, unpack_bits
 from benchmark.records.schema import AutoAttackRow, CrosscheckRow, Record, Robustness
+from benchmark.report.notation import code, count, mean_and_sd, mean_text, signed
 from benchmark.report.table import Table
-from benchmark.report.words import code, count, mean_and_sd, mean_text, signed
 
 _Count = Literal["images", "ours", "theirs", "disagreements"]
 _COUNTS: tuple[_Count, ...] = ("images", "ours", "theirs", "disagreements")

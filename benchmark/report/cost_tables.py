@@ -10,8 +10,8 @@ from benchmark.analysis.endpoints import images_to, reached
 from benchmark.analysis.study import Study
 from benchmark.records.consistency import device_kind
 from benchmark.records.schema import Record
+from benchmark.report.notation import code, fixed, mean_and_sd, mean_text, si
 from benchmark.report.table import Table
-from benchmark.report.words import code, fixed, mean_and_sd, mean_text, si
 
 _Spent = Literal["train_flops", "train_gradients", "peak_memory_bytes", "train_seconds"]
 

@@ -12,8 +12,8 @@ from benchmark.analysis.trials import FILE, Trials, accuracies, best, read_trial
 from benchmark.records.consistency import device_kind
 from benchmark.records.schema import AutoAttackRow, CrosscheckRow
 from benchmark.report.cost_tables import augmented, flops
+from benchmark.report.notation import code, count, escape, fixed, seed_list, series, settings_list, si, value_text
 from benchmark.report.table import Table
-from benchmark.report.words import code, count, escape, fixed, seed_list, series, settings_list, si, value_text
 
 _CHOSEN_WITH_PLAIN_TRAINING = ("learning_rate", "weight_decay", "padding")
 

@@ -14,8 +14,8 @@ from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
+from benchmark.report.notation import BREAK
 from benchmark.report.pages import environment
-from benchmark.report.words import BREAK
 from benchmark.runtime.errors import UsageError
 
 STYLE = Path(__file__).with_name("page.css")

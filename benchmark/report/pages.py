@@ -20,7 +20,7 @@ from benchmark.analysis.trials import FILE as TRIALS
 from benchmark.analysis.trials import read_trials
 from benchmark.evaluation.catalogue import STANDARD_QUERIES, STANDARD_STEPS, scale_warning
 from benchmark.records.schema import CrosscheckRow
-from benchmark.report import answer, attack_tables, cost_tables, description, tables, words
+from benchmark.report import answer, attack_tables, cost_tables, description, notation, tables
 from benchmark.report.figures import differences
 from benchmark.report.published_table import published_sections
 from benchmark.report.worth import largest_eps, prices
@@ -69,11 +69,11 @@ class Site:
     def file(self, page: Path, name: str) -> str:
         """Return a link from a page to a file of the project; its name as code if RESULTS.md is outside a checkout."""
         checkout = next((folder for folder in self.output.resolve().parents if (folder / _CLAIMS).is_file()), None)
-        return f"[{name}]({self.link(page, checkout / name)})" if checkout else words.code(name)
+        return f"[{name}]({self.link(page, checkout / name)})" if checkout else notation.code(name)
 
     def named(self, page: Path, preset: str) -> str:
         """Return a link from a page to a study, by its name."""
-        return f"[{words.code(preset)}]({self.link(page, self.study(preset))})"
+        return f"[{notation.code(preset)}]({self.link(page, self.study(preset))})"
 
 
 def page_of(name: str, **context: object) -> str:
@@ -126,14 +126,14 @@ environment = Environment(
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
-    autoescape=False,  # Markdown: texts from outside go through words.escape
+    autoescape=False,  # Markdown: texts from outside go through notation.escape
 )
 _FUNCTIONS = (
     *(map, sum, answer.claim_list, data_set, decide, differences.alt, differences.panels, doses, longer),
     *(largest_eps, prices),
     *(positive_control, published, published_beside_ours, published_sections, robust_from, scale_warning, trends),
-    *(words.capital, words.code, words.count, words.escape, words.fixed, words.mean_text, words.seed_list),
-    *(words.series, words.settings_list),
+    *(notation.capital, notation.code, notation.count, notation.escape, notation.fixed),
+    *(notation.mean_text, notation.seed_list, notation.series, notation.settings_list),
 )
 environment.globals |= {function.__name__: function for function in _FUNCTIONS}
 environment.globals |= {"tables": tables, "attack_tables": attack_tables, "cost_tables": cost_tables}

@@ -15,8 +15,8 @@ from benchmark.analysis.published import (
     published_beside_ours,
 )
 from benchmark.analysis.study import Study
+from benchmark.report.notation import code, escape, fixed, mean_text, sd_text, settings_list, value_text
 from benchmark.report.table import Table
-from benchmark.report.words import code, escape, fixed, mean_text, sd_text, settings_list, value_text
 
 _COLUMNS: dict[str, Callable[[Figure], Any]] = {  # header -> value; None where the source gives none
     "source": lambda figure: published().sources[figure.source],

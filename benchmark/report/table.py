@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tabulate import tabulate
 
-from benchmark.report.words import plain
+from benchmark.report.notation import plain
 
 # Spreadsheets evaluate cells that begin with one of these characters; our signed numbers and intervals are safe.
 _FORMULA = re.compile(r"[=@\t\r]|[+-](?![\d.]|$)")

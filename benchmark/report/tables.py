@@ -11,25 +11,21 @@ from benchmark.analysis.exploratory import DECIDE, Contrast, contrasts
 from benchmark.analysis.paired import ALPHA, MIN_PAIRS_TO_TEST, Comparison, Floats, PairedT, detectable_difference
 from benchmark.analysis.study import Study
 from benchmark.analysis.trend import Trend, gain
-from benchmark.report.table import Table
-from benchmark.report.words import (
+from benchmark.report.notation import (
     BREAK,
     TIE,
     capital,
     code,
-    comparison_cell,
     count,
     fixed,
-    heading,
-    interval,
     mean_text,
-    no_comparison,
     p_text,
     sd_text,
     series,
     signed,
-    span,
 )
+from benchmark.report.table import Table
+from benchmark.report.words import comparison_cell, heading, interval, no_comparison, span
 from benchmark.settings.values import Endpoint
 from benchmark.settings.variants import EQUAL_COMPUTE
 

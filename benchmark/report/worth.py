@@ -9,7 +9,8 @@ from benchmark.analysis.judgements import Reason, judge, positive_control, robus
 from benchmark.analysis.paired import Floats
 from benchmark.analysis.study import Study
 from benchmark.report.answer import each_place, places
-from benchmark.report.words import code, evidence_text, fixed, heading, mean_text, reason_text, series
+from benchmark.report.notation import code, fixed, mean_text, series
+from benchmark.report.words import evidence_text, heading, reason_text
 from benchmark.settings.values import Endpoint
 
 _Name = Callable[[Sequence[Study], Sequence[Study]], str]  # some studies, all studies -> their name

@@ -20,7 +20,8 @@ from benchmark.analysis.exploratory import DECIDE, contrasts
 from benchmark.analysis.paired import MIN_PAIRS_TO_TEST, Floats
 from benchmark.analysis.study import Study
 from benchmark.report.figures.drawing import COLOURS, INK, ROW, canvas, svg, wrap
-from benchmark.report.words import direction, heading, plain, series, short_title, signed
+from benchmark.report.notation import plain, series, signed
+from benchmark.report.words import direction, heading, short_title
 from benchmark.settings.values import Endpoint
 
 ABOVE, BELOW = COLOURS[0], COLOURS[1]

@@ -10,7 +10,7 @@ from benchmark.analysis.judgements import findings
 from benchmark.analysis.study import Study, load_study
 from benchmark.records.schema import Record
 from benchmark.report.answer import Answer, answer, undecided
-from benchmark.report.words import plain
+from benchmark.report.notation import plain
 
 ROOT = Path(__file__).parents[3]
 

@@ -24,8 +24,8 @@ from benchmark.report.description import (
     other_augmentation,
     ran,
 )
+from benchmark.report.notation import code
 from benchmark.report.pages import environment
-from benchmark.report.words import code
 
 
 def setup(study: Study, word: str, others: Sequence[Study] = ()) -> list[str]:

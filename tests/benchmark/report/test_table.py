@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from benchmark.report.notation import plain
 from benchmark.report.table import Table
-from benchmark.report.words import plain
 
 TABLE = Table(["arm", "share, %"], [["`sba_x`", "12.5<br>a"], [r"a \| b & c", "**#1** \\* &lt;"]])
 

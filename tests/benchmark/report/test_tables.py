@@ -6,6 +6,7 @@ from records.attacked_records import rows
 from scipy import stats
 
 from benchmark.analysis.study import load_study
+from benchmark.report.notation import p_text, plain, signed
 from benchmark.report.tables import (
     comparison_table,
     contrast_table,
@@ -15,7 +16,6 @@ from benchmark.report.tables import (
     seeds_table,
     self_table,
 )
-from benchmark.report.words import p_text, plain, signed
 
 COUNTS = {
     "sba": [870, 872, 868, 871, 869],
